@@ -1,0 +1,80 @@
+"""Run uv with the package indexes that pip is configured with: uv does not read pip's settings."""
+
+from __future__ import annotations
+
+# ruff: noqa: S603 - the commands are our own
+import ast
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+REQUIREMENTS = ROOT / "requirements"
+
+INDEX_FLAGS = {"index-url": "--default-index", "trusted-host": "--allow-insecure-host"}
+MORE_FLAGS = {"extra-index-url": "--index", "find-links": "--find-links"}
+
+
+def pip_settings() -> dict[str, str]:
+    """Return pip's own settings by name; the environment wins over `[install]`, and that over `[global]`."""
+    listing = subprocess.run(
+        [VENV / "bin/python", "-m", "pip", "config", "list"], check=True, capture_output=True, text=True
+    ).stdout
+    found: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
+    for line in listing.splitlines():
+        key, _, value = line.partition("=")
+        scope, _, name = key.rpartition(".")
+        if scope in found:
+            found[scope][name] = ast.literal_eval(value)
+    return found["global"] | found["install"] | found[":env:"]
+
+
+def index_arguments(settings: Mapping[str, str], *, more: bool) -> list[str]:
+    """Return uv's arguments for the same places: the index and, with `more`, what stands beside it."""
+    flags = INDEX_FLAGS | MORE_FLAGS if more else INDEX_FLAGS
+    # pip takes the best match of all its indexes; uv by default stops at the first that knows the name
+    arguments = ["--index-strategy", "unsafe-best-match"]
+    for name, flag in flags.items():
+        for place in settings.get(name, "").split():
+            arguments += [flag, place]
+    return arguments
+
+
+def uv(*arguments: str | Path, more_indexes: bool = True) -> list[str]:
+    """Return the command line of `uv pip ...` in the project's environment."""
+    settings = pip_settings()
+    if "cert" in settings:
+        os.environ.setdefault("SSL_CERT_FILE", settings["cert"])
+    os.environ["VIRTUAL_ENV"] = str(VENV)
+    return [str(VENV / "bin/uv"), "pip", *map(str, arguments), *index_arguments(settings, more=more_indexes)]
+
+
+def say(line: str) -> None:
+    """Print one line at once, also into a pipe."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def step(title: str, command: Sequence[str]) -> None:
+    """Run a command; say what it is, every ten seconds for how long it has run, and how long it took.
+
+    Raises:
+        SystemExit: the command failed; its own output stands above.
+    """
+    say(f"==> {title}")
+    began = time.monotonic()
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        while True:
+            try:
+                status = process.wait(timeout=10)
+                break
+            except subprocess.TimeoutExpired:
+                if not sys.stdout.isatty():  # on a terminal the command draws its own progress
+                    say(f"    {title}: {time.monotonic() - began:.0f} s")
+    if status:
+        raise SystemExit(f"{title}: failed with status {status}")
+    say(f"    done in {time.monotonic() - began:.0f} s")
