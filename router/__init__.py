@@ -1,0 +1,1 @@
+"""The library that decides which model answers a call, and dispatches it. Knows no web framework."""

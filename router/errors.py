@@ -1,0 +1,152 @@
+"""Every error that smallfirst raises on purpose.
+
+SmallfirstError
+├── ConfigError               models.yaml or a setting is wrong: the start is refused
+├── EngineError               a managed vLLM could not be prepared or started
+└── ApiError                  the client gets it: status, type, code, param
+    ├── BadRequest            400  the request itself is wrong
+    ├── AuthenticationFailed  401
+    ├── NotFound              404  unknown route, model or path
+    ├── BodyTooLarge          413
+    ├── Overloaded            429 or 503, with Retry-After
+    ├── Unavailable           503  no replica can serve now
+    ├── UpstreamRejected      the upstream's own 4xx, status and body kept
+    ├── UpstreamFailed        502  broken answer, lost connection, 5xx, our key refused
+    ├── UpstreamTimedOut      504
+    └── StructuredOutputViolation  502  the answer does not satisfy the asked format
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class SmallfirstError(Exception):
+    """Root of the tree."""
+
+
+class ConfigError(SmallfirstError):
+    """A setting or models.yaml is wrong; the message names file, line or key, and what was expected."""
+
+
+class EngineError(SmallfirstError):
+    """A managed vLLM could not be prepared or started; the message says which model and why."""
+
+
+class ApiError(SmallfirstError):
+    """An answer of OpenAI's error shape; `retry_after_s` becomes the Retry-After header."""
+
+    status = 500
+    type = "server_error"
+    code: str | None = "internal_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code or self.code
+        self.status = status or self.status
+        self.retry_after_s = retry_after_s
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON body, `{"error": {...}}`."""
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+
+class BadRequest(ApiError):
+    """The request itself is wrong: the client must change it."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_value"
+
+
+class AuthenticationFailed(ApiError):
+    """No key, or a wrong one; the message never repeats it."""
+
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+
+class NotFound(ApiError):
+    """Unknown path, route or model."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "not_found"
+
+
+class BodyTooLarge(ApiError):
+    """The request body is over the limit."""
+
+    status = 413
+    type = "invalid_request_error"
+    code = "request_too_large"
+
+
+class Overloaded(ApiError):
+    """The gateway or the upstream has no room now; a retry later may succeed."""
+
+    status = 503
+    type = "server_error"
+    code = "overloaded"
+
+
+class Unavailable(ApiError):
+    """No replica of the model can serve now."""
+
+    status = 503
+    type = "server_error"
+    code = "model_unavailable"
+
+
+class UpstreamRejected(ApiError):
+    """The upstream's own 4xx: its status and its error body reach the client as they are."""
+
+    type = "invalid_request_error"
+    code = None
+
+    def __init__(self, status: int, error: Mapping[str, Any], *, retry_after_s: float | None = None) -> None:
+        super().__init__(str(error.get("message") or "the upstream refused the request"), status=status)
+        self.error = dict(error)
+        self.code = error.get("code") if isinstance(error.get("code"), str) else None
+        self.retry_after_s = retry_after_s
+
+    def body(self) -> dict[str, Any]:
+        """Return the upstream's error object, with the four keys that clients rely on."""
+        shape = {"message": self.message, "type": self.type, "param": None, "code": None}
+        return {"error": shape | {k: v for k, v in self.error.items() if v is not None}}
+
+
+class UpstreamFailed(ApiError):
+    """The upstream broke: lost connection, 5xx, an answer that is no answer, or it refused our key."""
+
+    status = 502
+    type = "server_error"
+    code = "upstream_error"
+
+
+class UpstreamTimedOut(ApiError):
+    """The upstream did not answer in time."""
+
+    status = 504
+    type = "server_error"
+    code = "upstream_timeout"
+
+
+class StructuredOutputViolation(ApiError):
+    """Every answer that could be had breaks the format that the client asked for."""
+
+    status = 502
+    type = "server_error"
+    code = "structured_output_violation"

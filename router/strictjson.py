@@ -1,0 +1,89 @@
+"""JSON as RFC 8259 has it, and no more: what every other reader of the same text will read too."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+MAX_DEPTH = 200
+"""Levels of nesting. More is an attack or a model that repeats itself; C readers further on would crash on it."""
+
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89abAB]")
+
+
+class NotJson(ValueError):
+    """The text is no strict JSON; the message says where or why, and never repeats more than a key of it."""
+
+
+def loads(text: str, *, unique_keys: bool = False) -> Any:
+    """Parse one JSON value; integers stay exact. With `unique_keys` an object that names a key twice is refused.
+
+    Raises:
+        NotJson: syntax, NaN or Infinity, a number beyond a double, a lone surrogate, nesting over MAX_DEPTH.
+    """
+    decoder = _UNIQUE if unique_keys else _PLAIN
+    if text.startswith("\ufeff"):
+        raise NotJson("it starts with a byte order mark")
+    try:
+        if not text.isascii():
+            text.encode()
+        value = decoder.decode(text)
+        if text.count("{") + text.count("[") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
+            raise RecursionError
+        if _SURROGATE_ESCAPE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        raise NotJson(f"{error.msg} (line {error.lineno} column {error.colno})") from None
+    except UnicodeEncodeError:
+        raise NotJson("a string holds half of a surrogate pair, which no UTF-8 text can") from None
+    except RecursionError:
+        raise NotJson(f"nested deeper than {MAX_DEPTH} levels") from None
+    return value
+
+
+def _constant(word: str) -> Any:
+    raise NotJson(f"{word} is not JSON")
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise NotJson("a number is too large for a double")
+    return value
+
+
+def _int(digits: str) -> int:
+    # a double ends at 1.8e308; checked before int(), whose time is quadratic and whose limit raises
+    if len(digits) > 308 and (len(digits) > 310 or math.isinf(float(digits))):
+        raise NotJson("a number is too large for a double")
+    return int(digits)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise NotJson(f"an object names the key {json.dumps(twice[:64])} twice")
+    return value
+
+
+_PLAIN = json.JSONDecoder(parse_float=_float, parse_int=_int, parse_constant=_constant)
+_UNIQUE = json.JSONDecoder(parse_float=_float, parse_int=_int, parse_constant=_constant, object_pairs_hook=_object)
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Return whether containers nest deeper than that; level by level, so that no depth can hurt it."""
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(levels):
+        if not level:
+            return False
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, (dict, list))
+        ]
+    return bool(level)

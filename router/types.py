@@ -1,0 +1,136 @@
+"""The nouns: what a request is, what was decided about it, what came back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Endpoint = Literal["chat/completions", "completions"]
+Tier = Literal["slm", "llm"]
+Engine = Literal["vllm", "openai"]
+PolicyName = Literal["fixed", "heuristic"]
+Ability = Literal["tools", "structured", "logprobs", "image", "audio", "file"]
+
+EscalationReason = Literal[
+    "unavailable",  # no replica can take it, or it could not be reached
+    "timeout",  # it did not answer in time
+    "upstream_error",  # 5xx, a broken or cut answer, our key refused
+    "overloaded",  # 429
+    "context",  # the prompt does not fit
+    "ability",  # the model is not declared able
+    "structured",  # the answer failed its check twice
+    "cost",  # dearer than the client's `routing.max_cost_usd`
+    "policy",  # the policy chose a higher rung to begin with
+]
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingOptions:
+    """The body's `routing` object: the client's own wishes for one call. None: not said."""
+
+    policy: PolicyName | None = None
+    max_cost_usd: float | None = None
+    allow_fallback: bool = True
+    deadline_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCall:
+    """One request for text, decoded and validated, not yet bound to a model.
+
+    `body` is the client's JSON as it came (unknown fields kept, `routing` taken out); nobody changes it.
+    """
+
+    endpoint: Endpoint
+    model: str
+    body: Mapping[str, Any]
+    size: int
+    """length of the client's body, bytes"""
+    stream: bool = False
+    include_usage: bool = False
+    """the client asked for the usage event at the end of the stream"""
+    routing: RoutingOptions = field(default_factory=RoutingOptions)
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Return the most tokens that the client wants back; None: the model's limit."""
+        value = self.body.get("max_completion_tokens")
+        return value if value is not None else self.body.get("max_tokens")
+
+    @property
+    def choices(self) -> int:
+        """Return how many answers were asked for: `n` for each prompt."""
+        prompt = self.body.get("prompt")
+        prompts = len(prompt) if isinstance(prompt, list) and not isinstance(prompt[0], int) else 1
+        return (self.body.get("n") or 1) * prompts
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A policy's word: start at `rung` of the ladder. `score` in 0..1, higher is harder; None: not scored."""
+
+    rung: int
+    reason: str
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the upstream counted them; `cached` is the part of `prompt` that it had in its cache."""
+
+    prompt: int = 0
+    cached: int = 0
+    completion: int = 0
+
+    @classmethod
+    def of(cls, usage: object) -> Usage | None:
+        """Read an OpenAI `usage` object; None where there is none or it is not one."""
+        if not isinstance(usage, Mapping) or not isinstance(usage.get("prompt_tokens"), int):
+            return None
+        details = usage.get("prompt_tokens_details")
+        cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
+        completion = usage.get("completion_tokens")
+        return cls(
+            prompt=usage["prompt_tokens"],
+            cached=cached if isinstance(cached, int) else 0,
+            completion=completion if isinstance(completion, int) else 0,
+        )
+
+
+ConstraintKind = Literal["json_schema", "json_object"]
+VerdictWord = Literal["valid", "invalid", "truncated", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the check says of one answer. `path` (JSON Pointer) and `message` say where and why it is invalid."""
+
+    word: VerdictWord
+    message: str = ""
+    path: str = ""
+
+    @property
+    def acceptable(self) -> bool:
+        """Return whether the answer may leave: a cut or refused one says so itself, as OpenAI defines."""
+        return self.word != "invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the client gets: a whole JSON `body`, or a stream of SSE `events` (each a `data:` payload)."""
+
+    body: bytes = b""
+    events: AsyncIterator[bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """What a model's pool looks like now. `detail` is one line for people; empty when all replicas are up."""
+
+    model: str
+    replicas: int
+    up: int
+    in_flight: int
+    restarts: int
+    detail: str = ""
