@@ -1,0 +1,41 @@
+"""What a call asks of a model beside plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from router.types import Ability, ChatCall
+
+_PARTS: Mapping[Any, Ability] = {"image_url": "image", "input_audio": "audio", "audio_url": "audio", "file": "file"}
+# vLLM's own names for a format, today's and the ones before
+_FORMATS = ("structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar")
+
+
+def needs(call: ChatCall) -> frozenset[Ability]:
+    """Return the abilities without which a model cannot do the call."""
+    return frozenset(_needs(call.body))
+
+
+def _needs(body: Mapping[str, Any]) -> Iterator[Ability]:
+    if (body.get("tools") and body.get("tool_choice") != "none") or (
+        body.get("functions") and body.get("function_call") != "none"
+    ):
+        yield "tools"
+    wanted = body.get("response_format")
+    kind = wanted.get("type") if isinstance(wanted, Mapping) else None
+    if kind in ("json_object", "json_schema") or any(body.get(name) for name in _FORMATS):
+        yield "structured"
+    logprobs = body.get("logprobs")
+    if logprobs is not None and logprobs is not False:  # 0 asks for the logprob of each token that was taken
+        yield "logprobs"
+    modalities = body.get("modalities")
+    if isinstance(modalities, list) and "audio" in modalities:
+        yield "audio"
+    messages = body.get("messages")
+    for message in messages if isinstance(messages, list) else ():
+        content = message.get("content") if isinstance(message, Mapping) else None
+        for part in content if isinstance(content, list) else ():
+            kind = part.get("type") if isinstance(part, Mapping) else None
+            if isinstance(kind, str) and kind in _PARTS:
+                yield _PARTS[kind]

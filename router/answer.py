@@ -1,0 +1,76 @@
+"""Reading what an upstream answered: is it an answer at all, is it whole, what did it use. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from router.errors import UpstreamFailed
+from router.types import Usage
+
+DONE = b"[DONE]"
+
+
+def parse_whole(body: bytes) -> dict[str, Any]:
+    """Return a whole answer with at least one choice, each with its finish_reason.
+
+    Raises:
+        UpstreamFailed: it is not JSON, or no whole answer.
+    """
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        raise UpstreamFailed("the upstream answered 200 with something that is not JSON") from None
+    choices = answer.get("choices") if isinstance(answer, dict) else None
+    if not isinstance(choices, list) or not choices:
+        raise UpstreamFailed("the upstream answered 200 without any choice")
+    for choice in choices:
+        if not isinstance(choice, dict) or not choice.get("finish_reason"):
+            raise UpstreamFailed("the upstream answered with a choice that has no finish_reason")
+    return dict(answer)
+
+
+class StreamReader:
+    """Follows a stream of chunks: when content begins, whether every choice finished, what was used."""
+
+    def __init__(self, choices: int) -> None:
+        self.usage: Usage | None = None
+        self.content = False
+        self._choices = choices
+        self._finished: set[int] = set()
+
+    @property
+    def finished(self) -> bool:
+        """Whether every choice that was asked for has its finish_reason."""
+        return len(self._finished) >= self._choices
+
+    def read(self, event: bytes) -> dict[str, Any]:
+        """Take one event into account and return it parsed.
+
+        Raises:
+            UpstreamFailed: it is not a JSON object.
+        """
+        try:
+            chunk = json.loads(event)
+        except (ValueError, RecursionError):
+            raise UpstreamFailed("the upstream's stream holds an event that is not JSON") from None
+        if not isinstance(chunk, dict):
+            raise UpstreamFailed("the upstream's stream holds an event that is no object")
+        self.usage = Usage.of(chunk.get("usage")) or self.usage
+        for choice in chunk.get("choices") or ():
+            self._read_choice(choice)
+        return chunk
+
+    def _read_choice(self, choice: Mapping[str, Any]) -> None:
+        if choice.get("finish_reason"):
+            self._finished.add(choice.get("index") or 0)
+            self.content = True
+        delta = choice.get("delta") or {}
+        if choice.get("text") or any(value for key, value in delta.items() if key != "role"):
+            self.content = True
+
+
+def only_usage(chunk: Mapping[str, Any]) -> bool:
+    """Return whether the chunk is the one that `include_usage` adds at the end."""
+    return chunk.get("choices") == [] and bool(chunk.get("usage"))

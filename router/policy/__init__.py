@@ -1,0 +1,1 @@
+"""Policies: where on its ladder a call starts."""

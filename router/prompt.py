@@ -1,0 +1,36 @@
+"""What a request asks the model to read: its texts, and roughly how many tokens they are. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from router.types import ChatCall
+
+CHARACTERS_PER_TOKEN = 4  # English under the usual vocabularies; where only the magnitude matters
+
+
+def texts(call: ChatCall) -> Iterator[str]:
+    """Yield every text of the messages, or of the prompt."""
+    return _texts(call.body.get("messages") or call.body.get("prompt"))
+
+
+def rough_tokens(call: ChatCall) -> int:
+    """Return the magnitude of the prompt in tokens; exact where the client sent token ids."""
+    return sum(len(text) for text in texts(call)) // CHARACTERS_PER_TOKEN + _ids(call.body.get("prompt"))
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _texts(value.get("content"))
+        yield from _texts(value.get("text"))
+    elif isinstance(value, Sequence):
+        for part in value:
+            yield from _texts(part)
+
+
+def _ids(prompt: object) -> int:
+    if not isinstance(prompt, list):
+        return 0
+    return sum(1 if isinstance(part, int) else _ids(part) for part in prompt)
