@@ -1,0 +1,149 @@
+"""The replicas of one model, and the leases on them.
+
+A lease is one request's hold on one replica. It is released exactly once, by whatever ends first: the answer,
+an error, or a client that leaves. No method here awaits, so a state change is never seen half done.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from router import balance, cost
+from router.breaker import Breaker
+from router.config import Model
+from router.errors import Unavailable
+from router.record import Attempt
+from router.types import ModelStatus
+from router.upstream.base import Exchange
+
+log = logging.getLogger("smallfirst.pool")
+
+Health = Literal["good", "bad", "unknown"]
+"""what an ended request says of its replica; unknown: nothing (the client left, or was itself at fault)"""
+
+
+class Liveness(Protocol):
+    """Who knows whether a replica runs: a supervisor, a probe, or nobody (`Unwatched`)."""
+
+    @property
+    def up(self) -> bool:
+        """Whether requests may be sent."""
+        ...
+
+    @property
+    def detail(self) -> str:
+        """Why not, in one line for people; empty when up."""
+        ...
+
+    @property
+    def restarts(self) -> int:
+        """How often it was started again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unwatched:
+    """An upstream whose health only its answers tell."""
+
+    up: bool = True
+    detail: str = ""
+    restarts: int = 0
+
+
+@dataclass(slots=True)
+class Replica:
+    """One process that serves a model. `url` is the API's root, `.../v1`."""
+
+    name: str
+    url: str
+    liveness: Liveness = field(default_factory=Unwatched)
+    breaker: Breaker = field(default_factory=Breaker)
+    share: cost.BusyShare = field(default_factory=cost.BusyShare)
+
+
+class Lease:
+    """One request on one replica; holds the connection and knows what it cost."""
+
+    def __init__(self, replica: Replica, model: Model, now: float) -> None:
+        self.replica = replica
+        self.model = model
+        self.attempt = Attempt(model.name, replica.name, model.price)
+        self.exchange: Exchange | None = None
+        self._mark: float | None = replica.share.enter(now)
+        self._call = replica.breaker.sent()
+
+    def release(self, now: float, health: Health) -> None:
+        """End the hold: close the connection, price the attempt, tell the breaker. Idempotent."""
+        if self._mark is None:
+            return
+        self.attempt.busy_s = self.replica.share.leave(now, self._mark)
+        self._mark = None
+        if self.exchange is not None:
+            self.exchange.close()
+        breaker = self.replica.breaker
+        if health == "good":
+            breaker.succeeded()
+        elif health == "bad":
+            breaker.failed(now, self._call)
+            if breaker.opened_at == now:
+                log.warning(
+                    "%s failed %d times in a row: resting %g s", self.replica.name, breaker.failures, breaker.cooldown_s
+                )
+        else:
+            breaker.undecided(self._call)
+
+
+class Pool:
+    """The replicas of one model."""
+
+    def __init__(self, model: Model, replicas: Sequence[Replica]) -> None:
+        self.model = model
+        self.replicas = tuple(replicas)
+        self._turn = 0
+
+    def acquire(self, now: float, *, tried: Collection[str] = (), last_resort: bool = False) -> Lease:
+        """Lease the least loaded replica, one that was not `tried` where there is one.
+
+        `last_resort`: nobody else can answer, so a replica that only its breaker rests is used after all.
+
+        Raises:
+            Unavailable: no replica can take it; the message says why.
+        """
+        candidates = [replica for replica in self.replicas if replica.liveness.up and replica.breaker.allows(now)]
+        if not candidates and last_resort:
+            candidates = [replica for replica in self.replicas if replica.liveness.up]
+        if not candidates:
+            raise self._unavailable(now)
+        candidates = [replica for replica in candidates if replica.name not in tried] or candidates
+        self._turn += 1
+        chosen = balance.least_loaded([replica.share.in_flight for replica in candidates], self._turn)
+        return Lease(candidates[chosen], self.model, now)
+
+    def untried(self, now: float, tried: Collection[str]) -> int:
+        """Return how many replicas could take a request and are not in `tried`."""
+        return sum(
+            replica.name not in tried and replica.liveness.up and replica.breaker.allows(now)
+            for replica in self.replicas
+        )
+
+    def status(self) -> ModelStatus:
+        """Return what the pool looks like now."""
+        return ModelStatus(
+            model=self.model.name,
+            replicas=len(self.replicas),
+            up=sum(replica.liveness.up for replica in self.replicas),
+            in_flight=sum(replica.share.in_flight for replica in self.replicas),
+            restarts=sum(replica.liveness.restarts for replica in self.replicas),
+            detail="; ".join(replica.liveness.detail for replica in self.replicas if replica.liveness.detail),
+        )
+
+    def _unavailable(self, now: float) -> Unavailable:
+        resting = [replica.breaker.retry_after_s(now) for replica in self.replicas if replica.liveness.up]
+        reason = self.status().detail or "it failed several times in a row and rests"
+        return Unavailable(
+            f"The model '{self.model.name}' is not available: {reason}.",
+            retry_after_s=max(1.0, min(resting, default=5.0)),
+        )

@@ -1,0 +1,113 @@
+"""One upstream's stream as the client may see it. It owns the lease until its end."""
+
+from __future__ import annotations
+
+from collections import deque
+from time import monotonic
+
+from router import retry
+from router.answer import DONE, StreamReader, only_usage
+from router.errors import ApiError, UpstreamFailed, UpstreamTimedOut
+from router.pool import Lease
+from router.types import ChatCall
+from router.upstream.base import Dialect, Exchange
+
+DRAIN_S = 0.25
+"""how long the connection may take to end after `[DONE]`, so that it can be used again"""
+
+
+class AnswerStream:
+    """Yields event payloads without `[DONE]`; raises ApiError where the upstream did not finish its answer."""
+
+    def __init__(
+        self, call: ChatCall, lease: Lease, exchange: Exchange, dialect: Dialect, first_by: float, end_by: float
+    ) -> None:
+        self._lease = lease
+        self._exchange = exchange
+        self._dialect = dialect
+        self._keep_usage = call.include_usage
+        self._reader = StreamReader(call.choices)
+        self._due = first_by
+        self._end_by = end_by
+        self._ready: deque[bytes] = deque()
+        self._ended = False
+        self._error: ApiError | None = None
+
+    async def begin(self) -> None:
+        """Read up to the first content: until then another upstream can still be asked instead.
+
+        Raises:
+            ApiError: the upstream failed before it said anything.
+        """
+        while not self._reader.content and not self._ended:
+            await self._read()
+        if self._error and not self._reader.content:
+            raise self._error
+
+    async def hold(self) -> list[bytes]:
+        """Read to the end and return all events; they are still yielded afterwards.
+
+        Raises:
+            ApiError: the upstream did not finish its answer.
+        """
+        while not self._ended:
+            await self._read()
+        if self._error:
+            raise self._error
+        return list(self._ready)
+
+    def __aiter__(self) -> AnswerStream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._ready:
+            if self._error:
+                raise self._error
+            if self._ended:
+                raise StopAsyncIteration
+            await self._read()
+        return self._ready.popleft()
+
+    async def _read(self) -> None:
+        try:
+            await self._read_events()
+        except ApiError as error:
+            self._error, self._ended = error, True
+        if self._ended:
+            against = self._error is not None and retry.of(self._error).speaks_against_replica
+            self._lease.release(monotonic(), "bad" if against else "unknown" if self._error else "good")
+
+    async def _read_events(self) -> None:
+        now = monotonic()
+        if now >= self._end_by:
+            raise UpstreamTimedOut("the answer took longer than it may in all")
+        events = await self._exchange.next_events(min(self._due, self._end_by) - now)
+        self._due = monotonic() + self._lease.model.timeouts.idle_s
+        done = not events
+        for event in events:
+            if event == DONE:
+                done = True
+                break
+            chunk = self._reader.read(event)
+            self._lease.attempt.usage = self._reader.usage
+            if error := chunk.get("error"):
+                raise self._dialect.refusal(self._lease.model, _status(error), event, None)
+            if self._keep_usage or not only_usage(chunk):
+                self._ready.append(event)
+        if done:
+            if not self._reader.finished:
+                raise UpstreamFailed("the upstream ended its stream before it finished the answer")
+            await self._drain()
+            self._ended = True
+
+    async def _drain(self) -> None:
+        try:
+            while await self._exchange.next_events(DRAIN_S):
+                pass
+        except (UpstreamFailed, UpstreamTimedOut):
+            return  # the answer is whole; only the connection cannot be used again
+
+
+def _status(error: object) -> int:
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, int) and 400 <= code < 600 else 500

@@ -1,0 +1,1 @@
+"""Talking to upstreams: one HTTP client, one dialect per kind of engine."""

@@ -1,0 +1,66 @@
+"""What the router needs of an HTTP client, and of a dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from router.config import Model
+from router.errors import ApiError
+from router.types import ChatCall
+
+
+class Exchange(Protocol):
+    """One request whose answer's headers have come."""
+
+    status: int
+    retry_after_s: float | None
+
+    async def read(self) -> bytes:
+        """Return the whole body.
+
+        Raises:
+            UpstreamFailed: the connection broke, or the body is beyond all bounds.
+        """
+        ...
+
+    async def next_events(self, within_s: float) -> list[bytes]:
+        """Return the payloads of the server-sent events that come next; empty at the stream's end.
+
+        Comments are no events.
+
+        Raises:
+            UpstreamTimedOut: none came within `within_s` seconds.
+            UpstreamFailed: the connection broke.
+        """
+        ...
+
+    def close(self) -> None:
+        """Drop the connection unless the answer was read to its end. Idempotent; never waits."""
+        ...
+
+
+class Upstream(Protocol):
+    """The one method by which the router reaches any replica."""
+
+    async def send(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, connect_s: float
+    ) -> Exchange:
+        """Send a request and wait for the answer's headers. `url` is http(s):// or unix:/socket:/path.
+
+        Raises:
+            UpstreamFailed: it could not be reached, or the connection broke.
+        """
+        ...
+
+
+class Dialect(Protocol):
+    """How one kind of engine wants to be asked, and how it says no."""
+
+    def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
+        """Return the JSON to send, and the names of the fields that this upstream could not take."""
+        ...
+
+    def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
+        """Return the error that an answer of this status, or an error event, means to the client."""
+        ...

@@ -1,0 +1,53 @@
+"""Incremental decoding of server-sent events (WHATWG HTML, section 9.2.6)."""
+
+from __future__ import annotations
+
+from router.errors import UpstreamFailed
+
+MAX_EVENT_BYTES = 32 * 1024 * 1024
+
+
+class EventDecoder:
+    """Bytes as they come in, payloads out. Works on bytes, so a character may be split anywhere."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._data: list[bytes] = []
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Return the `data` of each event that this chunk completes.
+
+        Raises:
+            UpstreamFailed: an event is longer than 32 MiB.
+        """
+        text = self._rest + chunk
+        # a final CR may be half of a CRLF
+        held = b"\r" if text.endswith(b"\r") else b""
+        lines = text[: len(text) - len(held)].splitlines(keepends=True)
+        if lines and not lines[-1].endswith((b"\n", b"\r")):
+            held = lines.pop() + held
+        self._rest = held
+        events = [event for line in lines if (event := self._line(line.rstrip(b"\r\n"))) is not None]
+        if self._size + len(held) > MAX_EVENT_BYTES:
+            raise UpstreamFailed(f"the upstream sent an event of more than {MAX_EVENT_BYTES} bytes")
+        return events
+
+    def finish(self) -> list[bytes]:
+        """Return the event that lacks its final empty line, as some upstreams end so."""
+        events = self.feed(b"\n") if self._rest else []
+        last = self._line(b"")
+        return events if last is None else [*events, last]
+
+    def _line(self, line: bytes) -> bytes | None:
+        if not line:
+            if not self._data:
+                return None
+            event = b"\n".join(self._data)
+            self._data, self._size = [], 0
+            return event
+        if line.startswith(b"data:"):
+            value = line[5:].removeprefix(b" ")
+            self._data.append(value)
+            self._size += len(value)
+        return None

@@ -1,0 +1,107 @@
+"""The dialect of OpenAI's API and of servers that speak it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from router.config import Model
+from router.errors import ApiError, Overloaded, UpstreamFailed, UpstreamRejected, UpstreamTimedOut
+from router.types import ChatCall
+
+# vLLM's own sampling and serving hints, which OpenAI's API refuses; an answer without them is still an answer
+VLLM_ONLY = frozenset(
+    {
+        "add_generation_prompt",
+        "allowed_token_ids",
+        "bad_words",
+        "cache_salt",
+        "chat_template",
+        "chat_template_kwargs",
+        "continue_final_message",
+        "ignore_eos",
+        "include_stop_str_in_output",
+        "length_penalty",
+        "min_p",
+        "min_tokens",
+        "mm_processor_kwargs",
+        "priority",
+        "prompt_logprobs",
+        "repetition_penalty",
+        "return_token_ids",
+        "return_tokens_as_token_ids",
+        "skip_special_tokens",
+        "spaces_between_special_tokens",
+        "stop_token_ids",
+        "thinking_token_budget",
+        "top_k",
+        "truncate_prompt_tokens",
+        "use_beam_search",
+        "vllm_xargs",
+    }
+)
+LONGEST_MESSAGE = 500
+TOO_LONG_CODES = ("context_length_exceeded", "exceed_context_size_error")
+
+
+class OpenAIDialect:
+    """See `Dialect`."""
+
+    def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
+        """Drop what only vLLM understands, and name it."""
+        dropped = tuple(sorted(VLLM_ONLY & call.body.keys()))
+        body = {key: value for key, value in call.body.items() if key not in VLLM_ONLY}
+        return encode(addressed(body, call, model)), dropped
+
+    def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
+        """Keep the upstream's own 4xx; anything else is the upstream's failure."""
+        return refusal(model, status, error_object(body), retry_after_s)
+
+
+def addressed(body: Mapping[str, Any], call: ChatCall, model: Model) -> dict[str, Any]:
+    """Return the body for this model; a stream always tells its usage, since every request is priced."""
+    sent = dict(body)
+    sent["model"] = model.upstream_name
+    if call.stream:
+        sent["stream_options"] = {**(sent.get("stream_options") or {}), "include_usage": True}
+    return sent
+
+
+def encode(body: Mapping[str, Any]) -> bytes:
+    """Return compact JSON; integers of any length survive."""
+    return json.dumps(body, ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def error_object(body: bytes) -> dict[str, Any]:
+    """Read the error object out of an error body, whatever shape the server gives it."""
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
+    if isinstance(error, dict):
+        return error if "message" in error else {"message": str(error.get("detail") or "")[:LONGEST_MESSAGE]}
+    return {"message": error[:LONGEST_MESSAGE]} if isinstance(error, str) else {}
+
+
+def refusal(model: Model, status: int, error: Mapping[str, Any], retry_after_s: float | None) -> ApiError:
+    """Return what an upstream's error status means to the client."""
+    said = str(error.get("message") or "")[:LONGEST_MESSAGE]
+    who = f"the upstream of model '{model.name}'"
+    if status in (401, 403):
+        # what it says may show a part of our key
+        return UpstreamFailed(f"{who} refused this gateway's key", code="upstream_auth_failed")
+    if status in (408, 504):
+        return UpstreamTimedOut(f"{who} answered {status}: {said}")
+    if status in (503, 529):
+        return Overloaded(f"{who} is overloaded: {said}", retry_after_s=retry_after_s or 1.0)
+    if 400 <= status < 500:
+        kept = {"type": "invalid_request_error"} | dict(error)
+        if status == 429:
+            kept["code"] = error.get("code") or "rate_limit_exceeded"
+            retry_after_s = 1.0 if retry_after_s is None else retry_after_s
+        if kept.get("code") in TOO_LONG_CODES or kept.get("type") in TOO_LONG_CODES:
+            kept |= {"type": "invalid_request_error", "code": "context_length_exceeded"}
+        return UpstreamRejected(status, kept, retry_after_s=retry_after_s)
+    return UpstreamFailed(f"{who} answered {status}" + (f": {said}" if said else ""))

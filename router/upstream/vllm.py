@@ -1,0 +1,45 @@
+"""The dialect of vLLM: OpenAI's API and its own parameters, with error codes that are HTTP statuses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from router.config import Model
+from router.errors import ApiError
+from router.types import ChatCall
+from router.upstream.openai import addressed, encode, error_object, refusal
+
+# how vLLM 0.32 words it; it gives no code
+TOO_LONG = ("maximum context length", "max_model_len")
+UNENFORCEABLE = ("json schema into a grammar", "features not supported by", "Unsupported JSON schema")
+
+
+class VllmDialect:
+    """See `Dialect`."""
+
+    def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
+        """Forward everything; chat templates know `system`, not `developer`."""
+        body: Mapping[str, Any] = call.body
+        if call.endpoint == "chat/completions" and any(
+            message.get("role") == "developer" for message in body["messages"]
+        ):
+            body = {**body, "messages": [_as_system(message) for message in body["messages"]]}
+        return encode(addressed(body, call, model)), ()
+
+    def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
+        """Give vLLM's errors the type and code that OpenAI's have."""
+        error = error_object(body)
+        message = str(error.get("message") or "")
+        code = None
+        if status == 400 and any(words in message for words in TOO_LONG):
+            code = "context_length_exceeded"
+        elif status == 400 and any(words in message for words in UNENFORCEABLE):
+            code = "unsupported_schema"
+        if 400 <= status < 500:
+            error |= {"type": "invalid_request_error", "code": code}
+        return refusal(model, status, error, retry_after_s)
+
+
+def _as_system(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**message, "role": "system"} if message.get("role") == "developer" else message
