@@ -1,0 +1,125 @@
+"""A stream's events folded into the whole choices that they amount to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from router.errors import UpstreamFailed
+
+_TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
+
+
+def assemble(events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Fold the chunks of one stream into whole choices, in the order of their index.
+
+    A choice is `{index, message, finish_reason}` for chat and `{index, text, finish_reason}` for completions;
+    a finish_reason that never came is None. Events without choices (usage) add nothing.
+
+    Raises:
+        UpstreamFailed: an event does not have the form of a chunk.
+    """
+    choices: dict[int, _Choice] = {}
+    for event in events:
+        for part in _list(event.get("choices")):
+            index = part.get("index", 0)
+            choices.setdefault(_integer(index), _Choice()).add(part)
+    return [{"index": index, **choices[index].whole()} for index in sorted(choices)]
+
+
+@dataclass(slots=True)
+class _Call:
+    id: str | None = None
+    type: str = "function"
+    name: str = ""
+    arguments: list[str] = field(default_factory=list)
+
+    def add(self, part: Mapping[str, Any]) -> None:
+        self.id = self.id or part.get("id")
+        self.type = part.get("type") or self.type
+        function = _mapping(part.get("function") or {})
+        self.name = self.name or _text(function.get("name"))
+        self.arguments.append(_text(function.get("arguments")))
+
+    def function(self) -> dict[str, str]:
+        return {"name": self.name, "arguments": "".join(self.arguments)}
+
+
+@dataclass(slots=True)
+class _Choice:
+    texts: dict[str, list[str]] = field(default_factory=dict)
+    calls: dict[int, _Call] = field(default_factory=dict)
+    function_call: _Call | None = None
+    finish_reason: str | None = None
+    is_chat: bool = True
+
+    def add(self, part: Mapping[str, Any]) -> None:
+        self.finish_reason = part.get("finish_reason") or self.finish_reason
+        if "text" in part:
+            self.is_chat = False
+            self.texts.setdefault("text", []).append(_text(part["text"]))
+            return
+        delta = _mapping(part.get("delta") or {})
+        for key in _TEXTS:
+            if delta.get(key) is not None:
+                self.texts.setdefault(key, []).append(_text(delta[key]))
+        for call in _list(delta.get("tool_calls")):
+            self.calls.setdefault(self._call_index(call), _Call()).add(call)
+        if legacy := delta.get("function_call"):
+            self.function_call = self.function_call or _Call()
+            self.function_call.add({"function": legacy})
+
+    def _call_index(self, call: Mapping[str, Any]) -> int:
+        """Return the call that a fragment belongs to; some upstreams leave `index` out: a new id is a new call."""
+        if call.get("index") is not None:
+            return _integer(call["index"])
+        last = max(self.calls, default=-1)
+        is_new = last < 0 or (call.get("id") and call["id"] != self.calls[last].id)
+        return last + 1 if is_new else last
+
+    def whole(self) -> dict[str, Any]:
+        texts = {key: "".join(parts) for key, parts in self.texts.items()}
+        if not self.is_chat:
+            return {"text": texts.get("text", ""), "finish_reason": self.finish_reason}
+        message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None} | texts
+        if self.calls:
+            message["tool_calls"] = [
+                {"id": call.id, "type": call.type, "function": call.function()}
+                for _, call in sorted(self.calls.items())
+            ]
+        if self.function_call:
+            message["function_call"] = self.function_call.function()
+        return {"message": message, "finish_reason": self.finish_reason}
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _no_chunk("an object")
+    return value
+
+
+def _list(value: object) -> Iterable[Mapping[str, Any]]:
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise _no_chunk("an array")
+    return map(_mapping, value)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise _no_chunk("a string")
+    return value
+
+
+def _integer(value: object) -> int:
+    if not isinstance(value, int):
+        raise _no_chunk("an integer")
+    return value
+
+
+def _no_chunk(expected: str) -> UpstreamFailed:
+    return UpstreamFailed(f"an event of the upstream's stream is no chunk: expected {expected}")

@@ -1,0 +1,102 @@
+"""How much work a schema makes of a small answer: twenty definitions that each name the next twice are 2^20."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+# keywords whose subschemas judge the same value, so that their work adds up
+_IN_PLACE = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies")
+# keywords whose subschemas judge parts of the value: one part follows one of them
+_PARTS = (
+    "properties", "patternProperties", "additionalProperties", "propertyNames", "unevaluatedProperties",
+    "items", "prefixItems", "additionalItems", "contains", "unevaluatedItems",
+)  # fmt: skip
+_BY_NAME = {"dependentSchemas", "dependencies", "properties", "patternProperties"}
+_REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+_NAMES = ("$id", "id", "$anchor", "$dynamicAnchor")
+
+
+def evaluations(schema: Any, limit: int) -> int:
+    """Return how often one place of an answer can be judged at worst; counting ends above `limit`.
+
+    References that come back to themselves count once: the validator remembers their verdicts.
+    """
+    return _Count(schema, limit).of(schema)
+
+
+def follow(schema: Any, pointer: str) -> Any:
+    """Return what `#/...` names in the document (percent escapes already undone); None: nothing."""
+    node = schema
+    for part in pointer.removeprefix("#").split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(node, Mapping):
+            node = node.get(name)
+        elif isinstance(node, list) and name.isdecimal() and int(name) < len(node):
+            node = node[int(name)]
+        else:
+            return None
+    return node
+
+
+class _Count:
+    def __init__(self, root: Any, limit: int) -> None:
+        self._root = root
+        self._limit = limit
+        self._known: dict[int, int] = {}
+        # references by name are rare: each counts as the worst of all schemas that have one
+        self._named = [node for node in _objects(root) if any(isinstance(node.get(k), str) for k in _NAMES)]
+
+    def of(self, node: Any) -> int:
+        if not isinstance(node, Mapping):
+            return 1
+        if (known := self._known.get(id(node))) is not None:
+            return known
+        self._known[id(node)] = 1  # while it is being counted: a way back to here
+        same = sum(self.of(child) for word in _IN_PLACE for child in _subschemas(node, word))
+        for word in _REFERENCES:
+            if isinstance(target := node.get(word), str):
+                same += max(map(self.of, self._targets(target)), default=1)
+        parts = max((self.of(child) for word in _PARTS for child in _subschemas(node, word)), default=1)
+        self._known[id(node)] = count = min(same + parts, self._limit + 1)
+        return count
+
+    def _targets(self, reference: str) -> list[Any]:
+        if reference == "#" or reference.startswith("#/"):
+            return [follow(self._root, unquote(reference))]
+        return self._named
+
+
+def _subschemas(node: Mapping[str, Any], word: str) -> Iterable[Any]:
+    value = node.get(word)
+    if value is None:
+        return ()
+    if isinstance(value, list):
+        return value
+    if isinstance(value, Mapping) and word in _BY_NAME:
+        return value.values()
+    return (value,)
+
+
+def _objects(root: Any) -> Iterator[Mapping[str, Any]]:
+    todo = [root]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, Mapping):
+            yield node
+            todo.extend(node.values())
+        elif isinstance(node, list):
+            todo.extend(node)
+
+
+def references(root: Any) -> Iterator[tuple[list[str | int], str]]:
+    """Yield every reference of a document: its path and its target."""
+    todo: list[tuple[list[str | int], Any]] = [([], root)]
+    while todo:
+        path, node = todo.pop()
+        if isinstance(node, Mapping):
+            yield from (([*path, k], node[k]) for k in _REFERENCES if isinstance(node.get(k), str))
+            todo.extend(([*path, name], child) for name, child in node.items())
+        elif isinstance(node, list):
+            todo.extend(([*path, i], child) for i, child in enumerate(node))

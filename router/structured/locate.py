@@ -1,0 +1,135 @@
+"""Where and why an answer breaks its schema.
+
+The validator's own report of a failed `oneOf` describes every way through it: 17 s for sixteen nested objects.
+So the fault is searched here, from the root down, with yes-or-no questions only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+import jsonschema_rs
+
+from router.structured.complexity import follow
+
+Step = tuple[str, Any, list[str | int]]
+"""a subschema's pointer, the part of the answer that it judges, and the path to that part"""
+
+# keywords that say something of the value itself and hold no subschema
+_OWN = (
+    "type", "enum", "const", "required", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
+    "multipleOf", "minLength", "maxLength", "pattern", "format", "minItems", "maxItems", "uniqueItems",
+    "minProperties", "maxProperties", "dependentRequired",
+)  # fmt: skip
+# keywords that are not followed further down: the fault is somewhere in there
+_INDIRECT = (
+    "anyOf", "oneOf", "not", "if", "contains", "propertyNames", "patternProperties", "dependentSchemas",
+    "dependencies", "unevaluatedProperties", "unevaluatedItems", "$ref", "$dynamicRef",
+)  # fmt: skip
+_MAX_STEPS = 500
+
+
+def locate(schema: Mapping[str, Any], value: Any, options: Mapping[str, Any]) -> tuple[list[str | int], str]:
+    """Return the path to the part of an invalid `value` that is at fault, and the reason."""
+    search = _Search(schema, options)
+    step: Step = ("#", value, [])
+    for _ in range(_MAX_STEPS):
+        at, part, path = step
+        if reason := search.own_fault(at, part):
+            return path, reason
+        deeper = search.failing(at, part, path)
+        if deeper is None:
+            return path, search.last_word(at)
+        step = deeper
+    return step[2], "the value does not satisfy the schema"
+
+
+class _Search:
+    def __init__(self, schema: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        self._root = schema
+        self._options = options
+        self._draft = {"$schema": schema["$schema"]} if isinstance(schema.get("$schema"), str) else {}
+        self._old = "draft-0" in self._draft.get("$schema", "")
+        """before 2019, what stands beside a `$ref` is ignored"""
+        self._validators = jsonschema_rs.validator_map_for(dict(schema), **options)
+
+    def own_fault(self, at: str, value: Any) -> str:
+        """Return what is wrong with the value itself, not with a part of it; empty: nothing."""
+        node = follow(self._root, at)
+        if node is False:
+            return "is not allowed"
+        if not isinstance(node, Mapping) or (self._old and "$ref" in node):
+            return ""
+        own: dict[str, Any] = self._draft | {word: node[word] for word in _OWN if word in node}
+        if node.get("additionalProperties") is False:
+            for word in ("properties", "patternProperties"):
+                own[word] = {name: {} for name in node.get(word, ())}
+            own["additionalProperties"] = False
+        validator = jsonschema_rs.validator_for(own, mask="the value", **self._options)
+        if validator.is_valid(value):
+            return ""
+        error = next(iter(validator.iter_errors(value)))
+        if error.kind.name == "falseSchema":
+            extra = next(name for name in value if not validator.is_valid({name: value[name]}))
+            return f"the key {extra[:64]!r} is not allowed"
+        return error.message
+
+    def failing(self, at: str, value: Any, path: list[str | int]) -> Step | None:
+        """Return the next step down: the one subschema that surely has to hold and does not."""
+        return next((step for step in self._duties(at, value, path) if not self._holds(step)), None)
+
+    def last_word(self, at: str) -> str:
+        node = follow(self._root, at)
+        words = [word for word in _INDIRECT if isinstance(node, Mapping) and word in node]
+        return f"the value does not satisfy {' or '.join(map(repr, words)) or 'the schema'}"
+
+    def _holds(self, step: Step) -> bool:
+        validator = self._validators.get(step[0])
+        return validator is None or validator.is_valid(step[1])
+
+    def _duties(self, at: str, value: Any, path: list[str | int]) -> Iterator[Step]:
+        node = follow(self._root, at)
+        if not isinstance(node, Mapping):
+            return
+        reference = node.get("$ref")
+        if isinstance(reference, str) and (reference == "#" or reference.startswith("#/")):
+            yield unquote(reference), value, path
+            if self._old:
+                return
+        for i, _ in enumerate(node.get("allOf", ())):
+            yield f"{at}/allOf/{i}", value, path
+        for word in ("anyOf", "oneOf"):
+            # the one branch that is meant: the others fit not even at first sight
+            meant = [f"{at}/{word}/{i}" for i, _ in enumerate(node.get(word, ()))]
+            meant = [branch for branch in meant if not self._own_fault_through(branch, value)]
+            if len(meant) == 1:
+                yield meant[0], value, path
+        yield from self._parts(node, at, value, path)
+
+    def _own_fault_through(self, at: str, value: Any) -> str:
+        """Return a branch's fault at first sight, through one reference where it is one."""
+        node = follow(self._root, at)
+        reference = node.get("$ref") if isinstance(node, Mapping) else None
+        if isinstance(reference, str) and reference.startswith("#/"):
+            return self.own_fault(unquote(reference), value) or self.own_fault(at, value)
+        return self.own_fault(at, value)
+
+    def _parts(self, node: Mapping[str, Any], at: str, value: Any, path: list[str | int]) -> Iterator[Step]:
+        if isinstance(value, dict):
+            named = node.get("properties", {})
+            for key, part in value.items():
+                if key in named:
+                    escaped = key.replace("~", "~0").replace("/", "~1")
+                    yield f"{at}/properties/{escaped}", part, [*path, key]
+                elif "additionalProperties" in node and not node.get("patternProperties"):
+                    yield f"{at}/additionalProperties", part, [*path, key]
+        elif isinstance(value, list):
+            first = node.get("prefixItems", node.get("items") if isinstance(node.get("items"), list) else [])
+            word = "prefixItems" if "prefixItems" in node else "items"
+            for i, part in enumerate(value):
+                if i < len(first):
+                    yield f"{at}/{word}/{i}", part, [*path, i]
+                elif isinstance(node.get("items"), (dict, bool)):
+                    yield f"{at}/items", part, [*path, i]
