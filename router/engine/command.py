@@ -1,0 +1,123 @@
+"""The command line and environment of one managed vLLM. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from router.config import Model
+from router.engine.gpu import replica_gpus
+from router.errors import ConfigError
+
+# What the gateway decides, and where a user says it instead.
+OURS = {
+    "api_key": "vLLM listens on a private socket and needs none; clients' keys are SMALLFIRST_API_KEYS",
+    "config": "write vLLM's arguments under vllm_args themselves",
+    "host": "vLLM listens on a private socket; the gateway's address is `smallfirst serve --host`",
+    "max_model_len": "write `context` instead",
+    "model": "write `source` instead",
+    "port": "vLLM listens on a private socket; the gateway's port is `smallfirst serve --port`",
+    "served_model_name": "the model's key in models.yaml is its name",
+    "uds": "vLLM listens on a private socket of the gateway's choice",
+}
+
+# vLLM otherwise lets the first structured request of its life decide on the backend for all later ones.
+DEFAULTS: dict[str, Any] = {
+    "structured_outputs_config": {"backend": "xgrammar"},
+    "disable_uvicorn_access_log": True,  # the gateway writes one
+}
+# Without AVX-512, bfloat16 is five times slower than float32; compiling a model gains nothing on a CPU.
+CPU_DEFAULTS: dict[str, Any] = {"dtype": "float32", "enforce_eager": True}
+# Threads that wait must sleep: the gateway and other replicas share the cores.
+CPU_ENV = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "GOMP_SPINCOUNT": "0",
+}
+QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+
+# What vLLM gets of our environment: nothing that could hold one of the gateway's keys.
+PASSED_ON = re.compile(
+    r"PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TZ|TMPDIR|XDG_\w+|LD_\w+|PYTHON\w+|VIRTUAL_ENV"
+    r"|(CUDA|NVIDIA|NCCL|VLLM|HF|HUGGINGFACE|TRANSFORMERS|TOKENIZERS|TORCH\w*|TRITON|FLASHINFER)_\w+"
+    r"|(OMP|GOMP|KMP|MKL)_\w+|(HTTPS?|ALL|NO)_PROXY|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE",
+    re.IGNORECASE,
+)
+NOT_PASSED_ON = {"VLLM_API_KEY"}  # vLLM would ask the gateway for it
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What to execute, and with which environment."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+
+
+def vllm_launch(
+    model: Model, index: int, path: str, socket: Path, environ: Mapping[str, str], *, gpu: bool, cores: int
+) -> Launch:
+    """Return how to start one replica of a managed model: its weights in the folder `path`, served on `socket`.
+
+    Raises:
+        ConfigError: `vllm_args` holds a key that is not the user's to set.
+    """
+    check_vllm_args(model)
+    args: dict[str, Any] = {"model": path, "uds": str(socket), "served_model_name": model.name}
+    if model.context is not None:
+        args["max_model_len"] = model.context
+    args |= DEFAULTS | ({} if gpu else CPU_DEFAULTS) | model.vllm_args
+
+    env = QUIET | passed_on(environ)
+    env.setdefault("HF_HUB_OFFLINE", "1")  # the weights lie in a folder: nothing is left to ask the hub
+    env["VLLM_RPC_BASE_PATH"] = str(socket.parent)  # vLLM's own sockets, in the same private folder
+    if not gpu:
+        env = CPU_ENV | {"OMP_NUM_THREADS": str(cores)} | env
+    elif model.gpus:
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, replica_gpus(model, index)))
+    return Launch((sys.executable, "-m", "vllm.entrypoints.openai.api_server", *flags(args)), env)
+
+
+def check_vllm_args(model: Model) -> None:
+    """Check the names in a model's `vllm_args`; what they mean, vLLM checks.
+
+    Raises:
+        ConfigError: naming the key, and what to write instead.
+    """
+    for key, value in model.vllm_args.items():
+        where = f"models.{model.name}.vllm_args.{key}"
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", key):
+            raise ConfigError(f"{where}: expected vLLM's argument in snake_case, such as max_num_seqs")
+        if key in OURS:
+            raise ConfigError(f"{where}: {OURS[key]}")
+        if value is None:
+            raise ConfigError(f"{where}: expected a value; leave the key out for vLLM's default")
+
+
+def flags(args: Mapping[str, Any]) -> list[str]:
+    """Return the arguments as vLLM reads them: `max_num_seqs: 8` is `--max-num-seqs 8`."""
+    argv: list[str] = []
+    for key, value in args.items():
+        name = key.replace("_", "-")
+        if isinstance(value, bool):
+            argv.append(f"--{name}" if value else f"--no-{name}")
+        elif isinstance(value, list):
+            argv += [f"--{name}", *map(_text, value)]
+        else:
+            argv += [f"--{name}", _text(value)]
+    return argv
+
+
+def passed_on(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the part of the environment that programs of the engine may see."""
+    return {name: value for name, value in environ.items() if PASSED_ON.fullmatch(name) and name not in NOT_PASSED_ON}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
