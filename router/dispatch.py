@@ -1,0 +1,191 @@
+"""The whole request, top to bottom: plan, decide, lease, ask, check, and one rung up where that must be.
+
+Before the first content reaches the client a retry or an escalation is free and invisible. After it there is no
+other answer: the stream ends truthfully, with an error and no `[DONE]`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from time import monotonic
+from typing import Any
+
+from router import fit, retry
+from router.abilities import needs
+from router.answer import parse_whole
+from router.cascade import Standing, next_step
+from router.config import Config, Model, Route
+from router.errors import ApiError, NotFound, StructuredOutputViolation, UpstreamTimedOut
+from router.policy.base import POLICIES
+from router.pool import Lease, Pool
+from router.record import Escalation, RequestRecord
+from router.stream import AnswerStream
+from router.structured.assemble import assemble
+from router.structured.check import check
+from router.structured.plan import Constraint, plan
+from router.types import ChatCall, Engine, Reply, Usage
+from router.upstream.base import Dialect, Upstream
+from router.upstream.openai import OpenAIDialect
+from router.upstream.vllm import VllmDialect
+
+log = logging.getLogger("smallfirst.dispatch")
+
+DIALECTS: Mapping[Engine, Dialect] = {"vllm": VllmDialect(), "openai": OpenAIDialect()}
+
+
+class Dispatcher:
+    """Takes calls to the pools of one configuration."""
+
+    def __init__(self, config: Config, pools: Mapping[str, Pool], upstream: Upstream) -> None:
+        self._config = config
+        self._pools = pools
+        self._upstream = upstream
+
+    @asynccontextmanager
+    async def dispatch(self, call: ChatCall, record: RequestRecord) -> AsyncIterator[Reply]:
+        """Yield the reply to a call; whatever was leased for it is released when the context ends.
+
+        The record tells what was decided, tried and spent, also after an error.
+
+        Raises:
+            ApiError: no answer could be had. While the reply's events are read: it broke off after its beginning.
+        """
+        limit_ms = call.routing.deadline_ms
+        deadline = record.started + limit_ms / 1000 if limit_ms else float("inf")
+        route = self._route(call.model)
+        record.route, record.fallback_price = route.name, route.reference
+        constraint = plan(call.body)
+        wanted = needs(call)
+        ladder = _allowed(route, call)
+        policy = POLICIES[call.routing.policy or route.policy](route)
+        record.decision = policy.decide(call, len(ladder))
+        rung, tried = record.decision.rung, list[str]()
+        if rung:
+            record.escalations.append(Escalation(ladder[0].name, ladder[rung].name, "policy"))
+        lease: Lease | None = None
+        try:
+            while True:
+                model, pool, rung_above = ladder[rung], self._pools[ladder[rung].name], rung + 1 < len(ladder)
+                failure = fit.why_not(model, call, wanted)
+                if failure is None:
+                    try:
+                        lease = pool.acquire(monotonic(), tried=tried, last_resort=not rung_above)
+                        record.attempts.append(lease.attempt)
+                        reply = await self._ask(call, constraint, lease, record, deadline)
+                        break
+                    except ApiError as error:
+                        failure = retry.of(error)
+                if lease is not None:
+                    tried.append(lease.replica.name)
+                    lease.attempt.failure = failure.reason or "rejected"
+                    lease.release(monotonic(), "bad" if failure.speaks_against_replica else "unknown")
+                    lease = None
+                now = monotonic()
+                if now >= deadline:
+                    raise UpstreamTimedOut("The request's deadline passed.", code="deadline_exceeded")
+                step = next_step(failure, Standing(len(tried), pool.untried(now, tried), rung_above))
+                log.info("%s: %s: %s: %s", record.request_id, model.name, failure.error, step)
+                if step == "fail" or failure.reason is None:
+                    raise failure.error
+                if step == "retry":
+                    record.retries.append((model.name, failure.reason))
+                else:
+                    record.escalations.append(Escalation(model.name, ladder[rung + 1].name, failure.reason))
+                    rung, tried = rung + 1, []
+            record.model = model.name
+            record.structured = _how(constraint, record)
+            yield reply
+        finally:
+            if lease is not None:
+                lease.release(monotonic(), "unknown")
+
+    def _route(self, name: str) -> Route:
+        if route := self._config.route(name):
+            return route
+        absent = "is configured but not available here" if name in self._config.left_out else "does not exist"
+        raise NotFound(
+            f"The model '{name[:128]}' {absent}; GET /v1/models lists what is served.",
+            param="model",
+            code="model_not_found",
+        )
+
+    async def _ask(
+        self, call: ChatCall, constraint: Constraint | None, lease: Lease, record: RequestRecord, deadline: float
+    ) -> Reply:
+        """Ask one replica; raise ApiError for anything but an answer that may leave."""
+        model = lease.model
+        dialect = DIALECTS[model.engine]
+        body, record.dropped = dialect.body(call, model)
+        now = monotonic()
+        end_by = min(now + model.timeouts.total_s, deadline)
+        first_by = min(now + model.timeouts.first_byte_s, end_by) if call.stream else end_by
+        try:
+            async with asyncio.timeout(first_by - now):
+                exchange = lease.exchange = await self._upstream.send(
+                    "POST",
+                    f"{lease.replica.url}/{call.endpoint}",
+                    headers=_headers(model, record),
+                    body=body,
+                    connect_s=model.timeouts.connect_s,
+                )
+                if exchange.status != 200:
+                    said = await exchange.read()
+                    raise dialect.refusal(model, exchange.status, said, exchange.retry_after_s)
+                lease.attempt.answered = True
+                whole = b"" if call.stream else await exchange.read()
+        except TimeoutError:
+            raise UpstreamTimedOut(f"the upstream of model '{model.name}' did not answer in time") from None
+        if not call.stream:
+            answer = parse_whole(whole)
+            lease.attempt.usage = Usage.of(answer.get("usage"))
+            _verify(constraint, answer["choices"], model, record)
+            lease.release(monotonic(), "good")
+            return Reply(body=whole)
+        stream = AnswerStream(call, lease, exchange, dialect, first_by, end_by)
+        if constraint is None:
+            await stream.begin()
+        else:
+            choices = assemble(json.loads(event) for event in await stream.hold())
+            _verify(constraint, choices, model, record)
+        record.first_token_s = monotonic() - record.started
+        return Reply(events=stream)
+
+
+def _allowed(route: Route, call: ChatCall) -> Sequence[Model]:
+    has_fallback = len(route.ladder) > 1
+    return route.ladder if call.routing.allow_fallback or not has_fallback else route.ladder[:-1]
+
+
+def _headers(model: Model, record: RequestRecord) -> dict[str, str]:
+    headers = {"Content-Type": "application/json", "X-Request-Id": record.request_id}
+    if model.api_key is not None:
+        headers["Authorization"] = f"Bearer {model.api_key.get_secret_value()}"
+    return headers
+
+
+def _verify(
+    constraint: Constraint | None, choices: Sequence[Mapping[str, Any]], model: Model, record: RequestRecord
+) -> None:
+    """Check every choice against what was asked for; the first invalid one raises StructuredOutputViolation."""
+    if constraint is None:
+        return
+    for choice in choices:
+        verdict = check(constraint, choice)
+        record.verdicts.append((model.name, constraint.kind, verdict.word))
+        if not verdict.acceptable:
+            raise StructuredOutputViolation(
+                f"The answer of model '{model.name}' is not the {constraint.kind} that was asked for: "
+                f"at '{verdict.path or '/'}': {verdict.message}"
+            )
+
+
+def _how(constraint: Constraint | None, record: RequestRecord) -> str:
+    if constraint is None:
+        return "none"
+    if any(escalation.reason == "structured" for escalation in record.escalations):
+        return "escalated"
+    return "retried" if any(reason == "structured" for _, reason in record.retries) else "decoded"
