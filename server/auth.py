@@ -1,0 +1,55 @@
+"""Client keys: who may call."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+
+from pydantic import SecretStr
+
+from router.errors import AuthenticationFailed
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+"""headers as ASGI has them: names in lower case"""
+
+
+class Keyring:
+    """The keys that clients may use, kept as digests only. Without any, every call passes."""
+
+    def __init__(self, keys: Iterable[SecretStr]) -> None:
+        self._digests = tuple(_digest(key.get_secret_value().encode()) for key in keys)
+
+    def check(self, headers: RawHeaders) -> None:
+        """Look for a known key in `Authorization: Bearer`, `api-key` (Azure) and `x-api-key` (Anthropic).
+
+        Raises:
+            AuthenticationFailed: there is no key, or none that is known.
+        """
+        if not self._digests:
+            return
+        presented = _presented(headers)
+        if not presented:
+            raise AuthenticationFailed(
+                "You did not provide an API key. Send it in a header: `Authorization: Bearer KEY`."
+            )
+        # Digests have one length and every pair is compared, so the time taken tells nothing about a key.
+        matches = [hmac.compare_digest(_digest(key), digest) for key in presented for digest in self._digests]
+        if not any(matches):
+            raise AuthenticationFailed("Incorrect API key provided.")
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
+
+
+def _presented(headers: RawHeaders) -> list[bytes]:
+    keys = []
+    for name, value in headers:
+        if name == b"authorization":
+            scheme, _, key = value.strip().partition(b" ")
+            if scheme.lower() == b"bearer" and key.strip():
+                keys.append(key.strip())
+        elif name in (b"api-key", b"x-api-key") and value.strip():
+            keys.append(value.strip())
+    return keys

@@ -1,0 +1,77 @@
+"""POST /v1/chat/completions and /v1/completions: read, dispatch, answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from router.dispatch import Dispatcher
+from router.errors import ApiError
+from router.record import RequestRecord
+from router.types import Endpoint
+from server import envelope
+from server.admission import Admission
+from server.auth import Keyring
+from server.middleware import ClientDisconnected, read_body
+from server.relay import relay, smallfirst_headers
+from server.wire import decode
+
+
+class TextEndpoint:
+    """An ASGI app: one request from the client's bytes to the last byte of its answer."""
+
+    def __init__(self, endpoint: Endpoint, keyring: Keyring, admission: Admission, dispatcher: Dispatcher) -> None:
+        self._endpoint = endpoint
+        self._keyring = keyring
+        self._admission = admission
+        self._dispatcher = dispatcher
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; every error that the client can still be told is told here."""
+        record: RequestRecord = scope["state"][envelope.RECORD]
+        record.endpoint = self._endpoint
+        try:
+            self._keyring.check(scope["headers"])
+            raw = await read_body(receive)
+            await _unless_gone(receive, self._answer(raw, record, send))
+            record.outcome = "ok"
+        except ApiError as error:
+            envelope.note(record, error)
+            if record.status:
+                await send({"type": "http.response.body", "body": envelope.sse_error(error)})
+            else:
+                headers = {name.decode(): value.decode() for name, value in smallfirst_headers(record)}
+                await envelope.error_response(error, headers)(scope, receive, send)
+
+    async def _answer(self, raw: bytes, record: RequestRecord, send: Send) -> None:
+        call = decode(self._endpoint, raw)
+        record.stream = call.stream
+        async with self._admission, self._dispatcher.dispatch(call, record) as reply:
+            await relay(reply, record, send)
+
+
+async def _unless_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work, and cancel it when the client leaves before its end: nobody pays for an answer unread.
+
+    Raises:
+        ClientDisconnected: the client left.
+    """
+    answer = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_gone(receive))
+    try:
+        await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise ClientDisconnected
+        answer.result()
+    finally:
+        for task in (answer, gone):
+            task.cancel()
+        await asyncio.gather(answer, gone, return_exceptions=True)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,101 @@
+"""The command `smallfirst`: `serve` and `check`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from router.config import Config, load
+from router.engine.command import check_vllm_args
+from router.engine.gpu import check_gpus, gpu_count
+from router.engine.source import parse
+from router.errors import ConfigError
+from server.settings import Settings, add_arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0, or 2 where a setting or models.yaml is wrong."""
+    arguments = _parser().parse_args(argv)
+    try:
+        gpus = gpu_count()
+        config = load(arguments.config, os.environ, gpu=gpus > 0)
+        managed = [model for model in config.models.values() if model.managed]
+        for model in managed:
+            check_vllm_args(model)
+            parse(model)
+        check_gpus(managed, gpus)
+        for line in config.left_out.values():
+            _say(line)
+        if arguments.command == "check":
+            print(f"{arguments.config}: {len(config.models)} models, {len(config.routes)} routes: valid")  # noqa: T201
+            return 0
+        return _serve(config, Settings.from_env(os.environ, vars(arguments)))
+    except ConfigError as error:
+        _say(f"smallfirst: {error}")
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="smallfirst", description="An OpenAI-compatible server: small model first.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser("serve", help="start the gateway, and the vLLM processes that models.yaml asks for")
+    check = commands.add_parser("check", help="say what is wrong with a models.yaml, without starting anything")
+    for command in (serve, check):
+        command.add_argument("--config", type=Path, default=Path("models.yaml"), metavar="FILE",
+                             help="what is served (default: models.yaml)")  # fmt: skip
+    add_arguments(serve)
+    return parser
+
+
+def _serve(config: Config, settings: Settings) -> int:
+    # Heavy imports after the settings are known to be right: a typing slip is answered at once.
+    import uvicorn  # noqa: PLC0415
+
+    from server import logs  # noqa: PLC0415
+    from server.app import create_app  # noqa: PLC0415
+
+    provider_keys = [model.api_key for model in config.models.values() if model.api_key is not None]
+    logs.configure([key.get_secret_value() for key in (*settings.api_keys, *provider_keys)])
+    listener = _listen(settings)
+    host, port = listener.getsockname()[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(config, settings, url=url, progress=_say),
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s)),
+        )
+    )
+    try:
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:
+        return 130
+    return 0 if server.started else 1
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Take the port before anything is started: a vLLM that loads for a minute in vain helps nobody."""
+    try:
+        family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigError(f"cannot serve on {settings.host}, port {settings.port}: {error.strerror}") from None
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""The only renderer of errors: every one has OpenAI's shape, `{"error": {message, type, param, code}}`."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+
+from router.errors import (
+    ApiError,
+    BadRequest,
+    BodyTooLarge,
+    Overloaded,
+    StructuredOutputViolation,
+    Unavailable,
+    UpstreamFailed,
+    UpstreamTimedOut,
+)
+from router.record import Outcome, RequestRecord
+
+RECORD = "record"
+"""where `scope["state"]` holds the request's RequestRecord"""
+
+
+def error_response(error: ApiError, headers: Mapping[str, str] | None = None) -> Response:
+    """Return the whole answer for an error, with `headers` beside those that the error itself asks for."""
+    return Response(
+        json.dumps(error.body()),
+        status_code=error.status,
+        headers={**_headers(error), **(headers or {})},
+        media_type="application/json",
+    )
+
+
+def sse_error(error: ApiError) -> bytes:
+    """Return the event that ends a stream which cannot go on; no `[DONE]` may follow it."""
+    return b"data: " + json.dumps(error.body()).encode() + b"\n\n"
+
+
+def internal_error(request_id: str) -> ApiError:
+    """Return the error for a fault of our own; its cause is in the log only, under the request id."""
+    return ApiError(f"The server had an error while processing the request. Its request id is {request_id}.")
+
+
+def note(record: RequestRecord, error: ApiError) -> None:
+    """Write into the record how the request failed."""
+    record.outcome = _outcome(error)
+    record.error_code = error.code or ""
+
+
+def install(app: FastAPI) -> None:
+    """Let the app answer every ApiError and its own errors (404, 405, 413, 415, 422) in OpenAI's shape.
+
+    What nobody expected (500) is answered by the middleware. Redirects to the same path with or without a
+    trailing slash are switched off: a client gets a 404 that names the right path instead.
+    """
+    app.router.redirect_slashes = False
+    app.add_exception_handler(ApiError, _on_api_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+
+
+def _headers(error: ApiError) -> dict[str, str]:
+    headers = {}
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(math.ceil(error.retry_after_s))
+        headers["retry-after-ms"] = str(math.ceil(error.retry_after_s * 1000))
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if isinstance(error, StructuredOutputViolation):
+        # Every rung has been tried: an SDK that repeats the call would pay for the same failure again.
+        headers["x-should-retry"] = "false"
+    return headers
+
+
+def _outcome(error: ApiError) -> Outcome:
+    match error:
+        case StructuredOutputViolation():
+            return "structured_violation"
+        case UpstreamTimedOut():
+            return "timeout"
+        case Overloaded():
+            return "overloaded"
+        case UpstreamFailed() | Unavailable():
+            return "upstream_error"
+    if error.status >= 500:
+        return "internal_error"
+    return "overloaded" if error.status == 429 else "client_error"
+
+
+def _answer(request: Request, error: ApiError, headers: Mapping[str, str] | None = None) -> Response:
+    record = request.scope.get("state", {}).get(RECORD)
+    if record is not None:
+        note(record, error)
+    return error_response(error, headers)
+
+
+async def _on_api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)  # noqa: S101
+    return _answer(request, error)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    status, headers = error.status_code, error.headers or {}
+    if status == 405:
+        headers = {"allow": ", ".join(_allowed(request))}
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
+    if not error.detail or error.detail == HTTPStatus(status).phrase:
+        message = _explain(request, status, headers)
+    else:
+        message = str(error.detail)
+    code = BodyTooLarge.code if status == 413 else HTTPStatus(status).phrase.lower().replace(" ", "_")
+    kind = BadRequest if status < 500 else ApiError
+    return _answer(request, kind(message, status=status, code=code), headers)
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    """Answer 400 as OpenAI does, not 422. The first fault is named; values are not repeated."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    fault = error.errors()[0]
+    # `loc` begins with where the value stood (body, query, path); the client's own name for it follows.
+    param = ".".join(str(part) for part in fault["loc"][1:])
+    kind = fault["type"]
+    if kind == "json_invalid":
+        return _answer(request, BadRequest("The request body is not valid JSON.", code="invalid_json"))
+    if kind == "missing":
+        code, message = "missing_required_parameter", f"Missing required parameter: '{param or 'body'}'."
+    else:
+        code = "invalid_type" if kind.endswith(("_type", "_parsing")) else "invalid_value"
+        message = f"Invalid '{param or 'body'}': {fault['msg']}."
+    return _answer(request, BadRequest(message, param=param or None, code=code))
+
+
+def _explain(request: Request, status: int, headers: Mapping[str, str]) -> str:
+    path = request.url.path[:200]
+    match status:
+        case 404:
+            return _not_found(request, path)
+        case 405:
+            return f"{request.method} is not allowed on {path}. Allowed: {headers['allow']}."
+    return f"{HTTPStatus(status).phrase}: {request.method} {path}."
+
+
+def _not_found(request: Request, path: str) -> str:
+    endpoints = {(route.path_format, method) for route in _routes(request) for method in _methods(route)}
+    listing = ", ".join(f"{method} {known}" for known, method in sorted(endpoints))
+    meant = _meant(request, path)
+    hint = f" Did you mean {meant}?" if meant else ""
+    return f"Unknown path: {request.method} {path}.{hint} Endpoints: {listing}."
+
+
+def _meant(request: Request, path: str) -> str | None:
+    """Find what was meant by a wrong prefix (none, `/v1/v1`, `/openai/v1`), a trailing slash or a typo."""
+    rest = "/" + "/".join(part for part in path.rpartition("/v1")[2].split("/") if part)
+    for candidate in (rest, f"/v1{rest}"):
+        scope = {**request.scope, "path": candidate}
+        if any(route.matches(scope)[0] is not Match.NONE for route in _routes(request)):
+            return candidate
+    close = difflib.get_close_matches(path, [route.path_format for route in _routes(request)], n=1, cutoff=0.8)
+    return close[0] if close else None
+
+
+def _routes(request: Request) -> Iterator[Route]:
+    """Yield the app's endpoints, without the pages that show the API."""
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.include_in_schema:
+            yield route
+
+
+def _methods(route: Route) -> set[str]:
+    return (route.methods or set()) - {"HEAD"}
+
+
+def _allowed(request: Request) -> list[str]:
+    """Return every method of the path; the framework names those of the first matching route only."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({"OPTIONS", *(method for route in matching for method in route.methods or ())})

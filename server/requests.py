@@ -1,0 +1,164 @@
+"""OpenAI's request types: what is checked here and shown in /docs. Fields not named here are kept and forwarded.
+
+Null means unset for every optional field, as at OpenAI. Rules that tie fields together are in `wire`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, Tag
+
+# A union's tags are the words of its error message: "expected a string or an array of strings, but got ...".
+TAGS = frozenset(
+    {
+        "a string",
+        "an object",
+        "an array of strings",
+        "an array of integers",
+        "an array of arrays of integers",
+        "an array of content parts",
+    }
+)
+_Text = Annotated[str, Tag("a string")]
+_Named = Annotated[str, Field(min_length=1, max_length=256)]
+_Penalty = Annotated[float, Field(ge=-2, le=2)]
+_Bias = Annotated[float, Field(ge=-100, le=100)]
+_Count = Annotated[int, Field(ge=1)]
+_Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+_Stop = _Text | Annotated[list[str], Field(max_length=4, fail_fast=True), Tag("an array of strings")]
+_Tokens = Annotated[list[int], Field(min_length=1, fail_fast=True)]
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True, hide_input_in_errors=True)
+
+
+class ContentPart(_Wire):
+    """A part of a message: text, image_url, input_audio, file, or what an upstream knows beside them."""
+
+    type: _Named
+
+
+class FunctionCall(_Wire):
+    """What the model called; `arguments` is JSON as text."""
+
+    name: _Named
+    arguments: str
+
+
+class ToolCall(_Wire):
+    """A call that the model made in an earlier answer."""
+
+    id: _Named
+    type: Literal["function"]
+    function: FunctionCall
+
+
+class Message(_Wire):
+    """One message of the conversation."""
+
+    role: Literal["developer", "system", "user", "assistant", "tool", "function"]
+    content: _Text | Annotated[list[ContentPart], Field(fail_fast=True), Tag("an array of content parts")] | None = None
+    name: str | None = None
+    tool_call_id: _Named | None = Field(None, description="The call that a `tool` message answers.")
+    tool_calls: list[ToolCall] | None = None
+
+
+class FunctionDefinition(_Wire):
+    """A function that the model may call; `parameters` is a JSON schema."""
+
+    name: _Named
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(_Wire):
+    """A tool that the model may call."""
+
+    type: Literal["function"]
+    function: FunctionDefinition
+
+
+class JsonSchema(_Wire):
+    """The schema that an answer must satisfy."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    schema_: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(_Wire):
+    """The form of the answer. It is checked: an answer that breaks it never reaches the client."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+
+class StreamOptions(_Wire):
+    """Options of a stream."""
+
+    include_usage: bool | None = Field(None, description="One more event at the end, with the usage.")
+
+
+class Routing(BaseModel):
+    """smallfirst's own: how this one call is routed."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+    policy: Literal["fixed", "heuristic"] | None = Field(None, description="Instead of the route's own policy.")
+    max_cost_usd: Annotated[float, Field(gt=0)] | None = Field(None, description="Leave dearer models out.")
+    allow_fallback: bool | None = Field(None, description="False: only the first rung may answer.")
+    deadline_ms: Annotated[int, Field(ge=1, le=86_400_000)] | None = Field(None, description="For the whole request.")
+
+
+class _Request(_Wire):
+    model: _Named = Field(description="A route (`auto`) or a model's name.", examples=["auto"])
+
+
+class _Sampling(_Wire):
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    n: Annotated[int, Field(ge=1, le=128)] | None = Field(None, description="How many answers.")
+    stop: _Stop | None = Field(None, description="Up to four texts that end the answer.")
+    seed: _Int64 | None = None
+    presence_penalty: _Penalty | None = None
+    frequency_penalty: _Penalty | None = None
+    logit_bias: dict[str, _Bias] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    response_format: ResponseFormat | None = None
+    routing: Routing | None = None
+
+
+class ChatRequest(_Sampling, _Request):
+    """POST /v1/chat/completions. Other fields, OpenAI's and vLLM's own, are forwarded untouched."""
+
+    messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)] = Field(
+        examples=[[{"role": "user", "content": "What is the capital of France?"}]]
+    )
+    max_completion_tokens: _Count | None = Field(None, description="Goes before `max_tokens`.")
+    max_tokens: _Count | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = Field(None, description="Needs `logprobs`.")
+    tools: Annotated[list[Tool], Field(fail_fast=True)] | None = None
+    tool_choice: _Text | Annotated[dict[str, Any], Tag("an object")] | None = Field(
+        None, description="`none`, `auto`, `required`, or one function by name.", examples=["auto"]
+    )
+    parallel_tool_calls: bool | None = None
+
+
+class CompletionRequest(_Sampling, _Request):
+    """POST /v1/completions. Other fields, OpenAI's and vLLM's own, are forwarded untouched."""
+
+    prompt: (
+        Annotated[str, Field(min_length=1), Tag("a string")]
+        | Annotated[list[str], Field(min_length=1, fail_fast=True), Tag("an array of strings")]
+        | Annotated[_Tokens, Tag("an array of integers")]
+        | Annotated[list[_Tokens], Field(min_length=1, fail_fast=True), Tag("an array of arrays of integers")]
+    ) = Field(examples=["The capital of France is"])
+    max_tokens: Annotated[int, Field(ge=0)] | None = Field(None, description="0, with `echo`: judge the prompt only.")
+    best_of: Annotated[int, Field(ge=1, le=20)] | None = None
+    logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
+    echo: bool | None = None

@@ -1,0 +1,163 @@
+"""Where and how this process runs: command-line flags and environment. What it serves stands in models.yaml.
+
+A flag wins over its environment variable. Client keys have no flag: a command line is visible to other users.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import SecretStr
+
+from router.errors import ConfigError
+
+MIN_KEY_LENGTH = 8
+KEYS_VARIABLE = "SMALLFIRST_API_KEYS"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Times are seconds, sizes bytes."""
+
+    state_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 8000
+    api_keys: tuple[SecretStr, ...] = ()
+    max_body_bytes: int = 32 * 2**20
+    max_in_flight: int = 256
+    max_queued: int = 1024
+    queue_timeout_s: float = 30.0
+    shutdown_grace_s: float = 30.0
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
+        """Read the settings from the environment and parsed flags, for instance `vars(namespace)`.
+
+        Flags that are None or no setting are passed over.
+
+        Raises:
+            ConfigError: a value is wrong, or a bind without keys is open to others.
+        """
+        values: dict[str, Any] = {"state_dir": _default_state_dir(env), "api_keys": _api_keys(env)}
+        for name, option in _OPTIONS.items():
+            flag, variable = _flag(name), _variable(name)
+            if (text := flags.get(name)) is not None:
+                source = flag
+            elif (text := env.get(variable)) is not None:
+                source = variable
+            else:
+                continue
+            try:
+                values[name] = option.parse(text)
+            except ValueError:
+                raise ConfigError(f"{source}: expected {option.expected}, got {text!r}") from None
+        settings = cls(**values)
+        if not settings.api_keys and not _is_loopback(settings.host):
+            raise ConfigError(
+                f"{_flag('host')} {settings.host}: without client keys only a loopback address (127.0.0.1, "
+                f"::1, localhost) is served; set {KEYS_VARIABLE} to a comma-separated list of keys"
+            )
+        return settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add one flag for each setting. The values stay text: `Settings.from_env` reads and checks them."""
+    defaults = {field.name: field.default for field in fields(Settings)}
+    defaults["state_dir"] = "smallfirst in the user's state folder"
+    for name, option in _OPTIONS.items():
+        text = f"{option.help} [{_variable(name)}] (default: {defaults[name]})"
+        parser.add_argument(_flag(name), metavar=option.metavar, help=text)
+
+
+class _Option(NamedTuple):
+    parse: Callable[[str], object]
+    """raises ValueError"""
+    expected: str
+    metavar: str
+    help: str
+
+
+def _integer(low: int, high: int | None = None) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = int(text)
+        if value < low or (high is not None and value > high):
+            raise ValueError
+        return value
+
+    return parse
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise ValueError
+    return value
+
+
+def _nonempty(text: str) -> str:
+    if not text.strip():
+        raise ValueError  # an empty host would mean every interface
+    return text.strip()
+
+
+def _path(text: str) -> Path:
+    return Path(_nonempty(text)).expanduser().absolute()
+
+
+_OPTIONS = {
+    "host": _Option(_nonempty, "a host name or an address", "ADDRESS", "address to serve on"),
+    "port": _Option(_integer(0, 65535), "a port, 0 to 65535", "PORT", "port to serve on; 0: any free one"),
+    "state_dir": _Option(_path, "a folder", "DIR", "folder for fetched models and logs"),
+    "max_body_bytes": _Option(_integer(1), "a whole number from 1", "N", "largest request body, bytes"),
+    "max_in_flight": _Option(_integer(1), "a whole number from 1", "N", "most requests at work at a time"),
+    "max_queued": _Option(_integer(0), "a whole number from 0", "N", "most requests that wait for a slot"),
+    "queue_timeout_s": _Option(_seconds, "seconds, more than 0", "S", "longest wait for a slot, seconds"),
+    "shutdown_grace_s": _Option(
+        _seconds, "seconds, more than 0", "S", "how long running requests may still take at shutdown, seconds"
+    ),
+}
+
+
+def _variable(name: str) -> str:
+    return f"SMALLFIRST_{name.upper()}"
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _default_state_dir(env: Mapping[str, str]) -> Path:
+    xdg = Path(env.get("XDG_STATE_HOME", ""))
+    if xdg.is_absolute():  # the XDG specification: a relative one is ignored
+        return xdg / "smallfirst"
+    return Path(env.get("HOME") or Path.home()) / ".local" / "state" / "smallfirst"
+
+
+def _api_keys(env: Mapping[str, str]) -> tuple[SecretStr, ...]:
+    """Errors name a key by its place, never by its text."""
+    text = env.get(KEYS_VARIABLE, "")
+    if not text.strip():
+        return ()
+    keys = [key.strip() for key in text.split(",")]
+    for place, key in enumerate(keys, 1):
+        where = f"{KEYS_VARIABLE}: key {place} of {len(keys)}"
+        if not key:
+            raise ConfigError(f"{where} is empty; expected keys separated by single commas")
+        if len(key) < MIN_KEY_LENGTH:
+            raise ConfigError(f"{where} is too short; expected at least {MIN_KEY_LENGTH} characters")
+        if not all("!" <= character <= "~" for character in key):
+            raise ConfigError(f"{where} does not fit an HTTP header; expected printable ASCII without spaces")
+    return tuple(SecretStr(key) for key in keys)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"

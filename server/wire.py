@@ -1,0 +1,200 @@
+"""The client's bytes -> ChatCall: decoded once, validated, its values left as they came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel, ValidationError
+from pydantic.json_schema import models_json_schema
+
+from router import strictjson
+from router.errors import BadRequest
+from router.types import ChatCall, Endpoint, RoutingOptions
+from server.faults import bad_request, invalid_type, shown
+from server.requests import ChatRequest, CompletionRequest
+
+_REQUESTS: Mapping[Endpoint, type[BaseModel]] = {"chat/completions": ChatRequest, "completions": CompletionRequest}
+_NOT_BUILT = {"min_confidence": None, "policy": ("classifier", "cascade")}
+
+
+def decode(endpoint: Endpoint, raw: bytes) -> ChatCall:
+    """Turn a request's body into a call.
+
+    Raises:
+        BadRequest: the bytes are no JSON object (`invalid_json`), or a field is wrong (`param` names it).
+    """
+    body = _parse(raw)
+    _refuse_unbuilt(body.get("routing"))
+    try:
+        _REQUESTS[endpoint].__pydantic_validator__.validate_python(body)
+    except ValidationError as error:
+        raise bad_request(error) from None
+    _RULES[endpoint](body)
+    _rules(body)
+    routing = {key: value for key, value in (body.pop("routing", None) or {}).items() if value is not None}
+    stream = body.get("stream") is True
+    return ChatCall(
+        endpoint=endpoint,
+        model=body["model"],
+        body=body,
+        size=len(raw),
+        stream=stream,
+        include_usage=stream and (body.get("stream_options") or {}).get("include_usage") is True,
+        routing=RoutingOptions(**routing),
+    )
+
+
+def describe(app: FastAPI) -> None:
+    """Show the two endpoints in the app's OpenAPI document; they are plain routes, which FastAPI does not see."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = generate()
+            _, schemas = models_json_schema(
+                [(request, "validation") for request in _REQUESTS.values()],
+                ref_template="#/components/schemas/{model}",
+            )
+            document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
+            for endpoint, request in _REQUESTS.items():
+                document["paths"][f"/v1/{endpoint}"] = {"post": _operation(endpoint, request)}
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _operation(endpoint: Endpoint, request: type[BaseModel]) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{request.__name__}"}
+    return {
+        "summary": "Create a chat completion" if endpoint == "chat/completions" else "Create a completion",
+        "description": request.__doc__,
+        "operationId": endpoint.replace("/", "_"),
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "responses": {
+            "200": {"description": "The answer; with `stream: true` its events as text/event-stream."},
+            "4XX": {"description": 'The request is wrong: `{"error": {"message", "type", "param", "code"}}`.'},
+            "5XX": {"description": "No answer could be had; same form."},
+        },
+    }
+
+
+def _parse(raw: bytes) -> dict[str, Any]:
+    try:
+        body = strictjson.loads(raw.decode())
+    except UnicodeDecodeError as error:
+        raise _no_json(f"not UTF-8 (byte {error.start})") from None
+    except strictjson.NotJson as error:
+        raise _no_json("empty" if not raw.strip() else f"not valid JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise _no_json("not a JSON object")
+    return body
+
+
+def _no_json(reason: str) -> BadRequest:
+    return BadRequest(f"The request body is {reason}; expected a JSON object.", code="invalid_json")
+
+
+def _refuse_unbuilt(routing: object) -> None:
+    if not isinstance(routing, Mapping):
+        return
+    for key, values in _NOT_BUILT.items():
+        value = routing.get(key)
+        if value is not None and (values is None or value in values):
+            what = f"'routing.{key}'" + (f" {value!r}" if values else "")
+            raise BadRequest(
+                f"{what} is not supported by this version.", param=f"routing.{key}", code="unsupported_value"
+            )
+
+
+def _rules(body: Mapping[str, Any]) -> None:
+    if body.get("stream_options") is not None and body.get("stream") is not True:
+        raise BadRequest("'stream_options' is only allowed when 'stream' is true.", param="stream_options")
+    wanted = body.get("response_format") or {}
+    if wanted.get("type") == "json_schema" and wanted.get("json_schema") is None:
+        raise _missing("response_format.json_schema")
+
+
+def _chat_rules(body: Mapping[str, Any]) -> None:
+    for i, message in enumerate(body["messages"]):
+        _message_rules(message, f"messages[{i}]")
+    if body.get("top_logprobs") is not None and body.get("logprobs") is not True:
+        raise BadRequest("'top_logprobs' is only allowed when 'logprobs' is true.", param="top_logprobs")
+    if body.get("tool_choice") is not None:
+        names = {tool["function"]["name"] for tool in body.get("tools") or ()}
+        _tool_choice_rules(body["tool_choice"], names)
+
+
+def _message_rules(message: Mapping[str, Any], at: str) -> None:
+    role, content = message["role"], message.get("content")
+    if content is None:
+        if role not in ("assistant", "function"):
+            if "content" in message:
+                raise invalid_type(f"{at}.content", "a string or an array of content parts", None)
+            raise _missing(f"{at}.content")
+    elif not isinstance(content, str):
+        if not content and role != "assistant":
+            raise BadRequest(
+                f"Invalid '{at}.content': empty array. Expected at least 1 element.",
+                param=f"{at}.content",
+                code="empty_array",
+            )
+        for i, part in enumerate(content):
+            if part["type"] == "text" and not isinstance(part.get("text"), str):
+                where = f"{at}.content[{i}].text"
+                raise invalid_type(where, "a string", part["text"]) if "text" in part else _missing(where)
+    if role == "tool" and message.get("tool_call_id") is None:
+        raise _missing(f"{at}.tool_call_id")
+
+
+def _tool_choice_rules(choice: str | Mapping[str, Any], names: set[str]) -> None:
+    if isinstance(choice, str):
+        if choice not in ("none", "auto", "required"):
+            raise BadRequest(
+                f"Invalid value for 'tool_choice': expected 'none', 'auto' or 'required', got {shown(choice)}.",
+                param="tool_choice",
+            )
+        if choice == "required" and not names:
+            raise BadRequest("'tool_choice' is only allowed when 'tools' are given.", param="tool_choice")
+        return
+    if choice.get("type") == "function":
+        function = choice.get("function")
+        name = function.get("name") if isinstance(function, Mapping) else None
+        if not isinstance(name, str):
+            raise _missing("tool_choice.function.name")
+        if name not in names:
+            raise BadRequest(
+                f"Invalid value for 'tool_choice': no function named {shown(name)} stands in 'tools'.",
+                param="tool_choice.function.name",
+            )
+    elif choice.get("type") == "allowed_tools":
+        if not isinstance(choice.get("allowed_tools"), Mapping):
+            raise _missing("tool_choice.allowed_tools")
+        if not names:
+            raise BadRequest("'tool_choice' is only allowed when 'tools' are given.", param="tool_choice")
+    else:
+        raise BadRequest(
+            "Invalid value for 'tool_choice.type': expected 'function' or 'allowed_tools'.", param="tool_choice.type"
+        )
+
+
+def _completion_rules(body: Mapping[str, Any]) -> None:
+    if body.get("suffix") is not None:
+        raise BadRequest("'suffix' is not supported.", param="suffix", code="unsupported_parameter")
+    best_of, n = body.get("best_of"), body.get("n") or 1
+    if best_of is not None and best_of < n:
+        raise BadRequest(f"Invalid 'best_of': expected a value >= 'n' ({n}), but got {best_of}.", param="best_of")
+    if body.get("echo") is True and (body.get("response_format") or {}).get("type", "text") != "text":
+        raise BadRequest("'echo' cannot be used with a 'response_format'.", param="echo")
+
+
+def _missing(where: str) -> BadRequest:
+    return BadRequest(f"Missing required parameter: '{where}'.", param=where, code="missing_required_parameter")
+
+
+_RULES: Mapping[Endpoint, Callable[[Mapping[str, Any]], None]] = {
+    "chat/completions": _chat_rules,
+    "completions": _completion_rules,
+}
