@@ -41,9 +41,6 @@ class Admission:
         self._in_flight = 0
         self._line: deque[asyncio.Future[bool]] = deque()
         """one future a waiting caller: True: it has a slot, False: it waited too long"""
-        self._draining = False
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._last_handover: float | None = None
         self._handover_s = 0.0
         """moving average of the time between two handovers while callers wait"""
@@ -62,15 +59,10 @@ class Admission:
         """Take a slot, waiting in line for it; `release` it exactly once.
 
         Raises:
-            Overloaded: the line is full, the wait took too long, or the gateway shuts down.
+            Overloaded: the line is full, or the wait took too long; says when to retry.
         """
-        if self._draining:
-            raise Overloaded(
-                "The gateway is shutting down.", code="shutting_down", status=503, retry_after_s=MIN_RETRY_S
-            )
         if self._in_flight < self._max_in_flight:
             self._in_flight += 1
-            self._idle.clear()
             return
         if len(self._line) >= self._max_queued:
             raise self._overloaded("too many requests wait already")
@@ -102,18 +94,7 @@ class Admission:
         self._last_handover = None
         self._in_flight -= 1
         if self._in_flight == 0:
-            self._idle.set()
-
-    async def drain(self, timeout_s: float) -> bool:
-        """Refuse new callers and wait until those at work and in line are through; False: not in time."""
-        self._draining = True
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._idle.wait()
-        except TimeoutError:
-            return False
-        return True
-
+    
     async def __aenter__(self) -> None:
         await self.acquire()
 

@@ -20,6 +20,7 @@ from server.settings import MIN_KEY_LENGTH
 logger = logging.getLogger(__name__)
 
 REDACTED = "[redacted]"
+MAX_PATH = 200
 _PROBES = frozenset({"/health", "/ready", "/metrics"})
 
 
@@ -50,7 +51,9 @@ def access(record: RequestRecord, scope: Scope) -> None:
         level = logging.DEBUG
     if not logger.isEnabledFor(level):
         return
-    path = quote(path[:200])  # it is the client's: no line breaks, no terminal codes
+    # The path is the client's. Quoted, it has no line breaks and no terminal codes; one too long is not cut, as
+    # half a key would pass the redaction.
+    path = quote(path) if len(path) <= MAX_PATH else f"(a path of {len(path)} characters)"
     logger.log(level, "%s %s %d", scope["method"], path, record.status, extra={"fields": _fields(record)})
 
 
@@ -78,6 +81,7 @@ _ENCODINGS: tuple[Callable[[str], str], ...] = (
     lambda text: json.dumps(text)[1:-1],
     lambda text: repr(text)[1:-1],
     lambda text: repr(text.encode(errors="surrogateescape"))[2:-1],
+    lambda text: quote(text, errors="surrogateescape"),
     lambda text: quote(text, safe="", errors="surrogateescape"),
 )
 

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from router.config import Config, Model, Price, Route
+from router.record import Attempt, Escalation, RequestRecord
+from router.types import ModelStatus, Usage
+from server.admission import Admission
+from server.metrics import DURATION_BUCKETS_S, FIRST_TOKEN_BUCKETS_S, METRIC_NAMES, Metrics
+
+CHEAP = Price(input_usd_per_mtok=1.0, cached_input_usd_per_mtok=0.1, output_usd_per_mtok=2.0)
+DEAR = Price(input_usd_per_mtok=10.0, output_usd_per_mtok=20.0)
+SLM = Model(name="slm", tier="slm", engine="vllm", base_url=("http://slm/v1",), price=CHEAP)
+LLM = Model(name="llm", tier="llm", engine="openai", base_url=("http://llm/v1",), price=DEAR)
+CONFIG = Config({"slm": SLM, "llm": LLM}, {"auto": Route("auto", (SLM, LLM))}, {})
+USAGE = Usage(prompt=100, cached=40, completion=10)  # 84,000 nano-dollars on the SLM, 1,200,000 on the LLM
+
+
+@pytest.fixture
+def admission() -> Admission:
+    return Admission(1, 10, 1.0)
+
+
+def gateway(admission: Admission | None = None, *statuses: ModelStatus) -> Metrics:
+    return Metrics(CONFIG, admission or Admission(1, 10, 1.0), lambda: statuses)
+
+
+def attempt(model: str = "slm", price: Price | None = CHEAP, usage: Usage | None = USAGE) -> Attempt:
+    return Attempt(model, "replica", price=price, usage=usage, answered=True)
+
+
+def record(**fields: Any) -> RequestRecord:
+    defaults: dict[str, Any] = {
+        "endpoint": "chat/completions",
+        "route": "auto",
+        "model": "slm",
+        "outcome": "ok",
+        "attempts": [attempt()],
+        "fallback_price": DEAR,
+        "finished": 101.5,
+    }
+    return RequestRecord("req_1", started=100.0, **(defaults | fields))
+
+
+def samples(metrics: Metrics) -> dict[str, float]:
+    """Read the page as Prometheus would: `name{label=value,...}` -> value, labels in order of their names."""
+    body, media_type = metrics.render()
+    assert media_type == "text/plain; version=0.0.4; charset=utf-8"
+    return dict(_read(body.decode()))
+
+
+def _read(text: str) -> Iterator[tuple[str, float]]:
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
+            yield f"{sample.name.removeprefix('smallfirst_')}{{{labels}}}", sample.value
+
+
+def test_one_request() -> None:
+    metrics = gateway()
+    metrics.observe(
+        record(
+            first_token_s=0.3,
+            retries=[("slm", "timeout")],
+            verdicts=[("slm", "json_schema", "invalid"), ("slm", "json_schema", "valid")],
+        )
+    )
+    seen = samples(metrics)
+    assert seen["requests_total{model=slm,outcome=ok,route=auto}"] == 1
+    assert seen["tokens_total{kind=prompt,model=slm}"] == 100
+    assert seen["tokens_total{kind=cached_prompt,model=slm}"] == 40
+    assert seen["tokens_total{kind=completion,model=slm}"] == 10
+    assert seen["cost_usd_total{model=slm,route=auto}"] == 0.000_084
+    assert seen["fallback_cost_usd_total{model=slm,route=auto}"] == 0.001_2
+    assert seen["retries_total{model=slm,reason=timeout}"] == 1
+    assert seen["structured_verdicts_total{kind=json_schema,model=slm,verdict=invalid}"] == 1
+    assert seen["structured_verdicts_total{kind=json_schema,model=slm,verdict=valid}"] == 1
+    assert seen["request_duration_seconds_bucket{le=1.0,model=slm,route=auto}"] == 0
+    assert seen["request_duration_seconds_bucket{le=2.5,model=slm,route=auto}"] == 1
+    assert seen["request_duration_seconds_bucket{le=+Inf,model=slm,route=auto}"] == 1
+    assert seen["request_duration_seconds_sum{model=slm,route=auto}"] == 1.5
+    assert seen["request_duration_seconds_count{model=slm,route=auto}"] == 1
+    assert seen["time_to_first_token_seconds_bucket{le=0.25,model=slm,route=auto}"] == 0
+    assert seen["time_to_first_token_seconds_bucket{le=0.5,model=slm,route=auto}"] == 1
+    assert not any(name.startswith("unpriced") for name in seen)
+
+
+def test_a_whole_answer_has_no_first_token() -> None:
+    metrics = gateway()
+    metrics.observe(record())
+    assert not any(name.startswith("time_to_first_token") for name in samples(metrics))
+
+
+def test_a_vain_attempt_costs_on_its_own_model() -> None:
+    metrics = gateway()
+    metrics.observe(
+        record(
+            model="llm",
+            attempts=[attempt(), attempt("llm", DEAR)],
+            escalations=[Escalation("slm", "llm", "structured")],
+        )
+    )
+    seen = samples(metrics)
+    assert seen["requests_total{model=llm,outcome=ok,route=auto}"] == 1
+    assert seen["cost_usd_total{model=slm,route=auto}"] == 0.000_084
+    assert seen["cost_usd_total{model=llm,route=auto}"] == 0.001_2
+    assert seen["fallback_cost_usd_total{model=llm,route=auto}"] == 0.001_2
+    assert seen["escalations_total{from_model=slm,reason=structured,route=auto,to_model=llm}"] == 1
+    assert seen["tokens_total{kind=prompt,model=slm}"] == seen["tokens_total{kind=prompt,model=llm}"] == 100
+
+
+@pytest.mark.parametrize("unknown", [attempt(price=None), attempt(usage=None)])
+def test_an_unknown_cost_is_counted_as_such_and_shows_no_saving(unknown: Attempt) -> None:
+    metrics = gateway()
+    metrics.observe(record(model="llm", attempts=[unknown, unknown, attempt("llm", DEAR)]))
+    seen = samples(metrics)
+    assert seen["unpriced_requests_total{model=slm,route=auto}"] == 1
+    assert seen["cost_usd_total{model=llm,route=auto}"] == 0.001_2
+    assert "cost_usd_total{model=slm,route=auto}" not in seen
+    assert not any(name.startswith("fallback_cost") for name in seen)
+
+
+def test_a_request_that_nobody_answered() -> None:
+    metrics = gateway()
+    metrics.observe(record(route="", model="", attempts=[], outcome="client_error"))
+    seen = samples(metrics)
+    assert seen["requests_total{model=none,outcome=client_error,route=none}"] == 1
+    assert not any("cost" in name or "unpriced" in name for name in seen)
+
+
+def test_what_is_no_call_for_text_is_left_out() -> None:
+    metrics = gateway()
+    metrics.observe(record(endpoint=""))
+    assert not any(name.startswith("requests_total") for name in samples(metrics))
+
+
+def test_a_pinned_model_is_a_route() -> None:
+    metrics = gateway()
+    metrics.observe(record(route="slm"))
+    assert samples(metrics)["requests_total{model=slm,outcome=ok,route=slm}"] == 1
+
+
+@given(st.lists(st.text(max_size=5).filter(lambda name: name not in ("slm", "llm", "auto")), max_size=20))
+def test_names_that_are_not_configured_never_become_labels(names: list[str]) -> None:
+    metrics = gateway()
+    for name in ["", *names]:
+        metrics.observe(
+            record(
+                route=name,
+                model=name,
+                attempts=[attempt(name), attempt(name, None)],
+                first_token_s=0.1,
+                escalations=[Escalation(name, name, "policy")],
+                retries=[(name, "timeout")],
+                verdicts=[(name, "json_object", "valid")],
+            )
+        )
+    page = metrics.render()[0].decode()
+    label_names = {"route", "model", "from_model", "to_model"}
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            assert {sample.labels[name] for name in label_names & set(sample.labels)} <= {"none"}
+
+
+def test_money_is_summed_exactly() -> None:
+    metrics = gateway()
+    tiny = attempt(usage=Usage(completion=1), price=Price(input_usd_per_mtok=0, output_usd_per_mtok=0.001))
+    assert tiny.cost_nano_usd == 1
+    huge = attempt(usage=Usage(completion=10**15), price=CHEAP)  # two billion dollars
+    metrics.observe(record(attempts=[huge]))
+    counter = metrics._cost
+    for _ in range(10_000):
+        metrics.observe(record(attempts=[tiny]))
+    assert counter._values["auto", "slm"] == 2 * 10**18 + 10_000  # floats would have lost every one of them
+    assert samples(metrics)["cost_usd_total{model=slm,route=auto}"] == pytest.approx(2e9 + 1e-5)
+
+
+@given(st.lists(st.floats(0, 1000), max_size=50))
+def test_buckets_count_all_that_is_not_above_them(durations: list[float]) -> None:
+    metrics = gateway()
+    for duration in durations:
+        finished = record(finished=duration)
+        finished.started = 0.0
+        metrics.observe(finished)
+    seen = samples(metrics)
+    for bound in DURATION_BUCKETS_S if durations else ():
+        name = f"request_duration_seconds_bucket{{le={bound},model=slm,route=auto}}"
+        assert seen[name] == sum(duration <= bound for duration in durations)
+    count = seen.get("request_duration_seconds_count{model=slm,route=auto}", 0)
+    assert count == len(durations)
+
+
+def test_buckets_span_what_language_models_take() -> None:
+    assert (DURATION_BUCKETS_S[0], DURATION_BUCKETS_S[-1]) == (0.005, 600)
+    assert (FIRST_TOKEN_BUCKETS_S[0], FIRST_TOKEN_BUCKETS_S[-1]) == (0.005, 60)
+    for bounds in (DURATION_BUCKETS_S, FIRST_TOKEN_BUCKETS_S):
+        assert list(bounds) == sorted(set(bounds))
+
+
+async def test_gauges_are_read_at_the_scrape(admission: Admission) -> None:
+    statuses = [ModelStatus("slm", replicas=2, up=1, in_flight=3, restarts=4, detail="one is down")]
+    metrics = Metrics(CONFIG, admission, lambda: statuses)
+    assert samples(metrics)["requests_in_flight{}"] == 0
+    async with admission:
+        seen = samples(metrics)
+    assert (seen["requests_in_flight{}"], seen["requests_queued{}"]) == (1, 0)
+    assert seen["replicas{model=slm}"] == 2
+    assert seen["replicas_up{model=slm}"] == 1
+    assert seen["replica_in_flight{model=slm}"] == 3
+    assert seen["replica_restarts_total{model=slm}"] == 4
+    assert "one is down" not in metrics.render()[0].decode()
+    statuses[:] = [ModelStatus("slm", replicas=2, up=2, in_flight=0, restarts=5)]
+    assert samples(metrics)["replicas_up{model=slm}"] == 2
+
+
+def test_the_names_are_the_contract() -> None:
+    metrics = gateway(None, ModelStatus("slm", 1, 1, 0, 0))
+    lines = metrics.render()[0].decode().splitlines()
+    types = dict(line.split()[2:] for line in lines if line.startswith("# TYPE"))
+    assert set(types) == METRIC_NAMES
+    assert {name for name, kind in types.items() if kind == "histogram"} == {
+        "smallfirst_request_duration_seconds",
+        "smallfirst_time_to_first_token_seconds",
+    }
+    assert {name for name, kind in types.items() if kind == "counter"} == {
+        name for name in METRIC_NAMES if name.endswith("_total")
+    }
+    [build] = [line for line in lines if line.startswith("smallfirst_build_info")]
+    assert build.startswith('smallfirst_build_info{version="')
+    assert build.endswith("} 1.0")
+
+
+def test_two_gateways_in_one_process_do_not_share() -> None:
+    one, other = gateway(), gateway()
+    one.observe(record())
+    assert not any(name.startswith("requests_total") for name in samples(other))

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from router.errors import ConfigError
+from server.settings import MIN_KEY_LENGTH, Settings, add_arguments
+
+HOME = {"HOME": "/home/ada"}
+KEY = "sk-canary-0123456789"
+
+
+def refused(env: dict[str, str], flags: dict[str, Any] | None = None) -> str:
+    with pytest.raises(ConfigError) as caught:
+        Settings.from_env(HOME | env, flags or {})
+    return str(caught.value)
+
+
+def test_defaults() -> None:
+    settings = Settings.from_env(HOME, {})
+    assert settings == Settings(state_dir=Path("/home/ada/.local/state/smallfirst"))
+    assert (settings.host, settings.port, settings.max_body_bytes) == ("127.0.0.1", 8000, 32 * 2**20)
+    assert (settings.max_in_flight, settings.max_queued) == (256, 1024)
+    assert (settings.queue_timeout_s, settings.shutdown_grace_s) == (30.0, 30.0)
+
+
+def test_every_setting_has_a_variable_and_a_flag_that_wins() -> None:
+    values = {
+        "host": ("localhost", "::1"),
+        "port": ("1", "2"),
+        "state_dir": ("/from/env", "/from/flag"),
+        "max_body_bytes": ("3", "4"),
+        "max_in_flight": ("5", "6"),
+        "max_queued": ("0", "8"),
+        "queue_timeout_s": ("0.5", "1.5"),
+        "shutdown_grace_s": ("2.5", "3.5"),
+    }
+    assert set(values) == set(Settings.__dataclass_fields__) - {"api_keys"}  # keys would show in `ps`
+    env = {f"SMALLFIRST_{name.upper()}": variable for name, (variable, _) in values.items()}
+    from_env = Settings.from_env(env, {})
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    flags = [part for name, (_, flag) in values.items() for part in (f"--{name.replace('_', '-')}", flag)]
+    from_flags = Settings.from_env(env, vars(parser.parse_args(flags)))
+    for name, (variable, flag) in values.items():
+        assert str(getattr(from_env, name)) == variable
+        assert str(getattr(from_flags, name)) == flag
+
+
+def test_help_names_variable_and_default() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    text = " ".join(parser.format_help().split())
+    assert "[SMALLFIRST_MAX_BODY_BYTES] (default: 33554432)" in text
+    assert "SMALLFIRST_STATE_DIR" in text
+    assert "factory" not in text  # a default that is no value
+
+
+def test_flags_that_are_no_setting_are_passed_over() -> None:
+    assert Settings.from_env(HOME, {"config": Path("models.yaml"), "port": None}).port == 8000
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("port", "http", "a port, 0 to 65535"),
+        ("port", "65536", "a port, 0 to 65535"),
+        ("port", "-1", "a port, 0 to 65535"),
+        ("max_in_flight", "0", "a whole number from 1"),
+        ("max_queued", "-1", "a whole number from 0"),
+        ("max_body_bytes", "32MiB", "a whole number from 1"),
+        ("queue_timeout_s", "0", "seconds, more than 0"),
+        ("queue_timeout_s", "inf", "seconds, more than 0"),
+        ("shutdown_grace_s", "nan", "seconds, more than 0"),
+        ("host", " ", "a host name or an address"),
+        ("state_dir", "", "a folder"),
+    ],
+)
+def test_a_wrong_value_names_its_source_and_what_was_expected(name: str, value: str, expected: str) -> None:
+    variable, flag = f"SMALLFIRST_{name.upper()}", f"--{name.replace('_', '-')}"
+    assert refused({variable: value}) == f"{variable}: expected {expected}, got {value!r}"
+    assert refused({}, {name: value}) == f"{flag}: expected {expected}, got {value!r}"
+
+
+def test_state_dir_follows_xdg() -> None:
+    assert Settings.from_env({"XDG_STATE_HOME": "/x"}, {}).state_dir == Path("/x/smallfirst")
+    relative = HOME | {"XDG_STATE_HOME": "x"}
+    assert Settings.from_env(relative, {}).state_dir == Path("/home/ada/.local/state/smallfirst")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost", "LOCALHOST"])
+def test_without_keys_loopback_is_served(host: str) -> None:
+    assert Settings.from_env(HOME, {"host": host}).host == host
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "gateway.example.com", "localhost.example.com", "1"])
+def test_without_keys_no_other_bind_is_served(host: str) -> None:
+    message = refused({}, {"host": host})
+    assert host in message
+    assert "set SMALLFIRST_API_KEYS" in message
+    assert Settings.from_env(HOME | {"SMALLFIRST_API_KEYS": KEY}, {"host": host}).host == host
+
+
+def test_keys_are_stripped_and_never_shown() -> None:
+    settings = Settings.from_env(HOME | {"SMALLFIRST_API_KEYS": f" {KEY} , {KEY}-2\n"}, {})
+    assert [key.get_secret_value() for key in settings.api_keys] == [KEY, f"{KEY}-2"]
+    assert KEY not in f"{settings!r} {settings}"
+
+
+@pytest.mark.parametrize("text", ["", "  ", "\n"])
+def test_no_keys(text: str) -> None:
+    assert Settings.from_env(HOME | {"SMALLFIRST_API_KEYS": text}, {}).api_keys == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"{KEY},", "key 2 of 2 is empty"),
+        (f",{KEY}", "key 1 of 2 is empty"),
+        (f"{KEY},hunter2", f"key 2 of 2 is too short; expected at least {MIN_KEY_LENGTH}"),
+        (f"{KEY} {KEY}", "key 1 of 1 does not fit an HTTP header"),
+        ("schlüssel-wort", "key 1 of 1 does not fit an HTTP header"),
+    ],
+)
+def test_a_wrong_key_is_named_by_its_place(text: str, expected: str) -> None:
+    message = refused({"SMALLFIRST_API_KEYS": text})
+    assert message.startswith(f"SMALLFIRST_API_KEYS: {expected}")
+    assert not any(part in message for part in text.split(",") if part)
+
+
+@given(st.lists(st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters=","), min_size=8)))
+def test_good_keys_come_through(keys: list[str]) -> None:
+    settings = Settings.from_env(HOME | {"SMALLFIRST_API_KEYS": ",".join(keys)}, {})
+    assert settings.api_keys == tuple(map(SecretStr, keys))
