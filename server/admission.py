@@ -93,7 +93,6 @@ class Admission:
                 return
         self._last_handover = None
         self._in_flight -= 1
-        if self._in_flight == 0:
     
     async def __aenter__(self) -> None:
         await self.acquire()
