@@ -93,7 +93,7 @@ class Admission:
                 return
         self._last_handover = None
         self._in_flight -= 1
-    
+
     async def __aenter__(self) -> None:
         await self.acquire()
 

@@ -75,36 +75,38 @@ def create_app(config: Config, settings: Settings, *, url: str, progress: Callab
         lifespan=lifespan,
     )
 
+    chat = TextEndpoint("chat/completions", keyring, admission, dispatcher)
+    completions = TextEndpoint("completions", keyring, admission, dispatcher)
+    # plain routes: what every request pays for is what it needs
+    app.router.routes += [
+        Route("/v1/chat/completions", chat, methods=["POST"]),
+        Route("/v1/completions", completions, methods=["POST"]),
+    ]
+
+    @app.get("/v1/models", summary="List routes and models", tags=["models"])
     async def list_models(request: Request) -> Response:
         keyring.check(request.scope["headers"])
         return JSONResponse(models.all())
 
-    async def get_model(request: Request) -> Response:
+    @app.get("/v1/models/{name:path}", summary="One route or model", tags=["models"])
+    async def get_model(request: Request, name: str) -> Response:
         keyring.check(request.scope["headers"])
-        return JSONResponse(models.one(request.path_params["name"]))
+        return JSONResponse(models.one(name))
 
-    async def health(_: Request) -> Response:
+    @app.get("/health", summary="Does this process live? Touches no upstream", tags=["operator"])
+    async def health() -> Response:
         return JSONResponse({"status": "ok"})
 
-    async def ready(_: Request) -> Response:
+    @app.get("/ready", summary="Can a route answer? 503 when none can", tags=["operator"])
+    async def ready() -> Response:
         state, body = readiness(config, fleet.statuses())
         return JSONResponse(body, status_code=503 if state == "unavailable" else 200)
 
-    async def scrape(_: Request) -> Response:
+    @app.get("/metrics", summary="Metrics for Prometheus", tags=["operator"])
+    async def scrape() -> Response:
         body, media_type = metrics.render()
         return Response(body, media_type=media_type)
 
-    chat = TextEndpoint("chat/completions", keyring, admission, dispatcher)
-    completions = TextEndpoint("completions", keyring, admission, dispatcher)
-    app.router.routes += [
-        Route("/v1/chat/completions", chat, methods=["POST"]),
-        Route("/v1/completions", completions, methods=["POST"]),
-        Route("/v1/models", list_models, methods=["GET"]),
-        Route("/v1/models/{name:path}", get_model, methods=["GET"]),
-        Route("/health", health, methods=["GET"]),
-        Route("/ready", ready, methods=["GET"]),
-        Route("/metrics", scrape, methods=["GET"]),
-    ]
     describe(app)
     envelope.install(app)
     app.add_middleware(RequestMiddleware, max_body_bytes=settings.max_body_bytes, on_finish=finish)

@@ -49,7 +49,9 @@ class TextEndpoint:
     async def _answer(self, raw: bytes, record: RequestRecord, send: Send) -> None:
         call = decode(self._endpoint, raw)
         record.stream = call.stream
-        async with self._admission, self._dispatcher.dispatch(call, record) as reply:
+        route = self._dispatcher.route(call.model)
+        record.route = route.name
+        async with self._admission, self._dispatcher.dispatch(call, route, record) as reply:
             await relay(reply, record, send)
 
 

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from router.config import Config, load
-from router.engine.command import check_vllm_args
-from router.engine.gpu import check_gpus, gpu_count
-from router.engine.source import parse
+from router.engine import check_managed
+from router.engine.gpu import gpu_present
 from router.errors import ConfigError
 from server.settings import Settings, add_arguments
 
@@ -21,13 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, or 2 where a setting or models.yaml is wrong."""
     arguments = _parser().parse_args(argv)
     try:
-        gpus = gpu_count()
-        config = load(arguments.config, os.environ, gpu=gpus > 0)
-        managed = [model for model in config.models.values() if model.managed]
-        for model in managed:
-            check_vllm_args(model)
-            parse(model)
-        check_gpus(managed, gpus)
+        config = load(arguments.config, os.environ, gpu=gpu_present())
+        check_managed(config)
         for line in config.left_out.values():
             _say(line)
         if arguments.command == "check":
@@ -80,7 +74,7 @@ def _serve(config: Config, settings: Settings) -> int:
     try:
         server.run(sockets=[listener])
     except KeyboardInterrupt:
-        return 130
+        return 0  # Ctrl-C is how it is meant to be stopped
     return 0 if server.started else 1
 
 

@@ -44,10 +44,10 @@ def configure(secrets: Iterable[str], stream: TextIO | None = None) -> None:
 
 
 def access(record: RequestRecord, scope: Scope) -> None:
-    """Log one finished request. Probes that went well are logged at DEBUG, so not by default."""
+    """Log one finished request. Probes are logged at DEBUG, so not by default, also when not ready yet."""
     path = scope["path"]
     level = logging.WARNING if record.status >= 500 else logging.INFO
-    if path in _PROBES and record.status < 400:
+    if path in _PROBES and (record.status < 400 or record.status == 503):
         level = logging.DEBUG
     if not logger.isEnabledFor(level):
         return

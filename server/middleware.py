@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import uuid
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterable
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from router.errors import ApiError, BodyTooLarge
+from router.errors import ApiError, BodyTooLarge, Overloaded
 from router.record import RequestRecord
 from server.envelope import RECORD, error_response, internal_error, note
 
@@ -82,6 +83,8 @@ class RequestMiddleware:
         except ClientDisconnect:
             record.status = record.status or 499
             record.outcome = "disconnected"
+        except asyncio.CancelledError:  # by the server alone, when the grace of its shutdown is over
+            await fail(Overloaded("The gateway is shutting down.", code="shutting_down", retry_after_s=1.0))
         except Exception:
             logger.exception("unexpected error", extra={"fields": {"request_id": record.request_id}})
             await fail(internal_error(record.request_id))

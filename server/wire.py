@@ -69,6 +69,7 @@ def describe(app: FastAPI) -> None:
 def _operation(endpoint: Endpoint, request: type[BaseModel]) -> dict[str, Any]:
     schema = {"$ref": f"#/components/schemas/{request.__name__}"}
     return {
+        "tags": ["text"],
         "summary": "Create a chat completion" if endpoint == "chat/completions" else "Create a completion",
         "description": request.__doc__,
         "operationId": endpoint.replace("/", "_"),
@@ -153,7 +154,7 @@ def _tool_choice_rules(choice: str | Mapping[str, Any], names: set[str]) -> None
     if isinstance(choice, str):
         if choice not in ("none", "auto", "required"):
             raise BadRequest(
-                f"Invalid value for 'tool_choice': expected 'none', 'auto' or 'required', got {shown(choice)}.",
+                f"Invalid value for 'tool_choice': expected 'none', 'auto' or 'required', but got {shown(choice)}.",
                 param="tool_choice",
             )
         if choice == "required" and not names:
@@ -166,7 +167,7 @@ def _tool_choice_rules(choice: str | Mapping[str, Any], names: set[str]) -> None
             raise _missing("tool_choice.function.name")
         if name not in names:
             raise BadRequest(
-                f"Invalid value for 'tool_choice': no function named {shown(name)} stands in 'tools'.",
+                f"Invalid value for 'tool_choice.function.name': no function {shown(name)} stands in 'tools'.",
                 param="tool_choice.function.name",
             )
     elif choice.get("type") == "allowed_tools":

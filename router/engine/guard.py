@@ -1,10 +1,15 @@
-"""The parent of a process that must not outlive the gateway: `python guard.py COMMAND...`. Standard library only.
+"""The parent of a process that must not outlive the gateway: `python guard.py GRACE_S COMMAND...`.
+
+Standard library only.
 
 The gateway holds the other end of the guard's standard input. When that closes, whether the gateway closed it
 or died (`kill -9` too), or when the guard gets SIGTERM, the guard stops the command and everything it started:
-SIGTERM, a grace, SIGKILL. As a "child subreaper" it inherits grandchildren whose parent has died, so none
-escapes. Should the guard itself be killed, the kernel sends the command SIGTERM (PDEATHSIG), on which vLLM
-stops its other processes, and the gateway, if it lives, sweeps the guard's session (`router.engine.process`).
+SIGTERM, a grace of so many seconds, SIGKILL. As a "child subreaper" it inherits grandchildren whose parent has
+died, so none escapes.
+
+Should the guard itself be killed, the kernel sends the command SIGTERM (PDEATHSIG), and its standard input
+closes. That may not be enough for vLLM while it starts, but it is for another guard: the gateway runs two, one
+under the other, and whichever is killed, the other stops everything.
 
 Exits with the command's status; 128 + N if signal N ended it.
 """
@@ -22,25 +27,24 @@ import sys
 import time
 from pathlib import Path
 
-GRACE_S = 5.0  # between SIGTERM and SIGKILL
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 STDIN = 0
 
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def main(command: list[str]) -> int:
+def main(grace_s: float, command: list[str]) -> int:
     """Run the command; return its exit status when it and all its descendants are gone."""
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
     wake = _wake_on(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
     guard = os.getpid()
 
-    def die_with_guard() -> None:
+    def stop_with_guard() -> None:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != guard:  # it died before the line above
             os._exit(1)
 
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=die_with_guard)  # noqa: PLW1509
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, preexec_fn=stop_with_guard)  # noqa: PLW1509
     while True:
         readable, _, _ = select.select([STDIN, wake], [], [])
         signals = os.read(wake, 4096) if wake in readable else b""
@@ -51,7 +55,7 @@ def main(command: list[str]) -> int:
         asked = any(number != signal.SIGCHLD for number in signals)
         if asked or (STDIN in readable and not os.read(STDIN, 4096)):
             break
-    statuses = _stop_descendants()
+    statuses = _stop_descendants(grace_s)
     if child.returncode is None:
         child.returncode = statuses.get(child.pid, 1)
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
@@ -80,13 +84,13 @@ def _reap() -> dict[int, int]:
     return statuses
 
 
-def _stop_descendants() -> dict[int, int]:
+def _stop_descendants(grace_s: float) -> dict[int, int]:
     """Stop whatever still runs below this process; return the exit statuses of its children."""
     statuses = _reap()
     began = time.monotonic()
     asked: set[int] = set()
     while alive := descendants(os.getpid()):
-        if time.monotonic() - began < GRACE_S:
+        if time.monotonic() - began < grace_s:
             _send(signal.SIGTERM, alive - asked)
             asked |= alive
         else:
@@ -128,4 +132,4 @@ def processes() -> list[tuple[int, int, int]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(float(sys.argv[1]), sys.argv[2:]))

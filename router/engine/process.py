@@ -13,11 +13,13 @@ from typing import IO
 
 from router.engine import guard
 
-STOP_S = guard.GRACE_S + 5  # a guard that takes longer is stuck
+GRACE_S = 5.0  # for an orderly end, before SIGKILL
+STUCK_S = 10.0  # a guard that takes so much longer will not end
+GUARD = (sys.executable, "-I", guard.__file__, str(GRACE_S))  # -I: nothing but the standard library
 
 
 class Guarded:
-    """A command under a guard (`router.engine.guard`), in a session of its own, away from the terminal's Ctrl-C.
+    """A command under two guards (`router.engine.guard`), in a session of its own, away from the terminal's Ctrl-C.
 
     Make it with `start`; `stop` must follow.
     """
@@ -44,9 +46,8 @@ class Guarded:
         guards_end, our_end = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-I",  # the guard imports nothing but the standard library
-                guard.__file__,
+                *GUARD,
+                *GUARD,
                 *command,
                 env=env,
                 stdin=guards_end,
@@ -60,6 +61,11 @@ class Guarded:
         finally:
             os.close(guards_end)
         return cls(process, our_end)
+
+    @property
+    def pid(self) -> int:
+        """Return the outer guard's process id, which is the session's too."""
+        return self._process.pid
 
     async def output(self) -> AsyncIterator[bytes]:
         """Yield the lines that the command prints, where it was started with a pipe for them."""
@@ -76,14 +82,14 @@ class Guarded:
         if self._lifeline >= 0:
             os.close(self._lifeline)
             self._lifeline = -1
-        if await self.exited(STOP_S) is None:
+        if await self.exited(GRACE_S + STUCK_S) is None:
             self._process.kill()
             await self.exited()
-        sweep(self._process.pid)
+        sweep(self.pid)
 
 
 def sweep(session: int) -> None:
-    """Kill what a session still holds: nothing, unless its guard was itself killed."""
+    """Kill what a session still holds: nothing, unless the outer guard was itself killed."""
     for pid, _, its_session in guard.processes():
         if its_session == session:
             with contextlib.suppress(ProcessLookupError):
@@ -91,11 +97,9 @@ def sweep(session: int) -> None:
 
 
 def explain(status: int) -> str:
-    """Return an exit status in words."""
-    if status <= 128:
-        return f"exited with status {status}"
+    """Return an exit status in words; a negative one is that of a guard that was itself killed."""
     with contextlib.suppress(ValueError):
-        return f"was ended by {signal.Signals(status - 128).name}"
+        return f"was ended by {signal.Signals(-status if status < 0 else status - 128).name}"
     return f"exited with status {status}"
 
 

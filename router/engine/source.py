@@ -78,7 +78,7 @@ async def prepare(model: Model, state_dir: Path, progress: Callable[[str], None]
     """
     match parse(model):
         case HubModel(id=hub_id):
-            return await _run("fetch", model.name, f"fetching {hub_id}", [hub_id], state_dir, progress)
+            return await _run("fetch", model.name, f"getting {hub_id}", [hub_id], state_dir, progress)
         case LocalPath(path=path):
             return await _local(model.name, path, state_dir, progress)
         case PackageFile() as file:

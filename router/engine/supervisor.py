@@ -87,7 +87,7 @@ class Supervisor:
                 delay = backoff_s(failures)
                 self.restarts += 1
                 # clients see the detail: why it ended is the operator's to know
-                self._enter("restarting", f"vLLM ended; next start in {delay:.0f} s")
+                self._enter("restarting", f"restarting; next start in {delay:.0f} s")
                 log.warning("%s: %s; next start in %.0f s", self._name, reason, delay)
                 await asyncio.sleep(delay)
         finally:

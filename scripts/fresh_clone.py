@@ -1,0 +1,50 @@
+"""Do what a new user does: clone into an empty folder, `make serve`, ask, Ctrl-C; then again without a network.
+
+    python3 scripts/fresh_clone.py
+
+Takes minutes: everything is installed anew, from the package index, with empty caches.
+"""
+
+from __future__ import annotations
+
+# ruff: noqa: S603, S607 - the commands are our own
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from installer import ROOT, say
+from served import Served, left_running
+
+PORT = 8398
+SILENCE_LIMIT_S = 60.0
+
+
+def main() -> None:
+    """Try it, and say how long it took.
+
+    Raises:
+        SystemExit: what a new user is promised does not hold.
+    """
+    with tempfile.TemporaryDirectory(prefix="fresh-clone-") as temporary:
+        base = Path(temporary)
+        clone = base / "smallfirst"
+        os.environ |= {"SMALLFIRST_STATE_DIR": str(base / "state"), "XDG_CACHE_HOME": str(base / "cache")}
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(base / "cache/torchinductor")
+        subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
+        with Served(clone, PORT, os.environ) as server:
+            seconds = server.wait_until_ready()
+            say(server.ask())
+        if left := left_running(base):
+            raise SystemExit(f"left running after Ctrl-C: {left}")
+        if server.longest_silence_s > SILENCE_LIMIT_S:
+            raise SystemExit(f"it was silent for {server.longest_silence_s:.0f} s")
+        say(f"ready after {seconds:.0f} s, never silent for more than {server.longest_silence_s:.0f} s")
+        subprocess.run([sys.executable, ROOT / "scripts/no_network.py", clone], check=True)
+        if left := left_running(base):
+            raise SystemExit(f"left running after Ctrl-C: {left}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""A server started as a user starts it, for the scripts that try it out: its output is shown, timed and read."""
+
+from __future__ import annotations
+
+# ruff: noqa: S603, S607 - the commands are our own
+import json
+import os
+import shlex
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from installer import say
+
+READY = "smallfirst is ready"
+READY_LIMIT_S = 1200.0
+STOP_LIMIT_S = 60.0
+
+
+class Served:
+    """`make serve` in a folder, in a session of its own. Leaving the block presses Ctrl-C."""
+
+    def __init__(self, folder: Path, port: int, env: Mapping[str, str]) -> None:
+        self.lines: list[str] = []
+        self.longest_silence_s = 0.0
+        self._began = self._spoke = time.monotonic()
+        self._news = threading.Condition()
+        self._process = subprocess.Popen(
+            ["make", "serve", f"ARGS=--port {port}"],
+            cwd=folder,
+            env=dict(env),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        os.killpg(self._process.pid, signal.SIGINT)
+        self._process.wait(STOP_LIMIT_S)
+
+    def wait_until_ready(self) -> float:
+        """Wait for the line that says so; return the seconds it took.
+
+        Raises:
+            SystemExit: it ended, or took too long.
+        """
+        with self._news:
+            if not self._news.wait_for(lambda: self._ready() or self._process.poll() is not None, READY_LIMIT_S):
+                raise SystemExit(f"not ready after {READY_LIMIT_S:.0f} s")
+        if not self._ready():
+            raise SystemExit(f"`make serve` ended with status {self._process.returncode}")
+        return time.monotonic() - self._began
+
+    def ask(self) -> str:
+        """Run the curl line that the server printed, as it stands, and return the answer's text.
+
+        Raises:
+            SystemExit: there was no text.
+        """
+        with self._news:
+            self._news.wait_for(lambda: any(line.lstrip().startswith("curl ") for line in self.lines), 10)
+            line = next(line for line in self.lines if line.lstrip().startswith("curl "))
+        answer = subprocess.run(shlex.split(line), check=True, stdout=subprocess.PIPE, text=True).stdout
+        try:
+            return f"the answer: {json.loads(answer)['choices'][0]['message']['content']}"
+        except (ValueError, LookupError):
+            raise SystemExit(f"that is no answer: {answer}") from None
+
+    def _ready(self) -> bool:
+        return any(READY in line for line in self.lines)
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None  # noqa: S101 - it was opened as a pipe
+        for line in self._process.stdout:
+            now = time.monotonic()
+            say(f"[{now - self._began:6.1f} s] {line.rstrip()}")
+            with self._news:
+                self.longest_silence_s = max(self.longest_silence_s, now - self._spoke)
+                self._spoke = now
+                self.lines.append(line)
+                self._news.notify_all()
+        with self._news:
+            self._process.wait()
+            self._news.notify_all()
+
+
+def left_running(folder: Path) -> list[str]:
+    """Return the command lines of the processes that run in a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").resolve().is_relative_to(folder) and int(process.name) != os.getpid():
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+        except OSError:  # it ended meanwhile
+            continue
+    return found

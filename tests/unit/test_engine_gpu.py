@@ -1,0 +1,97 @@
+"""Which GPUs a replica gets, and whether what is asked of one fits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from router.config import Model
+from router.engine import gpu
+from router.errors import ConfigError
+
+
+def model(name: str = "m", **fields: Any) -> Model:
+    return Model(name=name, tier="slm", engine="vllm", source="owner/model", **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, [(0,)]),
+        ({"replicas": 3}, [(0,), (0,), (0,)]),
+        ({"gpus": (1, 3), "replicas": 2}, [(1,), (3,)]),
+        ({"gpus": (1, 3), "replicas": 3}, [(1,), (3,), (1,)]),
+        ({"gpus": (0, 1, 2, 3), "replicas": 2, "vllm_args": {"tensor_parallel_size": 2}}, [(0, 1), (2, 3)]),
+        (
+            {"gpus": (0, 1, 2, 3), "vllm_args": {"tensor_parallel_size": 2, "pipeline_parallel_size": 2}},
+            [(0, 1, 2, 3)],
+        ),
+        ({"vllm_args": {"tensor_parallel_size": 2}}, [(0, 1)]),
+    ],
+)
+def test_a_replica_gets_its_slice_of_the_gpus(fields: dict[str, Any], expected: list[tuple[int, ...]]) -> None:
+    subject = model(**fields)
+    assert [gpu.replica_gpus(subject, index) for index in range(subject.replicas)] == expected
+
+
+def test_shares_that_fill_a_gpu_are_accepted() -> None:
+    shares = [0.7, 0.2, 0.1]
+    models = [model(f"m{share}", vllm_args={"gpu_memory_utilization": share}) for share in shares]
+    gpu.check_gpus(models, 1)
+
+
+def test_one_model_alone_on_each_gpu_is_accepted() -> None:
+    gpu.check_gpus([model("a", gpus=(0,)), model("b", gpus=(1,))], 2)
+
+
+def test_too_much_on_one_gpu_is_refused_with_gpu_models_and_shares() -> None:
+    models = [
+        model("a", gpus=(0, 1), replicas=2, vllm_args={"gpu_memory_utilization": 0.5}),
+        model("b", gpus=(1,), vllm_args={"gpu_memory_utilization": 0.6}),
+    ]
+    with pytest.raises(ConfigError, match=r"GPU 1: .* 1\.10, more than 1: 0\.5 \(a/1\) \+ 0\.6 \(b/0\)"):
+        gpu.check_gpus(models, 2)
+
+
+def test_two_replicas_without_shares_do_not_fit_one_gpu() -> None:
+    with pytest.raises(ConfigError, match=r"0\.92 \(m/0\) \+ 0\.92 \(m/1\)"):
+        gpu.check_gpus([model(replicas=2)], 1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "count", "message"),
+    [
+        ({"gpus": (0,)}, 0, "m.gpus: this machine has no NVIDIA GPU"),
+        ({"gpus": (2,)}, 2, "m.gpus: there is no GPU 2: this machine has 2"),
+        ({"gpus": (0,), "vllm_args": {"tensor_parallel_size": 2}}, 2, r"needs 2 GPUs .*, got \[0\]"),
+        ({"vllm_args": {"gpu_memory_utilization": "half"}}, 1, "expected a number above 0, got 'half'"),
+        ({"vllm_args": {"tensor_parallel_size": True}}, 1, "expected a number above 0, got True"),
+    ],
+)
+def test_gpus_that_are_not_there_are_refused(fields: dict[str, Any], count: int, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        gpu.check_gpus([model(**fields)], count)
+
+
+def test_without_a_gpu_there_are_no_shares_to_check() -> None:
+    gpu.check_gpus([model(replicas=4)], 0)
+
+
+@pytest.mark.parametrize("hidden", ["", "-1"])
+def test_hidden_gpus_do_not_count(monkeypatch: pytest.MonkeyPatch, hidden: str) -> None:
+    monkeypatch.setattr(gpu.shutil, "which", lambda _: "/bin/false")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert gpu.gpu_count() == 0
+
+
+def test_gpus_are_counted_from_what_the_driver_lists(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvidia_smi = tmp_path / "nvidia-smi"
+    nvidia_smi.write_text(
+        "#!/bin/sh\necho 'GPU 0: NVIDIA H100 (UUID: GPU-1)'\necho 'GPU 1: NVIDIA H100 (UUID: GPU-2)'\n"
+    )
+    nvidia_smi.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert gpu.gpu_count() == 2
+    assert gpu.gpu_present()
