@@ -126,9 +126,10 @@ def test_levels(json_stream: io.StringIO) -> None:
     logs.access(record(), scope("/ready"))
     logs.access(record(status=404), scope("/health"))
     logs.access(record(status=503), scope("/ready"))
+    logs.access(record(status=500), scope("/ready"))
     assert [(line["level"], line["message"]) for line in lines(json_stream)] == [
         ("info", "POST /health 404"),
-        ("warning", "POST /ready 503"),
+        ("warning", "POST /ready 500"),
     ]
 
 
