@@ -24,7 +24,7 @@ def _needs(body: Mapping[str, Any]) -> Iterator[Ability]:
         yield "tools"
     wanted = body.get("response_format")
     kind = wanted.get("type") if isinstance(wanted, Mapping) else None
-    if kind in ("json_object", "json_schema") or any(body.get(name) for name in _FORMATS):
+    if kind in ("json_object", "json_schema") or any(body.get(name) is not None for name in _FORMATS):
         yield "structured"
     logprobs = body.get("logprobs")
     if logprobs is not None and logprobs is not False:  # 0 asks for the logprob of each token that was taken

@@ -49,7 +49,7 @@ class StreamReader:
         """Take one event into account and return it parsed.
 
         Raises:
-            UpstreamFailed: it is not a JSON object.
+            UpstreamFailed: it is not a JSON object, or its choices are none.
         """
         try:
             chunk = json.loads(event)
@@ -57,20 +57,25 @@ class StreamReader:
             raise UpstreamFailed("the upstream's stream holds an event that is not JSON") from None
         if not isinstance(chunk, dict):
             raise UpstreamFailed("the upstream's stream holds an event that is no object")
+        choices = chunk.get("choices") or []
+        if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+            raise UpstreamFailed("the upstream's stream holds an event whose choices are no list of objects")
         self.usage = Usage.of(chunk.get("usage")) or self.usage
-        for choice in chunk.get("choices") or ():
+        for choice in choices:
             self._read_choice(choice)
         return chunk
 
     def _read_choice(self, choice: Mapping[str, Any]) -> None:
         if choice.get("finish_reason"):
-            self._finished.add(choice.get("index") or 0)
+            index = choice.get("index")
+            self._finished.add(index if isinstance(index, int) else 0)
             self.content = True
-        delta = choice.get("delta") or {}
-        if choice.get("text") or any(value for key, value in delta.items() if key != "role"):
+        delta = choice.get("delta")
+        said = isinstance(delta, dict) and any(value for key, value in delta.items() if key != "role")
+        if said or choice.get("text"):
             self.content = True
 
 
 def only_usage(chunk: Mapping[str, Any]) -> bool:
     """Return whether the chunk is the one that `include_usage` adds at the end."""
-    return chunk.get("choices") == [] and bool(chunk.get("usage"))
+    return not chunk.get("choices") and bool(chunk.get("usage"))

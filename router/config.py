@@ -6,6 +6,7 @@ What the keys mean to a user stands in the README; here stands what is accepted.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,11 +57,17 @@ def _set_of_words(value: object) -> object:
 
 def _http_url(value: str) -> str:
     parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:  # .port raises over 65535
         raise ValueError("expected a URL such as http://host:8000/v1")
     if parts.query or parts.fragment or parts.username:
         raise ValueError("expected a URL without user, query or fragment")
     return value.rstrip("/")
+
+
+def _header_value(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~]+", value.get_secret_value()):
+        raise ValueError("expected a key of visible ASCII characters, without spaces or line ends")
+    return value
 
 
 class _Frozen(BaseModel):
@@ -114,7 +121,7 @@ class Model(_Frozen):
     engine: Engine
     source: str | None = Field(None, min_length=1)
     base_url: Annotated[tuple[Annotated[str, AfterValidator(_http_url)], ...], BeforeValidator(_one_or_many)] = ()
-    api_key: SecretStr | None = None
+    api_key: Annotated[SecretStr, AfterValidator(_header_value)] | None = None
     required: bool = False
     requires: Requires | None = None
     upstream_model: str | None = Field(None, min_length=1)
@@ -144,6 +151,8 @@ class Model(_Frozen):
             raise ValueError("expected exactly one of `source` (we start vLLM) and `base_url` (someone else does)")
         if self.managed and self.engine != "vllm":
             raise ValueError("`source` needs `engine: vllm`: only vLLM is started by us")
+        if len(set(self.base_url)) < len(self.base_url):
+            raise ValueError("a URL of `base_url` stands twice; each is one replica")
         given = self.model_fields_set
         if not self.managed:
             for key in sorted({"replicas", "gpus", "vllm_args"} & given):
@@ -242,10 +251,13 @@ def _prepare(file: YamlFile, env: Mapping[str, str], gpu: bool) -> tuple[dict[st
             raise ConfigError(f"{where}: models.{name}.name: unknown key: a model's name is its key")
         filled = {"name": name}
         for key, value in entry.items():
-            filled[key], unset = substitute_env(value, env)
+            where = f"{file.where(('models', name, key))}: models.{name}.{key}"
+            try:
+                filled[key], unset = substitute_env(value, env)
+            except ValueError as error:
+                raise ConfigError(f"{where}: {error}") from None
             if unset is None:
                 continue
-            where = f"{file.where(('models', name, key))}: models.{name}.{key}"
             if key != "api_key" or entry.get("required") is True:
                 raise ConfigError(f"{where}: the environment variable {unset} is not set")
             left_out[name] = f"{name} is left out: the environment variable {unset} is not set ({where})"
@@ -278,27 +290,54 @@ def _route(
     return Route(name, ladder, entry.policy, entry.threshold, models[entry.ladder[-1]].price)
 
 
+_EXPECTED = {
+    "string_type": "expected text",
+    "int_type": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "float_type": "expected a number",
+    "bool_type": "expected true or false",
+    "tuple_type": "expected a list",
+    "frozen_set_type": "expected a list",
+    "too_short": "expected at least one entry",
+    "dict_type": "expected a mapping",
+    "model_type": "expected a mapping",
+    "string_too_short": "expected text that is not empty",
+    "string_pattern_mismatch": "expected a name: at most 128 letters, digits and . _ : / -, no sign first",
+    "missing": "missing; the key is required",
+}
+
+
 def _explain(file: YamlFile, fault: Any) -> str:
     key: KeyPath = tuple(part for part in fault["loc"] if part != "[key]")
-    message = fault["msg"].removeprefix("Value error, ")
-    parent: Any = file.data
-    for part in key[:-1]:
-        parent = parent[part] if isinstance(parent, dict) and part in parent else {}
-    value = parent.get(key[-1]) if isinstance(parent, dict) and key else None
+    if key[0] == "models" and key[2:] == ("name",):  # which _prepare put there
+        key = key[:2]
+    message = _EXPECTED.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
+    message = message.replace("Input should be", "expected")
+    value = _value(file.data, key)
     if fault["type"] == "extra_forbidden":
         known = _known_keys(key)
         message = NOT_BUILT.get(str(key[-1])) or (
             f"unknown key{_meant(str(key[-1]), known)}; expected one of {', '.join(known)}"
         )
-    elif fault["type"] == "missing":
-        message = "missing"
-    elif value is not None and "api_key" not in key and not isinstance(value, dict):
-        message += f", got {value!r}"
-    if key[-1:] == ("policy",) and value in ("classifier", "cascade"):
+    elif isinstance(value, (str, int, float)) and not {"api_key", "base_url"} & set(key):  # which may hold secrets
+        message += f", got {str(value)[:60]!r}" if isinstance(value, str) else f", got {value}"
+    if key[-1] == "policy" and value in ("classifier", "cascade"):
         message += " (that policy is not built yet)"
-    if "ladder" in key and any(isinstance(part, int) for part in key):
-        message += " (experts side by side are not built yet)" if fault["type"] == "string_type" else ""
+    if "ladder" in key and isinstance(value, list) and isinstance(key[-1], int):
+        message += " (experts side by side are not built yet)"
     return f"{file.where(key)}: {dotted(key)}: {message}"
+
+
+def _value(data: Any, key: KeyPath) -> Any:
+    """Return what stands in the file at a key; None: nothing."""
+    for part in key:
+        if isinstance(data, dict):
+            data = data.get(part)
+        elif isinstance(data, list) and isinstance(part, int):
+            data = data[part]
+        else:
+            return None
+    return data
 
 
 def _known_keys(key: KeyPath) -> list[str]:

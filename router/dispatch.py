@@ -23,6 +23,7 @@ from router.errors import ApiError, NotFound, StructuredOutputViolation, Upstrea
 from router.policy.base import POLICIES
 from router.pool import Lease, Pool
 from router.record import Escalation, RequestRecord
+from router.retry import Failure
 from router.stream import AnswerStream
 from router.structured.assemble import assemble
 from router.structured.check import check
@@ -45,65 +46,12 @@ class Dispatcher:
         self._pools = pools
         self._upstream = upstream
 
-    @asynccontextmanager
-    async def dispatch(self, call: ChatCall, record: RequestRecord) -> AsyncIterator[Reply]:
-        """Yield the reply to a call; whatever was leased for it is released when the context ends.
-
-        The record tells what was decided, tried and spent, also after an error.
+    def route(self, name: str) -> Route:
+        """Return the route that a request's `model` names.
 
         Raises:
-            ApiError: no answer could be had. While the reply's events are read: it broke off after its beginning.
+            NotFound: no route and no model has that name, or it is left out here.
         """
-        limit_ms = call.routing.deadline_ms
-        deadline = record.started + limit_ms / 1000 if limit_ms else float("inf")
-        route = self._route(call.model)
-        record.route, record.fallback_price = route.name, route.reference
-        constraint = plan(call.body)
-        wanted = needs(call)
-        ladder = _allowed(route, call)
-        policy = POLICIES[call.routing.policy or route.policy](route)
-        record.decision = policy.decide(call, len(ladder))
-        rung, tried = record.decision.rung, list[str]()
-        if rung:
-            record.escalations.append(Escalation(ladder[0].name, ladder[rung].name, "policy"))
-        lease: Lease | None = None
-        try:
-            while True:
-                model, pool, rung_above = ladder[rung], self._pools[ladder[rung].name], rung + 1 < len(ladder)
-                failure = fit.why_not(model, call, wanted)
-                if failure is None:
-                    try:
-                        lease = pool.acquire(monotonic(), tried=tried, last_resort=not rung_above)
-                        record.attempts.append(lease.attempt)
-                        reply = await self._ask(call, constraint, lease, record, deadline)
-                        break
-                    except ApiError as error:
-                        failure = retry.of(error)
-                if lease is not None:
-                    tried.append(lease.replica.name)
-                    lease.attempt.failure = failure.reason or "rejected"
-                    lease.release(monotonic(), "bad" if failure.speaks_against_replica else "unknown")
-                    lease = None
-                now = monotonic()
-                if now >= deadline:
-                    raise UpstreamTimedOut("The request's deadline passed.", code="deadline_exceeded")
-                step = next_step(failure, Standing(len(tried), pool.untried(now, tried), rung_above))
-                log.info("%s: %s: %s: %s", record.request_id, model.name, failure.error, step)
-                if step == "fail" or failure.reason is None:
-                    raise failure.error
-                if step == "retry":
-                    record.retries.append((model.name, failure.reason))
-                else:
-                    record.escalations.append(Escalation(model.name, ladder[rung + 1].name, failure.reason))
-                    rung, tried = rung + 1, []
-            record.model = model.name
-            record.structured = _how(constraint, record)
-            yield reply
-        finally:
-            if lease is not None:
-                lease.release(monotonic(), "unknown")
-
-    def _route(self, name: str) -> Route:
         if route := self._config.route(name):
             return route
         absent = "is configured but not available here" if name in self._config.left_out else "does not exist"
@@ -113,15 +61,71 @@ class Dispatcher:
             code="model_not_found",
         )
 
-    async def _ask(
-        self, call: ChatCall, constraint: Constraint | None, lease: Lease, record: RequestRecord, deadline: float
-    ) -> Reply:
+    @asynccontextmanager
+    async def dispatch(self, call: ChatCall, route: Route, record: RequestRecord) -> AsyncIterator[Reply]:
+        """Yield the reply to a call; whatever was leased for it is released when the context ends.
+
+        The record tells what was decided, tried and spent, also after an error.
+
+        Raises:
+            ApiError: no answer could be had. While the reply's events are read: it broke off after its beginning.
+        """
+        record.fallback_price = route.reference
+        constraint = plan(call.body)
+        wanted = needs(call)
+        ladder = _allowed(route, call)
+        policy = POLICIES[call.routing.policy or route.policy](route)
+        record.decision = policy.decide(call, len(ladder))
+        rung, tried = record.decision.rung, list[str]()
+        if rung:
+            record.escalations.append(Escalation(ladder[0].name, ladder[rung].name, "policy"))
+        lease: Lease | None = None
+        asked: Failure | None = None
+        try:
+            async with _deadline(call, record.started) as deadline:
+                while True:
+                    model, pool, rung_above = ladder[rung], self._pools[ladder[rung].name], rung + 1 < len(ladder)
+                    failure = fit.why_not(model, call, wanted)
+                    if failure is None:
+                        try:
+                            lease = pool.acquire(monotonic(), tried=tried, last_resort=not rung_above)
+                            record.attempts.append(lease.attempt)
+                            reply = await self._ask(call, constraint, lease, record)
+                            break
+                        except ApiError as error:
+                            asked = failure = retry.of(error)
+                    if lease is not None:
+                        tried.append(lease.replica.name)
+                        lease.attempt.failure = failure.reason or "rejected"
+                        lease.release(monotonic(), "bad" if failure.speaks_against_replica else "unknown")
+                        lease = None
+                    step = next_step(failure, Standing(len(tried), pool.untried(monotonic(), tried), rung_above))
+                    # not the message: upstreams quote prompts in theirs
+                    log.info("%s: %s: %s: %s", record.request_id, model.name, failure.error.code, step)
+                    if step == "fail" or failure.reason is None:
+                        # why a model that could do it did not says more than that another cannot do it
+                        raise (asked or failure).error
+                    if step == "retry":
+                        record.retries.append((model.name, failure.reason))
+                    else:
+                        record.escalations.append(Escalation(model.name, ladder[rung + 1].name, failure.reason))
+                        rung, tried = rung + 1, []
+                record.model = model.name
+                record.structured = _how(constraint, record)
+                if reply.events is None:
+                    deadline.reschedule(None)  # it is met; the rest is the client's own pace
+                yield reply
+        finally:
+            if lease is not None:
+                lease.release(monotonic(), "unknown")
+
+    async def _ask(self, call: ChatCall, constraint: Constraint | None, lease: Lease, record: RequestRecord) -> Reply:
         """Ask one replica; raise ApiError for anything but an answer that may leave."""
         model = lease.model
         dialect = DIALECTS[model.engine]
         body, record.dropped = dialect.body(call, model)
         now = monotonic()
-        end_by = min(now + model.timeouts.total_s, deadline)
+        end_by = now + model.timeouts.total_s
         first_by = min(now + model.timeouts.first_byte_s, end_by) if call.stream else end_by
         try:
             async with asyncio.timeout(first_by - now):
@@ -155,13 +159,28 @@ class Dispatcher:
         return Reply(events=stream)
 
 
+@asynccontextmanager
+async def _deadline(call: ChatCall, started: float) -> AsyncIterator[asyncio.Timeout]:
+    """Cancel what runs within when the client's own limit passes. It says nothing of the upstream."""
+    limit_ms = call.routing.deadline_ms
+    timeout = asyncio.timeout(None if limit_ms is None else started + limit_ms / 1000 - monotonic())
+    try:
+        async with timeout:
+            yield timeout
+    except TimeoutError:
+        if not timeout.expired():
+            raise
+        raise UpstreamTimedOut("The request's deadline passed.", code="deadline_exceeded") from None
+
+
 def _allowed(route: Route, call: ChatCall) -> Sequence[Model]:
     has_fallback = len(route.ladder) > 1
     return route.ladder if call.routing.allow_fallback or not has_fallback else route.ladder[:-1]
 
 
 def _headers(model: Model, record: RequestRecord) -> dict[str, str]:
-    headers = {"Content-Type": "application/json", "X-Request-Id": record.request_id}
+    # one id an attempt: an engine may still be at work on the one before
+    headers = {"Content-Type": "application/json", "X-Request-Id": f"{record.request_id}-{len(record.attempts)}"}
     if model.api_key is not None:
         headers["Authorization"] = f"Bearer {model.api_key.get_secret_value()}"
     return headers

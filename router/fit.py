@@ -12,7 +12,7 @@ from router.prompt import rough_tokens, texts
 from router.retry import Failure
 from router.types import Ability, ChatCall
 
-WORD_CHARACTERS = re.compile(r"\w")
+LETTERS = re.compile(r"[^\W_]")  # rows of underscores, as in forms, are few tokens
 LETTERS_PER_TOKEN_AT_MOST = 16
 """no real text is that dense: a prompt with more letters than this a token surely does not fit"""
 
@@ -65,4 +65,4 @@ def _surely_longer_than(context: int, call: ChatCall) -> bool:
     room = (context - wanted) * LETTERS_PER_TOKEN_AT_MOST
     if call.size <= room:
         return False
-    return sum(len(WORD_CHARACTERS.findall(text)) for text in texts(call)) > room
+    return sum(len(LETTERS.findall(text)) for text in texts(call)) > room

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from time import monotonic
 
 from router import retry
 from router.answer import DONE, StreamReader, only_usage
 from router.errors import ApiError, UpstreamFailed, UpstreamTimedOut
-from router.pool import Lease
+from router.pool import Health, Lease
 from router.types import ChatCall
 from router.upstream.base import Dialect, Exchange
 
@@ -27,9 +28,10 @@ class AnswerStream:
         self._dialect = dialect
         self._keep_usage = call.include_usage
         self._reader = StreamReader(call.choices)
-        self._due = first_by
+        self._first_by: float | None = first_by
         self._end_by = end_by
         self._ready: deque[bytes] = deque()
+        self._whole = False
         self._ended = False
         self._error: ApiError | None = None
 
@@ -69,24 +71,30 @@ class AnswerStream:
         return self._ready.popleft()
 
     async def _read(self) -> None:
+        health: Health = "good"
         try:
-            await self._read_events()
+            await (self._drain() if self._whole else self._read_events())
         except ApiError as error:
             self._error, self._ended = error, True
+            failure = retry.of(error)
+            self._lease.attempt.failure = failure.reason or "rejected"
+            # an answer over its limit in all may just be long, or its client slow
+            against = failure.speaks_against_replica and monotonic() < self._end_by
+            health = "bad" if against else "unknown"
         if self._ended:
-            against = self._error is not None and retry.of(self._error).speaks_against_replica
-            self._lease.release(monotonic(), "bad" if against else "unknown" if self._error else "good")
+            self._lease.release(monotonic(), health)
 
     async def _read_events(self) -> None:
         now = monotonic()
         if now >= self._end_by:
             raise UpstreamTimedOut("the answer took longer than it may in all")
-        events = await self._exchange.next_events(min(self._due, self._end_by) - now)
-        self._due = monotonic() + self._lease.model.timeouts.idle_s
-        done = not events
+        # only the upstream's silence counts: not the time that the client took since the last event
+        silence_s = self._lease.model.timeouts.idle_s if self._first_by is None else self._first_by - now
+        events = await self._exchange.next_events(min(silence_s, self._end_by - now))
+        self._first_by = None
         for event in events:
             if event == DONE:
-                done = True
+                self._whole = True
                 break
             chunk = self._reader.read(event)
             self._lease.attempt.usage = self._reader.usage
@@ -94,18 +102,15 @@ class AnswerStream:
                 raise self._dialect.refusal(self._lease.model, _status(error), event, None)
             if self._keep_usage or not only_usage(chunk):
                 self._ready.append(event)
-        if done:
-            if not self._reader.finished:
-                raise UpstreamFailed("the upstream ended its stream before it finished the answer")
-            await self._drain()
-            self._ended = True
+        self._whole = self._whole or not events
+        if self._whole and not self._reader.finished:
+            raise UpstreamFailed("the upstream ended its stream before it finished the answer")
 
     async def _drain(self) -> None:
-        try:
-            while await self._exchange.next_events(DRAIN_S):
-                pass
-        except (UpstreamFailed, UpstreamTimedOut):
-            return  # the answer is whole; only the connection cannot be used again
+        self._ended = True
+        with suppress(UpstreamFailed, UpstreamTimedOut):
+            # the answer is whole; at worst the connection cannot be used again
+            await self._exchange.next_events(DRAIN_S)
 
 
 def _status(error: object) -> int:

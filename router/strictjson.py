@@ -10,7 +10,7 @@ from typing import Any
 MAX_DEPTH = 200
 """Levels of nesting. More is an attack or a model that repeats itself; C readers further on would crash on it."""
 
-_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89abAB]")
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class NotJson(ValueError):
@@ -66,7 +66,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise NotJson(f"an object names the key {json.dumps(twice[:64])} twice")
+        raise NotJson(f"an object names a key twice: {json.dumps(twice[:64])}")
     return value
 
 

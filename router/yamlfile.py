@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ import yaml
 from router.errors import ConfigError
 
 KeyPath = tuple[str | int, ...]
+
+_VARIABLE = re.compile(r"\$\{env\.([A-Za-z_][A-Za-z0-9_]*)\}")
+MAX_ENTRIES = 100_000
+_KEY_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")  # a bare 7 is a number, a bare yes is true
 
 
 class YamlFile:
@@ -36,7 +41,7 @@ class YamlFile:
             where = f"{path}:{mark.line + 1}" if mark else str(path)
             raise ConfigError(f"{where}: not valid YAML: {error.problem}") from None
         except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise ConfigError(f"{path}: not valid YAML: {error}") from None
+            raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
         self._lines: dict[KeyPath, int] = {}
         if root is not None:
             self._index(root, (), seen=frozenset())
@@ -49,6 +54,8 @@ class YamlFile:
         return f"{self.path}:{line}" if line else str(self.path)
 
     def _index(self, node: yaml.Node, at: KeyPath, seen: frozenset[int]) -> None:
+        if len(self._lines) > MAX_ENTRIES:
+            raise ConfigError(f"{self.path}: more than {MAX_ENTRIES} entries, aliases counted")
         if id(node) in seen:
             raise ConfigError(f"{self.path}:{node.start_mark.line + 1}: an alias refers to itself")
         seen |= {id(node)}
@@ -56,6 +63,9 @@ class YamlFile:
             names: set[str] = set()
             for key, value in node.value:
                 line = key.start_mark.line + 1
+                if key.tag not in _KEY_TAGS:
+                    name = dotted((*at, str(key.value)))
+                    raise ConfigError(f"{self.path}:{line}: {name}: to YAML this key is no text; put it in quotes")
                 if key.value in names:
                     raise ConfigError(f"{self.path}:{line}: {dotted((*at, key.value))}: the key stands twice")
                 names.add(key.value)
@@ -75,10 +85,22 @@ def dotted(key: KeyPath) -> str:
     return text
 
 
-def substitute_env(value: object, env: Mapping[str, str]) -> tuple[Any, str | None]:
-    """Replace a string `${env.NAME}` by the variable's value; return it and the name where it is unset."""
-    if not (isinstance(value, str) and value.startswith("${env.") and value.endswith("}")):
+def substitute_env(value: Any, env: Mapping[str, str]) -> tuple[Any, str | None]:
+    """Replace each string `${env.NAME}`, also inside of lists and mappings; return the first name that is unset.
+
+    Raises:
+        ValueError: a variable is only a part of a string.
+    """
+    if isinstance(value, (dict, list)):
+        children = value.items() if isinstance(value, dict) else enumerate(value)
+        done = {key: substitute_env(child, env) for key, child in children}
+        unset = next((name for _, name in done.values() if name is not None), None)
+        filled = {key: child for key, (child, _) in done.items()}
+        return (filled if isinstance(value, dict) else list(filled.values())), unset
+    if not isinstance(value, str) or "${env." not in value:
         return value, None
-    name = value[len("${env.") : -1]
-    found = env.get(name)
-    return (found, None) if found else (None, name)
+    whole = _VARIABLE.fullmatch(value)
+    if not whole:
+        raise ValueError("expected `${env.NAME}` to be the whole value")
+    found = env.get(whole[1])
+    return (found, None) if found else (None, whole[1])

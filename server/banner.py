@@ -32,7 +32,8 @@ def text(config: Config, url: str, *, keys: bool) -> str:
     key = "os.environ['SMALLFIRST_KEY']" if keys else "'none'"
     imports = "import os; from openai import OpenAI" if keys else "from openai import OpenAI"
     note = "\n  (SMALLFIRST_KEY: one of the keys in SMALLFIRST_API_KEYS)" if keys else ""
-    question = f'"model": "{model}", "temperature": 0, "messages": [{{"role": "user", "content": "What is the capital of France?"}}]'
+    messages = '[{"role": "user", "content": "What is the capital of France?"}]'
+    question = f'"model": "{model}", "temperature": 0, "messages": {messages}'
     return f"""
 smallfirst is ready at {url}/v1   (what it can do: {url}/docs){note}
 

@@ -63,7 +63,7 @@ def difficulty(call: ChatCall) -> dict[str, float]:
         "many tools": min(1.0, len(body.get("tools") or ()) / MOST_TOOLS),
         "deep schema": min(1.0, _depth(_schema(body)) / DEEPEST_SCHEMA),
         "long answer": _on_log_scale(call.max_tokens or 0, EASY_ANSWER, HARD_ANSWER),
-        "long conversation": min(1.0, (turns - 1) / LONGEST_TALK),
+        "long conversation": min(1.0, max(0, turns - 1) / LONGEST_TALK),
     }
     return {sign: WEIGHTS[sign] * value for sign, value in values.items()}
 

@@ -46,8 +46,8 @@ class EventDecoder:
             event = b"\n".join(self._data)
             self._data, self._size = [], 0
             return event
-        if line.startswith(b"data:"):
-            value = line[5:].removeprefix(b" ")
-            self._data.append(value)
-            self._size += len(value)
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            self._data.append(value.removeprefix(b" "))
+            self._size += len(line)
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from time import time
@@ -15,7 +14,7 @@ from router.errors import UpstreamFailed, UpstreamTimedOut
 from router.upstream.events import EventDecoder
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
-KEEPALIVE_S = 15  # below the usual servers' own limits (uvicorn's is 5 s, but it closes what is idle politely)
+KEEPALIVE_S = 4  # vLLM closes what was idle for 5 s; a request must not meet that on its way
 LONGEST_RETRY_AFTER_S = 3600.0
 
 
@@ -106,7 +105,6 @@ def _new_session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
         connector=connector,
         headers={"Accept-Encoding": "identity", "User-Agent": "smallfirst"},
         cookie_jar=aiohttp.DummyCookieJar(),
-        json_serialize=json.dumps,
     )
 
 
@@ -121,6 +119,6 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
             value = value.strip()
             date = None if value.replace(".", "", 1).isdigit() else parsedate_to_datetime(value)
             seconds = float(value) if date is None else date.timestamp() - time()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     return min(max(0.0, seconds), LONGEST_RETRY_AFTER_S) if seconds == seconds else None  # noqa: PLR0124 - NaN

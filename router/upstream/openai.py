@@ -85,8 +85,17 @@ def error_object(body: bytes) -> dict[str, Any]:
     return {"message": error[:LONGEST_MESSAGE]} if isinstance(error, str) else {}
 
 
+def without_key(error: Mapping[str, Any], model: Model) -> Mapping[str, Any]:
+    """Return the error without our key, which some servers repeat."""
+    key = model.api_key.get_secret_value() if model.api_key else ""
+    if not key or key not in (text := json.dumps(error, ensure_ascii=False)):
+        return error
+    return dict(json.loads(text.replace(key, "[redacted]")))
+
+
 def refusal(model: Model, status: int, error: Mapping[str, Any], retry_after_s: float | None) -> ApiError:
     """Return what an upstream's error status means to the client."""
+    error = without_key(error, model)
     said = str(error.get("message") or "")[:LONGEST_MESSAGE]
     who = f"the upstream of model '{model.name}'"
     if status in (401, 403):
@@ -97,11 +106,17 @@ def refusal(model: Model, status: int, error: Mapping[str, Any], retry_after_s: 
     if status in (503, 529):
         return Overloaded(f"{who} is overloaded: {said}", retry_after_s=retry_after_s or 1.0)
     if 400 <= status < 500:
-        kept = {"type": "invalid_request_error"} | dict(error)
+        code, kind = error.get("code"), error.get("type")
+        kept = {
+            **error,
+            "message": said or f"{who} answered {status}",
+            "type": kind if isinstance(kind, str) else "invalid_request_error",
+            "code": code if isinstance(code, str) else None,
+        }
         if status == 429:
-            kept["code"] = error.get("code") or "rate_limit_exceeded"
+            kept["code"] = kept["code"] or "rate_limit_exceeded"
             retry_after_s = 1.0 if retry_after_s is None else retry_after_s
-        if kept.get("code") in TOO_LONG_CODES or kept.get("type") in TOO_LONG_CODES:
+        if kept["code"] in TOO_LONG_CODES or kept["type"] in TOO_LONG_CODES:
             kept |= {"type": "invalid_request_error", "code": "context_length_exceeded"}
         return UpstreamRejected(status, kept, retry_after_s=retry_after_s)
     return UpstreamFailed(f"{who} answered {status}" + (f": {said}" if said else ""))

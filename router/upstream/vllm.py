@@ -12,7 +12,12 @@ from router.upstream.openai import addressed, encode, error_object, refusal
 
 # how vLLM 0.32 words it; it gives no code
 TOO_LONG = ("maximum context length", "max_model_len")
-UNENFORCEABLE = ("json schema into a grammar", "features not supported by", "Unsupported JSON schema")
+UNENFORCEABLE = (
+    "json schema into a grammar",
+    "features not supported by",
+    "Unsupported JSON schema",
+    "Invalid structural tag",
+)
 
 
 class VllmDialect:

@@ -1,0 +1,287 @@
+"""One rung up: when, why, and how the client and the counters learn of it. Also when not."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from tests.support.lanes import BRIEF, Lane, Plan
+from tests.support.upstream import (
+    CUT,
+    DONE,
+    HANG,
+    RESET,
+    Behaviour,
+    Call,
+    Pause,
+    answer,
+    delta,
+    error,
+    finished,
+    first,
+    raw,
+    respond,
+    stream,
+    too_long,
+)
+
+
+def describe(plan: Plan) -> None:
+    plan.slm(timeouts=BRIEF)
+    plan.llm()
+    plan.route("auto", "slm", "llm")
+    plan.route("alone", "slm")
+
+
+SAID = "from the large one"
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+HTML = "<html><body>Bad Gateway</body></html>"
+
+FAILURES: dict[str, tuple[Behaviour, str]] = {
+    "500": (error(500), "upstream_error"),
+    "502 html": (respond(502, HTML, {"content-type": "text/html"}), "upstream_error"),
+    "504": (error(504), "timeout"),
+    "503": (error(503), "overloaded"),
+    "429": (error(429, headers={"retry-after": "7"}), "overloaded"),
+    "our key refused": (error(401, "Incorrect API key provided: sk-up*"), "upstream_error"),
+    "our key forbidden": (error(403), "upstream_error"),
+    "too long": (too_long(), "context"),
+    "redirect": (respond(302, b"", {"location": "http://127.0.0.1:1/"}), "upstream_error"),
+    "connection closed": (raw(CUT), "upstream_error"),
+    "connection reset": (raw(RESET), "upstream_error"),
+    "not http": (raw(b"SSH-2.0-OpenSSH_9.2\r\n", CUT), "upstream_error"),
+    "cut in the headers": (raw(b"HTTP/1.1 200 OK\r\ncontent-le", CUT), "upstream_error"),
+    "silent": (raw(HANG), "timeout"),
+}
+ONLY_WHOLE: dict[str, tuple[Behaviour, str]] = {
+    "empty body": (respond(200), "upstream_error"),
+    "html with 200": (respond(200, HTML), "upstream_error"),
+    "json but no answer": (respond(200, {"ok": True}), "upstream_error"),
+    "error with 200": (respond(200, {"error": {"message": "no"}}), "upstream_error"),
+    "no choices": (respond(200, {"choices": []}), "upstream_error"),
+    "no finish_reason": (answer(finish=None), "upstream_error"),
+    "cut body": (raw(b'HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{"id": "x", ', CUT), "upstream_error"),
+    "stalled body": (raw(b'HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{"id": "x", ', HANG), "timeout"),
+}
+ONLY_STREAMS: dict[str, tuple[Behaviour, str]] = {
+    "cut after the headers": (stream(CUT), "upstream_error"),
+    "cut after the role": (stream(first(), CUT), "upstream_error"),
+    "reset after the role": (stream(first(), Pause(0.02), RESET), "upstream_error"),
+    "ends without an event": (stream(), "upstream_error"),
+    "ends after the role": (stream(first(), DONE), "upstream_error"),
+    "only done": (stream(DONE), "upstream_error"),
+    "error event first": (stream({"error": {"message": "grammar failed", "code": 500}}, DONE), "upstream_error"),
+    "too long as an event": (
+        stream({"error": {"message": "This model's maximum context length is 9 tokens.", "code": 400}}, DONE),
+        "context",
+    ),
+    "not json": (stream(b"data: {oops\n\n", DONE), "upstream_error"),
+    "stalled after the headers": (stream(HANG), "timeout"),
+    "stalled after the role": (stream(first(), HANG), "timeout"),
+    "comments are no content": (stream(*(part for _ in range(40) for part in (b": ping\n\n", Pause(0.05)))), "timeout"),
+    "html with 200": (respond(200, HTML, {"content-type": "text/html"}), "upstream_error"),
+    "json with 200": (respond(200, {"choices": []}), "upstream_error"),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES | ONLY_WHOLE)
+def test_a_whole_answer_comes_from_the_rung_above(lane: Lane, failure: str) -> None:
+    behaviour, reason = (FAILURES | ONLY_WHOLE)[failure]
+    lane.slm.always(behaviour)
+    lane.llm.then(answer(SAID))
+    reply = lane.chat()
+    lane.assert_escalated(reply, reason)
+    assert reply.text == SAID
+    assert len(lane.slm.calls) == 1, "with a rung above, one replica is not asked twice"
+    labels = {"from_model": lane.name("slm"), "to_model": lane.name("llm"), "reason": reason}
+    lane.expect(1, "escalations_total", **labels)
+    lane.expect(1, "requests_total", model=lane.name("llm"), outcome="ok")
+
+
+@pytest.mark.parametrize("failure", FAILURES | ONLY_STREAMS)
+def test_a_stream_comes_from_the_rung_above_as_if_nothing_had_been(lane: Lane, failure: str) -> None:
+    behaviour, reason = (FAILURES | ONLY_STREAMS)[failure]
+    lane.slm.always(behaviour)
+    lane.llm.then(answer(pieces=["from the ", "large one"]))
+    streamed = lane.stream()
+    lane.assert_escalated(streamed, reason)
+    assert streamed.transcript.text == SAID
+    assert streamed.transcript.done
+    assert streamed.transcript.error is None
+    assert len([e for e in streamed.transcript.events if e["choices"][0]["delta"].get("role")]) == 1
+    lane.expect(1, "escalations_total", from_model=lane.name("slm"), reason=reason)
+
+
+@pytest.mark.parametrize(
+    ("limit", "behaviour", "streamed"),
+    [("total_s", raw(HANG), False), ("first_byte_s", raw(HANG), True), ("first_byte_s", stream(first(), HANG), True)],
+)
+def test_a_timeout_takes_as_long_as_configured(lane: Lane, limit: str, behaviour: Behaviour, streamed: bool) -> None:
+    lane.slm.always(behaviour)
+    began = time.monotonic()
+    reply = lane.stream() if streamed else lane.chat()
+    lane.assert_escalated(reply, "timeout")
+    assert BRIEF[limit] <= time.monotonic() - began < BRIEF[limit] + 1
+    lane.slm.last.wait_closed(1)
+
+
+SLOW_FAILURES = {key: FAILURES[key] for key in ("500", "429", "too long")}
+
+
+def test_the_last_rung_failing_too_is_the_last_rungs_error(lane: Lane) -> None:
+    lane.slm.always(error(500, "slm broke"))
+    lane.llm.always(error(500, "llm broke"))
+    reply = lane.chat()
+    assert reply.status == 502
+    assert reply.error["code"] == "upstream_error"
+    lane.expect(1, "requests_total", outcome="upstream_error")
+
+
+ALONE = {
+    "500": (error(500), 502, "upstream_error"),
+    "cut": (raw(CUT), 502, "upstream_error"),
+    "garbage": (respond(200, HTML), 502, "upstream_error"),
+    "silent": (raw(HANG), 504, "upstream_timeout"),
+    "503": (error(503, headers={"retry-after": "7"}), 503, None),
+    "429": (error(429, code="rate_limit_exceeded", headers={"retry-after": "7"}), 429, "rate_limit_exceeded"),
+    "too long": (too_long(), 400, "context_length_exceeded"),
+    "our key refused": (error(401), 502, None),
+}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("failure", ALONE)
+@pytest.mark.parametrize("model", ["alone", "slm"])
+def test_alone_or_pinned_a_failure_is_a_clear_error(lane: Lane, model: str, failure: str, streamed: bool) -> None:
+    behaviour, status, code = ALONE[failure]
+    lane.slm.always(behaviour)
+    reply = lane.stream(model) if streamed else lane.chat(model)
+    assert (reply.status, reply.error["code"]) == (status, code or reply.error["code"])
+    assert lane.llm.calls == [], "a pinned model is never swapped"
+    assert len(lane.slm.calls) <= 2
+    if status in (429, 503):
+        assert 6 <= int(reply.headers["retry-after"]) <= 8
+
+
+@pytest.mark.parametrize("failure", SLOW_FAILURES)
+def test_a_client_can_forbid_the_fallback(lane: Lane, failure: str) -> None:
+    lane.slm.always(SLOW_FAILURES[failure][0])
+    reply = lane.chat(routing={"allow_fallback": False})
+    assert reply.status >= 400
+    assert reply.error["message"]
+    assert lane.llm.calls == []
+
+
+def test_forbidding_the_fallback_of_a_pinned_model_changes_nothing(lane: Lane) -> None:
+    assert lane.chat("slm", routing={"allow_fallback": False}).status == 200
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_deadline_ends_the_request_on_whatever_rung(lane: Lane, streamed: bool) -> None:
+    lane.slm.always(raw(HANG))
+    lane.llm.always(raw(HANG))
+    began = time.monotonic()
+    routing = {"deadline_ms": 900}
+    reply = lane.stream(routing=routing) if streamed else lane.chat(routing=routing)
+    assert 0.8 < time.monotonic() - began < 2
+    assert reply.status == 504
+    assert reply.error["type"] == "server_error"
+    lane.llm.last.wait_closed(1)
+
+
+def test_a_cost_limit_refuses_before_anything_is_asked(lane: Lane) -> None:
+    reply = lane.chat(max_tokens=1000, routing={"max_cost_usd": 0.0000001})
+    assert reply.status == 400
+    assert reply.error["code"] == "max_cost_exceeded"
+    assert lane.slm.calls == []
+    assert lane.llm.calls == []
+
+
+def test_a_cost_limit_that_the_small_one_keeps_lets_it_answer(lane: Lane) -> None:
+    reply = lane.chat(max_tokens=1000, routing={"max_cost_usd": 0.001})
+    assert reply.said("model") == lane.name("slm")
+
+
+def test_a_cost_limit_forbids_the_dearer_rung(lane: Lane) -> None:
+    lane.slm.always(error(500))
+    reply = lane.chat(max_tokens=1000, routing={"max_cost_usd": 0.001})
+    assert reply.status >= 400
+    assert lane.llm.calls == []
+
+
+def test_the_clients_own_fault_is_not_escalated(lane: Lane) -> None:
+    lane.slm.always(error(400, "logit_bias is wrong", kind="BadRequestError", code=400, param="logit_bias"))
+    for reply in (lane.chat(), lane.stream()):
+        assert reply.status == 400
+        assert reply.error["param"] == "logit_bias"
+    assert lane.llm.calls == []
+    lane.expect(2, "requests_total", outcome="client_error")
+
+
+def test_every_failed_attempt_that_used_tokens_is_paid_for(lane: Lane) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    form = {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}
+    lane.slm.always(answer('{"a": "no number"}'))
+    lane.llm.then(answer(json.dumps({"a": 1})))
+    reply = lane.chat(response_format=form)
+    lane.assert_escalated(reply, "structured", attempts=3)
+    slm, llm = 10 * 50 + 2 * 100, 10 * 400 + 2 * 1600
+    assert int(reply.dollars("cost-usd") * 10**9) == 2 * slm + llm
+    assert int(reply.dollars("saved-usd") * 10**9) == -2 * slm
+
+
+def test_a_failure_before_any_token_costs_nothing_and_keeps_the_price_known(lane: Lane) -> None:
+    lane.slm.always(error(500))
+    reply = lane.chat()
+    assert int(reply.dollars("cost-usd") * 10**9) == 10 * 400 + 2 * 1600
+    assert reply.dollars("saved-usd") == 0
+
+
+def test_a_sound_replica_after_failures_answers_again(lane: Lane) -> None:
+    lane.slm.then(error(500), stream(first(), finished(), DONE), stream(first(), delta("back"), finished(), DONE))
+    assert lane.chat().said("model") == lane.name("llm")
+    assert lane.stream().said("model") == lane.name("slm")
+    assert lane.stream().transcript.text == "back"
+
+
+def test_one_that_fails_three_times_in_a_row_rests(lane: Lane) -> None:
+    lane.slm.always(error(500))
+    for _ in range(3):
+        assert lane.chat().said("reason") == "upstream_error"
+    reply = lane.chat()
+    assert reply.said("model") == lane.name("llm")
+    assert reply.said("reason") == "unavailable"
+    assert reply.said("attempts") == "1"
+    assert len(lane.slm.calls) == 3
+
+
+@pytest.mark.parametrize("behaviour", [error(429), error(400, "no", code=400), too_long()], ids=["429", "400", "long"])
+def test_what_says_nothing_of_its_health_does_not_rest_a_replica(lane: Lane, behaviour: Behaviour) -> None:
+    lane.slm.always(behaviour)
+    for _ in range(5):
+        lane.chat()
+    lane.slm.always(answer())
+    assert lane.chat().said("model") == lane.name("slm")
+    assert len(lane.slm.calls) == 6
+
+
+def test_what_was_dropped_is_said_of_the_model_that_answered(lane: Lane) -> None:
+    assert "x-smallfirst-dropped" not in lane.chat(top_k=5).headers
+    lane.slm.then(error(500))
+    reply = lane.chat(top_k=5)
+    assert (reply.said("model"), reply.said("dropped")) == (lane.name("llm"), "top_k")
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_idle_connection_that_the_upstream_has_closed_hurts_nobody(lane: Lane, streamed: bool) -> None:
+    async def answer_and_close(call: Call) -> None:
+        await answer()(call)
+        await call.connection.close()
+
+    lane.slm.always(answer_and_close)
+    for _ in range(4):
+        reply = lane.stream() if streamed else lane.chat()
+        assert (reply.said("model"), reply.said("attempts")) == (lane.name("slm"), "1")
+        lane.slm.last.wait_closed()

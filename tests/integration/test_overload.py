@@ -1,0 +1,108 @@
+"""More requests than slots: some wait, the rest are told when to come back; nobody hangs."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.support.caller import Caller
+from tests.support.lanes import Lane, usual
+from tests.support.upstream import DONE, Gate, answer, delta, finished, first, stream
+
+describe = usual
+SLOTS, PLACES, WAIT_S = 2, 2, 0.6
+ENV = {
+    "SMALLFIRST_MAX_IN_FLIGHT": str(SLOTS),
+    "SMALLFIRST_MAX_QUEUED": str(PLACES),
+    "SMALLFIRST_QUEUE_TIMEOUT_S": str(WAIT_S),
+}
+
+
+@pytest.fixture
+def full(lane: Lane) -> Iterator[Gate]:
+    """All slots are taken until the gate opens."""
+    gate = Gate()
+    lane.slm.then(*(stream(first(), delta("held"), gate, finished(), DONE) for _ in range(SLOTS)))
+    with contextlib.ExitStack() as stack:
+        for _ in range(SLOTS):
+            stack.enter_context(Caller(lane.gateway, lane.body(stream=True))).read_until(b'"held"')
+        yield gate
+        gate.set()
+
+
+def wait_for_queue(lane: Lane, length: int) -> None:
+    end = time.monotonic() + 2
+    while lane.metrics().value("smallfirst_requests_queued") != length:
+        assert time.monotonic() < end, f"the queue never had {length} in it"
+        time.sleep(0.01)
+
+
+def test_who_waits_gets_the_slot_that_comes_free(lane: Lane, full: Gate) -> None:
+    with ThreadPoolExecutor() as pool:
+        waiting = [pool.submit(lane.chat) for _ in range(PLACES)]
+        wait_for_queue(lane, PLACES)
+        assert len(lane.slm.calls) == SLOTS, "who waits has not reached the upstream"
+        full.set()
+        assert [future.result().status for future in waiting] == [200] * PLACES
+
+
+def test_one_more_than_slots_and_places_is_refused_at_once(lane: Lane, full: Gate) -> None:
+    with ThreadPoolExecutor() as pool:
+        waiting = [pool.submit(lane.chat) for _ in range(PLACES)]
+        wait_for_queue(lane, PLACES)
+        began = time.monotonic()
+        reply = lane.chat()
+        assert time.monotonic() - began < WAIT_S / 2
+        assert reply.status in (429, 503)
+        assert reply.error["code"] == "overloaded"
+        assert int(reply.headers["retry-after"]) >= 1
+        full.set()
+        assert {future.result().status for future in waiting} == {200}
+
+
+def test_who_waits_too_long_is_told_so(lane: Lane, full: Gate) -> None:
+    began = time.monotonic()
+    reply = lane.chat()
+    assert WAIT_S <= time.monotonic() - began < WAIT_S + 1
+    assert reply.status in (429, 503)
+    assert int(reply.headers["retry-after"]) >= 1
+    assert lane.metrics().value("smallfirst_requests_queued") == 0
+    lane.expect(1, "requests_total", outcome="overloaded")
+
+
+def test_who_leaves_the_queue_leaves_no_gap(lane: Lane, full: Gate) -> None:
+    with Caller(lane.gateway, lane.body()) as caller:
+        wait_for_queue(lane, 1)
+        caller.leave()
+        wait_for_queue(lane, 0)
+    full.set()
+    assert lane.chat().status == 200
+    assert len(lane.slm.calls) == SLOTS + 1, "the one who left was not asked for"
+
+
+def test_a_burst_ends_with_everything_free(lane: Lane) -> None:
+    async def slow(call):
+        import asyncio
+
+        await asyncio.sleep(0.03)
+        await answer()(call)
+
+    lane.slm.always(slow)
+    with ThreadPoolExecutor(max_workers=24) as pool:
+        statuses = [future.result().status for future in [pool.submit(lane.chat) for _ in range(72)]]
+    assert set(statuses) <= {200, 429, 503}
+    assert statuses.count(200) >= SLOTS + PLACES
+    assert statuses.count(200) == len(lane.slm.calls)
+
+
+def test_health_and_metrics_answer_when_all_is_full(lane: Lane, full: Gate) -> None:
+    for path in ("/health", "/ready", "/metrics", "/v1/models"):
+        assert lane.gateway.http.get(path, timeout=1).status_code == 200
+
+
+def test_a_bad_request_needs_no_slot_or_is_refused_like_others(lane: Lane, full: Gate) -> None:
+    assert lane.chat(temperature="hot").status == 400

@@ -1,0 +1,99 @@
+"""A pool of replicas: the second takes what the first one drops; the fallback is not troubled."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tests.support.caller import Caller
+from tests.support.lanes import BRIEF, Lane, Plan
+from tests.support.upstream import CUT, HANG, Behaviour, Gate, answer, delta, error, first, raw, respond, stream
+
+
+def describe(plan: Plan) -> None:
+    plan.slm("pair", replicas=2, timeouts=BRIEF)
+    plan.llm()
+    plan.route("auto", "pair", "llm")
+    plan.slm("half", base_url=[plan.upstream.refusing_url, plan.upstream.url(plan.name("half"))])
+
+
+RETRIED: dict[str, Behaviour] = {
+    "500": error(500),
+    "503": error(503),
+    "429": error(429),
+    "cut": raw(CUT),
+    "silent": raw(HANG),
+    "garbage": respond(200, "<html>"),
+}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("failure", RETRIED)
+def test_the_other_replica_is_tried_before_the_rung_above(lane: Lane, failure: str, streamed: bool) -> None:
+    a, b = lane.site("pair", "a"), lane.site("pair", "b")
+    failing = threading.Lock()
+
+    async def fail_first(call):
+        """Whichever replica is asked first fails."""
+        if failing.acquire(blocking=False):
+            await RETRIED[failure](call)
+        else:
+            await answer("the other one")(call)
+
+    a.always(fail_first)
+    b.always(fail_first)
+    reply = lane.stream() if streamed else lane.chat()
+    assert reply.status == 200
+    assert reply.said("model") == lane.name("pair")
+    assert reply.said("attempts") == "2"
+    assert (len(a.calls), len(b.calls)) == (1, 1)
+    assert lane.llm.calls == []
+    lane.expect_of(1, "retries_total", model=lane.name("pair"))
+
+
+def test_both_replicas_failing_leads_to_the_rung_above(lane: Lane) -> None:
+    for replica in ("a", "b"):
+        lane.site("pair", replica).always(error(500))
+    reply = lane.chat()
+    assert reply.said("model") == lane.name("llm")
+    assert reply.said("attempts") == "3"
+    assert reply.said("reason") == "upstream_error"
+
+
+def test_a_replica_that_refuses_connections_costs_nobody_an_answer(lane: Lane) -> None:
+    for _ in range(6):
+        reply = lane.chat("half")
+        assert reply.status == 200
+        assert reply.text == "Paris."
+
+
+def test_idle_replicas_share_the_work(lane: Lane) -> None:
+    for _ in range(10):
+        assert lane.chat("pair").status == 200
+    assert {len(lane.site("pair", replica).calls) for replica in ("a", "b")} == {5}
+
+
+def test_a_busy_replica_is_passed_over(lane: Lane) -> None:
+    gate = Gate()
+    a, b = lane.site("pair", "a"), lane.site("pair", "b")
+    held = stream(first(), delta("x"), gate)
+    for site in (a, b):
+        site.always(held)
+    with Caller(lane.gateway, lane.body("pair", stream=True)) as caller:
+        caller.read_until(b'"x"')
+        busy, idle = (a, b) if a.calls else (b, a)
+        for site in (a, b):
+            site.always(answer())
+        for _ in range(4):
+            assert lane.chat("pair").status == 200
+        assert (len(busy.calls), len(idle.calls)) == (1, 4)
+        in_flight = lane.metrics().value("smallfirst_replica_in_flight", model=lane.name("pair"))
+        assert in_flight == 1
+    gate.set()
+
+
+def test_the_gauges_name_what_is_configured(lane: Lane) -> None:
+    metrics = lane.metrics()
+    assert metrics.value("smallfirst_replicas", model=lane.name("pair")) == 2
+    assert metrics.value("smallfirst_replicas_up", model=lane.name("pair")) == 2

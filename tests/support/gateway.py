@@ -1,0 +1,163 @@
+"""The real thing: `smallfirst serve` as a process of its own, asked over HTTP."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from tests.support.metrics import Metrics
+from tests.support.sockets import free_port
+
+ROOT = Path(__file__).parents[2]
+COMMAND = (sys.executable, "-c", "import sys; from server.cli import main; sys.exit(main())")
+"""what the console script `smallfirst` does, wherever it is installed"""
+
+IDLE_S = 2.0
+"""so long after the last answer, everything that it took must be free again"""
+
+
+def clean_env(state_dir: Path | None, more: Mapping[str, str]) -> dict[str, str]:
+    """The environment without anything that would change what the gateway does. No `state_dir`: the user's own."""
+    ours = ("SMALLFIRST_", "OPENAI_", "HF_TOKEN")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(ours) and not k.lower().endswith("_proxy")}
+    state = str(state_dir) if state_dir else os.environ.get("SMALLFIRST_STATE_DIR")
+    return kept | ({"SMALLFIRST_STATE_DIR": state} if state else {}) | {"PYTHONUNBUFFERED": "1"} | dict(more)
+
+
+def run(*args: str, folder: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `smallfirst ARGS` to its end."""
+    return subprocess.run(
+        [*COMMAND, *args],
+        cwd=ROOT,
+        env=clean_env(folder / "state", env or {}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+class Gateway:
+    """`with Gateway(config, folder) as gateway`; leaving checks that nothing is left behind."""
+
+    def __init__(
+        self,
+        config: Mapping[str, Any] | str,
+        folder: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        args: Sequence[str] = (),
+        start_s: float = 20.0,
+        own_state: bool = True,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.config = folder / "models.yaml"
+        text = config if isinstance(config, str) else yaml.safe_dump(dict(config), sort_keys=False)
+        self.config.write_text(text, encoding="utf-8")
+        self.env = dict(env or {})
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.start_s = start_s
+        self.started_in_s = 0.0
+        self._state_dir = folder / "state" if own_state else None
+        self._args = args
+        self._log = folder / "output.log"
+        keys = self.env.get("SMALLFIRST_API_KEYS", "")
+        self.key = keys.split(",")[0].strip()
+        headers = {"authorization": f"Bearer {self.key}"} if self.key else {}
+        self.http = httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+
+    def start(self) -> Gateway:
+        """Start it and wait for /health."""
+        began = time.monotonic()
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*COMMAND, "serve", f"--config={self.config}", "--host=127.0.0.1", f"--port={self.port}", *self._args],
+                cwd=ROOT,
+                env=clean_env(self._state_dir, self.env),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        while time.monotonic() - began < self.start_s:
+            if self.process.poll() is not None:
+                raise AssertionError(f"it ended with {self.process.returncode} at the start:\n{self.output}")
+            try:
+                if self.http.get("/health", timeout=1).status_code == 200:
+                    self.started_in_s = time.monotonic() - began
+                    return self
+            except httpx.TransportError:
+                time.sleep(0.02)
+        self.kill()
+        raise AssertionError(f"no /health after {self.start_s} s:\n{self.output}")
+
+    def terminate(self) -> None:
+        """Send SIGTERM and go on."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def wait(self, timeout: float = 15.0) -> int:
+        """Wait for the end; return the exit code."""
+        return self.process.wait(timeout)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(5)
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    @property
+    def output(self) -> str:
+        """All that it wrote to stdout and stderr."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def metrics(self) -> Metrics:
+        answer = self.http.get("/metrics")
+        assert answer.status_code == 200
+        return Metrics(answer.text)
+
+    def wait_for_ready(self, limit_s: float, *, status: str = "ready") -> dict[str, Any]:
+        """Wait until /ready says so; return its body."""
+        end = time.monotonic() + limit_s
+        while True:
+            body = self.http.get("/ready").json()
+            if body["status"] == status:
+                return body
+            assert self.running, f"it ended:\n{self.output}"
+            assert time.monotonic() < end, f"not {status} after {limit_s:.0f} s: {body}\n{self.output[-5000:]}"
+            time.sleep(0.05)
+
+    def assert_idle(self) -> None:
+        """Every slot, lease and place in the queue is free again: now, or within `IDLE_S`."""
+        end = time.monotonic() + IDLE_S
+        while busy := self.metrics().busy():
+            assert time.monotonic() < end, f"still taken {IDLE_S} s after the last answer: {busy}"
+            time.sleep(0.01)
+
+    def __enter__(self) -> Gateway:
+        return self.start()
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        try:
+            if self.running and kind is None:
+                self.assert_idle()
+        finally:
+            self.http.close()
+            if self.running:
+                self.terminate()
+            try:
+                self.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise AssertionError(f"SIGTERM did not end it:\n{self.output}") from None
+        assert "Traceback" not in self.output, self.output

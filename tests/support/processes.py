@@ -1,0 +1,76 @@
+"""Which processes a gateway has started, and whether they are gone."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process by id and start time: an id alone may come to mean another process."""
+
+    pid: int
+    started: str
+    command: tuple[str, ...]
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs; one that has ended and waits to be reaped does not."""
+        try:
+            state, started = _stat(self.pid)[0], _stat(self.pid)[19]
+        except OSError:
+            return False
+        return started == self.started and state != "Z"
+
+    @property
+    def serves_vllm(self) -> bool:
+        """Whether it is vLLM's API server itself, not a guard that was told to run it."""
+        return "--uds" in self.command and not any(part.endswith("guard.py") for part in self.command)
+
+    @property
+    def socket(self) -> str:
+        return self.command[self.command.index("--uds") + 1]
+
+
+def descendants(root: int) -> list[Process]:
+    """Return every process below `root`."""
+    found, below = [], [root]
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents.setdefault(int(_stat(int(entry.name))[1]), []).append(int(entry.name))
+            except OSError:
+                continue
+    while below:
+        for pid in parents.get(below.pop(), []):
+            below.append(pid)
+            try:
+                command = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
+                found.append(Process(pid, _stat(pid)[19], tuple(command)))
+            except OSError:
+                continue
+    return found
+
+
+def wait_for_vllm(root: int, limit_s: float = 60.0) -> Process:
+    """Wait until a vLLM API server runs below `root`."""
+    end = time.monotonic() + limit_s
+    while not (servers := [process for process in descendants(root) if process.serves_vllm]):
+        assert time.monotonic() < end, f"no vLLM below {root} after {limit_s} s"
+        time.sleep(0.05)
+    return servers[0]
+
+
+def wait_until_gone(processes: list[Process], limit_s: float) -> None:
+    end = time.monotonic() + limit_s
+    while left := [process for process in processes if process.alive]:
+        assert time.monotonic() < end, f"still there after {limit_s} s: {left}"
+        time.sleep(0.05)
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the third, the state, on."""
+    return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()

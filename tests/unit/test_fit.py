@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import string
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.fit import LETTERS_PER_TOKEN_AT_MOST, why_not
+from router.types import Ability
+from tests.support.fakes import call, large, model
+
+
+def saying(text: str, **fields: Any) -> Any:
+    return call(messages=[{"role": "user", "content": text}], **fields)
+
+
+def test_a_model_without_limits_takes_everything() -> None:
+    assert why_not(model(abilities=frozenset({"tools"})), saying("x" * 10**6), frozenset({"tools"})) is None
+
+
+@pytest.mark.parametrize("ability", ["tools", "structured", "logprobs", "image", "audio", "file"])
+def test_names_the_ability_that_is_missing(ability: Ability) -> None:
+    able = frozenset({"tools", "structured", "logprobs", "image", "audio", "file"})
+    failure = why_not(model(abilities=able - {ability}), call(), frozenset({ability}))
+    assert failure is not None
+    assert (failure.reason, failure.retry, failure.error.status) == ("ability", False, 400)
+    assert failure.error.code == "unsupported_by_model"
+    assert ability in failure.error.message
+    assert why_not(model(abilities=able), call(), frozenset({ability})) is None
+
+
+@pytest.mark.parametrize(("endpoint", "param"), [("chat/completions", "messages"), ("completions", "prompt")])
+def test_a_prompt_that_is_surely_too_long(endpoint: str, param: str) -> None:
+    text = "x" * (100 * LETTERS_PER_TOKEN_AT_MOST + 1)
+    one = saying(text) if param == "messages" else call(endpoint=endpoint, prompt=text)
+    failure = why_not(model(context=100), one, frozenset())
+    assert failure is not None
+    assert failure.reason == "context"
+    assert (failure.error.code, failure.error.param) == ("context_length_exceeded", param)
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_the_wanted_answer_takes_its_room(name: str) -> None:
+    assert why_not(model(context=100), call(**{name: 100}, messages=[]), frozenset()) is None
+    assert why_not(model(context=100), call(**{name: 101}), frozenset()) is not None
+    text = "x" * (50 * LETTERS_PER_TOKEN_AT_MOST)
+    assert why_not(model(context=100), saying(text, **{name: 50}), frozenset()) is None
+    assert why_not(model(context=100), saying(text, **{name: 51}), frozenset()) is not None
+
+
+# what an engine could make of a token at best: a long word, a run of spaces, of underscores, of punctuation
+LONGEST_TOKENS = st.one_of(
+    st.text(string.ascii_letters + string.digits, min_size=1, max_size=LETTERS_PER_TOKEN_AT_MOST),
+    st.text("é漢", min_size=1, max_size=LETTERS_PER_TOKEN_AT_MOST),
+    st.integers(1, 128).map(lambda n: " " * n),
+    st.integers(1, 64).map(lambda n: "_" * n),
+    st.integers(1, 64).map(lambda n: "-=" * n),
+)
+
+
+@given(st.lists(LONGEST_TOKENS, max_size=60), st.integers(0, 60))
+def test_never_refuses_what_could_fit(tokens: list[str], wanted: int) -> None:
+    one = saying("".join(tokens), max_tokens=wanted or None)
+    assert why_not(model(context=max(1, len(tokens) + wanted)), one, frozenset()) is None
+
+
+def test_a_cost_limit() -> None:
+    one = saying("x" * 4000, max_tokens=1000, n=2, routing={"max_cost_usd": 0.0035})
+    # 1000 tokens in, 2 x 1000 out: 0.0004 + 0.0032 USD
+    failure = why_not(large(), one, frozenset())
+    assert failure is not None
+    assert (failure.reason, failure.error.code) == ("cost", "max_cost_exceeded")
+    assert "0.003600" in failure.error.message
+    enough = saying("x" * 4000, max_tokens=1000, n=2, routing={"max_cost_usd": 0.0036})
+    assert why_not(large(), enough, frozenset()) is None
+
+
+def test_hours_are_paid_already() -> None:
+    assert why_not(model(), saying("x" * 4000, routing={"max_cost_usd": 0.0}), frozenset()) is None
+    assert why_not(large(price=None), saying("x" * 4000, routing={"max_cost_usd": 0.0}), frozenset()) is None

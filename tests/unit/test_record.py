@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from router.config import Price
+from router.record import Attempt, Escalation, RequestRecord
+from router.types import Decision, Usage
+from tests.support.fakes import HOURS, TOKENS
+
+NANO_OF_TOKENS = 10 * 400 + 5 * 1600
+SPENT = Usage(prompt=10, completion=5)
+
+
+def attempt(**fields: Any) -> Attempt:
+    return Attempt(**({"model": "slm", "replica": "slm/0", "price": HOURS, "answered": True, "usage": SPENT} | fields))
+
+
+def record(*attempts: Attempt, **fields: Any) -> RequestRecord:
+    return RequestRecord("req_1", 0.0, attempts=list(attempts), **fields)
+
+
+def test_an_attempt_by_tokens() -> None:
+    assert attempt(price=TOKENS).cost_nano_usd == NANO_OF_TOKENS
+
+
+def test_an_attempt_by_hours_needs_no_usage() -> None:
+    assert attempt(usage=None, busy_s=2.0).cost_nano_usd == 2_000_000
+
+
+def test_an_answer_whose_usage_is_unknown_has_no_price_rather_than_none_to_pay() -> None:
+    assert attempt(price=TOKENS, usage=None).cost_nano_usd is None
+    assert attempt(price=None).cost_nano_usd is None
+
+
+def test_what_never_began_costs_no_tokens() -> None:
+    assert attempt(price=TOKENS, usage=None, answered=False).cost_nano_usd == 0
+
+
+def test_the_cost_is_the_sum_of_all_attempts() -> None:
+    one = record(attempt(busy_s=1.0), attempt(busy_s=0.5, usage=None), attempt(model="llm", price=TOKENS), model="llm")
+    assert one.cost_nano_usd == 1_500_000 + NANO_OF_TOKENS
+    assert one.usage == SPENT
+
+
+def test_one_unknown_attempt_makes_the_whole_unknown() -> None:
+    one = record(attempt(price=None), attempt(model="llm", price=TOKENS), model="llm", fallback_price=TOKENS)
+    assert one.cost_nano_usd is None
+    assert one.saved_nano_usd is None
+    assert one.fallback_cost_nano_usd == NANO_OF_TOKENS
+
+
+def test_saved_is_what_the_fallback_would_have_cost_less_what_was_spent() -> None:
+    one = record(attempt(busy_s=0.001), model="slm", fallback_price=TOKENS)
+    assert one.fallback_cost_nano_usd == NANO_OF_TOKENS
+    assert one.saved_nano_usd == NANO_OF_TOKENS - 1000
+
+
+def test_a_vain_attempt_is_a_loss() -> None:
+    one = record(attempt(busy_s=1.0), attempt(model="llm", price=TOKENS), model="llm", fallback_price=TOKENS)
+    assert one.saved_nano_usd == -1_000_000
+
+
+def test_the_fallback_itself_saves_nothing() -> None:
+    assert record(attempt(model="llm", price=TOKENS), model="llm", fallback_price=TOKENS).saved_nano_usd == 0
+    assert record(attempt(busy_s=3.0), model="slm", fallback_price=HOURS).saved_nano_usd == 0, "by the hour, too"
+
+
+@pytest.mark.parametrize(
+    ("fields", "attempts"),
+    [
+        ({"model": "", "fallback_price": TOKENS}, [attempt()]),  # nobody answered
+        ({"model": "slm", "fallback_price": None}, [attempt()]),
+        ({"model": "slm", "fallback_price": TOKENS}, [attempt(usage=None)]),
+        ({"model": "slm", "fallback_price": Price(replica_hour_usd=9.0)}, [attempt()]),  # its pace is unknown
+        ({"model": "slm", "fallback_price": TOKENS}, []),
+    ],
+)
+def test_an_unknown_fallback_cost(fields: dict[str, Any], attempts: list[Attempt]) -> None:
+    one = record(*attempts, **fields)
+    assert one.fallback_cost_nano_usd is None
+    assert one.saved_nano_usd is None
+
+
+def test_no_attempt_costs_nothing() -> None:
+    assert record().cost_nano_usd == 0
+    assert record().usage is None
+
+
+@pytest.mark.parametrize(
+    ("decision", "reasons", "expected"),
+    [
+        (None, [], ""),
+        (Decision(0, "fixed"), [], "fixed"),
+        (Decision(1, "heuristic: long prompt"), ["policy"], "heuristic: long prompt"),
+        (Decision(0, "fixed"), ["timeout"], "timeout"),
+        (Decision(0, "fixed"), ["context", "overloaded"], "overloaded"),
+        (Decision(1, "heuristic: many tools"), ["policy", "structured"], "structured"),
+    ],
+)
+def test_reason(decision: Decision | None, reasons: list[Any], expected: str) -> None:
+    steps = [Escalation("a", "b", reason) for reason in reasons]
+    assert record(decision=decision, escalations=steps).reason == expected

@@ -1,0 +1,73 @@
+"""Strict JSON: what every other reader would read the same way."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.strictjson import MAX_DEPTH, NotJson, loads
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
+
+
+@given(VALUES, st.booleans(), st.booleans())
+def test_every_json_value_is_read_as_the_standard_library_does(value, ascii_only, unique):
+    text = json.dumps(value, ensure_ascii=ascii_only)
+    assert loads(text, unique_keys=unique) == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "Expecting value"),
+        ("{} x", "Extra data"),
+        ("{'a': 1}", "Expecting property name"),
+        ('{"a": 1,}', "line 1 column"),
+        ('"a\nb"', "Invalid control character"),
+        ("\ufeff{}", "byte order mark"),
+        ("\xa0{}", "Expecting value"),
+        ("[NaN]", "NaN is not JSON"),
+        ("[-Infinity]", "-Infinity is not JSON"),
+        ("1e999", "too large for a double"),
+        ("-1e999", "too large for a double"),
+        ("9" * 309, "too large for a double"),
+        ("-" + "9" * 5000, "too large for a double"),
+        ('"\\ud800"', "half of a surrogate pair"),
+        ('{"\\udc00": 1}', "half of a surrogate pair"),
+        ('"\ud800"', "half of a surrogate pair"),
+        ("[" * 100_000, "nested deeper"),
+        ("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1), "nested deeper"),
+        ('{"a":' * (MAX_DEPTH + 1) + "1" + "}" * (MAX_DEPTH + 1), "nested deeper"),
+    ],
+)
+def test_what_is_no_strict_json_is_refused(text, message):
+    with pytest.raises(NotJson) as caught:
+        loads(text)
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (" \t\r\n1 ", 1),
+        ("1" + "0" * 308, 10**308),
+        ("1e308", 1e308),
+        ("1e-999", 0.0),
+        (str(2**64 + 1), 2**64 + 1),
+        ('"\\ud83d\\ude00"', "😀"),
+        ("[" * MAX_DEPTH + "]" * MAX_DEPTH, None),
+        ("[" + ",".join(["[]"] * 1000) + "]", [[]] * 1000),
+    ],
+)
+def test_the_edges_are_accepted(text, value):
+    assert loads(text) == value or value is None
+
+
+def test_a_key_named_twice_is_refused_on_demand():
+    text = '{"a": {"b": 1, "c": 2, "b": 3}}'
+    assert loads(text) == {"a": {"b": 3, "c": 2}}
+    with pytest.raises(NotJson, match='names a key twice: "b"'):
+        loads(text, unique_keys=True)

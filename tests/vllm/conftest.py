@@ -1,0 +1,103 @@
+"""One real engine for all tests of this folder; those that kill it come last of the whole session."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from openai import OpenAI
+
+from tests.support.gateway import ROOT, Gateway
+from tests.support.lanes import LLM_PRICE, UPSTREAM_KEY
+from tests.support.processes import Process, wait_for_vllm
+from tests.support.upstream import Upstream
+
+MODEL = "smollm2-135m"
+START_S = 600.0
+"""the first start converts the weights and fills vLLM's caches; on two cores that takes minutes"""
+FOLDER = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is fast comes first, what needs the engine next, what kills it last."""
+    for item in items:
+        if FOLDER in item.path.parents:
+            item.add_marker(pytest.mark.vllm)
+            item.add_marker(pytest.mark.timeout(START_S + 120))
+    items.sort(key=lambda item: (FOLDER in item.path.parents, item.path.name == "test_restart.py"))
+
+
+@pytest.fixture(scope="session")
+def fallback() -> Iterator[Upstream]:
+    """A scripted large model."""
+    with Upstream() as upstream:
+        yield upstream
+
+
+def managed_models() -> dict[str, Any]:
+    """The small model as the project ships it."""
+    entry = yaml.safe_load((ROOT / "models.yaml").read_text())["models"][MODEL]
+    return {MODEL: {key: value for key, value in entry.items() if key != "requires"}}
+
+
+@pytest.fixture(scope="session")
+def gateway(fallback: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    big = {"tier": "llm", "engine": "openai", "base_url": fallback.url("big"), "api_key": UPSTREAM_KEY}
+    config = {
+        "models": managed_models() | {"big": big | {"price": LLM_PRICE}},
+        "routes": {"auto": {"ladder": [MODEL, "big"]}, "alone": {"ladder": [MODEL]}},
+    }
+    with Gateway(config, tmp_path_factory.mktemp("vllm"), own_state=False) as running:
+        running.at_first = running.http.get("/ready")
+        running.wait_for_ready(START_S)
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "gateway" in request.fixturenames and (gateway := request.getfixturevalue("gateway")).running:
+        gateway.assert_idle()
+
+
+@pytest.fixture
+def client(gateway: Gateway) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0, timeout=180) as made:
+        yield made
+
+
+class Engine:
+    """vLLM itself, asked directly over its Unix socket."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        transport = httpx.HTTPTransport(uds=process.socket)
+        self._http = httpx.Client(transport=transport, base_url="http://vllm", timeout=10)
+
+    def running(self) -> int:
+        """Return how many requests it works on."""
+        lines = self._http.get("/metrics").text.splitlines()
+        return int(
+            sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("vllm:num_requests_running"))
+        )
+
+    def wait_running(self, count: int, limit_s: float) -> None:
+        end = time.monotonic() + limit_s
+        while (now := self.running()) != count:
+            assert time.monotonic() < end, f"vLLM runs {now} requests after {limit_s} s, expected {count}"
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        self._http.close()
+
+
+@pytest.fixture
+def engine(gateway: Gateway) -> Iterator[Engine]:
+    asked = Engine(wait_for_vllm(gateway.process.pid))
+    yield asked
+    asked.close()

@@ -1,0 +1,61 @@
+"""vLLM that someone else runs: one engine behind two URLs is a pool of two replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from openai import OpenAI
+
+from tests.support.forwarder import Forwarder
+from tests.support.gateway import Gateway
+from tests.vllm.conftest import MODEL, Engine
+
+QUESTION: Any = [{"role": "user", "content": "What is the capital of France?"}]
+
+
+@pytest.fixture
+def ports(engine: Engine) -> Iterator[list[Forwarder]]:
+    with Forwarder(engine.process.socket) as a, Forwarder(engine.process.socket) as b:
+        yield [a, b]
+
+
+@pytest.fixture
+def attached(ports: list[Forwarder], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    model = {
+        "tier": "slm",
+        "engine": "vllm",
+        "base_url": [port.url for port in ports],
+        "upstream_model": MODEL,
+        "context": 2048,
+        "timeouts": {"first_byte_s": 120},
+    }
+    config = {"models": {"pair": model}, "routes": {"auto": {"ladder": ["pair"]}}}
+    with Gateway(config, tmp_path_factory.mktemp("attached")) as running:
+        running.wait_for_ready(15)
+        yield running
+
+
+def test_both_replicas_serve_and_one_alone_serves_on(attached: Gateway, ports: list[Forwarder]) -> None:
+    with OpenAI(base_url=f"{attached.url}/v1", api_key="none", max_retries=0, timeout=120) as client:
+
+        def ask(stream: bool) -> str:
+            options: Any = {"model": "auto", "messages": QUESTION, "temperature": 0, "max_tokens": 12}
+            if not stream:
+                return client.chat.completions.create(**options).choices[0].message.content or ""
+            chunks = list(client.chat.completions.create(stream=True, **options))
+            return "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+
+        answers = [ask(stream) for stream in (False, True, False, True)]
+        assert len(set(answers)) == 1
+        assert "Paris" in answers[0]
+        assert [port.posts for port in ports] == [2, 2]
+
+        ports[0].cut()
+        assert [ask(stream) for stream in (False, True, False, True)] == answers, "nobody noticed"
+        assert ports[1].posts == 6
+        body = attached.wait_for_ready(20, status="degraded")
+        assert body["models"]["pair"]["up"] == 1
+        assert attached.http.get("/ready").status_code == 200
+        assert ask(stream=False) == answers[0]
