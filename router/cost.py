@@ -42,11 +42,18 @@ def of_attempt(usage: Usage | None, busy_s: float, price: Price | None) -> int |
     return of_tokens(usage, price) if usage else None
 
 
-def at_most(prompt_tokens: int, completion_tokens: int, price: Price | None) -> int:
-    """Return an upper estimate of a call that is yet to be made; hours are already paid, so they count nothing."""
+def at_most(prompt_tokens: int, completion_tokens: int | None, price: Price | None) -> int | None:
+    """Return the most that a call that is yet to be made can cost in nano-dollars; None: there is no bound.
+
+    Hours are already paid, so they count nothing. `completion_tokens` None: as many as the model likes.
+    """
     if price is None:
+        return None
+    if price.replica_hour_usd is not None:
         return 0
-    return of_tokens(Usage(prompt=prompt_tokens, completion=completion_tokens), price) or 0
+    if completion_tokens is None:
+        return None
+    return of_tokens(Usage(prompt=prompt_tokens, completion=completion_tokens), price)
 
 
 def _nano(usd: float) -> int:

@@ -19,7 +19,7 @@ from router.abilities import needs
 from router.answer import parse_whole
 from router.cascade import Standing, next_step
 from router.config import Config, Model, Route
-from router.errors import ApiError, NotFound, StructuredOutputViolation, UpstreamTimedOut
+from router.errors import ApiError, NotFound, StructuredOutputViolation, UpstreamError, UpstreamTimedOut
 from router.policy.base import POLICIES
 from router.pool import Lease, Pool
 from router.record import Escalation, RequestRecord
@@ -85,7 +85,7 @@ class Dispatcher:
             async with _deadline(call, record.started) as deadline:
                 while True:
                     model, pool, rung_above = ladder[rung], self._pools[ladder[rung].name], rung + 1 < len(ladder)
-                    failure = fit.why_not(model, call, wanted)
+                    failure = fit.why_not(model, call, wanted, record.cost_nano_usd or 0)
                     if failure is None:
                         try:
                             lease = pool.acquire(monotonic(), tried=tried, last_resort=not rung_above)
@@ -93,6 +93,8 @@ class Dispatcher:
                             reply = await self._ask(call, constraint, lease, record)
                             break
                         except ApiError as error:
+                            if isinstance(error, UpstreamError):
+                                error.of_model(model.name)
                             asked = failure = retry.of(error)
                     if lease is not None:
                         tried.append(lease.replica.name)
@@ -117,7 +119,7 @@ class Dispatcher:
                 yield reply
         finally:
             if lease is not None:
-                lease.release(monotonic(), "unknown")
+                lease.abandon(monotonic())
 
     async def _ask(self, call: ChatCall, constraint: Constraint | None, lease: Lease, record: RequestRecord) -> Reply:
         """Ask one replica; raise ApiError for anything but an answer that may leave."""
@@ -142,7 +144,7 @@ class Dispatcher:
                 lease.attempt.answered = True
                 whole = b"" if call.stream else await exchange.read()
         except TimeoutError:
-            raise UpstreamTimedOut(f"the upstream of model '{model.name}' did not answer in time") from None
+            raise UpstreamTimedOut("the upstream did not answer in time") from None
         if not call.stream:
             answer = parse_whole(whole)
             lease.attempt.usage = Usage.of(answer.get("usage"))
@@ -170,7 +172,7 @@ async def _deadline(call: ChatCall, started: float) -> AsyncIterator[asyncio.Tim
     except TimeoutError:
         if not timeout.expired():
             raise
-        raise UpstreamTimedOut("The request's deadline passed.", code="deadline_exceeded") from None
+        raise UpstreamTimedOut("the request's deadline passed", code="deadline_exceeded") from None
 
 
 def _allowed(route: Route, call: ChatCall) -> Sequence[Model]:

@@ -128,19 +128,28 @@ class UpstreamRejected(ApiError):
         return {"error": shape | {k: v for k, v in self.error.items() if v is not None}}
 
 
-class UpstreamFailed(ApiError):
+class UpstreamError(ApiError):
+    """The upstream did not do its part. The message begins in small letters, to go on after the model's name."""
+
+    type = "server_error"
+
+    def of_model(self, model: str) -> None:
+        """Say which model's upstream it was; the first to know does."""
+        if not self.message.startswith("Model '"):
+            self.message = f"Model '{model}': {self.message}"
+
+
+class UpstreamFailed(UpstreamError):
     """The upstream broke: lost connection, 5xx, an answer that is no answer, or it refused our key."""
 
     status = 502
-    type = "server_error"
     code = "upstream_error"
 
 
-class UpstreamTimedOut(ApiError):
+class UpstreamTimedOut(UpstreamError):
     """The upstream did not answer in time."""
 
     status = 504
-    type = "server_error"
     code = "upstream_timeout"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Set
 from router import cost
 from router.config import Model
 from router.errors import BadRequest
-from router.prompt import rough_tokens, texts
+from router.prompt import texts
 from router.retry import Failure
 from router.types import Ability, ChatCall
 
@@ -17,8 +17,10 @@ LETTERS_PER_TOKEN_AT_MOST = 16
 """no real text is that dense: a prompt with more letters than this a token surely does not fit"""
 
 
-def why_not(model: Model, call: ChatCall, needs: Set[Ability]) -> Failure | None:
+def why_not(model: Model, call: ChatCall, needs: Set[Ability], spent_nano_usd: int = 0) -> Failure | None:
     """Return why the model cannot take the call; None when it may be asked.
+
+    `spent_nano_usd` is what earlier attempts of the same request cost.
 
     The exact length of a prompt only the model's own tokenizer knows: what is not surely too long is sent, and
     the engine refuses it before any work.
@@ -42,20 +44,26 @@ def why_not(model: Model, call: ChatCall, needs: Set[Ability]) -> Failure | None
             "context",
             retry=False,
         )
-    limit = call.routing.max_cost_usd
-    if limit is not None:
-        estimate = cost.at_most(rough_tokens(call), (call.max_tokens or 0) * call.choices, model.price)
-        if estimate > limit * cost.NANO:
-            return Failure(
-                BadRequest(
-                    f"The model '{model.name}' could cost {estimate / cost.NANO:.6f} USD for this request.",
-                    param="routing.max_cost_usd",
-                    code="max_cost_exceeded",
-                ),
-                "cost",
-                retry=False,
-            )
-    return None
+    limit_usd = call.routing.max_cost_usd
+    return None if limit_usd is None else _too_dear(model, call, round(limit_usd * cost.NANO) - spent_nano_usd)
+
+
+def _too_dear(model: Model, call: ChatCall, left_nano_usd: int) -> Failure | None:
+    """Compare with the worst case: no text has more tokens than bytes."""
+    answer = model.context if call.max_tokens is None else call.max_tokens
+    worst = cost.at_most(call.size, None if answer is None else answer * call.choices, model.price)
+    if worst is not None and worst <= left_nano_usd:
+        return None
+    could = "an unknown amount" if worst is None else f"up to {worst / cost.NANO:.6f} USD"
+    return Failure(
+        BadRequest(
+            f"The model '{model.name}' could cost {could} for this request; a smaller `max_tokens` bounds it.",
+            param="routing.max_cost_usd",
+            code="max_cost_exceeded",
+        ),
+        "cost",
+        retry=False,
+    )
 
 
 def _surely_longer_than(context: int, call: ChatCall) -> bool:

@@ -95,6 +95,12 @@ class Lease:
         else:
             breaker.undecided(self._call)
 
+    def abandon(self, now: float) -> None:
+        """Release it where nothing else has: the client left, or its deadline passed."""
+        if self._mark is not None:
+            self.attempt.failure = "abandoned"
+            self.release(now, "unknown")
+
 
 class Pool:
     """The replicas of one model."""

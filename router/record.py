@@ -30,7 +30,7 @@ class Attempt:
     price: Price | None = None
     failure: str = ""
     answered: bool = False
-    """the upstream began an answer; an error status or a lost connection before that is not charged"""
+    """the upstream began an answer; before that, tokens are not charged"""
     usage: Usage | None = None
     busy_s: float = 0.0
     """this request's share of the replica's time"""

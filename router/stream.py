@@ -8,7 +8,7 @@ from time import monotonic
 
 from router import retry
 from router.answer import DONE, StreamReader, only_usage
-from router.errors import ApiError, UpstreamFailed, UpstreamTimedOut
+from router.errors import ApiError, UpstreamError, UpstreamFailed, UpstreamTimedOut
 from router.pool import Health, Lease
 from router.types import ChatCall
 from router.upstream.base import Dialect, Exchange
@@ -75,6 +75,8 @@ class AnswerStream:
         try:
             await (self._drain() if self._whole else self._read_events())
         except ApiError as error:
+            if isinstance(error, UpstreamError):
+                error.of_model(self._lease.model.name)
             self._error, self._ended = error, True
             failure = retry.of(error)
             self._lease.attempt.failure = failure.reason or "rejected"

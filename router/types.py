@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+MOST_TOKENS = 2**40
+
 Endpoint = Literal["chat/completions", "completions"]
 Tier = Literal["slm", "llm"]
 Engine = Literal["vllm", "openai"]
@@ -86,16 +88,17 @@ class Usage:
     @classmethod
     def of(cls, usage: object) -> Usage | None:
         """Read an OpenAI `usage` object; None where there is none or it is not one."""
-        if not isinstance(usage, Mapping) or not isinstance(usage.get("prompt_tokens"), int):
+        if not isinstance(usage, Mapping):
             return None
+        prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
         details = usage.get("prompt_tokens_details")
-        cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
-        completion = usage.get("completion_tokens")
-        return cls(
-            prompt=usage["prompt_tokens"],
-            cached=cached if isinstance(cached, int) else 0,
-            completion=completion if isinstance(completion, int) else 0,
-        )
+        cached = _count(details.get("cached_tokens")) if isinstance(details, Mapping) else None
+        return None if prompt is None else cls(prompt, cached or 0, completion or 0)
+
+
+def _count(value: object) -> int | None:
+    """Return a number of tokens; None for what cannot be one: an upstream can send anything."""
+    return value if type(value) is int and 0 <= value < MOST_TOKENS else None
 
 
 ConstraintKind = Literal["json_schema", "json_object"]

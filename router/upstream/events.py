@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from router.errors import UpstreamFailed
 
-MAX_EVENT_BYTES = 32 * 1024 * 1024
+MAX_EVENT_BYTES = 8 * 1024 * 1024
 
 
 class EventDecoder:
@@ -19,7 +19,7 @@ class EventDecoder:
         """Return the `data` of each event that this chunk completes.
 
         Raises:
-            UpstreamFailed: an event is longer than 32 MiB.
+            UpstreamFailed: an event is longer than 8 MiB.
         """
         text = self._rest + chunk
         # a final CR may be half of a CRLF

@@ -97,19 +97,20 @@ def refusal(model: Model, status: int, error: Mapping[str, Any], retry_after_s: 
     """Return what an upstream's error status means to the client."""
     error = without_key(error, model)
     said = str(error.get("message") or "")[:LONGEST_MESSAGE]
-    who = f"the upstream of model '{model.name}'"
     if status in (401, 403):
         # what it says may show a part of our key
-        return UpstreamFailed(f"{who} refused this gateway's key", code="upstream_auth_failed")
+        return UpstreamFailed("the upstream refused this gateway's key", code="upstream_auth_failed")
     if status in (408, 504):
-        return UpstreamTimedOut(f"{who} answered {status}: {said}")
+        return UpstreamTimedOut(f"the upstream answered {status}: {said}")
     if status in (503, 529):
-        return Overloaded(f"{who} is overloaded: {said}", retry_after_s=retry_after_s or 1.0)
+        return Overloaded(
+            f"Model '{model.name}': the upstream is overloaded: {said}", retry_after_s=retry_after_s or 1.0
+        )
     if 400 <= status < 500:
         code, kind = error.get("code"), error.get("type")
         kept = {
             **error,
-            "message": said or f"{who} answered {status}",
+            "message": said or f"Model '{model.name}': the upstream answered {status}",
             "type": kind if isinstance(kind, str) else "invalid_request_error",
             "code": code if isinstance(code, str) else None,
         }
@@ -119,4 +120,4 @@ def refusal(model: Model, status: int, error: Mapping[str, Any], retry_after_s: 
         if kept["code"] in TOO_LONG_CODES or kept["type"] in TOO_LONG_CODES:
             kept |= {"type": "invalid_request_error", "code": "context_length_exceeded"}
         return UpstreamRejected(status, kept, retry_after_s=retry_after_s)
-    return UpstreamFailed(f"{who} answered {status}" + (f": {said}" if said else ""))
+    return UpstreamFailed(f"the upstream answered {status}" + (f": {said}" if said else ""))

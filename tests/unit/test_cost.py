@@ -75,7 +75,9 @@ def test_of_attempt(usage: Usage | None, busy_s: float, price: Price | None, exp
 def test_at_most() -> None:
     assert cost.at_most(10, 5, MINI) == 10 * 400 + 5 * 1600
     assert cost.at_most(10, 5, Price(replica_hour_usd=4.0)) == 0
-    assert cost.at_most(10, 5, None) == 0
+    assert cost.at_most(10, None, Price(replica_hour_usd=4.0)) == 0
+    assert cost.at_most(10, 5, None) is None
+    assert cost.at_most(10, None, MINI) is None
 
 
 class Sharing(RuleBasedStateMachine):

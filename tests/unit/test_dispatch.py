@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any
 
@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from router import cost
 from router import dispatch as module
 from router.config import Config, Model, Timeouts
 from router.dispatch import Dispatcher
@@ -31,7 +32,7 @@ from router.errors import (
 )
 from router.pool import Pool
 from router.record import RequestRecord
-from router.types import ChatCall, Reply, Usage
+from router.types import ChatCall, Reply, RoutingOptions, Usage
 from server.relay import smallfirst_headers
 from tests.support.fakes import (
     DONE,
@@ -817,3 +818,29 @@ def test_whatever_upstreams_do_the_client_gets_an_answer_or_one_error_and_nothin
 
 def test_streams_are_what_the_fakes_say() -> None:
     assert STREAM[-1][-1] == DONE
+
+
+async def test_an_upstreams_failure_names_its_model_once() -> None:
+    gateway = Gateway(script={"slm-0": [refuses(500)]})
+    error = await gateway.fails(UpstreamFailed, model="slm")
+    assert error.message == "Model 'slm': the upstream answered 500: no"
+    gateway = Gateway(script={"slm-0": [streams([[chunk("x")]])]})
+    _, error = await gateway.breaks(UpstreamFailed)
+    assert error.message == "Model 'slm': the upstream ended its stream before it finished the answer"
+
+
+async def test_an_attempt_that_nobody_waits_for_any_more_is_abandoned() -> None:
+    gateway = Gateway(script={"slm-0": [lambda: HANG]})
+    await gateway.fails(UpstreamTimedOut, routing={"deadline_ms": 50})
+    assert [attempt.failure for attempt in gateway.record.attempts] == ["abandoned"]
+
+
+async def test_what_was_spent_counts_towards_the_limit() -> None:
+    gateway = Gateway([large("a", price=TOKENS), large("b", price=TOKENS)], {"a-0": [answers("{}")]})
+    one = call(max_tokens=100, response_format=AS_PERSON)
+    once = cost.at_most(one.size, 100, TOKENS)
+    assert once
+    limited = replace(one, routing=RoutingOptions(max_cost_usd=once / 1e9))
+    await gateway.fails(StructuredOutputViolation, limited)
+    assert gateway.upstream.hosts == ["a-0"], "a second try could cost more than is left"
+    assert gateway.steps == [("a", "b", "cost")]

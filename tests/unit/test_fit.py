@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import string
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.fit import LETTERS_PER_TOKEN_AT_MOST, why_not
+from router.retry import Failure
 from router.types import Ability
 from tests.support.fakes import call, large, model
 
@@ -66,17 +68,31 @@ def test_never_refuses_what_could_fit(tokens: list[str], wanted: int) -> None:
     assert why_not(model(context=max(1, len(tokens) + wanted)), one, frozenset()) is None
 
 
-def test_a_cost_limit() -> None:
-    one = saying("x" * 4000, max_tokens=1000, n=2, routing={"max_cost_usd": 0.0035})
-    # 1000 tokens in, 2 x 1000 out: 0.0004 + 0.0032 USD
-    failure = why_not(large(), one, frozenset())
-    assert failure is not None
-    assert (failure.reason, failure.error.code) == ("cost", "max_cost_exceeded")
-    assert "0.003600" in failure.error.message
-    enough = saying("x" * 4000, max_tokens=1000, n=2, routing={"max_cost_usd": 0.0036})
-    assert why_not(large(), enough, frozenset()) is None
+def test_a_cost_limit_holds_in_the_worst_case() -> None:
+    wanted = {"max_tokens": 1000, "n": 2}
+    size = saying("x" * 4000, **wanted).size
+    worst = size * 400 + 2 * 1000 * 1600  # a token a byte in, all that is asked for out
+
+    def failure(spent: int, limit_nano: int, **more: Any) -> Failure | None:
+        call = saying("x" * 4000, **(wanted | more), routing={"max_cost_usd": limit_nano / 1e9})
+        return why_not(large(), replace(call, size=size), frozenset(), spent)
+
+    assert failure(0, worst) is None
+    assert failure(7, worst + 7) is None
+    for refused in (failure(0, worst - 1), failure(8, worst + 7)):
+        assert refused is not None
+        assert (refused.reason, refused.error.code) == ("cost", "max_cost_exceeded")
+        assert f"{worst / 1e9:.6f}" in refused.error.message
 
 
-def test_hours_are_paid_already() -> None:
-    assert why_not(model(), saying("x" * 4000, routing={"max_cost_usd": 0.0}), frozenset()) is None
-    assert why_not(large(price=None), saying("x" * 4000, routing={"max_cost_usd": 0.0}), frozenset()) is None
+def test_an_answer_without_a_limit_is_as_long_as_the_context() -> None:
+    call = saying("x", routing={"max_cost_usd": 0.01})
+    assert why_not(large(context=2048), call, frozenset()) is None
+    assert why_not(large(context=1_000_000), call, frozenset()) is not None
+    assert why_not(large(), call, frozenset()) is not None
+
+
+def test_hours_are_paid_already_but_an_unknown_price_is_not_nothing() -> None:
+    call = saying("x" * 4000, routing={"max_cost_usd": 0.0})
+    assert why_not(model(), call, frozenset()) is None
+    assert why_not(large(price=None), call, frozenset()) is not None

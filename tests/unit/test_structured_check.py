@@ -1,7 +1,6 @@
 """A whole answer against its constraint."""
 
 import json
-import time
 
 import pytest
 from hypothesis import given
@@ -151,16 +150,12 @@ def test_a_deep_failure_under_oneof_is_found_in_no_time():
     """The validator's own report of this takes minutes: every level doubles it."""
     branch = {"type": "object", "properties": {"a": {"$ref": "#"}}}
     constraint = of({"oneOf": [branch, {**branch, "required": ["z"]}, {"type": "integer"}]})
-    content = '{"a":' * 30 + '"x"' + "}" * 30
-    start = time.perf_counter()
-    assert judged(constraint, content).word == "invalid"
-    assert time.perf_counter() - start < 1
+    content = '{"a":' * 60 + '"x"' + "}" * 60
+    assert judged(constraint, content).word == "invalid"  # else the suite's time limit ends it
 
 
 def test_a_pattern_that_backtracks_without_end_is_invalid_not_a_hang():
-    start = time.perf_counter()
     assert judged(of({"pattern": r"^(a|aa)+\1c$"}), json.dumps("a" * 60 + "b")).word == "invalid"
-    assert time.perf_counter() - start < 2
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()

@@ -1,7 +1,5 @@
 """response_format -> constraint, or a 400 that says where in the schema the fault is."""
 
-import time
-
 import pytest
 
 from router.errors import BadRequest
@@ -118,10 +116,8 @@ def doubling(levels: int, link) -> dict:
     ],
 )
 def test_a_schema_that_doubles_its_work_again_and_again_is_refused_at_once(link):
-    start = time.perf_counter()
     with pytest.raises(BadRequest, match="is too complex"):
-        of(doubling(40, link))
-    assert time.perf_counter() - start < 1
+        of(doubling(60, link))  # to count it out would take longer than the suite may
     assert of(doubling(10, link)).validator is not None
 
 

