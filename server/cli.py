@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from router.config import Config, load
+from router.config import Config
+from router.configfile import load
 from router.engine import check_managed
 from router.engine.gpu import gpu_present
 from router.errors import ConfigError

@@ -15,7 +15,7 @@ import promql_parser
 import pytest
 import yaml
 
-from router import config
+from router import configfile
 from router.record import Outcome
 
 ROOT = Path(__file__).parents[2]
@@ -140,7 +140,7 @@ def test_named_volumes_and_no_others_are_declared():
 
 
 def test_models_yaml_names_what_compose_runs():
-    conf = config.load(DEPLOY / "models.yaml", {"OPENAI_API_KEY": "sk-test"}, gpu=False)
+    conf = configfile.load(DEPLOY / "models.yaml", {"OPENAI_API_KEY": "sk-test"}, gpu=False)
     assert conf.left_out == {}
     engines = [model for model in conf.models.values() if model.engine == "vllm"]
     assert engines
@@ -155,7 +155,7 @@ def test_models_yaml_names_what_compose_runs():
 
 
 def test_without_a_key_for_the_fallback_the_small_model_serves_alone():
-    conf = config.load(DEPLOY / "models.yaml", {}, gpu=False)
+    conf = configfile.load(DEPLOY / "models.yaml", {}, gpu=False)
     assert list(conf.left_out) == ["gpt-4.1-mini"]
     assert [model.tier for model in conf.routes["auto"].ladder] == ["slm"]
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from router.config import Config, load
+from router.config import Config
+from router.configfile import load
 from router.errors import ConfigError
 
 SECRET = "sk-canary-0123456789"
