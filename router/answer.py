@@ -36,9 +36,15 @@ class StreamReader:
 
     def __init__(self, choices: int) -> None:
         self.usage: Usage | None = None
-        self.content = False
+        self.events = 0
+        """events with content, about a token each"""
         self._choices = choices
         self._finished: set[int] = set()
+
+    @property
+    def content(self) -> bool:
+        """Whether the answer has begun, or ended without any content."""
+        return self.events > 0 or bool(self._finished)
 
     @property
     def finished(self) -> bool:
@@ -69,11 +75,9 @@ class StreamReader:
         if choice.get("finish_reason"):
             index = choice.get("index")
             self._finished.add(index if isinstance(index, int) else 0)
-            self.content = True
         delta = choice.get("delta")
         said = isinstance(delta, dict) and any(value for key, value in delta.items() if key != "role")
-        if said or choice.get("text"):
-            self.content = True
+        self.events += bool(said or choice.get("text"))
 
 
 def only_usage(chunk: Mapping[str, Any]) -> bool:

@@ -22,7 +22,8 @@ from router.config import Config, Model, Route
 from router.errors import ApiError, NotFound, StructuredOutputViolation, UpstreamError, UpstreamTimedOut
 from router.policy.base import POLICIES
 from router.pool import Lease, Pool
-from router.record import Escalation, RequestRecord
+from router.prompt import rough_tokens
+from router.record import Attempt, Escalation, RequestRecord
 from router.retry import Failure
 from router.stream import AnswerStream
 from router.structured.assemble import assemble
@@ -82,44 +83,43 @@ class Dispatcher:
         lease: Lease | None = None
         asked: Failure | None = None
         try:
-            async with _deadline(call, record.started) as deadline:
-                while True:
-                    model, pool, rung_above = ladder[rung], self._pools[ladder[rung].name], rung + 1 < len(ladder)
-                    failure = fit.why_not(model, call, wanted, record.cost_nano_usd or 0)
-                    if failure is None:
-                        try:
-                            lease = pool.acquire(monotonic(), tried=tried, last_resort=not rung_above)
-                            record.attempts.append(lease.attempt)
-                            reply = await self._ask(call, constraint, lease, record)
-                            break
-                        except ApiError as error:
-                            if isinstance(error, UpstreamError):
-                                error.of_model(model.name)
-                            asked = failure = retry.of(error)
-                    if lease is not None:
-                        tried.append(lease.replica.name)
-                        lease.attempt.failure = failure.reason or "rejected"
-                        lease.release(monotonic(), "bad" if failure.speaks_against_replica else "unknown")
-                        lease = None
-                    step = next_step(failure, Standing(len(tried), pool.untried(monotonic(), tried), rung_above))
-                    # not the message: upstreams quote prompts in theirs
-                    log.info("%s: %s: %s: %s", record.request_id, model.name, failure.error.code, step)
-                    if step == "fail" or failure.reason is None:
-                        # why a model that could do it did not says more than that another cannot do it
-                        raise (asked or failure).error
-                    if step == "retry":
-                        record.retries.append((model.name, failure.reason))
-                    else:
-                        record.escalations.append(Escalation(model.name, ladder[rung + 1].name, failure.reason))
-                        rung, tried = rung + 1, []
-                record.model = model.name
-                record.structured = _how(constraint, record)
-                if reply.events is None:
-                    deadline.reschedule(None)  # it is met; the rest is the client's own pace
-                yield reply
+            while True:
+                model, pool, rung_above = ladder[rung], self._pools[ladder[rung].name], rung + 1 < len(ladder)
+                failure = fit.why_not(model, call, wanted, record.cost_nano_usd or 0)
+                if failure is None:
+                    try:
+                        lease = pool.acquire(monotonic(), tried=tried, last_resort=not rung_above)
+                        record.attempts.append(lease.attempt)
+                        reply = await self._ask(call, constraint, lease, record)
+                        break
+                    except ApiError as error:
+                        if isinstance(error, UpstreamError):
+                            error.of_model(model.name)
+                        asked = failure = retry.of(error)
+                if lease is not None:
+                    tried.append(lease.replica.name)
+                    lease.attempt.failure = failure.reason or "rejected"
+                    lease.release(monotonic(), "bad" if failure.speaks_against_replica else "unknown")
+                    _estimate(lease.attempt, call)
+                    lease = None
+                step = next_step(failure, Standing(len(tried), pool.untried(monotonic(), tried), rung_above))
+                # not the message: upstreams quote prompts in theirs
+                log.info("%s: %s: %s: %s", record.request_id, model.name, failure.error.code, step)
+                if step == "fail" or failure.reason is None:
+                    # why a model that could do it did not says more than that another cannot do it
+                    raise (asked or failure).error
+                if step == "retry":
+                    record.retries.append((model.name, failure.reason))
+                else:
+                    record.escalations.append(Escalation(model.name, ladder[rung + 1].name, failure.reason))
+                    rung, tried = rung + 1, []
+            record.model = model.name
+            record.structured = _how(constraint, record)
+            yield reply
         finally:
             if lease is not None:
                 lease.abandon(monotonic())
+                _estimate(lease.attempt, call)
 
     async def _ask(self, call: ChatCall, constraint: Constraint | None, lease: Lease, record: RequestRecord) -> Reply:
         """Ask one replica; raise ApiError for anything but an answer that may leave."""
@@ -161,18 +161,11 @@ class Dispatcher:
         return Reply(events=stream)
 
 
-@asynccontextmanager
-async def _deadline(call: ChatCall, started: float) -> AsyncIterator[asyncio.Timeout]:
-    """Cancel what runs within when the client's own limit passes. It says nothing of the upstream."""
-    limit_ms = call.routing.deadline_ms
-    timeout = asyncio.timeout(None if limit_ms is None else started + limit_ms / 1000 - monotonic())
-    try:
-        async with timeout:
-            yield timeout
-    except TimeoutError:
-        if not timeout.expired():
-            raise
-        raise UpstreamTimedOut("the request's deadline passed", code="deadline_exceeded") from None
+def _estimate(attempt: Attempt, call: ChatCall) -> None:
+    """Guess what a broken-off attempt used: most providers charge for it, and nobody will say how much."""
+    begun = attempt.answered or attempt.failure in ("timeout", "abandoned")
+    if attempt.usage is None and attempt.failure and begun:
+        attempt.usage = Usage(prompt=rough_tokens(call), completion=attempt.events)
 
 
 def _allowed(route: Route, call: ChatCall) -> Sequence[Model]:

@@ -32,6 +32,9 @@ class Attempt:
     answered: bool = False
     """the upstream began an answer; before that, tokens are not charged"""
     usage: Usage | None = None
+    """as the upstream counted; of an attempt that broke off, an estimate"""
+    events: int = 0
+    """content events of a stream so far, about a token each"""
     busy_s: float = 0.0
     """this request's share of the replica's time"""
 

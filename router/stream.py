@@ -99,7 +99,7 @@ class AnswerStream:
                 self._whole = True
                 break
             chunk = self._reader.read(event)
-            self._lease.attempt.usage = self._reader.usage
+            self._lease.attempt.usage, self._lease.attempt.events = self._reader.usage, self._reader.events
             if error := chunk.get("error"):
                 raise self._dialect.refusal(self._lease.model, _status(error), event, None)
             if self._keep_usage or not only_usage(chunk):

@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from router.deadline import deadline
 from router.dispatch import Dispatcher
 from router.errors import ApiError
 from router.record import RequestRecord
@@ -51,7 +52,13 @@ class TextEndpoint:
         record.stream = call.stream
         route = self._dispatcher.route(call.model)
         record.route = route.name
-        async with self._admission, self._dispatcher.dispatch(call, route, record) as reply:
+        async with (
+            deadline(call, record.started) as limit,
+            self._admission,
+            self._dispatcher.dispatch(call, route, record) as reply,
+        ):
+            if reply.events is None:
+                limit.reschedule(None)  # it is met; the rest is the client's own pace
             await relay(reply, record, send)
 
 

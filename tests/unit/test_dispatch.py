@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any
@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from router import cost
 from router import dispatch as module
 from router.config import Config, Model, Timeouts
+from router.deadline import deadline
 from router.dispatch import Dispatcher
 from router.errors import (
     ApiError,
@@ -89,11 +90,18 @@ class Gateway:
                 return [reply.body]
             return [event async for event in reply.events]
 
-    def dispatch(self, one: ChatCall) -> AbstractAsyncContextManager[Reply]:
+    @asynccontextmanager
+    async def dispatch(self, one: ChatCall) -> AsyncIterator[Reply]:
         """What the endpoint does."""
         route = self.dispatcher.route(one.model)
         self.record.route = route.name
-        return self.dispatcher.dispatch(one, route, self.record)
+        async with (
+            deadline(one, self.record.started) as limit,
+            self.dispatcher.dispatch(one, route, self.record) as reply,
+        ):
+            if reply.events is None:
+                limit.reschedule(None)
+            yield reply
 
     async def breaks(self, error: type[ApiError], **fields: Any) -> tuple[list[bytes], ApiError]:
         """Return what came before the error, and it."""
@@ -844,3 +852,21 @@ async def test_what_was_spent_counts_towards_the_limit() -> None:
     await gateway.fails(StructuredOutputViolation, limited)
     assert gateway.upstream.hosts == ["a-0"], "a second try could cost more than is left"
     assert gateway.steps == [("a", "b", "cost")]
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        (lambda: HANG, Usage(prompt=25, completion=0)),  # whether it began, nobody knows
+        (streams([[chunk("a"), chunk("b")], HANG]), Usage(prompt=25, completion=2)),
+        (streams([[chunk("a")]]), Usage(prompt=25, completion=1)),
+        (refuses(500), None),
+    ],
+)
+async def test_what_broke_off_is_charged_by_an_estimate(script: Any, expected: Usage | None) -> None:
+    gateway = Gateway([large(price=TOKENS)], {"llm-0": [script]})
+    long = [{"role": "user", "content": "x" * 100}]
+    with pytest.raises(ApiError):
+        await gateway.ask(messages=long, stream=True, routing={"deadline_ms": 100})
+    assert gateway.record.attempts[0].usage == expected
+    assert gateway.record.cost_nano_usd == cost.of_tokens(expected or Usage(), TOKENS)
