@@ -165,7 +165,7 @@ def _estimate(attempt: Attempt, call: ChatCall) -> None:
     """Guess what a broken-off attempt used: most providers charge for it, and nobody will say how much."""
     begun = attempt.answered or attempt.failure in ("timeout", "abandoned")
     if attempt.usage is None and attempt.failure and begun:
-        attempt.usage = Usage(prompt=rough_tokens(call), completion=attempt.events)
+        attempt.estimate = Usage(prompt=rough_tokens(call), completion=attempt.events)
 
 
 def _allowed(route: Route, call: ChatCall) -> Sequence[Model]:

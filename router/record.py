@@ -32,7 +32,9 @@ class Attempt:
     answered: bool = False
     """the upstream began an answer; before that, tokens are not charged"""
     usage: Usage | None = None
-    """as the upstream counted; of an attempt that broke off, an estimate"""
+    """as the upstream counted"""
+    estimate: Usage | None = None
+    """of an attempt that broke off before the upstream said its count"""
     events: int = 0
     """content events of a stream so far, about a token each"""
     busy_s: float = 0.0
@@ -41,7 +43,7 @@ class Attempt:
     @property
     def cost_nano_usd(self) -> int | None:
         """Return what it cost; None where the price or the usage is unknown, which is not the same as free."""
-        usage = self.usage or (None if self.answered else Usage())
+        usage = self.usage or self.estimate or (None if self.answered else Usage())
         return cost.of_attempt(usage, self.busy_s, self.price)
 
 

@@ -1,4 +1,4 @@
-"""Everything at once: upstreams that fail in every way, clients that leave at any moment. Nothing may be left behind."""
+"""Everything at once: upstreams fail in every way, clients leave at any moment, and nothing is left behind."""
 
 from __future__ import annotations
 

@@ -104,6 +104,17 @@ def test_a_client_that_half_closes_still_gets_its_answer_or_is_let_go(lane: Lane
     lane.gateway.assert_idle()
 
 
+def test_a_client_that_leaves_is_no_alarm_about_prices(lane: Lane) -> None:
+    """`unpriced` means a missing price or an upstream that reports no usage: an operator is told to look into it."""
+    lane.slm.then(stream(first(), delta("hello"), HANG))
+    with Caller(lane.gateway, lane.body(stream=True)) as caller:
+        caller.read_until(b'"hello"')
+        caller.leave()
+        lane.slm.last.wait_closed()
+    lane.expect(1, "requests_total", outcome="disconnected")
+    assert lane.counter("unpriced_requests_total", route=lane.name("auto")) == 0
+
+
 def test_tokens_spent_before_leaving_are_counted(lane: Lane) -> None:
     usage = {"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 11}
     lane.slm.then(stream(first(), delta("hello") | {"usage": usage}, HANG))

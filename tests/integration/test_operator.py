@@ -13,6 +13,7 @@ from tests.support.upstream import Upstream, respond
 def describe(plan: Plan) -> None:
     usual(plan)
     plan.slm("gone", base_url=plan.upstream.silent_url)
+    plan.slm("locked", api_key="sk-of-the-vllm")
 
 
 def test_health_touches_no_upstream(gateway: Gateway) -> None:
@@ -32,48 +33,54 @@ def test_ready_says_what_serves(lane: Lane) -> None:
     assert lane.name("slm") in response.text
 
 
-def test_ready_is_503_while_nobody_can_answer_and_says_why(upstream: Upstream, tmp_path: Path) -> None:
-    site = upstream.site("dying")
-    site.health = respond(503)
-    model = {"tier": "slm", "engine": "vllm", "base_url": upstream.url("dying")}
-    config = {"models": {"dying": model}, "routes": {"auto": {"ladder": ["dying"]}}}
-    with Gateway(config, tmp_path) as gateway:
-        body = gateway.wait_for_ready(15, status="unavailable")
-        assert gateway.http.get("/ready").status_code == 503
-        assert "dying" in str(body)
-        assert "health" in str(body)
-        assert gateway.http.get("/health").status_code == 200
-        response = gateway.http.post("/v1/chat/completions", json={"model": "auto", "messages": [
-            {"role": "user", "content": "hi"}]})  # fmt: skip
-        assert response.status_code == 503
-        assert response.json()["error"]["code"] == "model_unavailable"
-        assert int(response.headers["retry-after"]) >= 1
-        assert gateway.metrics().value("smallfirst_replicas_up", model="dying") == 0
-        site.health = respond(200)
-        gateway.wait_for_ready(15)
-        assert gateway.metrics().value("smallfirst_replicas_up", model="dying") == 1
+def test_ready_follows_what_can_answer(tmp_path: Path) -> None:
+    """Nobody: unavailable, 503. The fallback alone: degraded, 200. All: ready."""
+    with Upstream() as upstream:
+        for site in ("slm-0", "big-0"):
+            upstream.site(site).health = respond(503)
+        with Gateway(models_yaml(upstream, 1, two_vllms), tmp_path) as gateway:
+            lane = Lane(0, gateway, upstream)
+            body = gateway.wait_for_ready(15, status="unavailable")
+            assert gateway.http.get("/ready").status_code == 503
+            for name in ("slm-0", "big-0"):
+                assert "health" in body["models"][name]["detail"]
+                assert body["models"][name]["up"] == 0
+            assert gateway.http.get("/health").status_code == 200
+            for reply in (lane.chat(), lane.stream(), lane.chat("slm")):
+                assert reply.status == 503
+                assert reply.error["code"] == "model_unavailable"
+                assert int(reply.headers["retry-after"]) >= 1
+            assert lane.counter("replicas_up") == 0
+
+            lane.site("big").health = respond(200)
+            gateway.wait_for_ready(15, status="degraded")
+            assert gateway.http.get("/ready").status_code == 200
+            reply = lane.chat()
+            assert (reply.said("model"), reply.said("reason")) == ("big-0", "unavailable")
+            assert lane.slm.calls == [], "a replica that is known to be down is not asked"
+
+            lane.slm.health = respond(200)
+            gateway.wait_for_ready(15)
+            assert lane.chat().said("model") == "slm-0"
+            assert lane.counter("replicas_up") == 2
 
 
-def test_ready_is_200_but_degraded_while_the_fallback_serves(upstream: Upstream, tmp_path: Path) -> None:
-    config = models_yaml(upstream, 1, usual)
-    upstream.site("slm-0").health = respond(500)
-    with Gateway(config, tmp_path) as gateway:
-        gateway.wait_for_ready(15, status="degraded")
-        assert gateway.http.get("/ready").status_code == 200
-        lane = Lane(0, gateway, upstream)
-        reply = lane.chat()
-        assert (reply.said("model"), reply.said("reason")) == (lane.name("llm"), "unavailable")
-        assert lane.slm.calls == [], "a replica that is known to be down is not asked"
-    upstream.site("slm-0").health = respond(200)
+def two_vllms(plan: Plan) -> None:
+    plan.slm()
+    plan.slm("big", tier="llm")
+    plan.route("auto", "slm", "big")
 
 
 def test_probes_cost_no_tokens_and_carry_no_key(lane: Lane) -> None:
+    site = lane.site("locked")
     end = time.monotonic() + 10
-    while not lane.slm.probes:
+    while not site.probes:
         assert time.monotonic() < end
         time.sleep(0.02)
-    assert lane.slm.calls == []
-    assert lane.llm.probes == 0, "an API is not asked just so"
+    assert {probe.path for probe in site.probes} == {"health"}
+    assert [probe.header("authorization") for probe in site.probes if probe.header("authorization")] == []
+    assert site.calls == []
+    assert lane.llm.probes == [], "an API is not asked just so"
 
 
 def test_docs_work_without_the_internet(gateway: Gateway) -> None:

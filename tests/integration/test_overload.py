@@ -74,6 +74,16 @@ def test_who_waits_too_long_is_told_so(lane: Lane, full: Gate) -> None:
     lane.expect(1, "requests_total", outcome="overloaded")
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_deadline_holds_in_the_queue_too(lane: Lane, full: Gate, streamed: bool) -> None:
+    began = time.monotonic()
+    routing = {"deadline_ms": 150}
+    reply = lane.stream(routing=routing) if streamed else lane.chat(routing=routing)
+    assert time.monotonic() - began < WAIT_S
+    assert reply.status in (503, 504)
+    assert lane.metrics().value("smallfirst_requests_queued") == 0
+
+
 def test_who_leaves_the_queue_leaves_no_gap(lane: Lane, full: Gate) -> None:
     with Caller(lane.gateway, lane.body()) as caller:
         wait_for_queue(lane, 1)

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import httpx
-import pytest
 
 from tests.support.caller import Caller
 from tests.support.gateway import Gateway
@@ -31,47 +30,32 @@ def start(upstream: Upstream, folder: Path, **env: str) -> Gateway:
     return Gateway(models_yaml(upstream, 1, usual), folder, env=env)
 
 
-def test_a_running_stream_gets_its_end(upstream: Upstream, tmp_path: Path) -> None:
+def test_what_runs_gets_its_end(upstream: Upstream, tmp_path: Path) -> None:
     gate = Gate()
+    choice = {"index": 0, "message": {"role": "assistant", "content": "late"}, "finish_reason": "stop"}
     with start(upstream, tmp_path) as gateway:
         lane = Lane(0, gateway, upstream)
         lane.slm.then(stream(first(), delta("begun"), gate, delta(" and done"), finished(), DONE))
-        with Caller(gateway, lane.body(stream=True)) as caller:
-            caller.read_until(b'"begun"')
+        lane.llm.then(respond(200, {"choices": [choice]}, before=(gate,)))
+        with Caller(gateway, lane.body(stream=True)) as streaming, Caller(gateway, lane.body("llm")) as waiting:
+            streaming.read_until(b'"begun"')
+            lane.llm.wait_for_calls(1)
             gateway.terminate()
             wait_refused(gateway)
-            assert gateway.running, "it waits for the stream"
+            assert gateway.running, "it waits for both"
             gate.set()
-            assert b" and done" in caller.read_until(b"data: [DONE]")
-        assert gateway.wait(5) in (0, -15)
+            assert b" and done" in streaming.read_until(b"data: [DONE]")
+            assert b"late" in waiting.read_until(b"late")
+        assert gateway.wait(5) in (0, -signal.SIGTERM)
 
 
-def test_a_running_whole_answer_gets_its_end(upstream: Upstream, tmp_path: Path) -> None:
-    gate = Gate()
-    with start(upstream, tmp_path) as gateway:
-        lane = Lane(0, gateway, upstream)
-        choice = {"index": 0, "message": {"role": "assistant", "content": "late"}, "finish_reason": "stop"}
-        lane.slm.then(respond(200, {"choices": [choice]}, before=(gate,)))
-        count = len(lane.slm.calls)
-        with Caller(gateway, lane.body()) as caller:
-            lane.slm.wait_for_calls(count + 1)
-            gateway.terminate()
-            wait_refused(gateway)
-            gate.set()
-            assert b"late" in caller.read_until(b"late")
-        assert gateway.wait(5) in (0, -15)
-
-
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_idle_it_ends_at_once(upstream: Upstream, tmp_path: Path, how: signal.Signals) -> None:
-    with start(upstream, tmp_path) as gateway:
-        keep_alive = httpx.Client(base_url=gateway.url, trust_env=False)
-        assert keep_alive.get("/health").status_code == 200
+def test_idle_it_ends_at_once(upstream: Upstream, tmp_path: Path) -> None:
+    with start(upstream, tmp_path) as gateway, httpx.Client(base_url=gateway.url, trust_env=False) as keeps_alive:
+        assert keeps_alive.get("/health").status_code == 200
         began = time.monotonic()
-        gateway.process.send_signal(how)
-        assert gateway.wait(5) in (0, -how, 128 + how)
+        gateway.process.send_signal(signal.SIGINT)
+        assert gateway.wait(5) in (0, -signal.SIGINT, 128 + signal.SIGINT)
         assert time.monotonic() - began < 3
-        keep_alive.close()
 
 
 def test_the_grace_has_an_end(upstream: Upstream, tmp_path: Path) -> None:

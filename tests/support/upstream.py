@@ -135,7 +135,7 @@ class _Connection(asyncio.Protocol):
         self.buffer = bytearray()
         self.lost = False
         self.opened = time.monotonic()
-        self.call: Call | None = None
+        self.calls: list[Call] = []
         self._news = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
@@ -154,8 +154,8 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
         self.server.connections.discard(self)
-        if self.call:
-            self.call.mark_closed()
+        for call in self.calls:
+            call.mark_closed()
         self._news.set()
         self._writable.set()
 
@@ -190,10 +190,9 @@ class _Connection(asyncio.Protocol):
                 head = await self._read_until(b"\r\n\r\n")
                 call = Call(self, head, b"")
                 call.body = await self._read(int(call.header("content-length") or 0))
-                self.call = call
+                self.calls.append(call)
                 await self.server.site(call.site).answer(call)
                 call.over = True
-                self.call = None
         self.transport.close()
 
     async def _read_until(self, mark: bytes) -> bytes:
@@ -226,7 +225,7 @@ class Site:
         self.otherwise: Behaviour = answer()
         self.health: Behaviour = respond(200)
         self.calls: list[Call] = []
-        self.probes = 0
+        self.probes: list[Call] = []
         self._news = threading.Condition()
 
     def then(self, *behaviours: Behaviour) -> None:
@@ -251,7 +250,7 @@ class Site:
     async def answer(self, call: Call) -> None:
         """Play what is due for this request (in the server's thread)."""
         if call.method == "GET":
-            self.probes += 1
+            self.probes.append(call)
             models = {"object": "list", "data": [{"id": self.name, "object": "model"}]}
             await (self.health if call.path == "health" else respond(200, models))(call)
             return

@@ -868,5 +868,5 @@ async def test_what_broke_off_is_charged_by_an_estimate(script: Any, expected: U
     long = [{"role": "user", "content": "x" * 100}]
     with pytest.raises(ApiError):
         await gateway.ask(messages=long, stream=True, routing={"deadline_ms": 100})
-    assert gateway.record.attempts[0].usage == expected
+    assert gateway.record.attempts[0].estimate == expected
     assert gateway.record.cost_nano_usd == cost.of_tokens(expected or Usage(), TOKENS)
