@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from itertools import accumulate
-from typing import Protocol
+from typing import Protocol, get_args
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -24,8 +24,8 @@ from prometheus_client.registry import Collector
 
 from router.config import Config
 from router.cost import NANO
-from router.record import RequestRecord
-from router.types import ModelStatus
+from router.record import Outcome, RequestRecord
+from router.types import ConstraintKind, ModelStatus, VerdictWord
 from server.admission import Admission
 
 PREFIX = "smallfirst_"
@@ -55,6 +55,7 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "replicas_up": ("model",),
     "replica_in_flight": ("model",),
     "replica_restarts_total": ("model",),
+    "model_info": ("model", "tier"),
     "build_info": ("version",),
 }
 METRIC_NAMES = frozenset(PREFIX + name for name in _LABELS)
@@ -167,8 +168,9 @@ class Metrics(Collector):
             self._escalations,
             self._retries,
             self._verdicts,
-            *_readings(admission, statuses),
+            *_readings(config, admission, statuses),
         )
+        self._begin_at_zero(config)
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -206,6 +208,19 @@ class Metrics(Collector):
         for name, kind, word in record.verdicts:
             self._verdicts.add(1, self._known(name), kind, word)
 
+    def _begin_at_zero(self, config: Config) -> None:
+        """Show what may be counted before it is: Prometheus sees an increase from 0, but none from nothing."""
+        for route in config.routes.values():
+            for name in (*(model.name for model in route.ladder), NONE):
+                for outcome in get_args(Outcome):
+                    self._requests.add(0, route.name, name, outcome)
+            for model in route.ladder:
+                self._unpriced.add(0, route.name, model.name)
+        for name in config.models:
+            for kind in get_args(ConstraintKind):
+                for word in get_args(VerdictWord):
+                    self._verdicts.add(0, name, kind, word)
+
     def render(self) -> tuple[bytes, str]:
         """Return the page for a scrape and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
@@ -219,11 +234,14 @@ class Metrics(Collector):
         return model if model in self._models else NONE
 
 
-def _readings(admission: Admission, statuses: Callable[[], Iterable[ModelStatus]]) -> tuple[_Reading, ...]:
+def _readings(
+    config: Config, admission: Admission, statuses: Callable[[], Iterable[ModelStatus]]
+) -> tuple[_Reading, ...]:
     def of_model(field: Callable[[ModelStatus], int]) -> Callable[[], Iterable[tuple[Labels, int]]]:
         return lambda: (((status.model,), field(status)) for status in statuses())
 
     build = (version("smallfirst"),)
+    tiers = [((name, model.tier), 1) for name, model in config.models.items()]
     return (
         _Reading("requests_in_flight", "Requests that hold a slot.", lambda: [((), admission.in_flight)]),
         _Reading("requests_queued", "Requests that wait for a slot.", lambda: [((), admission.queued)]),
@@ -236,5 +254,6 @@ def _readings(admission: Admission, statuses: Callable[[], Iterable[ModelStatus]
             of_model(lambda status: status.restarts),
             CounterMetricFamily,
         ),
+        _Reading("model_info", "Always 1; the labels are a model and its tier.", lambda: tiers),
         _Reading("build_info", "Always 1; the label is the version.", lambda: [(build, 1)]),
     )

@@ -30,6 +30,7 @@ OURS = {
 DEFAULTS: dict[str, Any] = {
     "structured_outputs_config": {"backend": "xgrammar"},
     "disable_uvicorn_access_log": True,  # the gateway writes one
+    "enable_prompt_tokens_details": True,  # cached input has its own price
 }
 # Without AVX-512, bfloat16 is five times slower than float32; compiling a model gains nothing on a CPU.
 CPU_DEFAULTS: dict[str, Any] = {"dtype": "float32", "enforce_eager": True}

@@ -88,7 +88,7 @@ def test_one_request() -> None:
     assert seen["request_duration_seconds_count{model=slm,route=auto}"] == 1
     assert seen["time_to_first_token_seconds_bucket{le=0.25,model=slm,route=auto}"] == 0
     assert seen["time_to_first_token_seconds_bucket{le=0.5,model=slm,route=auto}"] == 1
-    assert not any(name.startswith("unpriced") for name in seen)
+    assert seen["unpriced_requests_total{model=slm,route=auto}"] == 0
 
 
 def test_a_whole_answer_has_no_first_token() -> None:
@@ -131,13 +131,14 @@ def test_a_request_that_nobody_answered() -> None:
     metrics.observe(record(route="", model="", attempts=[], outcome="client_error"))
     seen = samples(metrics)
     assert seen["requests_total{model=none,outcome=client_error,route=none}"] == 1
-    assert not any("cost" in name or "unpriced" in name for name in seen)
+    assert not any("cost" in name for name in seen)
+    assert not any(value for name, value in seen.items() if "unpriced" in name)
 
 
 def test_what_is_no_call_for_text_is_left_out() -> None:
     metrics = gateway()
     metrics.observe(record(endpoint=""))
-    assert not any(name.startswith("requests_total") for name in samples(metrics))
+    assert not any(value for name, value in samples(metrics).items() if name.startswith("requests_total"))
 
 
 def test_a_pinned_model_is_a_route() -> None:
@@ -165,7 +166,7 @@ def test_names_that_are_not_configured_never_become_labels(names: list[str]) -> 
     label_names = {"route", "model", "from_model", "to_model"}
     for family in text_string_to_metric_families(page):
         for sample in family.samples:
-            assert {sample.labels[name] for name in label_names & set(sample.labels)} <= {"none"}
+            assert {sample.labels[name] for name in label_names & set(sample.labels)} <= {"none", "auto", "slm", "llm"}
 
 
 def test_money_is_summed_exactly() -> None:
@@ -239,4 +240,18 @@ def test_the_names_are_the_contract() -> None:
 def test_two_gateways_in_one_process_do_not_share() -> None:
     one, other = gateway(), gateway()
     one.observe(record())
-    assert not any(name.startswith("requests_total") for name in samples(other))
+    assert not any(value for name, value in samples(other).items() if name.startswith("requests_total"))
+
+
+def test_what_may_be_counted_stands_at_zero_before() -> None:
+    seen = samples(gateway())
+    assert seen["requests_total{model=slm,outcome=ok,route=auto}"] == 0
+    assert seen["requests_total{model=none,outcome=upstream_error,route=auto}"] == 0
+    assert seen["structured_verdicts_total{kind=json_schema,model=llm,verdict=invalid}"] == 0
+    assert seen["unpriced_requests_total{model=llm,route=auto}"] == 0
+    assert not any(name.startswith("tokens_total") for name in seen)
+
+
+def test_every_model_has_its_tier() -> None:
+    seen = samples(gateway())
+    assert seen["model_info{model=slm,tier=slm}"] == seen["model_info{model=llm,tier=llm}"] == 1
