@@ -71,6 +71,7 @@ def create_app(config: Config, settings: Settings, *, url: str, progress: Callab
         title="smallfirst",
         version=version("smallfirst"),
         description=DESCRIPTION,
+        openapi_tags=[{"name": name} for name in ("text", "models", "operator")],
         redoc_url=None,
         lifespan=lifespan,
     )

@@ -60,6 +60,8 @@ def describe(app: FastAPI) -> None:
             document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
             for endpoint, request in _REQUESTS.items():
                 document["paths"][f"/v1/{endpoint}"] = {"post": _operation(endpoint, request)}
+            document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+            document["security"] = [{"key": []}]
             app.openapi_schema = document
         return app.openapi_schema
 

@@ -11,6 +11,7 @@ from tests.support.gateway import Gateway
 from tests.support.lanes import Lane, error_of, usual
 
 describe = usual
+LANES = 30
 ENV = {"SMALLFIRST_MAX_BODY_BYTES": str(256 * 1024)}
 
 MESSAGE = '{"role": "user", "content": "hi"}'

@@ -11,6 +11,7 @@ from tests.support.lanes import QUESTION, UPSTREAM_KEY, Lane, error_of, usual
 from tests.support.upstream import CUT, answer, delta, error, first, raw, stream
 
 describe = usual
+LANES = 20
 KEYS = ("sk-client-canary-a1", "sk-client-canary-b2")
 ENV = {"SMALLFIRST_API_KEYS": " , ".join(KEYS)}
 WRONG = "sk-wrong-canary-c3"

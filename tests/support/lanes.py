@@ -153,6 +153,11 @@ class Lane:
         return self._upstream.site(_site(self.name(kind) + (f"-{replica}" if replica else "")))
 
     @property
+    def used(self) -> bool:
+        """Whether any upstream of this lane was called."""
+        return self._upstream.called(rf".*-{self.number}(-[a-h])?")
+
+    @property
     def slm(self) -> Site:
         return self.site("slm")
 

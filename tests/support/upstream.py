@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import socket
 import struct
 import threading
@@ -290,6 +291,10 @@ class Upstream:
         if name not in self._sites:
             self._sites[name] = Site(name)
         return self._sites[name]
+
+    def called(self, pattern: str) -> bool:
+        """Return whether any site whose name matches was called."""
+        return any(site.calls for name, site in list(self._sites.items()) if re.fullmatch(pattern, name))
 
     def url(self, site: str) -> str:
         return f"http://127.0.0.1:{self.port}/{site}/v1"
