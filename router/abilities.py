@@ -14,21 +14,20 @@ _FORMATS = ("structured_outputs", "guided_json", "guided_regex", "guided_choice"
 
 def needs(call: ChatCall) -> frozenset[Ability]:
     """Return the abilities without which a model cannot do the call."""
-    return frozenset(_needs(call.body))
+    return frozenset(_of_chat(call.body) if call.is_chat else _of_completion(call.body))
 
 
-def _needs(body: Mapping[str, Any]) -> Iterator[Ability]:
+def _of_completion(body: Mapping[str, Any]) -> Iterator[Ability]:
+    yield "completions"
+    yield from _of_format(body)
+
+
+def _of_chat(body: Mapping[str, Any]) -> Iterator[Ability]:
     if (body.get("tools") and body.get("tool_choice") != "none") or (
         body.get("functions") and body.get("function_call") != "none"
     ):
         yield "tools"
-    wanted = body.get("response_format")
-    kind = wanted.get("type") if isinstance(wanted, Mapping) else None
-    if kind in ("json_object", "json_schema") or any(body.get(name) is not None for name in _FORMATS):
-        yield "structured"
-    logprobs = body.get("logprobs")
-    if logprobs is not None and logprobs is not False:  # 0 asks for the logprob of each token that was taken
-        yield "logprobs"
+    yield from _of_format(body)
     modalities = body.get("modalities")
     if isinstance(modalities, list) and "audio" in modalities:
         yield "audio"
@@ -39,3 +38,13 @@ def _needs(body: Mapping[str, Any]) -> Iterator[Ability]:
             kind = part.get("type") if isinstance(part, Mapping) else None
             if isinstance(kind, str) and kind in _PARTS:
                 yield _PARTS[kind]
+
+
+def _of_format(body: Mapping[str, Any]) -> Iterator[Ability]:
+    wanted = body.get("response_format")
+    kind = wanted.get("type") if isinstance(wanted, Mapping) else None
+    if kind in ("json_object", "json_schema") or any(body.get(name) is not None for name in _FORMATS):
+        yield "structured"
+    logprobs = body.get("logprobs")
+    if logprobs is not None and logprobs is not False:  # 0 asks for the logprob of each token that was taken
+        yield "logprobs"

@@ -12,14 +12,14 @@ from router.types import Usage
 DONE = b"[DONE]"
 
 
-def parse_whole(body: bytes) -> dict[str, Any]:
-    """Return a whole answer with at least one choice, each with its finish_reason.
+def parse_whole(body: bytes, choices_wanted: int) -> dict[str, Any]:
+    """Return a whole answer with as many choices as were asked for, each with its finish_reason.
 
     Raises:
         UpstreamFailed: it is not JSON, or no whole answer.
     """
     try:
-        answer = json.loads(body)
+        answer = json.loads(body.decode(), parse_constant=_refuse)
     except (ValueError, RecursionError):
         raise UpstreamFailed("the upstream answered 200 with something that is not JSON") from None
     choices = answer.get("choices") if isinstance(answer, dict) else None
@@ -28,7 +28,13 @@ def parse_whole(body: bytes) -> dict[str, Any]:
     for choice in choices:
         if not isinstance(choice, dict) or not choice.get("finish_reason"):
             raise UpstreamFailed("the upstream answered with a choice that has no finish_reason")
+    if len(choices) < choices_wanted:
+        raise UpstreamFailed(f"the upstream answered with {len(choices)} choices instead of {choices_wanted}")
     return dict(answer)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 class StreamReader:
@@ -58,7 +64,7 @@ class StreamReader:
             UpstreamFailed: it is not a JSON object, or its choices are none.
         """
         try:
-            chunk = json.loads(event)
+            chunk = json.loads(event.decode(), parse_constant=_refuse)
         except (ValueError, RecursionError):
             raise UpstreamFailed("the upstream's stream holds an event that is not JSON") from None
         if not isinstance(chunk, dict):

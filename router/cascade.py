@@ -20,6 +20,8 @@ class Standing:
     """replicas of this rung that could take it and have not been tried"""
     rung_above: bool
     """a higher rung is there, and the client allows it"""
+    retried: bool = False
+    """this request was retried before, on whatever rung"""
 
 
 def next_step(failure: Failure, at: Standing) -> Step:
@@ -27,15 +29,16 @@ def next_step(failure: Failure, at: Standing) -> Step:
 
     1. The request's own fault: fail; every model would refuse it.
     2. A second try can help, and the rung has had one: retry. A lost connection or 5xx on the only replica is
-       retried just where nobody else can answer; with a rung above that is faster and surer.
+       retried just where nobody else can answer; with a rung above that is faster and surer. But for structured
+       answers, one retry a request: clients retry too, and three attempts times three are enough.
     3. A rung above: escalate.
     4. Fail.
     """
     if failure.reason is None:
         return "fail"
     if failure.retry and at.tries < TRIES_ON_A_RUNG:
-        if at.other_replicas and failure.reason != "structured":
+        if failure.reason == "structured":
             return "retry"
-        if failure.reason == "structured" or not (failure.needs_other_replica or at.rung_above):
+        if not at.retried and (at.other_replicas or not (failure.needs_other_replica or at.rung_above)):
             return "retry"
     return "escalate" if at.rung_above else "fail"

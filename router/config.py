@@ -25,7 +25,19 @@ from router.types import Ability, Engine, PolicyName, Tier
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
+USUAL_ABILITIES: Mapping[Engine, frozenset[Ability]] = {
+    "vllm": frozenset({"completions", "tools", "structured", "logprobs"}),
+    "openai": frozenset({"tools", "structured", "logprobs"}),  # few APIs still serve /completions
+}
+
+
+def _not_none(value: str) -> str:
+    if value == "none":
+        raise ValueError("`none` is the metrics' word for no name; expected another")
+    return value
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$"), AfterValidator(_not_none)]
 
 
 def _as_tuple(value: object) -> object:
@@ -94,7 +106,7 @@ class Timeouts(_Frozen):
     connect_s: Positive = 5.0
     first_byte_s: Positive = 60.0
     idle_s: Positive = 60.0
-    total_s: Positive = 600.0
+    total_s: Positive = 300.0
 
 
 class Requires(_Frozen):
@@ -119,8 +131,8 @@ class Model(_Frozen):
     gpus: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_as_tuple)] = ()
     context: int | None = Field(None, ge=1)
     vllm_args: dict[str, Any] = Field(default_factory=dict)
-    abilities: Annotated[frozenset[Ability], BeforeValidator(_set_of_words)] = frozenset(
-        {"tools", "structured", "logprobs"}
+    abilities: Annotated[frozenset[Ability], BeforeValidator(_set_of_words)] = Field(
+        default_factory=lambda fields: USUAL_ABILITIES[fields.get("engine", "vllm")]
     )
     price: Price | None = None
     timeouts: Timeouts = Timeouts()
@@ -176,17 +188,17 @@ class ModelsFile(_Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route as it runs: only models that are there. `reference` prices what the fallback would have cost.
+    """A route as it runs: only models that are there.
 
-    The reference is the last model of the ladder as written, also where it is left out (no key): so a user
-    without a key sees what the small model saves. None: a pinned model, or a fallback without a price.
+    `fallback` is the last model of the ladder as written, also where it is left out (no key): what it would have
+    cost is what a user without a key saves. A pinned model is its own.
     """
 
     name: str
     ladder: tuple[Model, ...]
+    fallback: Model
     policy: PolicyName = "fixed"
     threshold: float = 0.5
-    reference: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,4 +214,4 @@ class Config:
         if found := self.routes.get(name):
             return found
         model = self.models.get(name)
-        return Route(name, (model,), reference=model.price) if model else None
+        return Route(name, (model,), model) if model else None

@@ -32,7 +32,9 @@ def load(path: Path, env: Mapping[str, str], *, gpu: bool) -> Config:
     try:
         entries = ModelsFile.model_validate(data)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(file, fault) for fault in error.errors())) from None
+        raise ConfigError(
+            "\n".join(_explain(file, fault) for fault in error.errors() if fault["type"] not in _FOLLOWS)
+        ) from None
     models = {name: model for name, model in entries.models.items() if name not in left_out}
     if not models:
         reasons = "".join(f"\n  {line}" for line in left_out.values())
@@ -93,9 +95,10 @@ def _route(
     ladder = tuple(models[model] for model in entry.ladder if model not in left_out)
     if not ladder:
         raise ConfigError(f"{file.where(at)}: routes.{name}: every model of its ladder is left out")
-    return Route(name, ladder, entry.policy, entry.threshold, models[entry.ladder[-1]].price)
+    return Route(name, ladder, models[entry.ladder[-1]], entry.policy, entry.threshold)
 
 
+_FOLLOWS = {"default_factory_not_called"}  # of another fault, which is told
 _EXPECTED = {
     "string_type": "expected text",
     "int_type": "expected a whole number",

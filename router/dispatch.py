@@ -7,7 +7,6 @@ other answer: the stream ends truthfully, with an error and no `[DONE]`.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -71,7 +70,7 @@ class Dispatcher:
         Raises:
             ApiError: no answer could be had. While the reply's events are read: it broke off after its beginning.
         """
-        record.fallback_price = route.reference
+        record.fallback = route.fallback
         constraint = plan(call.body)
         wanted = needs(call)
         ladder = _allowed(route, call)
@@ -102,7 +101,8 @@ class Dispatcher:
                     lease.release(monotonic(), "bad" if failure.speaks_against_replica else "unknown")
                     _estimate(lease.attempt, call)
                     lease = None
-                step = next_step(failure, Standing(len(tried), pool.untried(monotonic(), tried), rung_above))
+                others = pool.untried(monotonic(), tried)
+                step = next_step(failure, Standing(len(tried), others, rung_above, bool(record.retries)))
                 # not the message: upstreams quote prompts in theirs
                 log.info("%s: %s: %s: %s", record.request_id, model.name, failure.error.code, step)
                 if step == "fail" or failure.reason is None:
@@ -146,7 +146,7 @@ class Dispatcher:
         except TimeoutError:
             raise UpstreamTimedOut("the upstream did not answer in time") from None
         if not call.stream:
-            answer = parse_whole(whole)
+            answer = parse_whole(whole, call.choices)
             lease.attempt.usage = Usage.of(answer.get("usage"))
             _verify(constraint, answer["choices"], model, record)
             lease.release(monotonic(), "good")
@@ -155,22 +155,21 @@ class Dispatcher:
         if constraint is None:
             await stream.begin()
         else:
-            choices = assemble(json.loads(event) for event in await stream.hold())
-            _verify(constraint, choices, model, record)
+            _verify(constraint, assemble(await stream.hold()), model, record)
         record.first_token_s = monotonic() - record.started
         return Reply(events=stream)
 
 
 def _estimate(attempt: Attempt, call: ChatCall) -> None:
     """Guess what a broken-off attempt used: most providers charge for it, and nobody will say how much."""
-    begun = attempt.answered or attempt.failure in ("timeout", "abandoned")
-    if attempt.usage is None and attempt.failure and begun:
+    if attempt.answered and attempt.failure and attempt.usage is None:
         attempt.estimate = Usage(prompt=rough_tokens(call), completion=attempt.events)
 
 
 def _allowed(route: Route, call: ChatCall) -> Sequence[Model]:
-    has_fallback = len(route.ladder) > 1
-    return route.ladder if call.routing.allow_fallback or not has_fallback else route.ladder[:-1]
+    if call.routing.allow_fallback:
+        return route.ladder
+    return [model for model in route.ladder if model is not route.fallback] or route.ladder
 
 
 def _headers(model: Model, record: RequestRecord) -> dict[str, str]:
@@ -200,6 +199,8 @@ def _verify(
 def _how(constraint: Constraint | None, record: RequestRecord) -> str:
     if constraint is None:
         return "none"
+    if (word := record.verdicts[-1][2]) != "valid":
+        return word
     if any(escalation.reason == "structured" for escalation in record.escalations):
         return "escalated"
     return "retried" if any(reason == "structured" for _, reason in record.retries) else "decoded"

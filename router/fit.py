@@ -12,7 +12,9 @@ from router.prompt import texts
 from router.retry import Failure
 from router.types import Ability, ChatCall
 
+SLICE = 64 * 1024  # characters counted at a time: a long text is known to be too long after its beginning
 LETTERS = re.compile(r"[^\W_]")  # rows of underscores, as in forms, are few tokens
+NOT_TEXT: frozenset[Ability] = frozenset({"image", "audio", "file"})
 LETTERS_PER_TOKEN_AT_MOST = 16
 """no real text is that dense: a prompt with more letters than this a token surely does not fit"""
 
@@ -38,20 +40,21 @@ def why_not(model: Model, call: ChatCall, needs: Set[Ability], spent_nano_usd: i
         return Failure(
             BadRequest(
                 f"The model '{model.name}' has a context of {model.context} tokens; this request needs more.",
-                param="messages" if call.endpoint == "chat/completions" else "prompt",
+                param="messages" if call.is_chat else "prompt",
                 code="context_length_exceeded",
             ),
             "context",
             retry=False,
         )
     limit_usd = call.routing.max_cost_usd
-    return None if limit_usd is None else _too_dear(model, call, round(limit_usd * cost.NANO) - spent_nano_usd)
+    return None if limit_usd is None else _too_dear(model, call, needs, round(limit_usd * cost.NANO) - spent_nano_usd)
 
 
-def _too_dear(model: Model, call: ChatCall, left_nano_usd: int) -> Failure | None:
-    """Compare with the worst case: no text has more tokens than bytes."""
+def _too_dear(model: Model, call: ChatCall, needs: Set[Ability], left_nano_usd: int) -> Failure | None:
+    """Compare with the worst case: no text has more tokens than bytes; of an image by its URL nobody knows."""
     answer = model.context if call.max_tokens is None else call.max_tokens
-    worst = cost.at_most(call.size, None if answer is None else answer * call.choices, model.price)
+    bounded = answer is not None and not needs & NOT_TEXT
+    worst = cost.at_most(call.size, answer * call.generated if answer is not None and bounded else None, model.price)
     if worst is not None and worst <= left_nano_usd:
         return None
     could = "an unknown amount" if worst is None else f"up to {worst / cost.NANO:.6f} USD"
@@ -73,4 +76,9 @@ def _surely_longer_than(context: int, call: ChatCall) -> bool:
     room = (context - wanted) * LETTERS_PER_TOKEN_AT_MOST
     if call.size <= room:
         return False
-    return sum(len(LETTERS.findall(text)) for text in texts(call)) > room
+    for text in texts(call):
+        for start in range(0, len(text), SLICE):
+            room -= len(LETTERS.findall(text, start, start + SLICE))
+            if room < 0:
+                return True
+    return False

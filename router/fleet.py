@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from time import monotonic
 
 from router.config import Config, Model
 from router.engine.supervisor import Supervisor
@@ -61,7 +62,7 @@ class Fleet:
 
     def statuses(self) -> list[ModelStatus]:
         """Return what every pool looks like now."""
-        return [pool.status() for pool in self.pools.values()]
+        return [pool.status(monotonic()) for pool in self.pools.values()]
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -63,6 +63,16 @@ class Replica:
     breaker: Breaker = field(default_factory=Breaker)
     share: cost.BusyShare = field(default_factory=cost.BusyShare)
 
+    def available(self, now: float) -> bool:
+        """Return whether a request may be sent to it."""
+        return self.liveness.up and self.breaker.allows(now)
+
+    def detail(self, now: float) -> str:
+        """Return why not, in one line; empty when it may."""
+        if self.liveness.up and not self.breaker.allows(now):
+            return f"{self.name} failed {self.breaker.failures} times in a row and rests"
+        return self.liveness.detail
+
 
 class Lease:
     """One request on one replica; holds the connection and knows what it cost."""
@@ -118,7 +128,7 @@ class Pool:
         Raises:
             Unavailable: no replica can take it; the message says why.
         """
-        candidates = [replica for replica in self.replicas if replica.liveness.up and replica.breaker.allows(now)]
+        candidates = [replica for replica in self.replicas if replica.available(now)]
         if not candidates and last_resort:
             candidates = [replica for replica in self.replicas if replica.liveness.up]
         if not candidates:
@@ -130,25 +140,22 @@ class Pool:
 
     def untried(self, now: float, tried: Collection[str]) -> int:
         """Return how many replicas could take a request and are not in `tried`."""
-        return sum(
-            replica.name not in tried and replica.liveness.up and replica.breaker.allows(now)
-            for replica in self.replicas
-        )
+        return sum(replica.name not in tried and replica.available(now) for replica in self.replicas)
 
-    def status(self) -> ModelStatus:
-        """Return what the pool looks like now."""
+    def status(self, now: float) -> ModelStatus:
+        """Return what the pool looks like now: a replica is up when a request could be sent to it."""
         return ModelStatus(
             model=self.model.name,
             replicas=len(self.replicas),
-            up=sum(replica.liveness.up for replica in self.replicas),
+            up=sum(replica.available(now) for replica in self.replicas),
             in_flight=sum(replica.share.in_flight for replica in self.replicas),
             restarts=sum(replica.liveness.restarts for replica in self.replicas),
-            detail="; ".join(replica.liveness.detail for replica in self.replicas if replica.liveness.detail),
+            detail="; ".join(filter(None, (replica.detail(now) for replica in self.replicas))),
         )
 
     def _unavailable(self, now: float) -> Unavailable:
         resting = [replica.breaker.retry_after_s(now) for replica in self.replicas if replica.liveness.up]
-        reason = self.status().detail or "it failed several times in a row and rests"
+        reason = self.status(now).detail
         return Unavailable(
             f"The model '{self.model.name}' is not available: {reason}.",
             retry_after_s=max(1.0, min(resting, default=5.0)),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from router import cost
-from router.config import Price
+from router.config import Model, Price
 from router.types import ConstraintKind, Decision, EscalationReason, Usage, VerdictWord
 
 Outcome = Literal[
@@ -80,8 +80,8 @@ class RequestRecord:
     """fields that the answering upstream could not take"""
     model: str = ""
     """our name of the model that answered"""
-    fallback_price: Price | None = None
-    """the price of the route's last rung"""
+    fallback: Model | None = None
+    """the route's last rung"""
     first_token_s: float | None = None
     """seconds from the request's start to its first content"""
     status: int = 0
@@ -97,11 +97,11 @@ class RequestRecord:
     @property
     def fallback_cost_nano_usd(self) -> int | None:
         """Return what the fallback would have cost for the same tokens; None without its price or an answer."""
-        if not self.model or self.usage is None or self.fallback_price is None:
+        if not self.model or self.fallback is None or self.fallback.price is None:
             return None
-        if self.attempts[-1].price == self.fallback_price:
+        if self.model == self.fallback.name:
             return self.attempts[-1].cost_nano_usd
-        return cost.of_tokens(self.usage, self.fallback_price)
+        return cost.of_tokens(self.usage, self.fallback.price) if self.usage else None
 
     @property
     def cost_nano_usd(self) -> int | None:

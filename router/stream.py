@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import deque
 from contextlib import suppress
 from time import monotonic
+from typing import Any
 
 from router import retry
 from router.answer import DONE, StreamReader, only_usage
 from router.errors import ApiError, UpstreamError, UpstreamFailed, UpstreamTimedOut
 from router.pool import Health, Lease
 from router.types import ChatCall
-from router.upstream.base import Dialect, Exchange
+from router.upstream.base import MAX_BODY_BYTES, Dialect, Exchange
 
 DRAIN_S = 0.25
 """how long the connection may take to end after `[DONE]`, so that it can be used again"""
@@ -31,6 +32,8 @@ class AnswerStream:
         self._first_by: float | None = first_by
         self._end_by = end_by
         self._ready: deque[bytes] = deque()
+        self._waiting = 0  # bytes in `_ready`
+        self._held: list[dict[str, Any]] | None = None
         self._whole = False
         self._ended = False
         self._error: ApiError | None = None
@@ -46,17 +49,18 @@ class AnswerStream:
         if self._error and not self._reader.content:
             raise self._error
 
-    async def hold(self) -> list[bytes]:
-        """Read to the end and return all events; they are still yielded afterwards.
+    async def hold(self) -> list[dict[str, Any]]:
+        """Read to the end and return all chunks; their events are still yielded afterwards.
 
         Raises:
             ApiError: the upstream did not finish its answer.
         """
+        self._held = []
         while not self._ended:
             await self._read()
         if self._error:
             raise self._error
-        return list(self._ready)
+        return self._held
 
     def __aiter__(self) -> AnswerStream:
         return self
@@ -68,7 +72,9 @@ class AnswerStream:
             if self._ended:
                 raise StopAsyncIteration
             await self._read()
-        return self._ready.popleft()
+        event = self._ready.popleft()
+        self._waiting -= len(event)
+        return event
 
     async def _read(self) -> None:
         health: Health = "good"
@@ -95,7 +101,7 @@ class AnswerStream:
         events = await self._exchange.next_events(min(silence_s, self._end_by - now))
         self._first_by = None
         for event in events:
-            if event == DONE:
+            if event.strip() == DONE:
                 self._whole = True
                 break
             chunk = self._reader.read(event)
@@ -104,6 +110,11 @@ class AnswerStream:
                 raise self._dialect.refusal(self._lease.model, _status(error), event, None)
             if self._keep_usage or not only_usage(chunk):
                 self._ready.append(event)
+                self._waiting += len(event)
+            if self._held is not None:
+                self._held.append(chunk)
+        if self._waiting > MAX_BODY_BYTES:
+            raise UpstreamFailed(f"the upstream's answer is longer than {MAX_BODY_BYTES} bytes")
         self._whole = self._whole or not events
         if self._whole and not self._reader.finished:
             raise UpstreamFailed("the upstream ended its stream before it finished the answer")

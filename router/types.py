@@ -12,7 +12,7 @@ Endpoint = Literal["chat/completions", "completions"]
 Tier = Literal["slm", "llm"]
 Engine = Literal["vllm", "openai"]
 PolicyName = Literal["fixed", "heuristic"]
-Ability = Literal["tools", "structured", "logprobs", "image", "audio", "file"]
+Ability = Literal["completions", "tools", "structured", "logprobs", "image", "audio", "file"]
 
 EscalationReason = Literal[
     "unavailable",  # no replica can take it, or it could not be reached
@@ -55,17 +55,32 @@ class ChatCall:
     routing: RoutingOptions = field(default_factory=RoutingOptions)
 
     @property
+    def is_chat(self) -> bool:
+        """Return whether the call has `messages`; else it has a `prompt`. Fields of the other kind mean nothing."""
+        return self.endpoint == "chat/completions"
+
+    @property
     def max_tokens(self) -> int | None:
         """Return the most tokens that the client wants back; None: the model's limit."""
-        value = self.body.get("max_completion_tokens")
-        return value if value is not None else self.body.get("max_tokens")
+        newer = self.body.get("max_completion_tokens") if self.is_chat else None
+        return self.body.get("max_tokens") if newer is None else newer
+
+    @property
+    def prompts(self) -> int:
+        """Return how many prompts there are; a list of token ids is one."""
+        prompt = None if self.is_chat else self.body.get("prompt")
+        return len(prompt) if isinstance(prompt, list) and not isinstance(prompt[0], int) else 1
 
     @property
     def choices(self) -> int:
         """Return how many answers were asked for: `n` for each prompt."""
-        prompt = self.body.get("prompt")
-        prompts = len(prompt) if isinstance(prompt, list) and not isinstance(prompt[0], int) else 1
-        return (self.body.get("n") or 1) * prompts
+        return (self.body.get("n") or 1) * self.prompts
+
+    @property
+    def generated(self) -> int:
+        """Return how many answers are made, and paid for: of `best_of` only the best come back."""
+        best_of = 1 if self.is_chat else self.body.get("best_of") or 1
+        return max(self.body.get("n") or 1, best_of) * self.prompts
 
 
 @dataclass(frozen=True, slots=True)

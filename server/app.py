@@ -84,6 +84,7 @@ def create_app(config: Config, settings: Settings, *, url: str, progress: Callab
         Route("/v1/completions", completions, methods=["POST"]),
     ]
 
+    @app.head("/v1/models", include_in_schema=False)
     @app.get("/v1/models", summary="List routes and models", tags=["models"])
     async def list_models(request: Request) -> Response:
         keyring.check(request.scope["headers"])
@@ -94,10 +95,12 @@ def create_app(config: Config, settings: Settings, *, url: str, progress: Callab
         keyring.check(request.scope["headers"])
         return JSONResponse(models.one(name))
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health", summary="Does this process live? Touches no upstream", tags=["operator"])
     async def health() -> Response:
         return JSONResponse({"status": "ok"})
 
+    @app.head("/ready", include_in_schema=False)
     @app.get("/ready", summary="Can a route answer? 503 when none can", tags=["operator"])
     async def ready() -> Response:
         state, body = readiness(config, fleet.statuses())

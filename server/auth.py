@@ -24,9 +24,11 @@ class Keyring:
         """Look for a known key in `Authorization: Bearer`, `api-key` (Azure) and `x-api-key` (Anthropic).
 
         Raises:
-            AuthenticationFailed: there is no key, or none that is known.
+            AuthenticationFailed: there is no key, or none that is known. Where none is needed: a page of another
+                site asks through its visitor's browser (403).
         """
         if not self._digests:
+            _refuse_foreign_pages(headers)
             return
         presented = _presented(headers)
         if not presented:
@@ -37,6 +39,21 @@ class Keyring:
         matches = [hmac.compare_digest(_digest(key), digest) for key in presented for digest in self._digests]
         if not any(matches):
             raise AuthenticationFailed("Incorrect API key provided.")
+
+
+def _refuse_foreign_pages(headers: RawHeaders) -> None:
+    """Without keys, whoever reaches loopback may spend money; that must not be every page that a browser shows."""
+    known = dict(headers)
+    origin = known.get(b"origin")
+    if origin is None:
+        return
+    host = origin.partition(b"://")[2]
+    if host != known.get(b"host") or not host.startswith((b"127.", b"localhost", b"[::1]")):
+        raise AuthenticationFailed(
+            "A page of another site may not call this server without a key: set SMALLFIRST_API_KEYS.",
+            code="foreign_origin",
+            status=403,
+        )
 
 
 def _digest(key: bytes) -> bytes:

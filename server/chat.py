@@ -17,7 +17,7 @@ from server import envelope
 from server.admission import Admission
 from server.auth import Keyring
 from server.middleware import ClientDisconnected, read_body
-from server.relay import relay, smallfirst_headers
+from server.relay import money_headers, relay, smallfirst_headers, summary
 from server.wire import decode
 
 
@@ -42,9 +42,10 @@ class TextEndpoint:
         except ApiError as error:
             envelope.note(record, error)
             if record.status:
-                await send({"type": "http.response.body", "body": envelope.sse_error(error)})
+                await send({"type": "http.response.body", "body": summary(record) + envelope.sse_error(error)})
             else:
-                headers = {name.decode(): value.decode() for name, value in smallfirst_headers(record)}
+                known = smallfirst_headers(record) + (money_headers(record) if record.attempts else [])
+                headers = {name.decode(): value.decode() for name, value in known}
                 await envelope.error_response(error, headers)(scope, receive, send)
 
     async def _answer(self, raw: bytes, record: RequestRecord, send: Send) -> None:

@@ -197,9 +197,8 @@ class Metrics(Collector):
                 self._cost.add(attempt.cost_nano_usd, route, tried)
         for tried in unpriced:
             self._unpriced.add(1, route, tried)
-        if record.fallback_cost_nano_usd is not None and not unpriced:
-            # Beside an unknown cost it would show a saving that nobody made.
-            self._fallback_cost.add(record.fallback_cost_nano_usd, route, model)
+        if record.attempts and not unpriced:
+            self._fallback_cost.add(_to_compare_with(record), route, model)
         for step in record.escalations:
             ladder = self._known(step.from_model), self._known(step.to_model)
             self._escalations.add(1, route, *ladder, step.reason)
@@ -232,6 +231,13 @@ class Metrics(Collector):
 
     def _known(self, model: str) -> str:
         return model if model in self._models else NONE
+
+
+def _to_compare_with(record: RequestRecord) -> int:
+    """Return what the fallback would have cost; where that is not known, the cost itself: no saving is claimed."""
+    if record.fallback_cost_nano_usd is not None:
+        return record.fallback_cost_nano_usd
+    return (record.cost_nano_usd or 0) if record.model else 0
 
 
 def _readings(

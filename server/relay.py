@@ -25,7 +25,7 @@ async def relay(reply: Reply, record: RequestRecord, send: Send) -> None:
     headers = smallfirst_headers(record)
     if reply.events is None:
         headers += [(b"content-type", b"application/json"), (b"content-length", str(len(reply.body)).encode())]
-        headers += _money_headers(record)
+        headers += money_headers(record)
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
         return
@@ -36,8 +36,7 @@ async def relay(reply: Reply, record: RequestRecord, send: Send) -> None:
 async def _stream(events: AsyncIterator[bytes], record: RequestRecord, send: Send) -> None:
     async for payload in events:
         await send({"type": "http.response.body", "body": sse.event(payload), "more_body": True})
-    last = sse.comment(b"smallfirst " + _summary(record)) + sse.DONE
-    await send({"type": "http.response.body", "body": last})
+    await send({"type": "http.response.body", "body": summary(record) + sse.DONE})
 
 
 def smallfirst_headers(record: RequestRecord) -> RawHeaders:
@@ -53,22 +52,24 @@ def smallfirst_headers(record: RequestRecord) -> RawHeaders:
     return [(f"x-smallfirst-{name}".encode(), value.encode()) for name, value in headers.items() if value]
 
 
-def _money_headers(record: RequestRecord) -> RawHeaders:
+def money_headers(record: RequestRecord) -> RawHeaders:
+    """Return what the request cost; only when nothing more can be spent on it."""
     money = {"cost": record.cost_nano_usd, "saved": record.saved_nano_usd}
     return [
         (f"x-smallfirst-{name}-usd".encode(), usd(nano).encode()) for name, nano in money.items() if nano is not None
     ]
 
 
-def _summary(record: RequestRecord) -> bytes:
+def summary(record: RequestRecord) -> bytes:
+    """Return what only a stream's end can tell, as a comment, which clients ignore."""
     cost, saved = record.cost_nano_usd, record.saved_nano_usd
-    summary = {
+    known = {
         "model": record.model,
         "attempts": len(record.attempts),
         "cost_usd": None if cost is None else usd(cost),
         "saved_usd": None if saved is None else usd(saved),
     }
-    return json.dumps(summary, separators=(",", ":")).encode()
+    return sse.comment(b"smallfirst " + json.dumps(known, separators=(",", ":")).encode())
 
 
 def usd(nano: int) -> str:

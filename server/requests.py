@@ -24,7 +24,7 @@ _Text = Annotated[str, Tag("a string")]
 _Named = Annotated[str, Field(min_length=1, max_length=256)]
 _Penalty = Annotated[float, Field(ge=-2, le=2)]
 _Bias = Annotated[float, Field(ge=-100, le=100)]
-_Count = Annotated[int, Field(ge=1)]
+_Count = Annotated[int, Field(ge=1, le=2**31)]
 _Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 _Stop = _Text | Annotated[list[str], Field(max_length=4, fail_fast=True), Tag("an array of strings")]
 _Tokens = Annotated[list[int], Field(min_length=1, fail_fast=True)]
@@ -109,7 +109,7 @@ class Routing(BaseModel):
 
     policy: Literal["fixed", "heuristic"] | None = Field(None, description="Instead of the route's own policy.")
     max_cost_usd: Annotated[float, Field(gt=0)] | None = Field(None, description="Leave dearer models out.")
-    allow_fallback: bool | None = Field(None, description="False: only the first rung may answer.")
+    allow_fallback: bool | None = Field(None, description="False: the route's last rung may not answer.")
     deadline_ms: Annotated[int, Field(ge=1, le=86_400_000)] | None = Field(None, description="For the whole request.")
 
 

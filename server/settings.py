@@ -29,7 +29,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     api_keys: tuple[SecretStr, ...] = ()
-    max_body_bytes: int = 32 * 2**20
+    max_body_bytes: int = 16 * 2**20
     max_in_flight: int = 256
     max_queued: int = 1024
     queue_timeout_s: float = 30.0

@@ -16,6 +16,8 @@ from server.faults import bad_request, invalid_type, shown
 from server.requests import ChatRequest, CompletionRequest
 
 _REQUESTS: Mapping[Endpoint, type[BaseModel]] = {"chat/completions": ChatRequest, "completions": CompletionRequest}
+_MOST = {"messages": 10_000, "tools": 1_000, "logit_bias": 10_000}
+"""entries; validating more would stop the world for others"""
 _NOT_BUILT = {"min_confidence": None, "policy": ("classifier", "cascade")}
 
 
@@ -26,6 +28,7 @@ def decode(endpoint: Endpoint, raw: bytes) -> ChatCall:
         BadRequest: the bytes are no JSON object (`invalid_json`), or a field is wrong (`param` names it).
     """
     body = _parse(raw)
+    _refuse_endless(body)
     _refuse_unbuilt(body.get("routing"))
     try:
         _REQUESTS[endpoint].__pydantic_validator__.validate_python(body)
@@ -98,6 +101,17 @@ def _parse(raw: bytes) -> dict[str, Any]:
 
 def _no_json(reason: str) -> BadRequest:
     return BadRequest(f"The request body is {reason}; expected a JSON object.", code="invalid_json")
+
+
+def _refuse_endless(body: Mapping[str, Any]) -> None:
+    for name, most in _MOST.items():
+        value = body.get(name)
+        if isinstance(value, list | dict) and len(value) > most:
+            raise BadRequest(
+                f"Invalid '{name}': too long. Expected at most {most} entries, but got {len(value)}.",
+                param=name,
+                code="array_above_max_length",
+            )
 
 
 def _refuse_unbuilt(routing: object) -> None:

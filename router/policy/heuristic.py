@@ -8,7 +8,7 @@ what small models are known to be weak at: long answers, many tools, deep schema
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from router.prompt import rough_tokens
@@ -54,9 +54,8 @@ class Heuristic:
 
 def difficulty(call: ChatCall) -> dict[str, float]:
     """Return each sign's weighted part of the score; their sum, cut at 1, is the score."""
-    body = call.body
-    messages = body.get("messages")
-    turns = len(messages) if isinstance(messages, Sequence) else 1
+    body = call.body if call.is_chat else {}
+    turns = len(body.get("messages", ()))
     values = {
         "long prompt": _on_log_scale(rough_tokens(call), EASY_TOKENS, HARD_TOKENS),
         "reasoning asked for": REASONING.get(str(body.get("reasoning_effort")), 0.0),

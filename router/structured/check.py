@@ -47,6 +47,8 @@ def check_text(constraint: Constraint, text: str) -> Verdict:
     try:
         if constraint.validator.is_valid(value):
             return Verdict("valid")
+        if constraint.heavy:
+            return _invalid("the value does not satisfy the schema")
         path, reason = locate(constraint.schema, value, compile_options())
     except ValueError as error:  # a limit of the validator: what it cannot judge is not served
         return _invalid(f"cannot be judged: {error}")

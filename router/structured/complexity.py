@@ -100,3 +100,18 @@ def references(root: Any) -> Iterator[tuple[list[str | int], str]]:
             todo.extend(([*path, name], child) for name, child in node.items())
         elif isinstance(node, list):
             todo.extend(([*path, i], child) for i, child in enumerate(node))
+
+
+def patterns(root: Any) -> Iterator[str]:
+    """Yield every regular expression of a document."""
+    todo = [root]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, Mapping):
+            if isinstance(node.get("pattern"), str):
+                yield node["pattern"]
+            if isinstance(node.get("patternProperties"), Mapping):
+                yield from node["patternProperties"]
+            todo.extend(node.values())
+        elif isinstance(node, list):
+            todo.extend(node)

@@ -13,16 +13,21 @@ from urllib.parse import unquote
 import jsonschema_rs
 
 from router.errors import BadRequest
-from router.structured.complexity import evaluations, follow, references
+from router.structured.complexity import evaluations, follow, patterns, references
 from router.types import ConstraintKind
 
 MAX_SCHEMA_CHARS = 128 * 1024
 MAX_EVALUATIONS = 100_000
 """How often one place of an answer may be judged; real schemas stay below 1,000."""
 
+MAX_PATTERNS = 100
+"""Real schemas have up to 14; each may compile to a megabyte."""
+HEAVY_CHARS, HEAVY_PATTERNS = 32 * 1024, 20
+"""A schema beyond either is neither kept compiled nor taken apart to explain a fault."""
+
 _SCHEMA_PARAM = "response_format.json_schema.schema"
 # one regular expression may take this many steps back on one string (about 30 ms); then the answer is invalid
-_PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=1_000_000)
+_PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=1_000_000, size_limit=2**20, dfa_size_limit=2**20)
 _QUOTED = re.compile(r"'([^']*)'")
 
 
@@ -33,6 +38,7 @@ class Constraint:
     kind: ConstraintKind
     schema: Mapping[str, Any] | None = None
     validator: jsonschema_rs.Validator | None = field(default=None, repr=False)
+    heavy: bool = False
 
 
 def plan(body: Mapping[str, Any]) -> Constraint | None:
@@ -55,7 +61,12 @@ def plan(body: Mapping[str, Any]) -> Constraint | None:
             return Constraint("json_object")
         case "json_schema":
             schema = _schema(wanted.get("json_schema"))
-            return Constraint("json_schema", schema, _compile(_canonical(schema)))
+            text = _canonical(schema)
+            count = sum(1 for _ in patterns(schema))
+            if count > MAX_PATTERNS:
+                raise _invalid(f"has {count} patterns, at most {MAX_PATTERNS} are allowed")
+            heavy = len(text) > HEAVY_CHARS or count > HEAVY_PATTERNS
+            return Constraint("json_schema", schema, (_compile if heavy else _kept)(text), heavy)
         case _:
             raise BadRequest(
                 "Invalid value for 'response_format.type': expected 'text', 'json_object' or 'json_schema'.",
@@ -90,7 +101,11 @@ def _canonical(schema: Mapping[str, Any]) -> str:
     return text
 
 
-@lru_cache(maxsize=64)  # a large schema's validator takes megabytes, a usual one compiles in 60 us
+@lru_cache(maxsize=64)  # a usual one takes tens of kilobytes
+def _kept(text: str) -> jsonschema_rs.Validator:
+    return _compile(text)
+
+
 def _compile(text: str) -> jsonschema_rs.Validator:
     schema = json.loads(text)
     try:

@@ -9,6 +9,9 @@ from router.config import Model
 from router.errors import ApiError
 from router.types import ChatCall
 
+MAX_BODY_BYTES = 64 * 1024 * 1024
+"""of an answer: no more of it is ever kept in memory"""
+
 
 class Exchange(Protocol):
     """One request whose answer's headers have come."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from router.errors import UpstreamFailed
 
+BOM = b"\xef\xbb\xbf"
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 
 
@@ -12,6 +13,7 @@ class EventDecoder:
 
     def __init__(self) -> None:
         self._rest = b""
+        self._begun = False
         self._data: list[bytes] = []
         self._size = 0
 
@@ -22,6 +24,8 @@ class EventDecoder:
             UpstreamFailed: an event is longer than 8 MiB.
         """
         text = self._rest + chunk
+        if not self._begun and len(text) >= len(BOM):
+            text, self._begun = text.removeprefix(BOM), True
         # a final CR may be half of a CRLF
         held = b"\r" if text.endswith(b"\r") else b""
         lines = text[: len(text) - len(held)].splitlines(keepends=True)

@@ -11,9 +11,9 @@ import aiohttp
 from yarl import URL
 
 from router.errors import UpstreamFailed, UpstreamTimedOut
+from router.upstream.base import MAX_BODY_BYTES
 from router.upstream.events import EventDecoder
 
-MAX_BODY_BYTES = 64 * 1024 * 1024
 KEEPALIVE_S = 4  # vLLM closes what was idle for 5 s; a request must not meet that on its way
 LONGEST_RETRY_AFTER_S = 3600.0
 

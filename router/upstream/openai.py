@@ -42,6 +42,7 @@ VLLM_ONLY = frozenset(
     }
 )
 LONGEST_MESSAGE = 500
+SHORTEST_KEY = 8
 TOO_LONG_CODES = ("context_length_exceeded", "exceed_context_size_error")
 
 
@@ -86,11 +87,17 @@ def error_object(body: bytes) -> dict[str, Any]:
 
 
 def without_key(error: Mapping[str, Any], model: Model) -> Mapping[str, Any]:
-    """Return the error without our key, which some servers repeat."""
+    """Return the error without our key, which some servers repeat. A key of few characters is a placeholder."""
     key = model.api_key.get_secret_value() if model.api_key else ""
-    if not key or key not in (text := json.dumps(error, ensure_ascii=False)):
-        return error
-    return dict(json.loads(text.replace(key, "[redacted]")))
+    return error if len(key) < SHORTEST_KEY else _without(key, error)
+
+
+def _without(secret: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace(secret, "[redacted]")
+    if isinstance(value, Mapping):
+        return {_without(secret, name): _without(secret, part) for name, part in value.items()}
+    return [_without(secret, part) for part in value] if isinstance(value, list) else value
 
 
 def refusal(model: Model, status: int, error: Mapping[str, Any], retry_after_s: float | None) -> ApiError:

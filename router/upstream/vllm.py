@@ -11,6 +11,7 @@ from router.types import ChatCall
 from router.upstream.openai import addressed, encode, error_object, refusal
 
 # how vLLM 0.32 words it; it gives no code
+VLLM_TYPES = ("BadRequestError", "Bad Request", "NotFoundError", "Not Found")
 TOO_LONG = ("maximum context length", "max_model_len")
 UNENFORCEABLE = (
     "json schema into a grammar",
@@ -36,13 +37,16 @@ class VllmDialect:
         """Give vLLM's errors the type and code that OpenAI's have."""
         error = error_object(body)
         message = str(error.get("message") or "")
-        code = None
+        said = error.get("code")
+        code = said if isinstance(said, str) else None  # vLLM's own is the status
         if status == 400 and any(words in message for words in TOO_LONG):
             code = "context_length_exceeded"
         elif status == 400 and any(words in message for words in UNENFORCEABLE):
             code = "unsupported_schema"
         if 400 <= status < 500:
-            error |= {"type": "invalid_request_error", "code": code}
+            kind = error.get("type")
+            ours = kind in VLLM_TYPES or not isinstance(kind, str)
+            error |= {"type": "invalid_request_error" if ours else kind, "code": code}
         return refusal(model, status, error, retry_after_s)
 
 

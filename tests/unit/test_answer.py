@@ -26,7 +26,7 @@ def event(**fields: Any) -> bytes:
 
 
 def test_a_whole_answer() -> None:
-    assert parse_whole(whole("Paris."))["choices"][0]["message"]["content"] == "Paris."
+    assert parse_whole(whole("Paris."), 1)["choices"][0]["message"]["content"] == "Paris."
 
 
 @pytest.mark.parametrize(
@@ -54,13 +54,13 @@ def test_a_whole_answer() -> None:
 )
 def test_what_is_no_whole_answer(body: bytes) -> None:
     with pytest.raises(UpstreamFailed):
-        parse_whole(body)
+        parse_whole(body, 1)
 
 
 @given(st.binary(max_size=40) | st.builds(event, choices=JSON, usage=JSON))
 def test_a_whole_answer_of_anything(body: bytes) -> None:
     with suppress(UpstreamFailed):
-        assert all(choice["finish_reason"] for choice in parse_whole(body)["choices"])
+        assert all(choice["finish_reason"] for choice in parse_whole(body, 1)["choices"])
 
 
 def test_content_begins_with_the_first_that_is_said() -> None:

@@ -51,7 +51,7 @@ def test_the_base_loads(read):
     assert (big.managed, big.base_url, big.upstream_name) == (False, ("https://host/v1",), "big")
     assert big.api_key.get_secret_value() == SECRET
     assert config.routes["auto"].policy == "fixed"
-    assert config.routes["auto"].reference == big.price
+    assert config.routes["auto"].fallback == big
     assert not config.left_out
 
 
@@ -230,7 +230,7 @@ def test_a_model_without_its_key_is_left_out_with_one_line(read, env):
     assert [model.name for model in config.routes["auto"].ladder] == ["small"]
     assert "the environment variable KEY is not set" in config.left_out["big"]
     assert ":10: models.big.api_key" in config.left_out["big"]
-    assert config.routes["auto"].reference.output_usd_per_mtok == 1.6  # what the fallback would have cost
+    assert config.routes["auto"].fallback.price.output_usd_per_mtok == 1.6  # what the fallback would have cost
     assert config.route("big") is None
 
 

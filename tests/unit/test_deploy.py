@@ -151,7 +151,7 @@ def test_models_yaml_names_what_compose_runs():
             assert f"--max-model-len={model.context}" in service["command"]
     for route in conf.routes.values():
         assert [model.tier for model in route.ladder] == ["slm", "llm"]
-        assert route.reference
+        assert route.fallback.price
 
 
 def test_without_a_key_for_the_fallback_the_small_model_serves_alone():

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Scope
 
-from router.config import Price
+from router.config import Model, Price
 from router.record import Attempt, RequestRecord
 from router.types import Decision, Usage
 from server import logs
@@ -71,7 +71,13 @@ def record(**fields: Any) -> RequestRecord:
         "model": "slm",
         "decision": Decision(0, "fixed"),
         "attempts": [Attempt("slm", "r", price=price, usage=usage, answered=True)],
-        "fallback_price": Price(input_usd_per_mtok=10.0, output_usd_per_mtok=20.0),
+        "fallback": Model(
+            name="llm",
+            tier="llm",
+            engine="openai",
+            base_url=("http://llm/v1",),
+            price=Price(input_usd_per_mtok=10.0, output_usd_per_mtok=20.0),
+        ),
         "first_token_s": 0.25,
         "status": 200,
         "outcome": "ok",

@@ -18,7 +18,7 @@ CHEAP = Price(input_usd_per_mtok=1.0, cached_input_usd_per_mtok=0.1, output_usd_
 DEAR = Price(input_usd_per_mtok=10.0, output_usd_per_mtok=20.0)
 SLM = Model(name="slm", tier="slm", engine="vllm", base_url=("http://slm/v1",), price=CHEAP)
 LLM = Model(name="llm", tier="llm", engine="openai", base_url=("http://llm/v1",), price=DEAR)
-CONFIG = Config({"slm": SLM, "llm": LLM}, {"auto": Route("auto", (SLM, LLM))}, {})
+CONFIG = Config({"slm": SLM, "llm": LLM}, {"auto": Route("auto", (SLM, LLM), LLM)}, {})
 USAGE = Usage(prompt=100, cached=40, completion=10)  # 84,000 nano-dollars on the SLM, 1,200,000 on the LLM
 
 
@@ -42,7 +42,7 @@ def record(**fields: Any) -> RequestRecord:
         "model": "slm",
         "outcome": "ok",
         "attempts": [attempt()],
-        "fallback_price": DEAR,
+        "fallback": LLM,
         "finished": 101.5,
     }
     return RequestRecord("req_1", started=100.0, **(defaults | fields))

@@ -42,13 +42,13 @@ def test_every_policy_has_its_entry() -> None:
 
 
 def test_fixed_takes_the_first_rung() -> None:
-    route = Route("auto", (model(), model("b")))
+    route = Route("auto", (model(), model("b")), model("b"))
     assert POLICIES["fixed"](route).decide(call(messages=of_length(10**6)), 2) == Decision(0, "fixed")
     assert Fixed().decide(call(), 1).rung == 0
 
 
 def test_heuristic_has_the_routes_threshold() -> None:
-    route = Route("auto", (model(), model("b")), "heuristic", threshold=0.25)
+    route = Route("auto", (model(), model("b")), model("b"), "heuristic", threshold=0.25)
     policy = POLICIES["heuristic"](route)
     assert isinstance(policy, Heuristic)
     assert policy.threshold == 0.25

@@ -33,9 +33,9 @@ def rest(replica: Replica, now: float = 0.0) -> None:
 def test_a_lease_counts_until_it_is_released() -> None:
     one = pool(model())
     lease = one.acquire(0.0)
-    assert one.status().in_flight == 1
+    assert one.status(0.0).in_flight == 1
     lease.release(2.0, "good")
-    assert one.status().in_flight == 0
+    assert one.status(0.0).in_flight == 0
     assert lease.attempt.busy_s == 2.0
     assert (lease.attempt.model, lease.attempt.replica, lease.attempt.price) == ("slm", "slm/0", one.model.price)
 
@@ -47,7 +47,7 @@ def test_release_is_idempotent() -> None:
     lease.release(2.0, "bad")
     lease.release(3.0, "bad")
     lease.release(4.0, "good")
-    assert one.status().in_flight == 0
+    assert one.status(0.0).in_flight == 0
     assert lease.attempt.busy_s == 2.0
     assert exchange.closed == 1
     assert one.replicas[0].breaker.failures == 1
@@ -135,7 +135,7 @@ def test_after_the_rest_one_request_tries_it() -> None:
 def test_status() -> None:
     one = watched(Watched(restarts=2), Watched(up=False, detail="slm/1 ended", restarts=1))
     one.acquire(0.0)
-    status = one.status()
+    status = one.status(0.0)
     assert (status.model, status.replicas, status.up, status.in_flight, status.restarts) == ("slm", 2, 1, 1, 3)
     assert status.detail == "slm/1 ended"
 
@@ -193,7 +193,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def counts_what_is_held(self) -> None:
-        assert self.pool.status().in_flight == len(self.held)
+        assert self.pool.status(0.0).in_flight == len(self.held)
         for replica in self.pool.replicas:
             assert replica.share.in_flight == sum(lease.replica is replica for lease in self.held)
 
@@ -206,7 +206,7 @@ class Life(RuleBasedStateMachine):
             assert lease.exchange is not None
             assert lease.exchange.closed == 1  # type: ignore[attr-defined]
         assert spent == pytest.approx(self.busy)
-        assert self.pool.status().in_flight == 0
+        assert self.pool.status(0.0).in_flight == 0
 
 
 TestLife = Life.TestCase

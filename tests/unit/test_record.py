@@ -7,7 +7,7 @@ import pytest
 from router.config import Price
 from router.record import Attempt, Escalation, RequestRecord
 from router.types import Decision, Usage
-from tests.support.fakes import HOURS, TOKENS
+from tests.support.fakes import HOURS, TOKENS, large, model
 
 NANO_OF_TOKENS = 10 * 400 + 5 * 1600
 SPENT = Usage(prompt=10, completion=5)
@@ -45,36 +45,36 @@ def test_the_cost_is_the_sum_of_all_attempts() -> None:
 
 
 def test_one_unknown_attempt_makes_the_whole_unknown() -> None:
-    one = record(attempt(price=None), attempt(model="llm", price=TOKENS), model="llm", fallback_price=TOKENS)
+    one = record(attempt(price=None), attempt(model="llm", price=TOKENS), model="llm", fallback=large(price=TOKENS))
     assert one.cost_nano_usd is None
     assert one.saved_nano_usd is None
     assert one.fallback_cost_nano_usd == NANO_OF_TOKENS
 
 
 def test_saved_is_what_the_fallback_would_have_cost_less_what_was_spent() -> None:
-    one = record(attempt(busy_s=0.001), model="slm", fallback_price=TOKENS)
+    one = record(attempt(busy_s=0.001), model="slm", fallback=large(price=TOKENS))
     assert one.fallback_cost_nano_usd == NANO_OF_TOKENS
     assert one.saved_nano_usd == NANO_OF_TOKENS - 1000
 
 
 def test_a_vain_attempt_is_a_loss() -> None:
-    one = record(attempt(busy_s=1.0), attempt(model="llm", price=TOKENS), model="llm", fallback_price=TOKENS)
+    one = record(attempt(busy_s=1.0), attempt(model="llm", price=TOKENS), model="llm", fallback=large(price=TOKENS))
     assert one.saved_nano_usd == -1_000_000
 
 
 def test_the_fallback_itself_saves_nothing() -> None:
-    assert record(attempt(model="llm", price=TOKENS), model="llm", fallback_price=TOKENS).saved_nano_usd == 0
-    assert record(attempt(busy_s=3.0), model="slm", fallback_price=HOURS).saved_nano_usd == 0, "by the hour, too"
+    assert record(attempt(model="llm", price=TOKENS), model="llm", fallback=large(price=TOKENS)).saved_nano_usd == 0
+    assert record(attempt(busy_s=3.0), model="slm", fallback=model(price=HOURS)).saved_nano_usd == 0, "by the hour, too"
 
 
 @pytest.mark.parametrize(
     ("fields", "attempts"),
     [
-        ({"model": "", "fallback_price": TOKENS}, [attempt()]),  # nobody answered
-        ({"model": "slm", "fallback_price": None}, [attempt()]),
-        ({"model": "slm", "fallback_price": TOKENS}, [attempt(usage=None)]),
-        ({"model": "slm", "fallback_price": Price(replica_hour_usd=9.0)}, [attempt()]),  # its pace is unknown
-        ({"model": "slm", "fallback_price": TOKENS}, []),
+        ({"model": "", "fallback": large(price=TOKENS)}, [attempt()]),  # nobody answered
+        ({"model": "slm", "fallback": None}, [attempt()]),
+        ({"model": "slm", "fallback": large(price=TOKENS)}, [attempt(usage=None)]),
+        ({"model": "slm", "fallback": large(price=Price(replica_hour_usd=9.0))}, [attempt()]),  # its pace is unknown
+        ({"model": "slm", "fallback": large(price=TOKENS)}, []),
     ],
 )
 def test_an_unknown_fallback_cost(fields: dict[str, Any], attempts: list[Attempt]) -> None:

@@ -13,13 +13,13 @@ from router.errors import UpstreamFailed
 from router.record import Attempt, Escalation, RequestRecord
 from router.types import Decision, Reply, Usage
 from server.relay import relay, smallfirst_headers, usd
-from tests.support.fakes import HOURS, TOKENS
+from tests.support.fakes import HOURS, TOKENS, large
 
 
 def record(**fields: Any) -> RequestRecord:
     attempt = Attempt("slm", "slm/0", HOURS, answered=True, usage=Usage(10, 0, 5), busy_s=0.002)
     given_ = {"route": "auto", "model": "slm", "structured": "none", "decision": Decision(0, "fixed"),
-              "attempts": [attempt], "fallback_price": TOKENS}  # fmt: skip
+              "attempts": [attempt], "fallback": large(price=TOKENS)}  # fmt: skip
     return RequestRecord("req_1", 0.0, **(given_ | fields))
 
 
@@ -81,7 +81,7 @@ async def test_nothing_saved_is_shown_as_zero() -> None:
 
 async def test_unknown_money_is_left_out_rather_than_shown_as_zero() -> None:
     client = Client()
-    await relay(Reply(body=b"{}"), record(fallback_price=None), client.send)
+    await relay(Reply(body=b"{}"), record(fallback=None), client.send)
     assert "x-smallfirst-cost-usd" in client.headers
     assert "x-smallfirst-saved-usd" not in client.headers
     client = Client()

@@ -52,7 +52,7 @@ class Case:
     @property
     def health(self) -> str:
         """What the release said: the breaker starts with one failure, so that each word shows."""
-        assert self.pool.status().in_flight == 0, "the lease is still held"
+        assert self.pool.status(monotonic()).in_flight == 0, "the lease is still held"
         assert self.exchange.closed == 1, "released once, and the exchange closed"
         failures = self.pool.replicas[0].breaker.failures
         return {0: "good", 1: "unknown", 2: "bad"}[failures]
@@ -82,7 +82,7 @@ async def test_begin_reads_no_further_than_the_first_content() -> None:
     case = Case(STREAM)
     await case.stream.begin()
     assert len(case.exchange.waits) == 2
-    assert case.pool.status().in_flight == 1
+    assert case.pool.status(monotonic()).in_flight == 1
 
 
 async def test_usage_reaches_only_who_asked() -> None:
@@ -100,9 +100,20 @@ async def test_usage_beside_choices_stays() -> None:
 async def test_hold_reads_all_and_keeps_it() -> None:
     case = Case(STREAM)
     held = await case.stream.hold()
-    assert held == [ROLE, chunk("Pa"), chunk("ris."), STOP]
+    events = [ROLE, chunk("Pa"), chunk("ris."), STOP]
+    assert held[:4] == [json.loads(event) for event in events]
     assert case.health == "good"
-    assert await case.rest() == held
+    assert await case.rest() == events
+
+
+async def test_what_waits_for_the_client_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.stream.MAX_BODY_BYTES", 1000)
+    case = Case([[ROLE], *([chunk("x" * 100)] for _ in range(20)), [STOP, DONE]])
+    with pytest.raises(UpstreamFailed, match="longer than 1000 bytes"):
+        await case.stream.hold()
+    assert case.health == "bad"
+    streaming = Case([[ROLE], *([chunk("x" * 100)] for _ in range(20)), [STOP, DONE]])
+    assert len(await streaming.rest()) == 22, "what the client takes does not count"
 
 
 async def test_an_end_without_done_after_the_answer_is_an_end() -> None:
@@ -261,7 +272,7 @@ async def test_a_cancelled_reader_leaves_the_lease_to_its_owner() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert case.pool.status().in_flight == 1
+    assert case.pool.status(monotonic()).in_flight == 1
     case.lease.release(monotonic(), "unknown")
     assert case.health == "unknown"
 

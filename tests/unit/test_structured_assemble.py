@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import UpstreamFailed
-from router.structured import assemble
+from router.structured.assemble import assemble
 
 
 def chunk(delta, index=0, finish_reason=None):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.structured import check, plan
-from router.structured.check import MAX_MESSAGE
+from router.structured.check import MAX_MESSAGE, check
+from router.structured.plan import plan
 from router.types import Verdict
 
 OBJECT = plan({"response_format": {"type": "json_object"}})

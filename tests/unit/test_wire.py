@@ -401,8 +401,22 @@ def test_an_error_never_repeats_a_large_input(fields):
 
 
 def test_thousands_of_messages_are_a_call():
-    body = CHAT | {"messages": CHAT["messages"] * 20_000}
+    body = CHAT | {"messages": CHAT["messages"] * 10_000}
     assert decode("chat/completions", json.dumps(body).encode()).body["messages"] == body["messages"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("messages", [{"role": "user", "content": "x"}] * 10_001),
+        ("tools", [{"type": "function", "function": {"name": "f"}}] * 1_001),
+        ("logit_bias", {str(i): "junk" for i in range(10_001)}),
+    ],
+)
+def test_what_has_no_end_is_refused_before_it_is_validated(name, value):
+    with pytest.raises(BadRequest) as caught:
+        decode("chat/completions", json.dumps(CHAT | {name: value}).encode())
+    assert (caught.value.param, caught.value.code) == (name, "array_above_max_length")
 
 
 # --- whatever comes
