@@ -52,6 +52,7 @@ def _serve(config: Config, settings: Settings) -> int:
 
     from server import logs  # noqa: PLC0415
     from server.app import create_app  # noqa: PLC0415
+    from server.protocol import LimitedHttpProtocol  # noqa: PLC0415
 
     provider_keys = [model.api_key for model in config.models.values() if model.api_key is not None]
     logs.configure([key.get_secret_value() for key in (*settings.api_keys, *provider_keys)])
@@ -62,7 +63,7 @@ def _serve(config: Config, settings: Settings) -> int:
         uvicorn.Config(
             create_app(config, settings, url=url, progress=_say),
             loop="uvloop",
-            http="httptools",
+            http=LimitedHttpProtocol,
             ws="none",
             lifespan="on",
             log_config=None,

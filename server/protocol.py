@@ -1,0 +1,81 @@
+"""uvicorn's HTTP protocol with limits on a request's head, and its own refusals in OpenAI's shape.
+
+A head is read before anything of ours runs, keys included: without limits, anybody who reaches the port can fill the
+memory with headers, or hold connections open with heads that never end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from router.errors import ApiError, BadRequest
+from server.envelope import error_response
+
+MAX_HEAD_BYTES = 64 * 1024  # checked as it comes, so one read of the socket more may be taken in
+HEAD_TIMEOUT_S = 30.0
+
+
+class LimitedHttpProtocol(HttpToolsProtocol):
+    """One client's connection."""
+
+    _head_timer: asyncio.TimerHandle | None = None
+    _head_bytes = 0
+    _in_head = True
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first head."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timer."""
+        self._end_head()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take in bytes of a head only as long as it is within its limit."""
+        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(BadRequest(f"The request's headers are over {MAX_HEAD_BYTES} bytes.", status=431))
+            return
+        self._head_bytes += len(data)
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """Begin to wait for a further head on the same connection."""
+        super().on_message_begin()
+        if self._head_timer is None:
+            self._await_head()
+
+    def on_headers_complete(self) -> None:
+        """Stop counting: what follows is the body, which has a limit of its own."""
+        self._end_head()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Count again, from zero."""
+        super().on_message_complete()
+        self._in_head, self._head_bytes = True, 0
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP."""
+        self._refuse(BadRequest(msg, code="invalid_http"))
+
+    def _await_head(self) -> None:
+        self._in_head, self._head_bytes = True, 0
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self.timeout_keep_alive_handler)
+
+    def _end_head(self) -> None:
+        self._in_head = False
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _refuse(self, error: ApiError) -> None:
+        if self.transport.is_closing():
+            return
+        response = error_response(error, {"connection": "close"})
+        head = [b"HTTP/1.1 %d \r\n" % error.status, *(b"%s: %s\r\n" % pair for pair in response.raw_headers), b"\r\n"]
+        self.transport.write(b"".join([*head, bytes(response.body)]))
+        self.transport.close()

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from server import protocol
+from server.protocol import MAX_HEAD_BYTES, LimitedHttpProtocol
+
+
+class FakeTransport(asyncio.Transport):
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent = b""
+        self.closed = asyncio.Event()
+
+    def write(self, data: Any) -> None:
+        self.sent += bytes(data)
+
+    def close(self) -> None:
+        self.closed.set()
+
+    def is_closing(self) -> bool:
+        return self.closed.is_set()
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+async def ok(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def connect() -> tuple[LimitedHttpProtocol, FakeTransport]:
+    config = uvicorn.Config(ok, log_config=None, ws="none", lifespan="off")
+    config.load()
+    connection, transport = LimitedHttpProtocol(config, ServerState(), {}), FakeTransport()
+    connection.connection_made(transport)
+    return connection, transport
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nhost: x\r\n"])
+async def test_a_head_that_does_not_end_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, begun: bytes) -> None:
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.01)
+    connection, transport = connect()
+    if begun:
+        connection.data_received(begun)
+    await asyncio.wait_for(transport.closed.wait(), 5)
+    assert transport.sent == b""
+    connection.connection_lost(None)
+
+
+async def test_a_whole_head_has_no_time_limit_any_more() -> None:
+    connection, transport = connect()
+    connection.data_received(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n")
+    assert connection._head_timer is None
+    connection.data_received(b"x" * 5)
+    await asyncio.gather(*connection.tasks)
+    assert transport.sent.startswith(b"HTTP/1.1 204 ")
+    connection.connection_lost(None)
+
+
+async def test_a_long_head_is_refused_and_a_long_body_is_not() -> None:
+    connection, transport = connect()
+    connection.data_received(b"POST / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * MAX_HEAD_BYTES)
+    assert not transport.is_closing()
+    connection.data_received(b"y")
+    assert transport.sent.startswith(b"HTTP/1.1 431 ")
+    assert transport.is_closing()
+    connection.connection_lost(None)
+    connection, transport = connect()
+    connection.data_received(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n")
+    for _ in range(10):
+        connection.data_received(b"x" * 100_000)
+    await asyncio.gather(*connection.tasks)
+    assert transport.sent.startswith(b"HTTP/1.1 204 ")
+    connection.connection_lost(None)
