@@ -11,6 +11,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import pytest
@@ -20,25 +21,70 @@ from tests.support.gateway import Gateway
 from tests.support.lanes import Lane, models_yaml, usual
 from tests.support.upstream import Upstream
 
+FOLDER = Path(__file__).parent
+
+
+class Stages:
+    """Each module's gateway, launched while the module before it runs: a start is a second of imports."""
+
+    def __init__(self, session: pytest.Session, tmp_path_factory: pytest.TempPathFactory) -> None:
+        self._tests: dict[ModuleType, list[pytest.Item]] = {}
+        for item in session.items:
+            if "gateway" in getattr(item, "fixturenames", ()) and FOLDER in item.path.parents:
+                self._tests.setdefault(item.getparent(pytest.Module).obj, []).append(item)
+        self._waiting = iter(self._tests)
+        self._tmp_path_factory = tmp_path_factory
+        self._launched: dict[ModuleType, tuple[Upstream, Gateway]] = {}
+
+    def take(self, module: ModuleType) -> tuple[Upstream, Gateway]:
+        """Return the module's own, and launch the next one."""
+        while module not in self._launched:
+            self._launch(next(self._waiting))
+        if (following := next(self._waiting, None)) is not None:
+            self._launch(following)
+        return self._launched.pop(module)
+
+    def end_unused(self) -> None:
+        for upstream, gateway in self._launched.values():
+            gateway.kill()
+            gateway.http.close()
+            upstream.stop()
+
+    def _launch(self, module: ModuleType) -> None:
+        most = sum("lane" in item.fixturenames for item in self._tests[module])
+        lanes = min(most, getattr(module, "LANES", most)) or 1
+        upstream = Upstream().start()
+        config = models_yaml(upstream, lanes, getattr(module, "describe", usual))
+        folder = self._tmp_path_factory.mktemp(module.__name__.rpartition(".")[2])
+        gateway = Gateway(config, folder, env=getattr(module, "ENV", None), args=getattr(module, "ARGS", ()))
+        self._launched[module] = upstream, gateway.launch()
+
+
+@pytest.fixture(scope="session")
+def _stages(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stages]:
+    stages = Stages(request.session, tmp_path_factory)
+    yield stages
+    stages.end_unused()
+
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with Upstream() as running:
-        yield running
+def _stage(request: pytest.FixtureRequest, _stages: Stages) -> Iterator[tuple[Upstream, Gateway]]:
+    upstream, gateway = _stages.take(request.module)
+    try:
+        with gateway:
+            yield upstream, gateway
+    finally:
+        upstream.stop()
 
 
 @pytest.fixture(scope="module")
-def gateway(
-    request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Gateway]:
-    module = request.module
-    tests = [item for item in request.session.items if item.getparent(pytest.Module).obj is module]
-    most = sum("lane" in getattr(item, "fixturenames", ()) for item in tests)
-    lanes = min(most, getattr(module, "LANES", most)) or 1
-    config = models_yaml(upstream, lanes, getattr(module, "describe", usual))
-    folder = tmp_path_factory.mktemp(module.__name__.rpartition(".")[2])
-    with Gateway(config, folder, env=getattr(module, "ENV", None), args=getattr(module, "ARGS", ())) as running:
-        yield running
+def gateway(_stage: tuple[Upstream, Gateway]) -> Gateway:
+    return _stage[1]
+
+
+@pytest.fixture(scope="module")
+def upstream(_stage: tuple[Upstream, Gateway]) -> Upstream:
+    return _stage[0]
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +102,12 @@ def _current(_unused: Iterator[int]) -> list[int]:
 def lane(
     request: pytest.FixtureRequest, gateway: Gateway, upstream: Upstream, _unused: Iterator[int], _current: list[int]
 ) -> Iterator[Lane]:
-    """Give the test a lane of its own; afterwards nothing of it may still be taken."""
+    """Give the test a lane of its own. What it leaves behind fails the module's end, with its lane and name."""
     mine = Lane(_current[0], gateway, upstream)
+    gateway.users[str(mine.number)] = request.node.name
     yield mine
     if mine.used or not hasattr(request.module, "LANES"):
         _current[0] = next(_unused)
-        gateway.assert_idle()
 
 
 class Done(NamedTuple):

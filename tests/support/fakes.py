@@ -36,7 +36,7 @@ def pool(of: Model) -> Pool:
 
 def config(*models: Model, policy: str = "fixed", threshold: float = 0.5) -> Config:
     """One route, `auto`, over all models."""
-    route = Route("auto", models, policy, threshold, models[-1].price)  # type: ignore[arg-type]
+    route = Route("auto", models, models[-1], policy, threshold)  # type: ignore[arg-type]
     return Config({one.name: one for one in models}, {"auto": route}, {})
 
 

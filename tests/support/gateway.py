@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -68,17 +69,19 @@ class Gateway:
         self.url = f"http://127.0.0.1:{self.port}"
         self.start_s = start_s
         self.started_in_s = 0.0
+        self.users: dict[str, str] = {}  # which test had which lane
         self._state_dir = folder / "state" if own_state else None
         self._args = args
+        self._launched = 0.0
         self._log = folder / "output.log"
         keys = self.env.get("SMALLFIRST_API_KEYS", "")
         self.key = keys.split(",")[0].strip()
         headers = {"authorization": f"Bearer {self.key}"} if self.key else {}
         self.http = httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
 
-    def start(self) -> Gateway:
-        """Start it and wait for /health."""
-        began = time.monotonic()
+    def launch(self) -> Gateway:
+        """Start the process and do not wait for it."""
+        self._launched = time.monotonic()
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*COMMAND, "serve", f"--config={self.config}", "--host=127.0.0.1", f"--port={self.port}", *self._args],
@@ -88,12 +91,18 @@ class Gateway:
                 stdout=log,
                 stderr=log,
             )
-        while time.monotonic() - began < self.start_s:
+        return self
+
+    def start(self) -> Gateway:
+        """Start it where that has not been done, and wait for /health."""
+        if not self._launched:
+            self.launch()
+        while time.monotonic() - self._launched < self.start_s:
             if self.process.poll() is not None:
                 raise AssertionError(f"it ended with {self.process.returncode} at the start:\n{self.output}")
             try:
                 if self.http.get("/health", timeout=1).status_code == 200:
-                    self.started_in_s = time.monotonic() - began
+                    self.started_in_s = time.monotonic() - self._launched
                     return self
             except httpx.TransportError:
                 time.sleep(0.02)
@@ -141,7 +150,9 @@ class Gateway:
         """Every slot, lease and place in the queue is free again: now, or within `IDLE_S`."""
         end = time.monotonic() + IDLE_S
         while busy := self.metrics().busy():
-            assert time.monotonic() < end, f"still taken {IDLE_S} s after the last answer: {busy}"
+            if time.monotonic() > end:
+                tests = [self.users.get(number) for name in busy for number in re.findall(r"-(\d+)\"", name)]
+                raise AssertionError(f"still taken {IDLE_S} s after the last answer: {busy}; test: {tests}")
             time.sleep(0.01)
 
     def __enter__(self) -> Gateway:

@@ -210,6 +210,8 @@ class Lane:
         """Assert a counter by any labels, within a second."""
         end = time.monotonic() + 1
         while (found := self.counter(name, **labels)) != expected:
-            series = list(self.metrics().matching(f"smallfirst_{name}", **{"route": self.name("auto")}))
-            assert time.monotonic() < end, f"{name}{labels} is {found}, expected {expected}; this lane: {series}"
+            if time.monotonic() > end:
+                series = [pair for pair in self.metrics().matching(f"smallfirst_{name}") if pair[1]]
+                mine = [pair for pair in series if f"-{self.number}" in str(pair[0])]
+                raise AssertionError(f"{name}{labels} is {found}, expected {expected}; this lane has {mine}")
             time.sleep(0.01)

@@ -272,6 +272,12 @@ class Upstream:
         self._thread = threading.Thread(target=self._loop.run_forever, name="upstream", daemon=True)
 
     def __enter__(self) -> Upstream:
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def start(self) -> Upstream:
         self._thread.start()
         self._server = self._run(self._listen())
         self._dead = contextlib.ExitStack()
@@ -280,7 +286,7 @@ class Upstream:
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def stop(self) -> None:
         self._run(self._shut_down())
         self._dead.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
