@@ -58,10 +58,12 @@ def _set_of_words(value: object) -> object:
 
 
 def _http_url(value: str) -> str:
+    if not re.fullmatch(r"[!-~]+", value) or set(value) & set('\\"<>^`{|}'):
+        raise ValueError("expected a URL without spaces, line ends or other characters that a URL has not")
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:  # .port raises over 65535
         raise ValueError("expected a URL such as http://host:8000/v1")
-    if parts.query or parts.fragment or parts.username:
+    if set(value) & set("@?#"):
         raise ValueError("expected a URL without user, query or fragment")
     return value.rstrip("/")
 
@@ -69,6 +71,8 @@ def _http_url(value: str) -> str:
 def _header_value(value: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[!-~]+", value.get_secret_value()):
         raise ValueError("expected a key of visible ASCII characters, without spaces or line ends")
+    if value.get_secret_value().startswith("$"):
+        raise ValueError("expected ${env.NAME}, or the key itself")
     return value
 
 
@@ -162,6 +166,10 @@ class Model(_Frozen):
         if self.managed:
             for key in sorted({"api_key", "upstream_model", "required"} & given):
                 raise ValueError(f"`{key}` belongs to a `base_url`, not to a model that we start")
+        if self.required and self.api_key is None:
+            raise ValueError("`required` says that the start needs the `api_key`; there is none")
+        if self.required and self.requires is not None:
+            raise ValueError("`required` and `requires` contradict each other: one refuses, the other leaves out")
         return self
 
 

@@ -1,5 +1,6 @@
 """models.yaml: what loads, and what each mistake says."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,8 @@ WRONG = [
     ("price nan", BASE.replace("0.4", ".nan"), "11: models.big.price.input_usd_per_mtok: expected a finite number"),
     ("price text", BASE.replace("0.4", "low"), "11: models.big.price.input_usd_per_mtok: expected a number, got 'low'"),
     ("timeout 0", put("timeouts", "{idle_s: 0}"), "3: models.small.timeouts.idle_s: expected greater than 0, got 0"),
+    ("model none", BASE.replace("small", "none"), "2: models.none: `none` is the metrics' word for no name"),
+    ("route none", BASE.replace("  auto:", "  none:"), "13: routes.none: `none` is the metrics' word for no name"),
     ("ability", put("abilities", "[tool]"), "3: models.small.abilities: unknown ability 'tool'; expected some of"),
     ("abilities text", put("abilities", "tools"), "3: models.small.abilities: expected a list, got 'tools'"),
     ("gpu below 0", put("gpus", "[-1]"), "3: models.small.gpus[0]: expected greater than or equal to 0, got -1"),
@@ -234,6 +237,34 @@ def test_a_model_without_its_key_is_left_out_with_one_line(read, env):
     assert config.route("big") is None
 
 
+ATTACHED = """
+models:
+  big:
+    tier: llm
+    engine: openai
+    base_url: %s
+"""
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://h /v1", "http://h/\\nv1", "http://@h/v1", "http://h/v1?", "http://h/v1#", "http://h/v1 ", "http://ü/v1"],
+)
+def test_a_url_that_cannot_be_asked_is_refused(read, url):
+    with pytest.raises(ConfigError, match=r":6: models\.big\.base_url(\[0\])?: expected a URL"):
+        read(ATTACHED % f'"{url}"')
+
+
+@pytest.mark.parametrize(("more", "expected"), [
+    ("required: true", "`required` says that the start needs the `api_key`"),
+    ("required: true\n    api_key: sk-12345678\n    requires: {gpu: false}", "contradict each other"),
+    ("api_key: $KEY", "expected ${env.NAME}, or the key itself"),
+])  # fmt: skip
+def test_keys_that_would_do_nothing_are_refused(read, more, expected):
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        read(ATTACHED % "http://h/v1" + f"    {more}\n")
+
+
 def test_a_required_model_without_its_key_refuses_the_start(read):
     with pytest.raises(ConfigError, match=r":11: models\.big\.api_key: the environment variable KEY is not set"):
         read(put("required", "true", "big"), {})
@@ -271,3 +302,44 @@ def test_what_was_read_cannot_be_changed(read):
 
 def test_a_url_keeps_no_slash_at_its_end(read):
     assert read(BASE.replace("host/v1", "host/v1/")).models["big"].base_url == ("https://host/v1",)
+
+
+def test_each_engine_has_its_usual_abilities(read):
+    config = read(BASE)
+    assert config.models["small"].abilities == {"completions", "tools", "structured", "logprobs"}
+    assert config.models["big"].abilities == {"tools", "structured", "logprobs"}
+    written = read(put("abilities", "[completions, image]", "big"))
+    assert written.models["big"].abilities == {"completions", "image"}
+    assert read(put("abilities", "[]")).models["small"].abilities == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (BASE.replace("vllm", "tgi"), "models.small.engine"),
+        (BASE.replace("    engine: vllm\n", ""), "models.small.engine"),
+        (BASE.replace("slm", "xlm"), "models.small.tier"),
+        (BASE.replace("small", "sm all"), "models.sm all"),
+        (BASE.replace("small", "none"), "models.none"),
+    ],
+)
+def test_one_mistake_is_one_fault(read, text, key):
+    """Also where the default of another key hangs on it: the abilities follow the engine."""
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    (line,) = str(caught.value).splitlines()
+    assert line.split(": ")[1] == key
+
+
+def test_none_within_a_name_is_a_name(read):
+    assert "none-at-all" in read(BASE.replace("small", "none-at-all")).models
+
+
+def test_the_fallback_is_the_last_as_written_also_where_it_is_left_out(read):
+    for env in (ENV, {}):
+        route = read(BASE, env).routes["auto"]
+        assert route.fallback.name == "big"
+        assert [model.name for model in route.ladder] == (["small", "big"] if env else ["small"])
+    config = read(BASE.replace("[small, big]", "[big, small]"), {})
+    assert config.routes["auto"].fallback is config.models["small"]
+    assert config.route("small").fallback is config.models["small"], "a pinned model is its own"
