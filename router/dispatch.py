@@ -199,8 +199,11 @@ def _verify(
 def _how(constraint: Constraint | None, record: RequestRecord) -> str:
     if constraint is None:
         return "none"
-    if (word := record.verdicts[-1][2]) != "valid":
-        return word
+    for _, _, word in reversed(record.verdicts):  # one a choice; up to the last invalid one they are of other answers
+        if word == "invalid":
+            break
+        if word != "valid":
+            return word
     if any(escalation.reason == "structured" for escalation in record.escalations):
         return "escalated"
     return "retried" if any(reason == "structured" for _, reason in record.retries) else "decoded"

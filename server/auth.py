@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable
 
 from pydantic import SecretStr
@@ -12,6 +13,9 @@ from router.errors import AuthenticationFailed
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 """headers as ASGI has them: names in lower case"""
+
+# the whole name: whoever owns 127.0.0.1.example lets it mean what he likes
+_LOOPBACK = re.compile(rb"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?")
 
 
 class Keyring:
@@ -48,7 +52,7 @@ def _refuse_foreign_pages(headers: RawHeaders) -> None:
     if origin is None:
         return
     host = origin.partition(b"://")[2]
-    if host != known.get(b"host") or not host.startswith((b"127.", b"localhost", b"[::1]")):
+    if host != known.get(b"host") or not _LOOPBACK.fullmatch(host):
         raise AuthenticationFailed(
             "A page of another site may not call this server without a key: set SMALLFIRST_API_KEYS.",
             code="foreign_origin",

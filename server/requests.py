@@ -108,7 +108,7 @@ class Routing(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
     policy: Literal["fixed", "heuristic"] | None = Field(None, description="Instead of the route's own policy.")
-    max_cost_usd: Annotated[float, Field(gt=0)] | None = Field(None, description="Leave dearer models out.")
+    max_cost_usd: Annotated[float, Field(gt=0, le=100_000)] | None = Field(None, description="Leave dearer models out.")
     allow_fallback: bool | None = Field(None, description="False: the route's last rung may not answer.")
     deadline_ms: Annotated[int, Field(ge=1, le=86_400_000)] | None = Field(None, description="For the whole request.")
 
@@ -158,7 +158,9 @@ class CompletionRequest(_Sampling, _Request):
         | Annotated[_Tokens, Tag("an array of integers")]
         | Annotated[list[_Tokens], Field(min_length=1, fail_fast=True), Tag("an array of arrays of integers")]
     ) = Field(examples=["The capital of France is"])
-    max_tokens: Annotated[int, Field(ge=0)] | None = Field(None, description="0, with `echo`: judge the prompt only.")
+    max_tokens: Annotated[int, Field(ge=0, le=2**31)] | None = Field(
+        None, description="0, with `echo`: judge the prompt only."
+    )
     best_of: Annotated[int, Field(ge=1, le=20)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
     echo: bool | None = None

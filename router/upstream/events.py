@@ -24,7 +24,7 @@ class EventDecoder:
             UpstreamFailed: an event is longer than 8 MiB.
         """
         text = self._rest + chunk
-        if not self._begun and len(text) >= len(BOM):
+        if not self._begun and (len(text) >= len(BOM) or not BOM.startswith(text)):
             text, self._begun = text.removeprefix(BOM), True
         # a final CR may be half of a CRLF
         held = b"\r" if text.endswith(b"\r") else b""

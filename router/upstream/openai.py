@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from router import strictjson
 from router.config import Model
 from router.errors import ApiError, Overloaded, UpstreamFailed, UpstreamRejected, UpstreamTimedOut
 from router.types import ChatCall
@@ -75,15 +76,18 @@ def encode(body: Mapping[str, Any]) -> bytes:
 
 
 def error_object(body: bytes) -> dict[str, Any]:
-    """Read the error object out of an error body, whatever shape the server gives it."""
+    """Read the error object out of an error body, whatever shape the server gives it.
+
+    Nothing is cut or written out here: a part of our key, or a quoted one, would not be found any more.
+    """
     try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError):
+        parsed = strictjson.loads(body.decode())
+    except ValueError:
         return {}
     error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
     if isinstance(error, dict):
-        return error if "message" in error else {"message": str(error.get("detail") or "")[:LONGEST_MESSAGE]}
-    return {"message": error[:LONGEST_MESSAGE]} if isinstance(error, str) else {}
+        return error if "message" in error else {"message": error.get("detail")}
+    return {"message": error} if isinstance(error, str) else {}
 
 
 def without_key(error: Mapping[str, Any], model: Model) -> Mapping[str, Any]:

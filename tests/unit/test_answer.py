@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -55,6 +56,41 @@ def test_a_whole_answer() -> None:
 def test_what_is_no_whole_answer(body: bytes) -> None:
     with pytest.raises(UpstreamFailed):
         parse_whole(body, 1)
+
+
+NO_JSON = [
+    lambda text: text.replace("7", "NaN").encode(),
+    lambda text: text.replace("7", "Infinity").encode(),
+    lambda text: text.replace("7", "-Infinity").encode(),
+    lambda text: text.encode("utf-16"),
+    lambda text: text.encode("utf-16-le"),
+    lambda text: text.encode("utf-16-be"),
+    lambda text: text.encode("utf-32"),
+    lambda text: text.encode("latin-1"),
+]
+"""what Python's reader takes and a client's does not"""
+
+
+@pytest.mark.parametrize("spoil", NO_JSON)
+def test_what_only_python_reads_is_no_answer(spoil: Callable[[str], bytes]) -> None:
+    choice = '{"index": 0, "message": {"content": "\u00e9"}, "finish_reason": "stop", "score": 7}'
+    answer = f'{{"choices": [{choice}]}}'
+    assert parse_whole(answer.encode(), 1)["choices"][0]["score"] == 7
+    with pytest.raises(UpstreamFailed, match="not JSON"):
+        parse_whole(spoil(answer), 1)
+    event_ = '{"choices": [{"delta": {"content": "\u00e9"}, "score": 7}]}'
+    assert StreamReader(1).read(event_.encode())["choices"][0]["score"] == 7
+    with pytest.raises(UpstreamFailed, match="not JSON"):
+        StreamReader(1).read(spoil(event_))
+
+
+@pytest.mark.parametrize(("there", "wanted"), [(1, 2), (1, 128), (3, 4)])
+def test_fewer_choices_than_asked_for_are_no_answer(there: int, wanted: int) -> None:
+    body = event(choices=[{"index": i, "finish_reason": "stop"} for i in range(there)])
+    assert len(parse_whole(body, there)["choices"]) == there
+    with pytest.raises(UpstreamFailed, match=f"{there} choices instead of {wanted}"):
+        parse_whole(body, wanted)
+    assert len(parse_whole(body, 1)["choices"]) == there, "more are not its fault"
 
 
 @given(st.binary(max_size=40) | st.builds(event, choices=JSON, usage=JSON))

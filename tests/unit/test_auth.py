@@ -89,3 +89,65 @@ def test_without_keys_everything_passes() -> None:
 
 def test_keys_are_not_kept() -> None:
     assert FIRST not in repr(vars(KEYRING))
+
+
+# --- pages that a browser shows: without keys they would call in their visitor's name
+
+
+def from_page(origin: bytes, host: bytes) -> list[tuple[bytes, bytes]]:
+    return [(b"host", host), (b"content-type", b"text/plain"), (b"origin", origin)]
+
+
+FOREIGN = [
+    (b"https://evil.example", b"127.0.0.1:8000"),
+    (b"http://evil.example:8000", b"localhost:8000"),
+    (b"http://localhost:3000", b"localhost:8000"),
+    (b"http://127.0.0.1:8000", b"localhost:8000"),
+    (b"http://localhost", b"localhost:8000"),
+    (b"null", b"127.0.0.1:8000"),
+    (b"", b"127.0.0.1:8000"),
+    (b"127.0.0.1:8000", b"127.0.0.1:8000"),
+    (b"http://localhost:8000 http://evil.example", b"localhost:8000"),
+    # a name of its own that resolves to loopback now: to the browser it is one and the same origin
+    (b"http://evil.example", b"evil.example"),
+    (b"http://evil.example:8000", b"evil.example:8000"),
+    (b"http://localhost.evil.example:8000", b"localhost.evil.example:8000"),
+    (b"http://localhostile.example", b"localhostile.example"),
+    (b"http://127.0.0.1.nip.io:8000", b"127.0.0.1.nip.io:8000"),
+    (b"http://127.evil.example", b"127.evil.example"),
+    (b"http://[::1].evil.example", b"[::1].evil.example"),
+    (b"http://10.0.0.1:8000", b"10.0.0.1:8000"),
+]
+
+
+@pytest.mark.parametrize(("origin", "host"), FOREIGN)
+def test_without_keys_a_page_of_another_site_is_refused(origin: bytes, host: bytes) -> None:
+    with pytest.raises(AuthenticationFailed) as caught:
+        Keyring([]).check(from_page(origin, host))
+    error = caught.value
+    assert (error.status, error.code) == (403, "foreign_origin")
+    assert "SMALLFIRST_API_KEYS" in error.message
+
+
+def test_a_page_without_a_host_is_refused() -> None:
+    with pytest.raises(AuthenticationFailed):
+        Keyring([]).check([(b"origin", b"http://localhost")])
+
+
+@pytest.mark.parametrize(
+    "host", [b"localhost:8000", b"127.0.0.1:8000", b"127.0.0.1", b"127.1.2.3:80", b"[::1]:8000", b"localhost"]
+)
+@pytest.mark.parametrize("scheme", [b"http://", b"https://"])
+def test_our_own_page_on_loopback_passes(scheme: bytes, host: bytes) -> None:
+    Keyring([]).check(from_page(scheme + host, host))
+
+
+@pytest.mark.parametrize("host", [b"localhost:8000", b"evil.example", b"gateway.internal"])
+def test_what_is_no_page_passes(host: bytes) -> None:
+    Keyring([]).check([(b"host", host)])
+
+
+@pytest.mark.parametrize(("origin", "host"), FOREIGN)
+def test_with_keys_the_origin_does_not_matter(origin: bytes, host: bytes) -> None:
+    KEYRING.check([*from_page(origin, host), (b"authorization", f"Bearer {FIRST}".encode())])
+    assert refused(*from_page(origin, host)).status == 401

@@ -76,6 +76,23 @@ def test_next_step(error: ApiError, tries: int, other_replicas: int, rung_above:
     assert next_step(of(error), Standing(tries, other_replicas, rung_above)) == step
 
 
+@pytest.mark.parametrize(
+    ("error", "other_replicas", "rung_above", "step"),
+    [
+        (BROKEN, 3, True, "escalate"),
+        (STUCK, 3, True, "escalate"),
+        (UNREACHABLE, 3, False, "fail"),
+        (BROKEN, 0, False, "fail"),
+        (INVALID, 0, True, "retry"),
+        (INVALID, 0, False, "retry"),
+    ],
+)
+def test_a_request_that_was_retried_is_retried_for_its_structure_only(
+    error: ApiError, other_replicas: int, rung_above: bool, step: Step
+) -> None:
+    assert next_step(of(error), Standing(1, other_replicas, rung_above, retried=True)) == step
+
+
 @given(st.sampled_from(ERRORS), st.integers(0, 5), st.integers(0, 5))
 def test_never_climbs_where_there_is_no_rung_above(error: ApiError, tries: int, others: int) -> None:
     assert next_step(of(error), Standing(tries, others, rung_above=False)) != "escalate"

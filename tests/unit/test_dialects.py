@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from router.errors import ApiError, Overloaded, UpstreamFailed, UpstreamRejected, UpstreamTimedOut
 from router.retry import of
@@ -177,6 +178,27 @@ def test_other_errors_of_vllm_keep_status_message_and_param_and_get_openais_type
     assert of(got).reason is None
 
 
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ({"type": "BadRequestError", "code": 400}, ("invalid_request_error", None)),
+        ({"type": "invalid_request_error", "code": "image_too_large"}, ("invalid_request_error", "image_too_large")),
+        ({"type": "image_error", "code": 400}, ("image_error", None)),
+        ({"type": "Not Found", "code": "404"}, ("invalid_request_error", "404")),
+        ({"type": None, "code": None}, ("invalid_request_error", None)),
+        ({"type": 400, "code": True}, ("invalid_request_error", None)),
+        ({}, ("invalid_request_error", None)),
+    ],
+)
+def test_vllms_codes_and_types_are_kept_where_they_are_words(
+    said: dict[str, Any], kept: tuple[str, str | None]
+) -> None:
+    got = refused(VLLM, 400, {"error": {"message": "a", "param": "p", **said}})
+    assert (shown(got)["type"], shown(got)["code"]) == kept
+    assert (shown(got)["message"], shown(got)["param"]) == ("a", "p")
+    assert of(got).reason is None
+
+
 # --- what any server answers
 
 
@@ -188,6 +210,67 @@ def test_our_key_is_never_shown(dialect: Dialect, status: int, body: Any) -> Non
     assert (type(got), got.status, got.code) == (UpstreamFailed, 502, "upstream_auth_failed")
     assert CANARY not in json.dumps(got.body())
     assert CANARY not in str(got)
+
+
+def refused_with(key: str, dialect: Dialect, body: Any, status: int = 400) -> str:
+    """Return the error as the client gets it, of a model with that key."""
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    error = dialect.refusal(model(api_key=SecretStr(key)), status, raw, None)
+    return json.dumps(error.body()) + str(error)
+
+
+ODD_KEY = "sk-a\\b\"c'd-0123"
+KEYS = pytest.mark.parametrize("key", [CANARY, ODD_KEY], ids=["plain", "odd"])
+
+
+@BOTH
+@KEYS
+@pytest.mark.parametrize("status", [400, 404, 408, 422, 429, 500, 503])
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda key: {"error": {"message": f"wrong: {key}, {key}", "param": key, "type": key, "code": key}},
+        lambda key: {"error": {"message": "x", "deep": [{"a": [key, 7, None]}, {key: {"b": f"<{key}>"}}]}},
+        lambda key: {"error": {"message": {"en": [key]}}},
+        lambda key: {"error": key},
+        lambda key: {"message": key},
+        lambda key: {"detail": key},
+        lambda key: {"detail": [{"msg": key, "loc": [key]}]},
+        lambda key: key,
+    ],
+)
+def test_our_key_is_redacted_wherever_it_stands(dialect: Dialect, key: str, status: int, body: Any) -> None:
+    seen = refused_with(key, dialect, body(key), status)
+    for part in (key, json.dumps(key)[1:-1], repr(key)[1:-1], key[:6]):
+        assert part not in seen
+
+
+@BOTH
+@KEYS
+@pytest.mark.parametrize("shape", [lambda text: {"error": text}, lambda text: {"detail": text}, lambda text: text,
+                                   lambda text: {"error": {"message": text}}])  # fmt: skip
+def test_a_message_is_not_cut_within_our_key_before_it_is_redacted(dialect: Dialect, key: str, shape: Any) -> None:
+    for before in range(500 - len(key), 501):
+        seen = refused_with(key, dialect, shape("x" * before + key))
+        assert key[:6] not in seen
+        assert json.dumps(key)[1:7] not in seen
+
+
+@BOTH
+@pytest.mark.parametrize("key", ["EMPTY", "x", "1234567"])
+def test_a_key_of_few_characters_is_a_placeholder(dialect: Dialect, key: str) -> None:
+    seen = refused_with(key, dialect, {"error": {"message": f"an {key} box, 2048", "param": key}})
+    assert f"an {key} box, 2048" in seen
+    assert "redacted" not in seen
+    assert "[redacted]" in refused_with("12345678", dialect, {"error": {"message": "12345678"}})
+
+
+@BOTH
+@pytest.mark.parametrize("number", [b"NaN", b"-Infinity", b"1e999"])
+def test_what_no_json_can_hold_is_not_handed_on(dialect: Dialect, number: bytes) -> None:
+    got = refused(dialect, 400, b'{"error": {"message": "a", "extra": %s}}' % number)
+    json.dumps(got.body(), allow_nan=False)
+    assert got.status == 400
 
 
 def test_429_keeps_code_and_retry_after() -> None:

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from router import cost
 from router import dispatch as module
-from router.config import Config, Model, Timeouts
+from router.config import Config, Model, Route, Timeouts
 from router.deadline import deadline
 from router.dispatch import Dispatcher
 from router.errors import (
@@ -33,7 +33,7 @@ from router.errors import (
 )
 from router.pool import Pool
 from router.record import RequestRecord
-from router.types import ChatCall, Reply, RoutingOptions, Usage
+from router.types import Ability, ChatCall, Reply, RoutingOptions, Usage
 from server.relay import smallfirst_headers
 from tests.support.fakes import (
     DONE,
@@ -380,6 +380,33 @@ async def test_the_only_replica_of_the_only_rung_is_asked_again_after_a_lost_con
     assert gateway.tried == [("slm/0", "upstream_error"), ("slm/0", "")]
 
 
+async def test_one_retry_a_request_however_many_rungs() -> None:
+    failing = {host: [refuses(500)] for host in ("slm-0", "slm-1", "llm-0", "llm-1")}
+    gateway = Gateway([model(replicas=2), large(replicas=2)], failing)
+    await gateway.fails(UpstreamFailed)
+    assert len(gateway.upstream.hosts) == 3
+    assert sorted(gateway.upstream.hosts[:2]) == ["slm-0", "slm-1"]
+    assert gateway.record.retries == [("slm", "upstream_error")]
+    assert gateway.headers["attempts"] == "3"
+
+
+async def test_a_retry_that_was_not_used_below_is_left_for_above() -> None:
+    gateway = Gateway(script={"slm-0": [refuses(500)], "llm-0": [CUT, answers()]})
+    await gateway.ask()
+    assert gateway.upstream.hosts == ["slm-0", "llm-0", "llm-0"]
+    assert gateway.record.retries == [("llm", "upstream_error")]
+
+
+async def test_an_invalid_answer_is_asked_again_also_after_a_retry() -> None:
+    gateway = Gateway(
+        [model(replicas=2), large()],
+        {"slm-0": [refuses(500)], "slm-1": [refuses(500)], "llm-0": [answers(BAD), answers(GOOD)]},
+    )
+    await gateway.ask(response_format=AS_PERSON)
+    assert gateway.record.retries == [("slm", "upstream_error"), ("llm", "structured")]
+    assert gateway.headers["attempts"] == "4"
+
+
 @pytest.mark.parametrize("answer", [refuses(429, FULL), refuses(504)])
 async def test_but_not_where_it_is_stuck_or_full(answer: Any) -> None:
     gateway = Gateway([model()], {"slm-0": [answer]})
@@ -551,6 +578,46 @@ async def test_without_fallback_a_route_of_one_rung_still_has_it() -> None:
     assert gateway.upstream.hosts == ["slm-0"]
 
 
+async def test_without_fallback_only_the_last_as_written_is_dropped() -> None:
+    gateway = Gateway([model("a"), model("b"), large("c")], {"a-0": [refuses(429, FULL)], "b-0": [refuses(429, FULL)]})
+    await gateway.fails(UpstreamRejected, routing={"allow_fallback": False})
+    assert gateway.upstream.hosts == ["a-0", "b-0"]
+    assert gateway.steps == [("a", "b", "overloaded")]
+
+
+async def test_where_the_fallback_is_left_out_no_other_is_dropped_in_its_place() -> None:
+    a, b, absent = model("a"), model("b"), large("c")
+    served = Config({"a": a, "b": b}, {"auto": Route("auto", (a, b), absent)}, {"c": "no key"})
+    gateway = Gateway([a, b], {"a-0": [refuses(429, FULL)]}, config=served)
+    await gateway.ask(routing={"allow_fallback": False})
+    assert gateway.upstream.hosts == ["a-0", "b-0"]
+    assert gateway.record.fallback is absent
+    assert gateway.record.fallback_cost_nano_usd == 10 * 400 + 5 * 1600, "what a user without a key saves"
+    alone = Config({"a": a}, {"auto": Route("auto", (a,), absent)}, {"c": "no key"})
+    gateway = Gateway([a], config=alone)
+    await gateway.ask(routing={"allow_fallback": False})
+    assert gateway.upstream.hosts == ["a-0"]
+
+
+async def test_a_completion_goes_to_who_serves_completions_only() -> None:
+    def of(*able: Ability) -> Model:
+        return large(abilities=frozenset[Ability](able))
+
+    gateway = Gateway([model(abilities=frozenset({"tools"})), of("completions")])
+    await gateway.ask(endpoint="completions", prompt="x")
+    assert gateway.upstream.hosts == ["llm-0"]
+    assert gateway.steps == [("slm", "llm", "ability")]
+    gateway = Gateway(script={"slm-0": [refuses(500)]})
+    await gateway.fails(UpstreamFailed, endpoint="completions", prompt="x")
+    assert set(gateway.upstream.hosts) == {"slm-0"}, "an API has none unless it is said"
+    error = await gateway.fails(BadRequest, endpoint="completions", prompt="x", model="llm")
+    assert (error.code, error.status) == ("unsupported_by_model", 400)
+    assert "completions" in error.message
+    gateway = Gateway([model(abilities=frozenset()), large()])
+    await gateway.ask(prompt="x")
+    assert gateway.upstream.hosts == ["slm-0"], "a chat does not need it"
+
+
 async def test_the_client_may_choose_the_policy() -> None:
     hard = [{"role": "user", "content": "x" * 40_000}]
     gateway = Gateway()
@@ -655,6 +722,57 @@ async def test_a_truncated_answer_says_so_itself() -> None:
     gateway = Gateway(script={"slm-0": [lambda: FakeExchange(body=whole('{"age', finish="length"))]})
     await gateway.ask(response_format=AS_PERSON)
     assert gateway.record.verdicts == [("slm", "json_schema", "truncated")]
+    assert gateway.headers["structured"] == "truncated"
+
+
+def _of_choices(*choices: tuple[str | None, str]) -> bytes:
+    made = [
+        {"index": i, "message": {"content": text, "refusal": None if text else "no"}, "finish_reason": finish}
+        for i, (text, finish) in enumerate(choices)
+    ]
+    return json.dumps({"choices": made}).encode()
+
+
+CUT_SHORT, WHOLE, REFUSED = ('{"age', "length"), (GOOD, "stop"), (None, "stop")
+
+
+@pytest.mark.parametrize(
+    ("plays", "n", "said"),
+    [
+        ([_of_choices(REFUSED)], 1, "refused"),
+        ([_of_choices((BAD, "content_filter"))], 1, "refused"),
+        ([_of_choices(CUT_SHORT, WHOLE)], 2, "truncated"),
+        ([_of_choices(WHOLE, CUT_SHORT)], 2, "truncated"),
+        ([_of_choices(REFUSED, WHOLE)], 2, "refused"),
+        ([whole(BAD), _of_choices(CUT_SHORT)], 1, "truncated"),
+        # what an earlier attempt said is not said of the answer
+        ([_of_choices(CUT_SHORT, (BAD, "stop")), _of_choices(WHOLE, WHOLE)], 2, "retried"),
+    ],
+)
+async def test_what_became_of_any_choice_is_said(plays: list[bytes], n: int, said: str) -> None:
+    gateway = Gateway(script={"slm-0": [lambda body=body: FakeExchange(body=body) for body in plays]})
+    await gateway.ask(response_format=AS_PERSON, n=n)
+    assert gateway.upstream.hosts == ["slm-0"] * len(plays)
+    assert gateway.headers["structured"] == said
+
+
+@pytest.mark.parametrize(
+    ("events", "said"),
+    [
+        ([chunk('{"age'), chunk(finish="length"), DONE], "truncated"),
+        ([chunk(refusal="no"), chunk(finish="stop"), DONE], "refused"),
+    ],
+)
+async def test_so_it_is_of_a_stream(events: list[bytes], said: str) -> None:
+    gateway = Gateway(script={"slm-0": [streams([events])]})
+    await gateway.ask(response_format=AS_PERSON, stream=True)
+    assert gateway.headers["structured"] == said
+
+
+async def test_fewer_choices_than_asked_for_are_no_answer() -> None:
+    gateway = Gateway(script={"slm-0": [answers()], "llm-0": [lambda: FakeExchange(body=_of_choices(WHOLE, WHOLE))]})
+    assert await gateway.ask(n=2) == [_of_choices(WHOLE, WHOLE)]
+    assert gateway.steps == [("slm", "llm", "upstream_error")]
 
 
 async def test_an_invalid_schema_is_the_clients_and_nobody_is_asked() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from router.errors import UpstreamFailed
 from router.upstream import events
-from router.upstream.events import EventDecoder
+from router.upstream.events import BOM, EventDecoder
 
 
 def decode(*chunks: bytes) -> list[bytes]:
@@ -19,7 +19,7 @@ def decode(*chunks: bytes) -> list[bytes]:
 def reference(stream: bytes) -> list[bytes]:
     """The standard's algorithm on the whole text, except that an event cut by the stream's end counts."""
     found, data = [], []
-    lines = re.split(rb"\r\n|\r|\n", stream)
+    lines = re.split(rb"\r\n|\r|\n", stream.removeprefix(BOM))
     for line in [*lines, b""]:
         if not line:
             if data:
@@ -43,7 +43,8 @@ LINES = st.one_of(
     st.just(b""),
 )  # fmt: skip
 ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
-STREAMS = st.lists(st.tuples(LINES, ENDS), max_size=20).map(lambda lines: b"".join(line + end for line, end in lines))
+TEXTS = st.lists(st.tuples(LINES, ENDS), max_size=20).map(lambda lines: b"".join(line + end for line, end in lines))
+STREAMS = st.tuples(st.sampled_from([b"", b"", BOM, BOM + BOM, BOM[:2], b"\n" + BOM]), TEXTS).map(b"".join)
 
 
 @given(STREAMS, st.data())
@@ -101,3 +102,19 @@ def test_an_endless_event_is_refused(piece: bytes, monkeypatch: pytest.MonkeyPat
 def test_many_events_together_may_be_longer_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "MAX_EVENT_BYTES", 1000)
     assert len(decode(*[b"data: " + b"x" * 500 + b"\n\n"] * 10)) == 10
+
+
+@pytest.mark.parametrize("sizes", [[], [1], [2], [3], [4], [1, 2], [1, 2, 3], [9]])
+def test_a_byte_order_mark_at_the_beginning_loses_nothing(sizes: list[int]) -> None:
+    stream = BOM + b"data: 1\n\ndata: 2\n\n"
+    chunks = [stream[a:b] for a, b in zip([0, *sizes], [*sizes, len(stream)], strict=True)]
+    assert decode(*chunks) == [b"1", b"2"]
+
+
+def test_a_byte_order_mark_is_one_at_the_beginning_only() -> None:
+    assert decode(BOM + BOM + b"data: 1\n\n") == []
+    assert decode(b"data: " + BOM + b"1\n\n") == [BOM + b"1"]
+    for chunks in ([b"\n" + BOM + b"data: 1\n\n"], [b"\n", BOM + b"data: 1\n\n"]):
+        assert decode(*chunks) == [], "however it is split"
+    assert decode(b"", BOM, b"", b"data: 1\n\n") == [b"1"]
+    assert decode(BOM) == []

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.abilities import needs
 from router.fit import LETTERS_PER_TOKEN_AT_MOST, why_not
 from router.retry import Failure
 from router.types import Ability
@@ -96,3 +97,39 @@ def test_hours_are_paid_already_but_an_unknown_price_is_not_nothing() -> None:
     call = saying("x" * 4000, routing={"max_cost_usd": 0.0})
     assert why_not(model(), call, frozenset()) is None
     assert why_not(large(price=None), call, frozenset()) is not None
+
+
+@pytest.mark.parametrize(("fields", "answers"), [({"best_of": 5}, 5), ({"best_of": 5, "n": 2}, 5), ({"n": 3}, 3)])
+def test_answers_that_are_made_and_thrown_away_are_paid_too(fields: dict[str, Any], answers: int) -> None:
+    one = call(endpoint="completions", prompt=["a", "b"], max_tokens=1000, **fields)
+    worst = one.size * 400 + 2 * answers * 1000 * 1600
+
+    def failure(limit_nano: int) -> Failure | None:
+        limited = replace(one, routing=replace(one.routing, max_cost_usd=limit_nano / 1e9))
+        return why_not(large(abilities=frozenset({"completions"})), limited, needs(limited))
+
+    assert failure(worst) is None
+    refused = failure(worst - 1)
+    assert refused is not None
+    assert refused.reason == "cost"
+
+
+def test_best_of_means_nothing_in_a_chat() -> None:
+    one = call(max_tokens=1000, best_of=20)
+    limited = replace(one, routing=replace(one.routing, max_cost_usd=(one.size * 400 + 1000 * 1600) / 1e9))
+    assert why_not(large(), limited, needs(limited)) is None
+
+
+@pytest.mark.parametrize("part", ["image_url", "input_audio", "audio_url", "file"])
+def test_what_is_no_text_has_no_worst_case(part: str) -> None:
+    """A short URL may name an image of a thousand tokens, or a book."""
+    able = frozenset[Ability]({"image", "audio", "file"})
+    messages = [{"role": "user", "content": [{"type": "text", "text": "x"}, {"type": part}]}]
+    one = call(messages=messages, max_tokens=1, routing={"max_cost_usd": 1000.0})
+    failure = why_not(large(abilities=able), one, needs(one))
+    assert failure is not None
+    assert (failure.reason, failure.error.param) == ("cost", "routing.max_cost_usd")
+    assert "an unknown amount" in failure.error.message
+    assert why_not(model(abilities=able), one, needs(one)) is None, "hours are paid already"
+    free = call(messages=messages, max_tokens=1)
+    assert why_not(large(abilities=able), free, needs(free)) is None, "no limit, no worst case"

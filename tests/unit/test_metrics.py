@@ -126,6 +126,45 @@ def test_an_unknown_cost_is_counted_as_such_and_shows_no_saving(unknown: Attempt
     assert not any(name.startswith("fallback_cost") for name in seen)
 
 
+HOURLY = Price(replica_hour_usd=3.6)
+BY_HOUR = Model(name="llm", tier="llm", engine="vllm", base_url=("http://llm/v1",), price=HOURLY)
+
+
+@pytest.mark.parametrize(
+    "fallback",
+    [None, BY_HOUR, BY_HOUR.model_copy(update={"price": None})],
+    ids=["none", "by the hour: its pace is unknown", "no price"],
+)
+def test_where_the_fallbacks_cost_is_unknown_no_saving_is_claimed(fallback: Model | None) -> None:
+    metrics = gateway()
+    one = record(fallback=fallback, attempts=[attempt(), attempt()])
+    metrics.observe(one)
+    metrics.observe(record())  # one whose saving is known
+    seen = samples(metrics)
+    assert one.saved_nano_usd is None
+    assert seen["cost_usd_total{model=slm,route=auto}"] == pytest.approx(3 * 0.000_084)
+    assert seen["fallback_cost_usd_total{model=slm,route=auto}"] == pytest.approx(2 * 0.000_084 + 0.001_2)
+
+
+def test_an_hourly_fallback_that_answered_saves_nothing_and_loses_what_was_spent_below() -> None:
+    metrics = gateway()
+    own = Attempt("llm", "llm/0", price=HOURLY, usage=USAGE, answered=True, busy_s=0.5)
+    metrics.observe(record(model="llm", fallback=BY_HOUR, attempts=[attempt(), own]))
+    seen = samples(metrics)
+    assert seen["fallback_cost_usd_total{model=llm,route=auto}"] == 0.000_5
+    assert seen["cost_usd_total{model=llm,route=auto}"] == 0.000_5
+    assert seen["cost_usd_total{model=slm,route=auto}"] == 0.000_084
+
+
+def test_what_nobody_answered_would_have_cost_nothing_and_was_spent_all_the_same() -> None:
+    metrics = gateway()
+    metrics.observe(record(model="", outcome="structured_violation", attempts=[attempt(), attempt("llm", DEAR)]))
+    seen = samples(metrics)
+    assert seen["cost_usd_total{model=slm,route=auto}"] == 0.000_084
+    assert seen["cost_usd_total{model=llm,route=auto}"] == 0.001_2
+    assert seen["fallback_cost_usd_total{model=none,route=auto}"] == 0
+
+
 def test_a_request_that_nobody_answered() -> None:
     metrics = gateway()
     metrics.observe(record(route="", model="", attempts=[], outcome="client_error"))

@@ -140,6 +140,35 @@ def test_status() -> None:
     assert status.detail == "slm/1 ended"
 
 
+def test_a_replica_that_rests_is_not_up_until_its_cooldown_is_over() -> None:
+    one = pool(model(replicas=2))
+    rest(one.replicas[0])
+    for now in (0.0, FIRST_COOLDOWN_S - 0.1):
+        status = one.status(now)
+        assert (status.replicas, status.up) == (2, 1)
+        assert status.detail == "slm/0 failed 3 times in a row and rests"
+    after = one.status(FIRST_COOLDOWN_S)
+    assert (after.up, after.detail) == (2, "")
+    rest(one.replicas[1])
+    assert one.status(0.0).up == 0
+    assert one.status(0.0).detail.count("rests") == 2
+
+
+def test_what_is_down_is_not_said_to_rest() -> None:
+    one = watched(Watched(up=False, detail="slm/0 starts"))
+    rest(one.replicas[0])
+    assert one.status(0.0).detail == "slm/0 starts"
+
+
+def test_while_one_request_tries_it_it_is_not_up_yet() -> None:
+    one = pool(model())
+    rest(one.replicas[0])
+    probe = one.acquire(FIRST_COOLDOWN_S)
+    assert (one.status(FIRST_COOLDOWN_S).up, one.status(FIRST_COOLDOWN_S).detail != "") == (0, True)
+    probe.release(FIRST_COOLDOWN_S, "good")
+    assert (one.status(FIRST_COOLDOWN_S).up, one.status(FIRST_COOLDOWN_S).detail) == (1, "")
+
+
 class Life(RuleBasedStateMachine):
     """Any interleaving of leases, releases and failures."""
 

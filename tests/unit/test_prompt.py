@@ -42,3 +42,11 @@ def test_prompts_of_completions(prompt: object, expected: list[str], tokens: int
 
 def test_rough_tokens_of_messages() -> None:
     assert rough_tokens(call(messages=[{"role": "user", "content": "x" * 401}])) == 100
+
+
+def test_a_chat_has_no_prompt_and_a_completion_no_messages() -> None:
+    messages = [{"role": "user", "content": "m" * 40}]
+    chat = call(messages=messages, prompt=["p" * 4000, [1, 2, 3]])
+    assert (list(texts(chat)), rough_tokens(chat)) == (["m" * 40], 10)
+    completion = call(endpoint="completions", messages=messages, prompt=["p" * 80])
+    assert (list(texts(completion)), rough_tokens(completion)) == (["p" * 80], 20)

@@ -67,6 +67,16 @@ def test_the_fallback_itself_saves_nothing() -> None:
     assert record(attempt(busy_s=3.0), model="slm", fallback=model(price=HOURS)).saved_nano_usd == 0, "by the hour, too"
 
 
+def test_two_models_of_one_hourly_price_are_not_one_model() -> None:
+    """What the other would have taken for it is unknown, so there is neither a saving nor none."""
+    one = record(attempt(busy_s=3.0), model="slm", fallback=large("llm", price=HOURS))
+    assert one.cost_nano_usd == 3_000_000
+    assert one.fallback_cost_nano_usd is None
+    assert one.saved_nano_usd is None
+    pinned = record(attempt(busy_s=3.0), model="slm", fallback=model("slm", price=HOURS))
+    assert pinned.saved_nano_usd == 0
+
+
 @pytest.mark.parametrize(
     ("fields", "attempts"),
     [

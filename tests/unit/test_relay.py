@@ -9,11 +9,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.dispatch import Dispatcher
 from router.errors import UpstreamFailed
 from router.record import Attempt, Escalation, RequestRecord
 from router.types import Decision, Reply, Usage
+from server import envelope
+from server.admission import Admission
+from server.auth import Keyring
+from server.chat import TextEndpoint
 from server.relay import relay, smallfirst_headers, usd
-from tests.support.fakes import HOURS, TOKENS, large
+from tests.support.fakes import (
+    HOURS,
+    ROLE,
+    TOKENS,
+    FakeUpstream,
+    answers,
+    chunk,
+    config,
+    large,
+    model,
+    pool,
+    refuses,
+    streams,
+    usage_chunk,
+)
 
 
 def record(**fields: Any) -> RequestRecord:
@@ -167,3 +186,80 @@ def test_usd_is_exact(nano: int) -> None:
     whole, _, part = usd(nano).partition(".")
     assert len(part) == 9
     assert int(whole + part) == nano
+
+
+# --- the endpoint: what became of a request is told in errors, too
+
+
+ONE_LARGE = 10 * 400 + 5 * 1600  # nano-dollars of one answer of the fakes by tokens
+AS_OBJECT = {"response_format": {"type": "json_object"}}
+
+
+async def asked(script: dict[str, Any], **fields: Any) -> tuple[Client, RequestRecord]:
+    """Send a chat to the endpoint over two models priced by tokens, and return what the client got."""
+    models = model(price=TOKENS), large()
+    dispatcher = Dispatcher(config(*models), {one.name: pool(one) for one in models}, FakeUpstream(script))
+    endpoint = TextEndpoint("chat/completions", Keyring([]), Admission(1, 0, 1.0), dispatcher)
+    raw = json.dumps({"model": "auto", "messages": [{"role": "user", "content": "x" * 400}]} | fields).encode()
+    to_come = [{"type": "http.request", "body": raw}]
+
+    async def receive() -> Any:
+        if not to_come:
+            await asyncio.Event().wait()  # the client stays
+        return to_come.pop()
+
+    client, one = Client(), RequestRecord("req_1", 0.0)
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "state": {envelope.RECORD: one}}
+    await endpoint(scope, receive, client.send)
+    return client, one
+
+
+async def test_an_error_tells_what_its_attempts_cost() -> None:
+    client, one = await asked({"slm-0": [answers("no")], "llm-0": [answers("no")]}, **AS_OBJECT)
+    assert client.messages[0]["status"] == 502
+    assert json.loads(client.body)["error"]["code"] == "structured_output_violation"
+    assert client.headers["x-smallfirst-attempts"] == "4"
+    assert client.headers["x-smallfirst-cost-usd"] == usd(4 * ONE_LARGE)
+    assert client.headers["x-smallfirst-route"] == "auto"
+    assert "x-smallfirst-model" not in client.headers
+    assert "x-smallfirst-saved-usd" not in client.headers, "nobody answered: nothing is saved"
+    assert one.outcome == "structured_violation"
+
+
+async def test_attempts_that_cost_nothing_say_so() -> None:
+    client, _ = await asked({"slm-0": [refuses(500)], "llm-0": [refuses(429, retry_after_s=7.0)]})
+    assert client.messages[0]["status"] == 429
+    assert client.headers["x-smallfirst-attempts"] == "2"
+    assert client.headers["x-smallfirst-cost-usd"] == "0.000000000"
+    assert client.headers["retry-after"] == "7"
+
+
+@pytest.mark.parametrize("fields", [{"temperature": "hot"}, {"model": "absent"}, {"n": 0}])
+async def test_a_request_that_reached_nobody_has_no_cost(fields: dict[str, Any]) -> None:
+    client, one = await asked({}, **fields)
+    assert client.messages[0]["status"] in (400, 404)
+    assert not any(name.endswith("-usd") for name in client.headers)
+    assert client.headers["x-smallfirst-attempts"] == "0"
+    assert one.outcome == "client_error"
+
+
+@pytest.mark.parametrize(
+    ("last", "cost"),
+    [
+        (UpstreamFailed("cut"), 100 * 400 + 1600),  # an estimate: nobody said what it used
+        ([], 100 * 400 + 1600),
+        ([usage_chunk(7, 3), b"junk"], 7 * 400 + 3 * 1600),
+    ],
+)
+async def test_a_broken_stream_tells_its_cost_before_its_error(last: Any, cost: int) -> None:
+    client, one = await asked({"slm-0": [streams([[ROLE, chunk("Pa")], last])]}, stream=True)
+    assert client.messages[0]["status"] == 200
+    *events, comment, error, end = client.body.split(b"\n\n")
+    assert events == [b"data: " + ROLE, b"data: " + chunk("Pa")]
+    known = json.loads(comment.removeprefix(b": smallfirst "))
+    assert (known["model"], known["attempts"], known["cost_usd"]) == ("slm", 1, usd(cost))
+    assert json.loads(error.removeprefix(b"data: "))["error"]["code"] == "upstream_error"
+    assert end == b""
+    assert b"[DONE]" not in client.body
+    assert client.messages[-1].get("more_body", False) is False
+    assert (one.outcome, one.error_code) == ("upstream_error", "upstream_error")

@@ -129,6 +129,26 @@ async def test_all_in_one_batch() -> None:
     assert case.health == "good"
 
 
+@pytest.mark.parametrize("done", [b"[DONE] ", b" [DONE]", b"[DONE]\r", b"\t[DONE] "])
+async def test_done_with_a_space_is_done(done: bytes) -> None:
+    case = Case([[chunk("x"), STOP, done, chunk("evil")], [chunk("more")]])
+    assert await case.rest() == [chunk("x"), STOP]
+    assert case.health == "good"
+    case = Case([[chunk("x"), done]])
+    _, raised = await case.until_error()
+    assert "before it finished" in raised.message, "but no answer by itself"
+    assert case.health == "bad"
+
+
+@pytest.mark.parametrize("junk", [b'{"choices": [], "x": NaN}', json.dumps({"choices": []}).encode("utf-16")])
+async def test_an_event_that_is_no_json_ends_the_stream(junk: bytes) -> None:
+    case = Case([[ROLE, chunk("x")], [junk]])
+    events, raised = await case.until_error()
+    assert events == [ROLE, chunk("x")]
+    assert isinstance(raised, UpstreamFailed)
+    assert case.health == "bad"
+
+
 async def test_what_comes_after_done_is_no_part_of_the_answer() -> None:
     case = Case([[chunk("x"), STOP, DONE, chunk("evil")], *[[chunk("more")]] * 50])
     assert await case.rest() == [chunk("x"), STOP]

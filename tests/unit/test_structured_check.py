@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.structured.check import MAX_MESSAGE, check
-from router.structured.plan import plan
+from router.structured.plan import HEAVY_CHARS, plan
 from router.types import Verdict
 
 OBJECT = plan({"response_format": {"type": "json_object"}})
@@ -130,6 +130,22 @@ def test_an_invalid_answer_says_where_and_why(schema, value, path, message):
     verdict = judged(of(schema), json.dumps(value))
     assert (verdict.word, verdict.path) == ("invalid", path)
     assert message in verdict.message
+
+
+def test_of_a_heavy_schema_only_the_verdict_is_known(monkeypatch):
+    schema = {"properties": {"a": {"type": "string"}}, "required": ["a"]}
+    light, heavy = of(schema), of(schema | {"description": "x" * HEAVY_CHARS})
+    assert judged(light, '{"a": 1}').path == "/a"
+
+    def never(*_):
+        raise AssertionError("it is not taken apart")
+
+    monkeypatch.setattr("router.structured.check.locate", never)
+    assert judged(heavy, '{"a": "x"}') == Verdict("valid")
+    for content in ('{"a": 1}', "{}"):
+        assert judged(heavy, content) == Verdict("invalid", "the value does not satisfy the schema")
+    assert "not strict JSON" in judged(heavy, '{"a": ').message
+    assert check(heavy, said("{", "length")).word == "truncated"
 
 
 def test_messages_stay_short_and_do_not_repeat_the_answer():

@@ -3,7 +3,7 @@
 import pytest
 
 from router.errors import BadRequest
-from router.structured.plan import MAX_SCHEMA_CHARS, Constraint, plan
+from router.structured.plan import HEAVY_CHARS, HEAVY_PATTERNS, MAX_PATTERNS, MAX_SCHEMA_CHARS, Constraint, plan
 
 PARAM = "response_format.json_schema.schema"
 
@@ -126,6 +126,54 @@ def test_a_long_chain_of_cases_is_not_too_complex():
     for i in range(30):
         schema = {"if": {"properties": {"kind": {"const": i}}}, "then": {"required": ["a"]}, "else": schema}
     assert of(schema).validator.is_valid({"kind": 3, "a": 1})
+
+
+def with_patterns(count: int, kind: str = "pattern") -> dict:
+    if kind == "patternProperties":
+        return {"patternProperties": {f"^a{i}$": {"type": "integer"} for i in range(count)}}
+    return {"properties": {f"a{i}": {"pattern": f"^b{i}$"} for i in range(count)}}
+
+
+@pytest.mark.parametrize("kind", ["pattern", "patternProperties"])
+def test_patterns_have_a_number(kind):
+    assert of(with_patterns(MAX_PATTERNS, kind)).validator is not None
+    with pytest.raises(BadRequest) as caught:
+        of(with_patterns(MAX_PATTERNS + 1, kind))
+    assert (caught.value.status, caught.value.param, caught.value.code) == (400, PARAM, "invalid_value")
+    assert f"has {MAX_PATTERNS + 1} patterns, at most {MAX_PATTERNS} are allowed" in caught.value.message
+
+
+def test_patterns_of_both_kinds_count_together():
+    half = MAX_PATTERNS // 2 + 1
+    with pytest.raises(BadRequest, match=f"has {2 * half} patterns"):
+        of({"allOf": [with_patterns(half), with_patterns(half, "patternProperties")]})
+
+
+@pytest.mark.parametrize("count", [1, HEAVY_PATTERNS + 1], ids=["light", "heavy"])
+@pytest.mark.parametrize("huge", ["((a{100}){100}){100}", "a{1000000}", "(?=(a{500}){500})b"])
+def test_a_pattern_that_is_too_large_is_refused_wherever_it_stands(count, huge):
+    for schema in ({"items": {"pattern": huge}}, {"patternProperties": {huge: {}}}):
+        with pytest.raises(BadRequest) as caught:
+            of({"anyOf": [schema, with_patterns(count - 1)]})
+        assert (caught.value.status, caught.value.param) == (400, PARAM)
+        assert "too large" in caught.value.message
+        assert "/anyOf/0" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("schema", "heavy"),
+    [
+        ({"type": "integer"}, False),
+        ({"description": "x" * (HEAVY_CHARS // 2)}, False),
+        ({"description": "x" * HEAVY_CHARS}, True),
+        (with_patterns(HEAVY_PATTERNS), False),
+        (with_patterns(HEAVY_PATTERNS + 1), True),
+    ],
+    ids=["small", "long", "too long", "patterns", "too many patterns"],
+)
+def test_a_heavy_schema_is_known_and_not_kept(schema, heavy):
+    assert of(schema).heavy is heavy
+    assert (of(schema).validator is of(schema).validator) is not heavy
 
 
 @pytest.mark.parametrize("wanted", ["json", 3, [], {}, {"type": "xml"}, {"type": None}, {"type": []}])

@@ -7,9 +7,14 @@ from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.abilities import needs
 from router.errors import BadRequest
+from router.fit import why_not
+from router.policy.heuristic import Heuristic
+from router.prompt import rough_tokens, texts
 from router.types import RoutingOptions
 from server.wire import decode, describe
+from tests.support.fakes import large
 
 CHAT = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
 TEXT = {"model": "auto", "prompt": "hi"}
@@ -417,6 +422,69 @@ def test_what_has_no_end_is_refused_before_it_is_validated(name, value):
     with pytest.raises(BadRequest) as caught:
         decode("chat/completions", json.dumps(CHAT | {name: value}).encode())
     assert (caught.value.param, caught.value.code) == (name, "array_above_max_length")
+
+
+# --- only the endpoint's own fields are read
+
+ABLE = large(abilities=frozenset({"completions", "tools", "structured", "logprobs"}), context=100)
+FOREIGN_TO_COMPLETIONS = {
+    "max_completion_tokens": ["abc", 10**6, {}],
+    "tools": [5, [1] * 16, {"a": 1}],
+    "functions": [5, [{"name": "f"}]],
+    "messages": [5, [{"role": "user", "content": [{"type": "image_url"}]}], [{"content": "x" * 40_000}] * 30],
+    "modalities": [["audio"]],
+    "reasoning_effort": ["high"],
+}
+FOREIGN_TO_CHAT = {
+    "prompt": [[], ["a", "b"], [[]], [1, 2, 3], "x" * 40_000, None, 5, {"content": "x" * 40_000}],
+    "best_of": [20, "abc", []],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in FOREIGN_TO_COMPLETIONS.items() for value in values]
+)
+def test_what_only_chat_knows_decides_nothing_of_a_completion(name, value):
+    call = text(**{name: value, "max_tokens": 50, "n": 2})
+    assert call.body[name] == value, "it is forwarded all the same"
+    assert (call.max_tokens, call.choices, call.generated) == (50, 2, 2)
+    assert (list(texts(call)), rough_tokens(call)) == (["hi"], 0)
+    assert needs(call) == {"completions"}
+    assert why_not(ABLE, call, needs(call)) is None
+    decision = Heuristic(0.01).decide(call, 2)
+    assert (decision.rung, decision.score) == (0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in FOREIGN_TO_CHAT.items() for value in values]
+)
+def test_what_only_completions_know_decides_nothing_of_a_chat(name, value):
+    call = chat(**{name: value, "max_tokens": 50})
+    assert call.body[name] == value
+    assert (call.prompts, call.choices, call.generated) == (1, 1, 1)
+    assert (list(texts(call)), rough_tokens(call)) == (["hi"], 0)
+    assert needs(call) == frozenset()
+    assert why_not(ABLE, call, needs(call)) is None
+    assert Heuristic(0.01).decide(call, 2).score == 0.0
+
+
+def test_a_limit_that_both_know_is_read_of_both():
+    for call in (chat(max_tokens=101), text(max_tokens=101)):
+        assert why_not(ABLE, call, needs(call)).reason == "context"
+    assert why_not(ABLE, chat(max_tokens=101, max_completion_tokens=50), frozenset()) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"max_tokens": 10**308, "n": 128}, "max_tokens"),
+        ({"routing": {"max_cost_usd": 1e300}}, "routing.max_cost_usd"),
+    ],
+)
+@pytest.mark.parametrize("endpoint", ["chat/completions", "completions"])
+def test_numbers_beyond_all_arithmetic_are_refused(endpoint, fields, param):
+    body = (CHAT if endpoint == "chat/completions" else TEXT) | fields
+    assert refused(endpoint, body).param == param
 
 
 # --- whatever comes
