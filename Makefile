@@ -3,19 +3,21 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint lock clean
+# `make -f` works from any folder.
+.SHELLFLAGS = -c 'cd "$(dir $(lastword $(MAKEFILE_LIST)))" && eval "$$0"'
+.PHONY: help serve test lint lock clean python
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
 
-serve:  ## install, fetch the model, start vLLM and the gateway (ARGS="--port 9000" for other settings)
+serve: python  ## install, fetch the model, start vLLM and the gateway (ARGS="--port 9000" for other settings)
 	@$(PYTHON) scripts/bootstrap.py
 	@exec $(BIN)/smallfirst serve $(ARGS)
 
 test: lint  ## run every check and every test, those against real vLLM included
 	@$(BIN)/pytest
 
-lint:  ## formatting, lint, types, import contracts
+lint: python  ## formatting, lint, types, import contracts
 	@$(PYTHON) scripts/bootstrap.py --dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -23,8 +25,15 @@ lint:  ## formatting, lint, types, import contracts
 	@$(BIN)/mypy scripts/*.py
 	@$(BIN)/lint-imports
 
-lock:  ## resolve requirements/*.in again into requirements/*.txt
+lock: python  ## resolve requirements/*.in again into requirements/*.txt
 	@$(PYTHON) scripts/lock.py
 
 clean:  ## remove the environment and the caches; models and state stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+
+# In words that every Python from 2.7 on understands.
+TOO_OLD := smallfirst needs Python 3.11 or newer; %s is %s.\nDebian 12 and newer: \
+	apt install python3 python3-venv. Or: make PYTHON=/path/to/python3.11
+python:
+	@$(PYTHON) -c 'import sys; \
+	sys.version_info < (3, 11) and sys.exit("$(TOO_OLD)" % (sys.executable, sys.version.split()[0]))'

@@ -2,16 +2,19 @@
 
     python3 scripts/bootstrap.py [--dev]
 
-Standard library only, and it must parse on an old Python: it is what tells the user that theirs is too old.
+Standard library only. The Makefile runs it, and has checked that the Python is new enough.
+A step that was cut off may leave anything behind, so `.venv` counts as whole only between steps; when it is not
+whole at the start, it is made anew, mostly from the caches of pip and uv.
 """
 
 from __future__ import annotations
 
 # ruff: noqa: S603 - the commands are our own
+import fcntl
 import hashlib
 import importlib.util
+import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +23,9 @@ from pathlib import Path
 from installer import REQUIREMENTS, ROOT, VENV, say, step, uv
 
 STAMPS = VENV / "installed"
+ENVIRONMENT = "Python {}.{} in {}".format(*sys.version_info[:2], VENV)
+"""What the stamp `environment` says of a whole `.venv`; while a step runs there is no such stamp."""
+QUIET = () if sys.stdout.isatty() else ("--quiet",)  # no list of 170 packages where no progress bar is seen either
 
 
 def main() -> None:
@@ -28,41 +34,58 @@ def main() -> None:
     Raises:
         SystemExit: something that only the user can provide is missing, or a step failed.
     """
-    check_python()
+    check_venv()
+    lock_checkout()
     install_uv()
     install("gateway")
-    gpu = gpu_present()
-    locks = ["engine-cuda" if gpu else "engine-cpu", torch_build(gpu)]
+    engine, other = ("engine-cuda", "engine-cpu") if gpu_present() else ("engine-cpu", "engine-cuda")
+    if read_stamp(other):  # the two builds of vLLM and of PyTorch lie in the same folders
+        say(f"==> .venv has {other}, and this machine now needs {engine}: .venv is made anew")
+        forget_environment()
+        install_uv()
+        install("gateway")
+    install(engine)
+    install(torch_build(engine))
     if "--dev" in sys.argv[1:]:
-        locks.append("dev")
-    for name in locks:
-        install(name)
+        install("dev")
     install_project()
 
 
-def check_python() -> None:
-    """Stop with the Debian package's name where Python is too old or cannot make an environment."""
-    if sys.version_info < (3, 11):  # noqa: UP036 - this is the check
-        raise SystemExit(
-            f"smallfirst needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}.\n"
-            "Debian 12 and newer: apt install python3 python3-venv. Or: make PYTHON=/path/to/python3.11"
-        )
+def check_venv() -> None:
+    """Stop with the Debian package's name where Python cannot make an environment."""
     if not importlib.util.find_spec("ensurepip") or not importlib.util.find_spec("venv"):
-        raise SystemExit("Python cannot make virtual environments here. Debian: apt install python3-venv")
+        package = "python{}.{}-venv".format(*sys.version_info[:2])
+        raise SystemExit(
+            f"{sys.executable} has no `ensurepip`, without which it makes no virtual environments.\n"
+            f"Debian and Ubuntu: apt install {package}. Or: make PYTHON=/path/to/another/python3"
+        )
+
+
+def lock_checkout() -> None:
+    """Wait for another `make` that installs here; let none in until this process and every step of it have ended."""
+    lock = os.open(__file__, os.O_RDWR)
+    os.set_inheritable(lock, True)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say("==> waiting for another installation into .venv to end")
+        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def install_uv() -> None:
-    """Make `.venv` where there is none that works with this Python, and put uv into it."""
-    version = "python{}.{}".format(*sys.version_info)
-    if not (VENV / "bin" / version).exists() or not (VENV / "bin/pip").exists():
-        shutil.rmtree(VENV, ignore_errors=True)
-        step(
-            f"new environment .venv (Python {sys.version.split()[0]})",
-            [sys.executable, "-m", "venv", str(VENV)],
-        )
+    """Make `.venv`, unless there is a whole one of this Python, and put uv into it."""
+    if not (VENV / "bin/python").exists():
+        forget_environment()
+    new = [sys.executable, "-m", "venv", "--clear", str(VENV)]
+    once("environment", ENVIRONMENT, f"new environment .venv (Python {sys.version.split()[0]})", lambda: new)
     lock = REQUIREMENTS / "bootstrap.txt"
-    pip = [str(VENV / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check", "--no-deps"]
-    once("bootstrap", lock, "installing uv", lambda: [*pip, "--require-hashes", "-r", str(lock)])
+    pip = [str(VENV / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check", *QUIET]
+    once(
+        "bootstrap",
+        stamp_of(lock),
+        "installing uv",
+        lambda: [*pip, "--no-deps", "--require-hashes", "-r", str(lock)],
+    )
 
 
 def gpu_present() -> bool:
@@ -73,9 +96,9 @@ def gpu_present() -> bool:
     return answer.stdout.strip() == "True"
 
 
-def torch_build(gpu: bool) -> str:
+def torch_build(engine: str) -> str:
     """Return the lock of the PyTorch build to use: without a GPU the small one, where it can be had."""
-    if gpu:
+    if engine == "engine-cuda":
         return "torch-cuda"
     for name in ("torch-cpu", "torch-cuda"):
         if stamp_of(REQUIREMENTS / f"{name}.txt") == read_stamp(name):
@@ -98,22 +121,30 @@ def install(name: str) -> None:
     """Install requirements/NAME.txt, unless it has been."""
     lock = REQUIREMENTS / f"{name}.txt"
     title = f"installing {name} (at most {download(name)} to download)"
-    once(name, lock, title, lambda: uv("install", "--no-deps", "--require-hashes", "-r", lock))
+    once(name, stamp_of(lock), title, lambda: uv("install", *QUIET, "--no-deps", "--require-hashes", "-r", lock))
 
 
 def install_project() -> None:
     """Install this checkout itself, editable: `.venv/bin/smallfirst` runs the files as they are here."""
-    flags = ("--no-deps", "--no-build-isolation", "--editable")
-    once("project", ROOT / "pyproject.toml", "installing smallfirst", lambda: uv("install", *flags, "."))
+    flags = (*QUIET, "--no-deps", "--no-build-isolation", "--editable")
+    wanted = stamp_of(ROOT / "pyproject.toml")
+    once("project", wanted, "installing smallfirst", lambda: uv("install", *flags, "."))
 
 
-def once(name: str, source: Path, title: str, command: Callable[[], list[str]]) -> None:
-    """Run the command unless it has been run, to its end, for these very bytes of `source`."""
-    wanted = stamp_of(source)
-    if wanted != read_stamp(name):
-        step(title, command())
+def once(name: str, wanted: str, title: str, command: Callable[[], list[str]]) -> None:
+    """Run the command unless the stamp of that name says that it has been; until its end `.venv` is not whole."""
+    if read_stamp(name) != wanted:
+        arguments = command()
+        forget_environment()
+        step(title, arguments)
         STAMPS.mkdir(exist_ok=True)
         (STAMPS / name).write_text(wanted)
+        (STAMPS / "environment").write_text(ENVIRONMENT)
+
+
+def forget_environment() -> None:
+    """Have `.venv` made anew at the next look, unless a step ends before that."""
+    (STAMPS / "environment").unlink(missing_ok=True)
 
 
 def stamp_of(source: Path) -> str:

@@ -67,7 +67,7 @@ def step(title: str, command: Sequence[str]) -> None:
     """
     say(f"==> {title}")
     began = time.monotonic()
-    with subprocess.Popen(command, cwd=ROOT) as process:
+    with subprocess.Popen(command, cwd=ROOT, close_fds=False) as process:  # it shares the lock on the checkout
         while True:
             try:
                 status = process.wait(timeout=10)
