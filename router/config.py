@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, get_args
 from urllib.parse import urlsplit
 
@@ -211,11 +211,15 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All of models.yaml. `left_out` maps a model that cannot be used here to the one line that says why."""
+    """All of models.yaml. `left_out` maps a model that cannot be used here to the one line that says why.
+
+    `written` holds every model of the file, those left out here too.
+    """
 
     models: Mapping[str, Model]
     routes: Mapping[str, Route]
     left_out: Mapping[str, str]
+    written: Mapping[str, Model] = field(default_factory=dict)
 
     def route(self, name: str) -> Route | None:
         """Return the route of that name; a model's name is a route of one rung (pinned). None: unknown."""

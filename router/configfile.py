@@ -40,7 +40,7 @@ def load(path: Path, env: Mapping[str, str], *, gpu: bool) -> Config:
         reasons = "".join(f"\n  {line}" for line in left_out.values())
         raise ConfigError(f"{path}: models: every model is left out:{reasons}")
     routes = {name: _route(file, name, entry, entries.models, left_out) for name, entry in entries.routes.items()}
-    return Config(models, routes, left_out)
+    return Config(models, routes, left_out, entries.models)
 
 
 def _prepare(file: YamlFile, env: Mapping[str, str], gpu: bool) -> tuple[dict[str, Any], dict[str, str]]:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from router.config import Config
-from router.configfile import load
-from router.engine import check_managed
-from router.engine.gpu import gpu_present
-from router.errors import ConfigError
-from server.settings import Settings, add_arguments
+try:
+    from router.config import Config
+    from router.configfile import load
+    from router.engine import check_managed
+    from router.engine.gpu import gpu_present
+    from router.errors import ConfigError
+    from server.settings import Settings, add_arguments
+except KeyboardInterrupt:
+    sys.exit(0)  # as in `main`
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         _say(f"smallfirst: {error}")
         return 2
+    except KeyboardInterrupt:
+        return 0  # Ctrl-C is how it is meant to be stopped
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,6 +63,8 @@ def _serve(config: Config, settings: Settings) -> int:
 
     provider_keys = [model.api_key for model in config.models.values() if model.api_key is not None]
     logs.configure([key.get_secret_value() for key in (*settings.api_keys, *provider_keys)])
+    if any(model.managed for model in config.models.values()):
+        _check_writable(settings.state_dir)
     listener = _listen(settings)
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -73,11 +82,20 @@ def _serve(config: Config, settings: Settings) -> int:
             timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s)),
         )
     )
-    try:
-        server.run(sockets=[listener])
-    except KeyboardInterrupt:
-        return 0  # Ctrl-C is how it is meant to be stopped
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not where nohup says that a hang-up is nothing
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    server.run(sockets=[listener])
     return 0 if server.started else 1
+
+
+def _check_writable(state_dir: Path) -> None:
+    """Make the folder where fetched models and logs go, and try to write there."""
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=state_dir):
+            pass
+    except OSError as error:
+        raise ConfigError(f"SMALLFIRST_STATE_DIR: cannot write to {state_dir}: {error.strerror}") from None
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -3,73 +3,131 @@
 from __future__ import annotations
 
 # ruff: noqa: S603 - the command is our own
+import math
 import os
 import shutil
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from router.config import Model
 from router.errors import ConfigError
 
 DEFAULT_MEMORY_SHARE = 0.92  # vLLM's own default of --gpu-memory-utilization
 ROUNDING = 1e-9  # 0.7 + 0.2 + 0.1 is one
+PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 
 
-def gpu_count() -> int:
-    """Return how many NVIDIA GPUs vLLM can use here; an empty `CUDA_VISIBLE_DEVICES` hides them all."""
+def visible_gpus(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the NVIDIA GPUs that vLLM can use here, by the names CUDA_VISIBLE_DEVICES gives them.
+
+    Where it is set, those it lists (numbers or UUIDs) up to the first that is none, as CUDA reads it; else all.
+    """
     nvidia_smi = shutil.which("nvidia-smi")
-    if nvidia_smi is None or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
-        return 0
+    if nvidia_smi is None:
+        return ()
     try:
         listing = subprocess.run([nvidia_smi, "--list-gpus"], capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return 0
-    return sum(line.startswith("GPU ") for line in listing.stdout.splitlines())
+        return ()
+    count = sum(line.startswith("GPU ") for line in listing.stdout.splitlines())
+    listed = environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is None or count == 0:
+        return tuple(map(str, range(count)))
+    visible: list[str] = []
+    for name in map(str.strip, listed.split(",")):
+        if not (name.startswith(("GPU-", "MIG-")) or (name.isdecimal() and int(name) < count)):
+            break
+        visible.append(name)
+    return tuple(visible)
 
 
 def gpu_present() -> bool:
     """Return whether there is an NVIDIA GPU for vLLM."""
-    return gpu_count() > 0
+    return bool(visible_gpus(os.environ))
 
 
 def replica_gpus(model: Model, index: int) -> tuple[int, ...]:
     """Return the GPUs of one replica: its slice of the model's `gpus`, starting again where they end.
 
-    A replica takes tensor_parallel_size x pipeline_parallel_size of them; without `gpus`, the first ones.
+    A replica takes the product of its parallel sizes; without `gpus`, the first ones.
     """
-    size = int(_number(model, "tensor_parallel_size", 1)) * int(_number(model, "pipeline_parallel_size", 1))
+    size = gpus_needed(model)
     gpus = model.gpus or tuple(range(size))
     return tuple(gpus[(index * size + offset) % len(gpus)] for offset in range(size))
+
+
+def gpus_needed(model: Model) -> int:
+    """Return how many GPUs one replica of the model takes."""
+    return math.prod(model.vllm_args.get(key, 1) for key in PARALLEL)
+
+
+def device_names(model: Model, index: int, visible: Sequence[str]) -> str:
+    """Return CUDA_VISIBLE_DEVICES for one replica: `gpus` count from 0 among the GPUs that we see ourselves.
+
+    Raises:
+        ConfigError: one of them is not there.
+    """
+    gpus = replica_gpus(model, index)
+    _check_there(model, gpus, len(visible))
+    return ",".join(visible[gpu] for gpu in gpus)
+
+
+def check_gpu_args(model: Model) -> None:
+    """Check what a managed model says of GPUs, whether or not this machine has any.
+
+    Raises:
+        ConfigError: a parallel size or a share of memory that is none; GPUs twice, too few or too many.
+    """
+    where = f"models.{model.name}"
+    for key in PARALLEL:
+        size = model.vllm_args.get(key, 1)
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ConfigError(f"{where}.vllm_args.{key}: expected a whole number from 1, got {size!r}")
+    share = _memory_share(model)
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:  # no NaN either
+        raise ConfigError(
+            f"{where}.vllm_args.gpu_memory_utilization: expected a number above 0, at most 1, got {share!r}"
+        )
+    if not model.gpus:
+        return
+    if len(set(model.gpus)) < len(model.gpus):
+        raise ConfigError(f"{where}.gpus: a GPU stands twice in {list(model.gpus)}")
+    needed = gpus_needed(model)
+    if len(model.gpus) < needed:
+        raise ConfigError(
+            f"{where}.gpus: one replica needs {needed} GPUs ({' x '.join(PARALLEL)}), got {list(model.gpus)}"
+        )
+    if idle := model.gpus[needed * model.replicas :]:
+        raise ConfigError(
+            f"{where}.gpus: no replica would use {list(idle)}: replicas x GPUs of each is {needed * model.replicas}"
+        )
 
 
 def check_gpus(models: Iterable[Model], count: int) -> None:
     """Check that the managed models fit the machine's `count` GPUs.
 
     Raises:
-        ConfigError: a GPU that is not there, a replica with too few of them, or shares of one GPU's memory
-            (`vllm_args.gpu_memory_utilization`) that add up to more than all of it.
+        ConfigError: a GPU that is not there, or shares of one GPU's memory (`vllm_args.gpu_memory_utilization`)
+            that add up to more than all of it.
     """
     users: dict[int, list[tuple[str, float]]] = defaultdict(list)
     for model in models:
+        check_gpu_args(model)
         if count == 0:
             if model.gpus:
                 raise ConfigError(f"models.{model.name}.gpus: this machine has no NVIDIA GPU that vLLM could use")
             continue
-        share = _number(model, "gpu_memory_utilization", DEFAULT_MEMORY_SHARE)
+        if (needed := gpus_needed(model)) > count:
+            raise ConfigError(
+                f"models.{model.name}.vllm_args: one replica needs {needed} GPUs ({' x '.join(PARALLEL)}),"
+                f" this machine has {count}"
+            )
         for index in range(model.replicas):
             gpus = replica_gpus(model, index)
-            if len(set(gpus)) < len(gpus):
-                raise ConfigError(
-                    f"models.{model.name}.gpus: one replica needs {len(gpus)} GPUs"
-                    f" (tensor_parallel_size x pipeline_parallel_size), got {list(model.gpus)}"
-                )
+            _check_there(model, gpus, count)
             for gpu in gpus:
-                if gpu >= count:
-                    raise ConfigError(
-                        f"models.{model.name}.gpus: there is no GPU {gpu}: this machine has {count}, counted from 0"
-                    )
-                users[gpu].append((f"{model.name}/{index}", share))
+                users[gpu].append((f"{model.name}/{index}", _memory_share(model)))
     for gpu, shares in sorted(users.items()):
         total = sum(share for _, share in shares)
         if total > 1 + ROUNDING:
@@ -80,8 +138,14 @@ def check_gpus(models: Iterable[Model], count: int) -> None:
             )
 
 
-def _number(model: Model, key: str, default: float) -> float:
-    value = model.vllm_args.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-        raise ConfigError(f"models.{model.name}.vllm_args.{key}: expected a number above 0, got {value!r}")
-    return value
+def _check_there(model: Model, gpus: Iterable[int], count: int) -> None:
+    for gpu in gpus:
+        if gpu >= count:
+            raise ConfigError(
+                f"models.{model.name}.gpus: there is no GPU {gpu}: this machine has {count}, counted from 0"
+            )
+
+
+def _memory_share(model: Model) -> float:
+    share: float = model.vllm_args.get("gpu_memory_utilization", DEFAULT_MEMORY_SHARE)
+    return share

@@ -1,4 +1,4 @@
-"""The parent of a process that must not outlive the gateway: `python guard.py GRACE_S COMMAND...`.
+"""The parent of a process that must not outlive the gateway: `python guard.py GRACE_S FOLDER COMMAND...`.
 
 Standard library only.
 
@@ -11,7 +11,8 @@ Should the guard itself be killed, the kernel sends the command SIGTERM (PDEATHS
 closes. That may not be enough for vLLM while it starts, but it is for another guard: the gateway runs two, one
 under the other, and whichever is killed, the other stops everything.
 
-Exits with the command's status; 128 + N if signal N ended it.
+When nothing is left it removes FOLDER, where one is given, and exits with the command's status; 128 + N if
+signal N ended it.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ import contextlib
 import ctypes
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 STDIN = 0
@@ -109,8 +112,8 @@ def _send(number: signal.Signals, pids: set[int]) -> None:
 def descendants(root: int) -> set[int]:
     """Return the processes below `root`, ended ones that nobody has reaped included."""
     children: dict[int, list[int]] = {}
-    for pid, parent, _ in processes():
-        children.setdefault(parent, []).append(pid)
+    for process in processes():
+        children.setdefault(process.parent, []).append(process.pid)
     found: set[int] = set()
     below = [root]
     while below:
@@ -120,16 +123,28 @@ def descendants(root: int) -> set[int]:
     return found
 
 
-def processes() -> list[tuple[int, int, int]]:
-    """Return (process, its parent, its session) for every process on the machine."""
+class Process(NamedTuple):
+    """What the kernel says of a process. `ended`: it only waits to be reaped."""
+
+    pid: int
+    parent: int
+    session: int
+    ended: bool
+
+
+def processes() -> list[Process]:
+    """Return every process on the machine."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # it ended meanwhile
             text = stat.read_text(errors="replace")
-            _, parent, _, session = text.rpartition(")")[2].split()[:4]  # the name before ")" may hold anything
-            found.append((int(stat.parent.name), int(parent), int(session)))
+            state, parent, _, session = text.rpartition(")")[2].split()[:4]  # the name before ")" may hold anything
+            found.append(Process(int(stat.parent.name), int(parent), int(session), ended=state in "ZX"))
     return found
 
 
 if __name__ == "__main__":
-    sys.exit(main(float(sys.argv[1]), sys.argv[2:]))
+    exit_status = main(float(sys.argv[1]), sys.argv[3:])
+    if sys.argv[2]:
+        shutil.rmtree(sys.argv[2], ignore_errors=True)
+    sys.exit(exit_status)

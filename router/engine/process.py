@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -15,6 +16,7 @@ from router.engine import guard
 
 GRACE_S = 5.0  # for an orderly end, before SIGKILL
 STUCK_S = 10.0  # a guard that takes so much longer will not end
+SWEEP_EVERY_S = 0.1
 GUARD = (sys.executable, "-I", guard.__file__, str(GRACE_S))  # -I: nothing but the standard library
 
 
@@ -37,17 +39,18 @@ class Guarded:
         *,
         stdout: int | IO[bytes],
         stderr: int | IO[bytes],
+        remove_after: Path | None = None,
     ) -> Guarded:
-        """Start the command with exactly this environment.
+        """Start the command with exactly this environment. The folder `remove_after` goes when it has ended.
 
         Raises:
             OSError: no process could be made.
         """
+        guards = (*GUARD, str(remove_after or ""), *GUARD, "")
         guards_end, our_end = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
-                *GUARD,
-                *GUARD,
+                *guards,
                 *command,
                 env=env,
                 stdin=guards_end,
@@ -85,15 +88,18 @@ class Guarded:
         if await self.exited(GRACE_S + STUCK_S) is None:
             self._process.kill()
             await self.exited()
-        sweep(self.pid)
-
-
-def sweep(session: int) -> None:
-    """Kill what a session still holds: nothing, unless the outer guard was itself killed."""
-    for pid, _, its_session in guard.processes():
-        if its_session == session:
+        # Nothing is left, unless the outer guard was itself killed: then the inner one is at work.
+        deadline = time.monotonic() + GRACE_S + STUCK_S
+        while (left := await asyncio.to_thread(members, self.pid)) and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(SWEEP_EVERY_S)
+        for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def members(session: int) -> list[int]:
+    """Return the processes of a session that still run."""
+    return [process.pid for process in guard.processes() if process.session == session and not process.ended]
 
 
 def explain(status: int) -> str:
@@ -101,9 +107,3 @@ def explain(status: int) -> str:
     with contextlib.suppress(ValueError):
         return f"was ended by {signal.Signals(-status if status < 0 else status - 128).name}"
     return f"exited with status {status}"
-
-
-def log_file(folder: Path, name: str, part: str) -> Path:
-    """Return the log's path; a model's name may hold characters that a file's may not."""
-    safe = "".join(char if char.isalnum() or char in "._-" else "_" for char in name)
-    return folder / "logs" / f"{safe}-{part}.log"

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from router.config import Model
 from router.engine.command import passed_on
-from router.engine.process import Guarded, explain, log_file
+from router.engine.places import log_file
+from router.engine.process import Guarded, explain
 from router.errors import ConfigError, EngineError
 
 PROGRESS_EVERY_S = 5.0
@@ -91,10 +92,31 @@ def locate(source: PackageFile) -> Path:
     Raises:
         EngineError: the package is not installed.
     """
-    spec = importlib.util.find_spec(source.package)
+    try:
+        spec = importlib.util.find_spec(source.package)
+    except ValueError:  # a module that was not imported from anywhere
+        spec = None
     if spec is None or not spec.submodule_search_locations:
         raise EngineError(f"the Python package {source.package} is not installed")
     return Path(spec.submodule_search_locations[0], source.file)
+
+
+def check_there(model: Model) -> None:
+    """Check that a managed model's source is on this machine, where it is one that no hub has.
+
+    Raises:
+        ConfigError: it is not there, or is no weights.
+    """
+    try:
+        match parse(model):
+            case LocalPath(path=path):
+                _check_weights(path)
+            case PackageFile() as file:
+                _check_weights(locate(file))
+            case HubModel():
+                pass
+    except EngineError as error:
+        raise ConfigError(f"models.{model.name}.source: {error}") from None
 
 
 async def _local(name: str, path: Path, state_dir: Path, progress: Callable[[str], None]) -> str:
@@ -113,16 +135,22 @@ def folder_for(path: Path, state_dir: Path) -> tuple[Path, bool]:
     Raises:
         EngineError: `path` is neither a folder nor a GGUF file.
     """
+    _check_weights(path)
     if path.is_dir():
         return path.resolve(), True
-    if not path.is_file():
-        raise EngineError(f"{path}: no such folder or file")
-    if path.suffix != ".gguf":
-        raise EngineError(f"{path}: expected a folder of weights or a .gguf file")
     with path.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     folder = (state_dir / "models" / f"{path.stem}-{digest[:16]}").resolve()
     return folder, folder.exists()
+
+
+def _check_weights(path: Path) -> None:
+    if path.is_dir():
+        return
+    if not path.is_file():
+        raise EngineError(f"{path}: no such folder or file")
+    if path.suffix != ".gguf":
+        raise EngineError(f"{path}: expected a folder of weights or a .gguf file")
 
 
 async def _run(
@@ -146,7 +174,8 @@ async def _run(
 
     with log.open("wb") as errors:
         command = (sys.executable, "-m", f"router.engine.{program}", *arguments)
-        process = await Guarded.start(command, passed_on(os.environ), stdout=subprocess.PIPE, stderr=errors)
+        env = passed_on(os.environ, hub=program == "fetch")
+        process = await Guarded.start(command, env, stdout=subprocess.PIPE, stderr=errors)
     progress(f"{name}: {doing}")
     reporter = asyncio.create_task(report())
     try:

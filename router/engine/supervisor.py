@@ -6,9 +6,7 @@ import asyncio
 import logging
 import os
 import re
-import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,24 +14,23 @@ from typing import Literal
 
 from router.config import Model
 from router.engine.command import vllm_launch
-from router.engine.gpu import gpu_present
-from router.engine.process import Guarded, explain, log_file
+from router.engine.gpu import visible_gpus
+from router.engine.places import bound_log, log_file, new_log, read_last_words, runtime_folder
+from router.engine.process import Guarded, explain
 from router.engine.source import prepare
 from router.errors import EngineError, SmallfirstError
 
-Phase = Literal["preparing", "starting", "ready", "restarting", "stopped"]
+Phase = Literal["preparing", "starting", "ready", "unresponsive", "restarting", "stopped"]
 
 START_LIMIT_S = 900.0  # a start that takes longer never ends
 HANG_LIMIT_S = 60.0  # a process that does not answer /health for so long is stuck
 POLL_STARTING_S = 0.5
-POLL_READY_S = 5.0
-HEALTH_TIMEOUT_S = 10.0
+POLL_READY_S = 2.0
+HEALTH_TIMEOUT_S = 5.0
+MISSES = 2  # health checks in a row without an answer, after which no request is sent
 PROGRESS_EVERY_S = 5.0
 STABLE_S = 300.0  # a replica that was ready for so long failed by chance: start again at once
 BACKOFF_S, MAX_BACKOFF_S = 1.0, 60.0
-LOG_LIMIT_BYTES = 20_000_000
-SOCKET_PATH_LIMIT = 107  # bytes: sun_path of a Unix socket, less its NUL
-LONGEST_SOCKET_NAME = 36  # vLLM names its own sockets by UUIDs
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +50,8 @@ class Supervisor:
         self._state_dir = state_dir
         self._progress = progress
         self._name = model.name if model.replicas == 1 else f"{model.name}/{index}"
-        self._log = log_file(state_dir, model.name, str(index))
+        self._log = Path()
+        self._log_bounded = True
         self._folder = runtime_folder()
         self._socket = self._folder / "vllm.sock"
         self._ready_since: float | None = None
@@ -76,13 +74,15 @@ class Supervisor:
         """
         failures = 0
         try:
-            self._folder.mkdir(mode=0o700)
             while True:
                 self._ready_since = None
                 try:
                     await self._live()
                 except (SmallfirstError, OSError) as error:
                     reason = str(error)
+                except Exception as error:
+                    log.exception("%s: unexpected", self._name)
+                    reason = f"{type(error).__name__}: {error}"
                 failures = 1 if self._ready_for_s() >= STABLE_S else failures + 1
                 delay = backoff_s(failures)
                 self.restarts += 1
@@ -110,23 +110,35 @@ class Supervisor:
             path,
             self._socket,
             os.environ,
-            gpu=await asyncio.to_thread(gpu_present),
+            gpus=await asyncio.to_thread(visible_gpus, os.environ),
             cores=len(os.sched_getaffinity(0)),
         )
         if not self.restarts:
             self._enter("starting", "vLLM starting")
-        self._socket.unlink(missing_ok=True)  # vLLM does not start where a dead one has left its socket
+        self._log = log_file(self._state_dir, self._model.name, str(self._index))
+        self._log_bounded = True
+        self._empty_folder()
         with new_log(self._log).open("ab") as output:
-            process = await Guarded.start(launch.argv, launch.env, stdout=output, stderr=output)
+            process = await Guarded.start(
+                launch.argv, launch.env, stdout=output, stderr=output, remove_after=self._folder
+            )
         try:
             await self._until_ready(process)
             await self._watch(process)
+        except Exception:
+            self._enter("restarting", "restarting")  # before the seconds that it takes to stop what is left of it
+            raise
         finally:
             await process.stop()
 
+    def _empty_folder(self) -> None:
+        """Make the private folder anew: vLLM does not start where a dead one has left its sockets."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir(mode=0o700)
+
     async def _until_ready(self, process: Guarded) -> None:
         began = reported = time.monotonic()
-        while not await healthy(self._socket):
+        while await health(self._socket) != 200:
             await self._raise_if_ended(process, POLL_STARTING_S)
             now = time.monotonic()
             if now - began > START_LIMIT_S:
@@ -141,12 +153,29 @@ class Supervisor:
 
     async def _watch(self, process: Guarded) -> None:
         answered = time.monotonic()
+        misses = 0
         while time.monotonic() - answered < HANG_LIMIT_S:
             await self._raise_if_ended(process, POLL_READY_S)
-            await asyncio.to_thread(bound_log, self._log)
-            if await healthy(self._socket):
+            await self._bound_log()
+            status = await health(self._socket)
+            if status == 200:
                 answered = time.monotonic()
+                misses = 0
+                self._enter("ready", "")
+                continue
+            misses += 1
+            if status is not None or misses >= MISSES:
+                self._enter("unresponsive", "vLLM does not answer its health check")
         raise EngineError(f"vLLM did not answer its health check for {HANG_LIMIT_S:.0f} s (more in {self._log})")
+
+    async def _bound_log(self) -> None:
+        """Keep the log short. Where that fails, say so once: a full disk is no reason to end a healthy vLLM."""
+        try:
+            await asyncio.to_thread(bound_log, self._log)
+        except OSError as error:
+            if self._log_bounded:
+                log.warning("%s: its log cannot be kept short: %s", self._name, error)
+            self._log_bounded = False
 
     async def _raise_if_ended(self, process: Guarded, timeout_s: float) -> None:
         """Wait a while for the process to end.
@@ -171,61 +200,16 @@ def backoff_s(failures: int) -> float:
     return float(min(MAX_BACKOFF_S, BACKOFF_S * 2 ** min(failures - 1, 10)))
 
 
-def runtime_folder() -> Path:
-    """Return a new private folder's path, short enough for the names of Unix sockets in it."""
-    name = f"smallfirst-{secrets.token_hex(4)}"
-    for base in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir()):
-        if base and os.access(base, os.W_OK):
-            folder = Path(base, name)
-            if len(os.fsencode(folder)) + 1 + LONGEST_SOCKET_NAME <= SOCKET_PATH_LIMIT:
-                return folder
-    return Path("/tmp", name)  # noqa: S108 - made with mode 0700, and only if nothing is there
-
-
-async def healthy(socket: Path) -> bool:
-    """Return whether the server on the socket answers `GET /health` with 200 in time."""
+async def health(socket: Path) -> int | None:
+    """Return the status with which the server on the socket answers `GET /health`; None: no answer in time."""
     try:
         async with asyncio.timeout(HEALTH_TIMEOUT_S):
             reader, writer = await asyncio.open_unix_connection(str(socket))
             try:
                 writer.write(b"GET /health HTTP/1.1\r\nHost: vllm\r\nConnection: close\r\n\r\n")
-                status_line = await reader.readline()
+                answer = re.match(rb"HTTP/1\.[01] (\d{3})\b", await reader.readline())
             finally:
                 writer.close()
-    except (OSError, TimeoutError):
-        return False
-    return status_line.split()[1:2] == [b"200"]
-
-
-def new_log(path: Path) -> Path:
-    """Put the log of the previous start aside, as `NAME.1`, and return the path of the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        path.replace(f"{path}.1")
-    return path
-
-
-def bound_log(path: Path) -> None:
-    """Empty a log that has grown too long, its content put aside; the process that appends to it goes on."""
-    if path.stat().st_size > LOG_LIMIT_BYTES:
-        shutil.copyfile(path, f"{path}.1")
-        os.truncate(path, 0)
-
-
-def read_last_words(path: Path, tail_bytes: int = 50_000) -> str:
-    """Return why the process that wrote this log ended."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - tail_bytes))
-        return last_words(file.read().decode(errors="replace"))
-
-
-def last_words(text: str) -> str:
-    """Return the line that says why vLLM ended: the first error of the tail, which caused the others, or the last line.
-
-    Lines of vLLM's processes begin with `(EngineCore pid=12) `, errors that it logs with level, time and place too.
-    """
-    prefix = r"(?:\(\w+ pid=\d+\) )?(?:ERROR [\d-]+ [\d:]+ \[[^\]]*\] )?"
-    lines = [re.sub(f"^{prefix}", "", line).strip() for line in text.splitlines()]
-    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|error)\b.*: |[\w.]+: error: ", line)]
-    named = [line for line in lines if line]
-    return (errors or named[-1:] or [""])[0][:500]
+    except (OSError, ValueError, TimeoutError):  # ValueError: a line without end
+        return None
+    return int(answer[1]) if answer else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ def model(**fields: Any) -> Model:
     return Model(name="tiny", tier="slm", engine="vllm", source="owner/model", **fields)
 
 
-def launch(subject: Model, environ: dict[str, str] | None = None, *, gpu: bool = False, index: int = 0) -> Launch:
-    return vllm_launch(subject, index, "/models/tiny", SOCKET, environ or {}, gpu=gpu, cores=2)
+def launch(subject: Model, environ: dict[str, str] | None = None, *, gpus: str = "", index: int = 0) -> Launch:
+    return vllm_launch(subject, index, "/models/tiny", SOCKET, environ or {}, gpus=gpus.split(), cores=2)
 
 
 def value(argv: tuple[str, ...], flag: str) -> str:
@@ -54,7 +55,7 @@ def test_what_the_user_sets_wins_over_our_defaults() -> None:
 
 
 def test_a_cpu_gets_its_settings_and_a_gpu_does_not() -> None:
-    on_cpu, on_gpu = launch(model()), launch(model(), gpu=True)
+    on_cpu, on_gpu = launch(model()), launch(model(), gpus="0")
     assert value(on_cpu.argv, "--dtype") == "float32"
     assert "--enforce-eager" in on_cpu.argv
     assert on_cpu.env["OMP_NUM_THREADS"] == "2"
@@ -71,8 +72,21 @@ def test_the_environment_wins_over_our_settings() -> None:
 
 def test_a_replica_sees_its_gpus_only() -> None:
     subject = model(gpus=(2, 3), replicas=2)
-    assert [launch(subject, gpu=True, index=index).env["CUDA_VISIBLE_DEVICES"] for index in (0, 1)] == ["2", "3"]
-    assert "CUDA_VISIBLE_DEVICES" not in launch(model(), gpu=True).env
+    environments = [launch(subject, gpus="0 1 2 3", index=index).env for index in (0, 1)]
+    assert [env["CUDA_VISIBLE_DEVICES"] for env in environments] == ["2", "3"]
+    assert "CUDA_VISIBLE_DEVICES" not in launch(model(), gpus="0").env
+
+
+def test_gpus_are_counted_among_those_that_the_gateway_sees() -> None:
+    ours = {"CUDA_VISIBLE_DEVICES": "5,GPU-b,7"}
+    subject = model(gpus=(1, 2), vllm_args={"tensor_parallel_size": 2})
+    assert launch(subject, ours, gpus="5 GPU-b 7").env["CUDA_VISIBLE_DEVICES"] == "GPU-b,7"
+    assert launch(model(), ours, gpus="5 GPU-b 7").env["CUDA_VISIBLE_DEVICES"] == "5,GPU-b,7"
+
+
+def test_a_gpu_that_has_gone_is_no_reason_to_run_on_the_cpu() -> None:
+    with pytest.raises(ConfigError, match="there is no GPU 0: this machine has 0"):
+        launch(model(gpus=(0,)))
 
 
 def test_vllm_reports_to_nobody_and_asks_nobody() -> None:
@@ -83,9 +97,17 @@ def test_vllm_reports_to_nobody_and_asks_nobody() -> None:
 
 def test_no_key_of_the_gateway_reaches_the_engine() -> None:
     keys = ("SMALLFIRST_API_KEYS", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "VLLM_API_KEY", "AWS_SECRET_ACCESS_KEY")
-    environ = dict.fromkeys(keys, "secret") | {"PATH": "/bin", "HF_TOKEN": "hf", "https_proxy": "p", "LC_ALL": "C"}
-    assert passed_on(environ) == {"PATH": "/bin", "HF_TOKEN": "hf", "https_proxy": "p", "LC_ALL": "C"}
+    environ = dict.fromkeys(keys, "secret") | {"PATH": "/bin", "LC_ALL": "C"}
+    assert passed_on(environ) == passed_on(environ, hub=True) == {"PATH": "/bin", "LC_ALL": "C"}
     assert "secret" not in launch(model(), environ).env.values()
+
+
+def test_only_the_fetch_gets_the_hubs_token_and_the_proxies() -> None:
+    hub = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "https_proxy", "HTTP_PROXY", "ALL_PROXY", "no_proxy", "SSL_CERT_FILE")
+    environ = dict.fromkeys(hub, "hub") | {"HF_HOME": "/cache"}
+    assert passed_on(environ, hub=True) == environ
+    assert passed_on(environ) == {"HF_HOME": "/cache"}
+    assert "hub" not in launch(model(), environ).env.values()
 
 
 @pytest.mark.parametrize(
@@ -115,6 +137,7 @@ def test_arguments_are_written_as_vllm_reads_them(args: dict[str, Any], expected
         ("uds", "private socket"),
         ("host", "--host"),
         ("port", "--port"),
+        ("hf_token", "HF_TOKEN from the environment"),
         ("max-num-seqs", "snake_case"),
     ],
 )
@@ -129,3 +152,20 @@ def test_what_is_not_the_users_to_set_is_refused(key: str, instead: str) -> None
 def test_an_argument_without_a_value_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"vllm_args\.seed: expected a value"):
         check_vllm_args(model(vllm_args={"seed": None}))
+
+
+@pytest.mark.parametrize(
+    "value", [date(2020, 1, 1), b"x", {1}, float("nan"), float("inf"), [[b"x"]], {"deep": {"er": date(2020, 1, 1)}}]
+)
+def test_what_json_cannot_say_is_refused(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"models\.tiny\.vllm_args\.a: expected what JSON can say"):
+        check_vllm_args(model(vllm_args={"a": value}))
+
+
+def test_a_value_that_holds_itself_is_refused() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    subject = model()
+    subject.vllm_args["a"] = endless
+    with pytest.raises(ConfigError, match="expected what JSON can say"):
+        check_vllm_args(subject)

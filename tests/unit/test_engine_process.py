@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from router.engine import guard, process
-from router.engine.process import Guarded, explain, log_file
+from router.engine.process import Guarded, explain
 
 # Starts a grandchild whose parent dies at once; both ignore SIGTERM, as a stuck vLLM would.
 STUBBORN = """
@@ -27,6 +27,8 @@ open(f"{sys.argv[1]}/{os.getpid()}", "w").close()
 time.sleep(600)
 """
 PROCESSES = 2
+# The grandchild goes into a session of its own, as a worker of vLLM's may.
+AWAY = STUBBORN.replace("os._exit(0)", "os._exit(0)\n    os.setsid()")
 
 # A gateway of a few lines: it starts STUBBORN and then only lives.
 GATEWAY = """
@@ -36,7 +38,8 @@ from router.engine.process import Guarded
 process.GUARD = (*process.GUARD[:-1], "0.3")
 async def main():
     command = [sys.executable, "-c", sys.argv[1], sys.argv[2]]
-    await Guarded.start(command, dict(os.environ), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    output = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    await Guarded.start(command, dict(os.environ), **output, remove_after=sys.argv[3] if sys.argv[3:] else None)
     await asyncio.sleep(600)
 asyncio.run(main())
 """
@@ -120,12 +123,35 @@ async def test_a_killed_guard_leaves_nothing_once_its_owner_stops(tmp_path: Path
     await asyncio.to_thread(wait_until, lambda: alive(tmp_path) == [])
 
 
+async def test_a_killed_guard_leaves_nothing_in_other_sessions_either(tmp_path: Path) -> None:
+    subject = await start(AWAY, str(tmp_path))
+    await asyncio.to_thread(wait_until, lambda: len(alive(tmp_path)) == PROCESSES)
+    sessions = {entry.session for entry in guard.processes() if entry.pid in alive(tmp_path)}
+    assert len(sessions) == PROCESSES
+    os.kill(subject.pid, signal.SIGKILL)
+    await subject.stop()
+    assert alive(tmp_path) == []
+
+
 def test_a_killed_gateway_leaves_nothing(tmp_path: Path) -> None:
     gateway = subprocess.Popen([sys.executable, "-c", GATEWAY, STUBBORN, str(tmp_path)])
     wait_until(lambda: len(alive(tmp_path)) == PROCESSES)
     gateway.kill()
     gateway.wait()
     wait_until(lambda: alive(tmp_path) == [])
+
+
+def test_the_guard_of_a_killed_gateway_removes_the_private_folder(tmp_path: Path) -> None:
+    private, pids = tmp_path / "private", tmp_path / "pids"
+    for folder in (private, pids):
+        folder.mkdir()
+    (private / "vllm.sock").touch()
+    gateway = subprocess.Popen([sys.executable, "-c", GATEWAY, STUBBORN, str(pids), str(private)])
+    wait_until(lambda: len(alive(pids)) == PROCESSES)
+    gateway.kill()
+    gateway.wait()
+    wait_until(lambda: not private.exists())
+    assert alive(pids) == []
 
 
 @pytest.mark.parametrize("which", ["inner", "outer"])
@@ -147,14 +173,10 @@ async def test_a_command_that_cannot_be_found_ends_the_guard() -> None:
 
 
 def parent(pid: int) -> int:
-    return next(its_parent for process_, its_parent, _ in guard.processes() if process_ == pid)
+    return next(entry.parent for entry in guard.processes() if entry.pid == pid)
 
 
 def test_exit_statuses_are_explained() -> None:
     assert explain(3) == "exited with status 3"
     assert explain(137) == explain(-9) == "was ended by SIGKILL"
     assert explain(255) == "exited with status 255"
-
-
-def test_a_models_name_is_made_safe_for_a_file() -> None:
-    assert log_file(Path("/state"), "Qwen/Qwen3:4B", "0") == Path("/state/logs/Qwen_Qwen3_4B-0.log")

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from router.config import Model
-from router.engine import convert
-from router.engine.source import HubModel, LocalPath, PackageFile, Source, folder_for, locate, parse, prepare
+from router.engine import convert, source
+from router.engine.source import (
+    HubModel,
+    LocalPath,
+    PackageFile,
+    Source,
+    check_there,
+    folder_for,
+    locate,
+    parse,
+    prepare,
+)
 from router.errors import ConfigError, EngineError
 
 
@@ -81,6 +92,26 @@ def test_a_path_that_cannot_be_served_is_refused(tmp_path: Path, name: str, mess
         folder_for(tmp_path / name, tmp_path)
 
 
+def test_a_source_that_is_known_not_to_be_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch()
+    for where, message in {
+        f"{tmp_path}/none": "no such folder or file",
+        f"{tmp_path}/a.txt": "a .gguf file",
+        "package:no_such_package/x.gguf": "the Python package no_such_package is not installed",
+        "package:__main__/x.gguf": "the Python package __main__ is not installed",
+        "package:pytest/x.gguf": "no such folder or file",
+        "package:pytest/__init__.py": "a .gguf file",
+    }.items():
+        with pytest.raises(ConfigError, match=rf"models\.tiny\.source: .*{message}"):
+            check_there(model(where))
+
+
+def test_a_source_that_is_there_or_may_be_had_is_accepted(tmp_path: Path) -> None:
+    (tmp_path / "a.gguf").touch()
+    for where in (str(tmp_path), f"{tmp_path}/a.gguf", "owner/model"):
+        check_there(model(where))
+
+
 def test_an_interrupted_conversion_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, folder = tmp_path / "a.gguf", tmp_path / "models" / "a"
 
@@ -140,3 +171,21 @@ async def test_a_hub_model_in_the_cache_is_used_without_asking_the_hub(
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert await prepare(model("owner/tiny"), tmp_path, lambda _: None) == str(cached / "snapshots" / "0123")
+
+
+async def test_only_the_fetch_is_given_the_hubs_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[bool] = []
+
+    class Guarded:
+        @classmethod
+        async def start(cls, _: object, env: Mapping[str, str], **__: object) -> None:
+            given.append("HF_TOKEN" in env)
+            raise EngineError("not in this test")
+
+    monkeypatch.setattr(source, "Guarded", Guarded)
+    monkeypatch.setenv("HF_TOKEN", "hf")
+    (tmp_path / "a.gguf").touch()
+    for where in ("owner/model", f"{tmp_path}/a.gguf"):
+        with pytest.raises(EngineError):
+            await prepare(model(where), tmp_path, lambda _: None)
+    assert given == [True, False]

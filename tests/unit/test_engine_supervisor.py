@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 
 from router.config import Model
-from router.engine import supervisor
+from router.engine import places, supervisor
 from router.engine.command import Launch
-from router.engine.supervisor import Supervisor, backoff_s, bound_log, last_words, new_log, runtime_folder
-from router.errors import EngineError
+from router.engine.process import Guarded
+from router.engine.supervisor import Supervisor, backoff_s
+from router.errors import EngineError, Unavailable
+from router.pool import Pool, Replica
 
 SERVER = """
 import os, socket, sys
@@ -28,8 +30,9 @@ print("serving", os.getpid(), flush=True)
 while True:
     client, _ = server.accept()
     client.recv(4096)
-    if not os.path.exists(sys.argv[1] + ".hang"):
-        client.sendall(b"HTTP/1.1 200 OK\\r\\ncontent-length: 0\\r\\n\\r\\n")
+    status = open(sys.argv[2]).read()
+    if status:
+        client.sendall(b"HTTP/1.1 %s\\r\\ncontent-length: 0\\r\\n\\r\\n" % status.encode())
         client.close()
 """
 FAILING = "import sys; sys.exit('ValueError: no such model')"
@@ -57,12 +60,20 @@ class Bench:
         model = Model(name="tiny", tier="slm", engine="vllm", source="owner/tiny")
         self.subject = Supervisor(model, 0, folder, self.lines.append)
         self.log = folder / "logs" / "tiny-0.log"
+        self.status = folder / "status"  # what /health answers; empty: nothing
+        self.answer("200 OK")
+        self.folder = Path(self.subject.address.removeprefix("unix:")).parent
 
     def start(self) -> None:
         self.task = asyncio.create_task(self.subject.run())
 
     def launch(self, *args: Any, **_: Any) -> Launch:
-        return Launch((sys.executable, "-c", self.program, str(args[3])), dict(os.environ))
+        return Launch((sys.executable, "-c", self.program, str(args[3]), str(self.status)), dict(os.environ))
+
+    def answer(self, status: str) -> None:
+        new = self.status.with_suffix(".new")
+        new.write_text(status)
+        new.rename(self.status)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(10):
@@ -86,7 +97,7 @@ async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     with contextlib.suppress(asyncio.CancelledError):
         await bench.task
     assert bench.subject.phase == "stopped"
-    assert not Path(bench.subject.address.removeprefix("unix:")).parent.exists()
+    assert not bench.folder.exists()
 
 
 async def test_ready_when_health_answers_and_nothing_left_when_cancelled(bench: Bench) -> None:
@@ -101,8 +112,7 @@ async def test_a_crash_is_followed_by_a_restart(bench: Bench, caplog: pytest.Log
     bench.start()
     await bench.until(lambda: bench.subject.phase == "ready")
     os.kill(bench.server_pid(), signal.SIGKILL)
-    await bench.until(lambda: bench.subject.phase == "restarting")
-    assert not bench.subject.up
+    await bench.until(lambda: bench.subject.restarts == 1)
     assert "vLLM was ended by SIGKILL" in caplog.text
     await bench.until(lambda: bench.subject.phase == "ready")
     assert bench.subject.restarts == 1
@@ -111,12 +121,119 @@ async def test_a_crash_is_followed_by_a_restart(bench: Bench, caplog: pytest.Log
 async def test_a_hanging_engine_is_restarted(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.start()
     await bench.until(lambda: bench.subject.phase == "ready")
-    hang = bench.subject.address.removeprefix("unix:") + ".hang"
-    await asyncio.to_thread(Path(hang).touch)
-    await bench.until(lambda: bench.subject.phase == "restarting")
+    bench.answer("")
+    await bench.until(lambda: bench.subject.restarts == 1)
     assert "did not answer its health check" in caplog.text
-    await asyncio.to_thread(Path(hang).unlink)
+    bench.answer("200 OK")
     await bench.until(lambda: bench.subject.phase == "ready")
+
+
+@pytest.mark.parametrize("sick", ["503 Service Unavailable", ""])
+async def test_a_sick_engine_gets_no_requests_until_it_answers_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, sick: str
+) -> None:
+    monkeypatch.setattr(supervisor, "HANG_LIMIT_S", 60.0)
+    bench.start()
+    await bench.until(lambda: bench.subject.up)
+    bench.answer(sick)
+    await bench.until(lambda: bench.subject.phase == "unresponsive")
+    assert not bench.subject.up
+    assert bench.subject.detail == "vLLM does not answer its health check"
+    bench.answer("200 OK")
+    await bench.until(lambda: bench.subject.up)
+    assert bench.subject.detail == ""
+    assert bench.subject.restarts == 0, "the same process"
+
+
+async def test_one_health_check_without_an_answer_is_no_illness(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([200, 200, None, 200, None, 200])
+    phases: list[str] = []
+
+    async def health(_: Path) -> int | None:
+        phases.append(bench.subject.phase)
+        return next(answers, 200)
+
+    monkeypatch.setattr(supervisor, "health", health)
+    bench.start()
+    await bench.until(lambda: len(phases) > 8)
+    assert set(phases[1:]) == {"ready"}
+
+
+async def test_an_engine_known_to_be_dead_is_not_ready_while_it_is_stopped(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = Guarded.stop
+    seen: list[tuple[str, bool]] = []
+
+    async def watched_stop(process: Guarded) -> None:
+        seen.append((bench.subject.phase, bench.subject.up))
+        await stop(process)
+
+    monkeypatch.setattr(Guarded, "stop", watched_stop)
+    bench.start()
+    await bench.until(lambda: bench.subject.up)
+    os.kill(bench.server_pid(), signal.SIGKILL)
+    await bench.until(lambda: bench.subject.restarts == 1)
+    assert seen == [("restarting", False)]
+
+
+async def test_a_log_that_is_lost_ends_no_healthy_engine(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.start()
+    await bench.until(lambda: bench.subject.up)
+    bench.log.unlink()
+    await bench.until(lambda: "its log cannot be kept short" in caplog.text)
+    await asyncio.sleep(supervisor.POLL_READY_S * 5)
+    assert bench.subject.up
+    assert bench.subject.restarts == 0
+    assert caplog.text.count("its log cannot be kept short") == 1
+
+
+async def test_a_log_without_room_for_its_copy_ends_no_healthy_engine(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(places, "LOG_LIMIT_BYTES", 1)
+    os.makedirs(f"{bench.log}.1")  # nothing can be copied there
+    bench.start()
+    await bench.until(lambda: "its log cannot be kept short" in caplog.text)
+    await bench.until(lambda: bench.log.stat().st_size == 0)
+    assert bench.subject.restarts == 0
+
+
+async def test_an_error_that_nobody_expected_is_logged_and_the_start_tried_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any, **__: Any) -> Launch:
+        raise TypeError("date is not JSON serializable")
+
+    monkeypatch.setattr(supervisor, "vllm_launch", fail)
+    bench.start()
+    await bench.until(lambda: bench.subject.restarts >= 2)
+    assert "TypeError: date is not JSON serializable; next start in" in caplog.text
+    assert "Traceback" in caplog.text
+    monkeypatch.setattr(supervisor, "vllm_launch", bench.launch)
+    await bench.until(lambda: bench.subject.up)
+
+
+async def test_a_private_folder_that_cannot_be_made_is_tried_again(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.folder.touch()  # somebody else's file
+    bench.start()
+    await bench.until(lambda: bench.subject.restarts >= 1)
+    assert "File exists" in caplog.text
+    bench.folder.unlink()
+    await bench.until(lambda: bench.subject.up)
+
+
+async def test_every_start_finds_an_empty_private_folder(bench: Bench) -> None:
+    bench.start()
+    await bench.until(lambda: bench.subject.up)
+    left = bench.folder / "left"
+    left.touch()
+    os.kill(os.getsid(bench.server_pid()), signal.SIGKILL)  # the guard, which would have removed it
+    await bench.until(lambda: bench.subject.restarts == 1)
+    await bench.until(lambda: bench.subject.up)
+    assert (left.exists(), bench.subject.restarts) == (False, 1)
 
 
 async def test_an_engine_that_cannot_start_says_why_and_is_tried_again(
@@ -154,58 +271,28 @@ async def test_a_model_that_cannot_be_had_is_tried_again(
     assert "tiny: the hub cannot be reached; next start in" in caplog.text
 
 
+async def test_clients_are_told_no_path_of_ours(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_: Any) -> str:
+        raise EngineError(f"no room in {bench.log}")
+
+    monkeypatch.setattr(supervisor, "prepare", fail)
+    monkeypatch.setattr(supervisor, "BACKOFF_S", 60.0)
+    model = Model(name="tiny", tier="slm", engine="vllm", source="owner/tiny")
+    pool = Pool(model, [Replica("tiny/0", f"{bench.subject.address}:/v1", bench.subject)])
+    details = [pool.status(0.0).detail]
+    bench.start()
+    await asyncio.sleep(0)  # it has failed, and waits before it tries again
+    assert bench.subject.phase == "restarting"
+    assert str(bench.log) in caplog.text, "the operator is told"
+    with pytest.raises(Unavailable) as caught:
+        pool.acquire(0.0, last_resort=True)
+    assert caught.value.message == "The model 'tiny' is not available: restarting; next start in 60 s."
+    details.append(pool.status(0.0).detail)
+    assert not any("/" in detail for detail in details)
+
+
 def test_backoff_doubles_up_to_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "BACKOFF_S", 1.0)
     assert [backoff_s(failures) for failures in (1, 2, 3, 4, 5, 6, 7, 8, 10_000)] == [1, 2, 4, 8, 16, 32, 60, 60, 60]
-
-
-def test_a_socket_fits_into_the_private_folder_wherever_that_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / ("x" * 100)))
-    (tmp_path / ("x" * 100)).mkdir()
-    assert len(str(runtime_folder() / ("u" * 36))) <= 107
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run")
-    monkeypatch.setattr(supervisor.os, "access", lambda *_: True)
-    assert runtime_folder().parent == Path("/run")
-    assert runtime_folder() != runtime_folder()
-
-
-def test_the_log_of_the_last_start_is_kept_beside(tmp_path: Path) -> None:
-    path = tmp_path / "logs" / "tiny-0.log"
-    new_log(path).write_text("first")
-    new_log(path).write_text("second")
-    assert (path.read_text(), Path(f"{path}.1").read_text()) == ("second", "first")
-
-
-def test_a_log_that_grows_too_long_starts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "LOG_LIMIT_BYTES", 10)
-    path = tmp_path / "log"
-    with path.open("ab", buffering=0) as file:
-        file.write(b"0123456789")
-        bound_log(path)
-        assert path.stat().st_size == 10
-        file.write(b"x")
-        bound_log(path)
-        file.write(b"next")
-    assert path.read_bytes() == b"next"
-    assert Path(f"{path}.1").read_bytes() == b"0123456789x"
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", ""),
-        ("starting\nbye\n\n", "bye"),
-        (
-            "(EngineCore pid=7) ERROR 11-23 08:00:00 [core.py:9] Traceback (most recent call last):\n"
-            "(EngineCore pid=7) ERROR 11-23 08:00:00 [core.py:9] torch.OutOfMemoryError: CUDA out of memory: 2 GiB\n"
-            "(APIServer pid=1) RuntimeError: Engine core initialization failed. See root cause above.\n",
-            "torch.OutOfMemoryError: CUDA out of memory: 2 GiB",
-        ),
-        ("usage: api_server.py\napi_server.py: error: unrecognized arguments: --x\n",
-         "api_server.py: error: unrecognized arguments: --x"),
-    ],
-)  # fmt: skip
-def test_last_words_name_the_cause(text: str, words: str) -> None:
-    assert last_words(text) == words
