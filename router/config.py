@@ -123,6 +123,8 @@ class Model(_Frozen):
     """One served model: managed (`source`: we start vLLM) or attached (`base_url`: someone else runs it)."""
 
     name: Name
+    place: str = ""
+    """`file:line: key` of the entry; like the name, put in by who reads the file"""
     tier: Tier
     engine: Engine
     source: str | None = Field(None, min_length=1)
@@ -140,6 +142,11 @@ class Model(_Frozen):
     )
     price: Price | None = None
     timeouts: Timeouts = Timeouts()
+
+    @property
+    def where(self) -> str:
+        """Return where an error of this model's entry is to be looked for: file, line and key."""
+        return self.place or f"models.{self.name}"
 
     @property
     def managed(self) -> bool:

@@ -54,10 +54,10 @@ def _prepare(file: YamlFile, env: Mapping[str, str], gpu: bool) -> tuple[dict[st
         if not isinstance(entry, dict):
             models[name] = entry
             continue
-        if "name" in entry:
-            where = file.where(("models", name, "name"))
-            raise ConfigError(f"{where}: models.{name}.name: unknown key: a model's name is its key")
-        filled = {"name": name}
+        for key in _OURS & entry.keys():
+            where = file.where(("models", name, key))
+            raise ConfigError(f"{where}: models.{name}.{key}: unknown key: a model's name is its key")
+        filled = {"name": name, "place": f"{file.where(('models', name))}: models.{name}"}
         for key, value in entry.items():
             where = f"{file.where(('models', name, key))}: models.{name}.{key}"
             try:
@@ -98,6 +98,7 @@ def _route(
     return Route(name, ladder, models[entry.ladder[-1]], entry.policy, entry.threshold)
 
 
+_OURS = {"name", "place"}  # fields of a model that are no keys
 _FOLLOWS = {"default_factory_not_called"}  # of another fault, which is told
 _EXPECTED = {
     "string_type": "expected text",
@@ -157,7 +158,7 @@ def _known_keys(key: KeyPath) -> list[str]:
         schema = RouteEntry
     else:
         schema = owner.get(str(key[2]), Model) if len(key) > 3 else Model
-    return sorted(set(schema.model_fields) - {"name"})
+    return sorted(set(schema.model_fields) - _OURS)
 
 
 def _meant(word: str, known: Mapping[str, Any] | list[str]) -> str:

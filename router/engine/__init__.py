@@ -32,6 +32,6 @@ def check_managed(config: Config) -> None:
     check_gpus(managed, len(visible_gpus(os.environ)))
     if importlib.util.find_spec("vllm") is None:
         raise ConfigError(
-            f"models.{managed[0].name}.source: vLLM is not installed: install it (`make serve` does),"
+            f"{managed[0].where}.source: vLLM is not installed: install it (`make serve` does),"
             " or run it elsewhere and attach it by `base_url`"
         )

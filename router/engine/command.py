@@ -101,7 +101,7 @@ def check_vllm_args(model: Model) -> None:
         ConfigError: naming the key, and what to write instead.
     """
     for key, value in model.vllm_args.items():
-        where = f"models.{model.name}.vllm_args.{key}"
+        where = f"{model.where}.vllm_args.{key}"
         if not re.fullmatch(r"[a-z][a-z0-9_]*", key):
             raise ConfigError(f"{where}: expected vLLM's argument in snake_case, such as max_num_seqs")
         if key in OURS:

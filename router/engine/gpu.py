@@ -79,7 +79,7 @@ def check_gpu_args(model: Model) -> None:
     Raises:
         ConfigError: a parallel size or a share of memory that is none; GPUs twice, too few or too many.
     """
-    where = f"models.{model.name}"
+    where = f"{model.where}"
     for key in PARALLEL:
         size = model.vllm_args.get(key, 1)
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
@@ -116,11 +116,11 @@ def check_gpus(models: Iterable[Model], count: int) -> None:
         check_gpu_args(model)
         if count == 0:
             if model.gpus:
-                raise ConfigError(f"models.{model.name}.gpus: this machine has no NVIDIA GPU that vLLM could use")
+                raise ConfigError(f"{model.where}.gpus: this machine has no NVIDIA GPU that vLLM could use")
             continue
         if (needed := gpus_needed(model)) > count:
             raise ConfigError(
-                f"models.{model.name}.vllm_args: one replica needs {needed} GPUs ({' x '.join(PARALLEL)}),"
+                f"{model.where}.vllm_args: one replica needs {needed} GPUs ({' x '.join(PARALLEL)}),"
                 f" this machine has {count}"
             )
         for index in range(model.replicas):
@@ -141,9 +141,7 @@ def check_gpus(models: Iterable[Model], count: int) -> None:
 def _check_there(model: Model, gpus: Iterable[int], count: int) -> None:
     for gpu in gpus:
         if gpu >= count:
-            raise ConfigError(
-                f"models.{model.name}.gpus: there is no GPU {gpu}: this machine has {count}, counted from 0"
-            )
+            raise ConfigError(f"{model.where}.gpus: there is no GPU {gpu}: this machine has {count}, counted from 0")
 
 
 def _memory_share(model: Model) -> float:

@@ -64,7 +64,7 @@ def parse(model: Model) -> Source:
     elif re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source):
         return HubModel(source)
     raise ConfigError(
-        f"models.{model.name}.source: expected a hub id (owner/model), a folder (./weights or an absolute path),"
+        f"{model.where}.source: expected a hub id (owner/model), a folder (./weights or an absolute path),"
         f" or a file in a Python package (package:NAME/FILE.gguf), got {source!r}"
     )
 
@@ -116,7 +116,7 @@ def check_there(model: Model) -> None:
             case HubModel():
                 pass
     except EngineError as error:
-        raise ConfigError(f"models.{model.name}.source: {error}") from None
+        raise ConfigError(f"{model.where}.source: {error}") from None
 
 
 async def _local(name: str, path: Path, state_dir: Path, progress: Callable[[str], None]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -134,3 +135,10 @@ def test_a_hang_up_ends_it_as_sigterm_does(tmp_path: Path) -> None:
         rest = gateway.stdout.read()
         assert gateway.wait() == -signal.SIGTERM
     assert "Traceback" not in said + rest
+
+
+def test_an_error_says_where_the_entry_stands(tmp_path: Path) -> None:
+    file = tmp_path / "models.yaml"
+    file.write_text("models:\n  a:\n    tier: slm\n    engine: vllm\n    source: org/x\n    vllm_args: {host: 1}\n")
+    with pytest.raises(ConfigError, match=rf"^{re.escape(str(file))}:2: models\.a\.vllm_args\.host: "):
+        check_managed(load(file, {}, gpu=False))
