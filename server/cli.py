@@ -14,8 +14,8 @@ from pathlib import Path
 try:
     from router.config import Config
     from router.configfile import load
-    from router.engine import check_managed
     from router.engine.gpu import gpu_present
+    from router.engine.preflight import check_managed
     from router.errors import ConfigError
     from server.settings import Settings, add_arguments
 except KeyboardInterrupt:
