@@ -29,7 +29,7 @@ def text(config: Config, url: str, *, keys: bool) -> str:
     """Return the URL, a `curl` line and three lines of Python; they work as printed."""
     model = next(iter(config.routes or config.models))
     header = ' -H "Authorization: Bearer $SMALLFIRST_KEY"' if keys else ""
-    key = "os.environ['SMALLFIRST_KEY']" if keys else "'none'"
+    key = "os.environ['SMALLFIRST_KEY']" if keys else '"none"'
     imports = "import os; from openai import OpenAI" if keys else "from openai import OpenAI"
     note = "\n  (SMALLFIRST_KEY: one of the keys in SMALLFIRST_API_KEYS)" if keys else ""
     messages = '[{"role": "user", "content": "What is the capital of France?"}]'
