@@ -33,10 +33,14 @@ class Breaker:
         """Return whether a call may be sent: closed, or half-open with no probe under way."""
         return self.opened_at is None or (not self.probe and now >= self.opened_at + self.cooldown_s)
 
-    def sent(self) -> int:
-        """Return the number of a call that was sent; while open, and none is under way, it is the probe."""
+    def resting(self, now: float) -> bool:
+        """Return whether nothing is sent: neither closed, nor under probe, nor ready for one."""
+        return not self.probe and not self.allows(now)
+
+    def sent(self, now: float) -> int:
+        """Return the number of a call that was sent; the first one after a cooldown is the probe."""
         self.calls += 1
-        if self.opened_at is not None and not self.probe:
+        if self.opened_at is not None and self.allows(now):
             self.probe = self.calls
         return self.calls
 

@@ -69,7 +69,7 @@ class Replica:
 
     def detail(self, now: float) -> str:
         """Return why not, in one line; empty when it may."""
-        if self.liveness.up and not self.breaker.allows(now):
+        if self.liveness.up and self.breaker.resting(now):
             return f"{self.name} failed {self.breaker.failures} times in a row and rests"
         return self.liveness.detail
 
@@ -83,7 +83,7 @@ class Lease:
         self.attempt = Attempt(model.name, replica.name, model.price)
         self.exchange: Exchange | None = None
         self._mark: float | None = replica.share.enter(now)
-        self._call = replica.breaker.sent()
+        self._call = replica.breaker.sent(now)
 
     def release(self, now: float, health: Health) -> None:
         """End the hold: close the connection, price the attempt, tell the breaker. Idempotent."""
@@ -143,11 +143,11 @@ class Pool:
         return sum(replica.name not in tried and replica.available(now) for replica in self.replicas)
 
     def status(self, now: float) -> ModelStatus:
-        """Return what the pool looks like now: a replica is up when a request could be sent to it."""
+        """Return what the pool looks like now: a replica is up when it lives and does not rest."""
         return ModelStatus(
             model=self.model.name,
             replicas=len(self.replicas),
-            up=sum(replica.available(now) for replica in self.replicas),
+            up=sum(replica.liveness.up and not replica.breaker.resting(now) for replica in self.replicas),
             in_flight=sum(replica.share.in_flight for replica in self.replicas),
             restarts=sum(replica.liveness.restarts for replica in self.replicas),
             detail="; ".join(filter(None, (replica.detail(now) for replica in self.replicas))),
@@ -155,7 +155,7 @@ class Pool:
 
     def _unavailable(self, now: float) -> Unavailable:
         resting = [replica.breaker.retry_after_s(now) for replica in self.replicas if replica.liveness.up]
-        reason = self.status(now).detail
+        reason = self.status(now).detail or "one request is trying whether it works again"
         return Unavailable(
             f"The model '{self.model.name}' is not available: {reason}.",
             retry_after_s=max(1.0, min(resting, default=5.0)),

@@ -32,7 +32,7 @@ class AnswerStream:
         self._first_by: float | None = first_by
         self._end_by = end_by
         self._ready: deque[bytes] = deque()
-        self._waiting = 0  # bytes in `_ready`
+        self._waiting = 0  # bytes of events in `_ready` and in `_held`
         self._held: list[dict[str, Any]] | None = None
         self._whole = False
         self._ended = False
@@ -60,7 +60,8 @@ class AnswerStream:
             await self._read()
         if self._error:
             raise self._error
-        return self._held
+        held, self._held = self._held, None
+        return held
 
     def __aiter__(self) -> AnswerStream:
         return self
@@ -113,6 +114,7 @@ class AnswerStream:
                 self._waiting += len(event)
             if self._held is not None:
                 self._held.append(chunk)
+                self._waiting += len(event)
         if self._waiting > MAX_BODY_BYTES:
             raise UpstreamFailed(f"the upstream's answer is longer than {MAX_BODY_BYTES} bytes")
         self._whole = self._whole or not events

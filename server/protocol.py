@@ -35,12 +35,14 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take in bytes of a head only as long as it is within its limit."""
-        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
+        """Take in bytes of a head, or of a body's trailers, only as long as they are within the limit."""
+        if self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(BadRequest(f"The request's headers are over {MAX_HEAD_BYTES} bytes.", status=431))
             return
         self._head_bytes += len(data)
         super().data_received(data)
+        if self._in_head and self._head_timer is None and not self._answering:
+            self._await_head()  # after empty lines, which the parser passes over in silence
 
     def on_message_begin(self) -> None:
         """Begin to wait for a further head on the same connection."""
@@ -49,9 +51,14 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._await_head()
 
     def on_headers_complete(self) -> None:
-        """Stop counting: what follows is the body, which has a limit of its own."""
+        """Stop waiting: what follows is the body."""
         self._end_head()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Begin to count anew: the body has a limit of its own."""
+        self._head_bytes = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Count again, from zero."""
@@ -64,7 +71,19 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _await_head(self) -> None:
         self._in_head, self._head_bytes = True, 0
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self.timeout_keep_alive_handler)
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up)
+
+    def _give_up(self) -> None:
+        """Close, unless the answer to an earlier request is still under way."""
+        self._head_timer = None
+        if self._answering:
+            self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up)
+        else:
+            self.timeout_keep_alive_handler()
+
+    @property
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
     def _end_head(self) -> None:
         self._in_head = False

@@ -115,7 +115,7 @@ def check_there(model: Model) -> None:
                 _check_weights(locate(file))
             case HubModel():
                 pass
-    except EngineError as error:
+    except (EngineError, OSError) as error:
         raise ConfigError(f"{model.where}.source: {error}") from None
 
 

@@ -10,16 +10,16 @@ from router.breaker import FAILURES_TO_OPEN, FIRST_COOLDOWN_S, LONGEST_COOLDOWN_
 def opened(at: float = 0.0) -> Breaker:
     breaker = Breaker()
     for _ in range(FAILURES_TO_OPEN):
-        breaker.failed(at, breaker.sent())
+        breaker.failed(at, breaker.sent(at))
     return breaker
 
 
 def test_opens_on_the_third_failure_in_a_row() -> None:
     breaker = Breaker()
     for _ in range(FAILURES_TO_OPEN - 1):
-        breaker.failed(0.0, breaker.sent())
+        breaker.failed(0.0, breaker.sent(0.0))
         assert breaker.allows(0.0)
-    breaker.failed(0.0, breaker.sent())
+    breaker.failed(0.0, breaker.sent(0.0))
     assert not breaker.allows(0.0)
 
 
@@ -27,7 +27,7 @@ def test_a_success_between_starts_the_count_again() -> None:
     breaker = Breaker()
     for _ in range(5 * FAILURES_TO_OPEN):
         for _ in range(FAILURES_TO_OPEN - 1):
-            breaker.failed(0.0, breaker.sent())
+            breaker.failed(0.0, breaker.sent(0.0))
         breaker.succeeded()
     assert breaker.allows(0.0)
 
@@ -35,7 +35,7 @@ def test_a_success_between_starts_the_count_again() -> None:
 def test_what_tells_nothing_counts_nothing() -> None:
     breaker = Breaker()
     for _ in range(10 * FAILURES_TO_OPEN):
-        breaker.undecided(breaker.sent())
+        breaker.undecided(breaker.sent(0.0))
     assert (breaker.failures, breaker.opened_at) == (0, None)
 
 
@@ -43,9 +43,9 @@ def test_half_open_lets_one_through() -> None:
     breaker = opened(at=10.0)
     assert not breaker.allows(10.0 + FIRST_COOLDOWN_S - 0.001)
     assert breaker.allows(10.0 + FIRST_COOLDOWN_S)
-    probe = breaker.sent()
+    probe = breaker.sent(10.0 + FIRST_COOLDOWN_S)
     assert not breaker.allows(10.0 + FIRST_COOLDOWN_S)
-    breaker.undecided(breaker.sent())  # another, sent for want of any other replica, is no probe
+    breaker.undecided(breaker.sent(10.0 + FIRST_COOLDOWN_S))  # another, sent for want of any other replica, is no probe
     assert not breaker.allows(10.0 + FIRST_COOLDOWN_S)
     breaker.undecided(probe)
     assert breaker.allows(10.0 + FIRST_COOLDOWN_S)
@@ -53,14 +53,14 @@ def test_half_open_lets_one_through() -> None:
 
 def test_a_probe_without_a_verdict_frees_its_place() -> None:
     breaker = opened()
-    breaker.undecided(breaker.sent())
+    breaker.undecided(breaker.sent(FIRST_COOLDOWN_S))
     assert breaker.allows(FIRST_COOLDOWN_S)
     assert breaker.cooldown_s == FIRST_COOLDOWN_S
 
 
 def test_a_probe_that_succeeds_closes() -> None:
     breaker = opened()
-    breaker.sent()
+    breaker.sent(FIRST_COOLDOWN_S)
     breaker.succeeded()
     assert (breaker.failures, breaker.opened_at, breaker.probe) == (0, None, 0)
 
@@ -71,7 +71,7 @@ def test_the_cooldown_doubles_up_to_its_limit() -> None:
         cooldowns.append(breaker.cooldown_s)
         now += breaker.cooldown_s
         assert breaker.allows(now)
-        breaker.failed(now, breaker.sent())
+        breaker.failed(now, breaker.sent(now))
         assert not breaker.allows(now)
     assert cooldowns == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, LONGEST_COOLDOWN_S]
     breaker.succeeded()
@@ -81,15 +81,32 @@ def test_the_cooldown_doubles_up_to_its_limit() -> None:
 def test_a_call_from_before_the_opening_neither_ends_nor_fails_the_probe() -> None:
     """Of fifty calls at a dying replica the last may fail, or be left, when a probe is already under way."""
     breaker = Breaker()
-    early = [breaker.sent() for _ in range(FAILURES_TO_OPEN + 2)]
+    early = [breaker.sent(0.0) for _ in range(FAILURES_TO_OPEN + 2)]
     for call in early[2:]:
         breaker.failed(0.0, call)
     assert breaker.allows(FIRST_COOLDOWN_S)
-    breaker.sent()
+    breaker.sent(FIRST_COOLDOWN_S)
     breaker.failed(FIRST_COOLDOWN_S, early[0])
     breaker.undecided(early[1])
     assert not breaker.allows(FIRST_COOLDOWN_S), "the probe is still under way"
     assert (breaker.opened_at, breaker.cooldown_s) == (0.0, FIRST_COOLDOWN_S)
+
+
+def test_a_call_for_want_of_any_other_replica_is_no_probe_and_doubles_nothing() -> None:
+    breaker = opened()
+    for _ in range(5):
+        breaker.failed(0.1, breaker.sent(0.1))
+    assert (breaker.opened_at, breaker.cooldown_s) == (0.0, FIRST_COOLDOWN_S)
+
+
+def test_it_rests_only_while_nothing_is_sent() -> None:
+    breaker = opened()
+    assert breaker.resting(0.0)
+    assert not breaker.resting(FIRST_COOLDOWN_S), "a request would be sent"
+    breaker.sent(FIRST_COOLDOWN_S)
+    assert not breaker.resting(FIRST_COOLDOWN_S), "one is under way"
+    breaker.succeeded()
+    assert not breaker.resting(FIRST_COOLDOWN_S)
 
 
 @pytest.mark.parametrize(("now", "left"), [(0.0, 2.0), (1.5, 0.5), (2.0, 0.0), (99.0, 0.0)])
@@ -117,8 +134,9 @@ class Life(RuleBasedStateMachine):
     @rule(last_resort=st.booleans())
     def send(self, last_resort: bool) -> None:
         if self.breaker.allows(self.now) or last_resort:
-            is_probe = self.resting_until is not None and not any(self.calls.values())
-            self.calls[self.breaker.sent()] = is_probe
+            due = self.resting_until is not None and self.now >= self.resting_until
+            is_probe = due and not any(self.calls.values())
+            self.calls[self.breaker.sent(self.now)] = is_probe
 
     def _end(self, data: st.DataObject) -> tuple[int, bool]:
         call = data.draw(st.sampled_from(sorted(self.calls)))

@@ -80,3 +80,41 @@ async def test_a_long_head_is_refused_and_a_long_body_is_not() -> None:
     await asyncio.gather(*connection.tasks)
     assert transport.sent.startswith(b"HTTP/1.1 204 ")
     connection.connection_lost(None)
+
+
+async def test_trailers_without_end_are_refused() -> None:
+    connection, transport = connect()
+    connection.data_received(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n0\r\n")
+    for i in range(10):
+        connection.data_received(b"x-%d: " % i + b"y" * 30_000 + b"\r\n")
+    assert transport.is_closing()
+    connection.connection_lost(None)
+
+
+async def test_a_head_behind_a_running_answer_does_not_cut_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.01)
+    connection, transport = connect()
+    finish = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await finish.wait()
+        await ok(scope, receive, send)
+
+    connection.app = slow
+    connection.data_received(b"GET / HTTP/1.1\r\nhost: x\r\n\r\nGET /next HTTP/1.1\r\nhost: x\r\n")
+    await asyncio.sleep(0.05)
+    assert not transport.is_closing()
+    finish.set()
+    await asyncio.wait_for(transport.closed.wait(), 5)  # then nobody waits for the rest of the second head
+    assert transport.sent.startswith(b"HTTP/1.1 204 ")
+    connection.connection_lost(None)
+
+
+async def test_empty_lines_hold_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.01)
+    connection, transport = connect()
+    connection.data_received(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+    await asyncio.gather(*connection.tasks)
+    connection.data_received(b"\r\n")
+    await asyncio.wait_for(transport.closed.wait(), 5)
+    connection.connection_lost(None)
