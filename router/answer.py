@@ -19,7 +19,7 @@ def parse_whole(body: bytes, choices_wanted: int) -> dict[str, Any]:
         UpstreamFailed: it is not JSON, or no whole answer.
     """
     try:
-        answer = json.loads(body.decode(), parse_constant=_refuse)
+        answer = _parse(body)
     except (ValueError, RecursionError):
         raise UpstreamFailed("the upstream answered 200 with something that is not JSON") from None
     choices = answer.get("choices") if isinstance(answer, dict) else None
@@ -31,6 +31,11 @@ def parse_whole(body: bytes, choices_wanted: int) -> dict[str, Any]:
     if len(choices) < choices_wanted:
         raise UpstreamFailed(f"the upstream answered with {len(choices)} choices instead of {choices_wanted}")
     return dict(answer)
+
+
+def _parse(text: bytes) -> Any:
+    """Return the JSON value, in UTF-8 and without NaN, as it goes on to the client; ValueError or RecursionError."""
+    return json.loads(text.decode(), parse_constant=_refuse)
 
 
 def _refuse(constant: str) -> None:
@@ -64,7 +69,7 @@ class StreamReader:
             UpstreamFailed: it is not a JSON object, or its choices are none.
         """
         try:
-            chunk = json.loads(event.decode(), parse_constant=_refuse)
+            chunk = _parse(event)
         except (ValueError, RecursionError):
             raise UpstreamFailed("the upstream's stream holds an event that is not JSON") from None
         if not isinstance(chunk, dict):

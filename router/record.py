@@ -75,7 +75,8 @@ class RequestRecord:
     verdicts: list[tuple[str, ConstraintKind, VerdictWord]] = field(default_factory=list)
     """(model, kind, word) of each checked answer"""
     structured: str = ""
-    """how the accepted answer came to satisfy its format: decoded, retried or escalated"""
+    """how the accepted answer came to satisfy its format (decoded, retried, escalated), why it does not (truncated,
+    refused), or none: no format was asked for"""
     dropped: tuple[str, ...] = ()
     """fields that the answering upstream could not take"""
     model: str = ""

@@ -79,7 +79,7 @@ def check_gpu_args(model: Model) -> None:
     Raises:
         ConfigError: a parallel size or a share of memory that is none; GPUs twice, too few or too many.
     """
-    where = f"{model.where}"
+    where = model.where
     for key in PARALLEL:
         size = model.vllm_args.get(key, 1)
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
