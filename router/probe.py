@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from router.errors import UpstreamFailed
+from router.errors import UpstreamFailed, UpstreamTimedOut
 from router.upstream.base import Upstream
 
 log = logging.getLogger("smallfirst.probe")
@@ -44,10 +44,11 @@ class Probe:
     async def _answers(self) -> bool:
         exchange = None
         try:
-            async with asyncio.timeout(TIMEOUT_S):
-                exchange = await self._upstream.send("GET", self._url, headers={}, body=None, connect_s=TIMEOUT_S)
-                await exchange.read()
-        except (UpstreamFailed, TimeoutError):
+            exchange = await self._upstream.send(
+                "GET", self._url, headers={}, body=None, connect_s=TIMEOUT_S, within_s=TIMEOUT_S
+            )
+            await exchange.read()
+        except (UpstreamFailed, UpstreamTimedOut):
             return False
         finally:
             if exchange is not None:

@@ -23,6 +23,7 @@ class Exchange(Protocol):
         """Return the whole body.
 
         Raises:
+            UpstreamTimedOut: it did not come within the time that `send` was given.
             UpstreamFailed: the connection broke, or the body is beyond all bounds.
         """
         ...
@@ -47,11 +48,21 @@ class Upstream(Protocol):
     """The one method by which the router reaches any replica."""
 
     async def send(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, connect_s: float
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        connect_s: float,
+        within_s: float,
     ) -> Exchange:
         """Send a request and wait for the answer's headers. `url` is http(s):// or unix:/socket:/path.
 
+        `within_s` is for all of it, and for the body where that is read as a whole.
+
         Raises:
+            UpstreamTimedOut: the headers did not come within `within_s` seconds.
             UpstreamFailed: it could not be reached, or the connection broke.
         """
         ...

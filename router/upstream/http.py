@@ -1,124 +1,117 @@
-"""The HTTP client for every upstream, on aiohttp: TCP, TLS and Unix sockets."""
+"""The HTTP client for every upstream: HTTP/1.1 on connections of our own, aiohttp for TLS and proxies."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
-from time import time
-
-import aiohttp
-from yarl import URL
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from router.errors import UpstreamFailed, UpstreamTimedOut
-from router.upstream.base import MAX_BODY_BYTES
-from router.upstream.events import EventDecoder
+from router.upstream import target
+from router.upstream.base import Exchange
+from router.upstream.connection import TICK_S, Connection
+from router.upstream.exchange import LATE, HttpExchange
+from router.upstream.origin import Address, Origin
+from router.upstream.target import Target
 
-KEEPALIVE_S = 4  # vLLM closes what was idle for 5 s; a request must not meet that on its way
-LONGEST_RETRY_AFTER_S = 3600.0
+if TYPE_CHECKING:
+    from router.upstream.viaaiohttp import AiohttpClient
 
+IDLE_LONG_S = 1.0
+"""A connection that was idle for so long may have been closed by the server for that, just as the request was on its
+way. That says nothing of the server, and the request is sent once more. One that dies right after an answer died of
+the request, as far as anybody can know."""
 
-class HttpExchange:
-    """See `Exchange`."""
-
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-        self._decoder = EventDecoder()
-        self.status = response.status
-        self.retry_after_s = retry_after(response.headers)
-
-    async def read(self) -> bytes:
-        """Return the whole body."""
-        body = bytearray()
-        try:
-            async for chunk in self._response.content.iter_any():
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    raise UpstreamFailed(f"the upstream's answer is longer than {MAX_BODY_BYTES} bytes")
-        except (aiohttp.ClientError, OSError) as error:
-            raise UpstreamFailed("the upstream's answer broke off") from error
-        return bytes(body)
-
-    async def next_events(self, within_s: float) -> list[bytes]:
-        """Return the payloads of the events that come next; empty at the stream's end."""
-        try:
-            async with asyncio.timeout(within_s):
-                while chunk := await self._response.content.readany():
-                    if events := self._decoder.feed(chunk):
-                        return events
-                return self._decoder.finish()
-        except TimeoutError:
-            raise UpstreamTimedOut("the upstream's stream stood still for too long") from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise UpstreamFailed("the upstream's stream broke off") from error
-
-    def close(self) -> None:
-        """Drop the connection unless the answer was read to its end."""
-        self._response.close()
+MAX_URLS = 1000
+"""that are remembered; a configuration has a few for each replica"""
 
 
 class HttpUpstream:
-    """See `Upstream`. One session for the network, one for each Unix socket; none limits connections."""
+    """See `Upstream`."""
 
     def __init__(self) -> None:
-        self._network: aiohttp.ClientSession | None = None
-        self._sockets: dict[str, aiohttp.ClientSession] = {}
+        self._places: dict[str, tuple[Target, Origin | None]] = {}
+        self._origins: dict[Address, Origin] = {}
+        self._aiohttp: AiohttpClient | None = None
 
     async def send(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, connect_s: float
-    ) -> HttpExchange:
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        connect_s: float,
+        within_s: float,
+    ) -> Exchange:
         """Send a request and wait for the answer's headers."""
-        session, target = self._session(url)
-        timeout = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=connect_s)
         try:
-            response = await session.request(
-                method, target, headers=headers, data=body, timeout=timeout, allow_redirects=False
+            place, origin = self._places.get(url) or self._place(url)
+            request = b"" if origin is None else place.request(method, headers, body)
+        except ValueError as error:
+            raise UpstreamFailed("the request for the upstream is none that can be sent") from error
+        if origin is None:
+            client = self._aiohttp or await self._start_aiohttp()
+            return await client.send(
+                method, url, headers=headers, body=body, connect_s=connect_s, within_s=within_s, proxy=place.proxy
             )
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise UpstreamFailed("the upstream could not be reached", code="upstream_unreachable") from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise UpstreamFailed("the upstream closed the connection without an answer") from error
-        return HttpExchange(response)
+        deadline = origin.time() + within_s
+        connection, idle_s = origin.take()
+        once_more = idle_s > IDLE_LONG_S
+        while True:
+            if connection is None:
+                connection, once_more = await self._connect(origin, connect_s, deadline), False
+            response = connection.ask(request)
+            try:
+                while not (response.status or response.over):
+                    if not await connection.wait(deadline):
+                        connection.drop()
+                        raise UpstreamTimedOut(LATE)
+            except asyncio.CancelledError:
+                connection.drop()
+                raise
+            if response.status:
+                return HttpExchange(connection, response, deadline)
+            if not (response.silent and once_more):
+                raise UpstreamFailed(response.failure)
+            connection = None
+
+    async def _connect(self, origin: Origin, connect_s: float, deadline: float) -> Connection:
+        left_s = deadline - origin.time()
+        try:
+            return await origin.connect(min(connect_s, left_s))
+        except UpstreamFailed:
+            if origin.time() >= deadline - TICK_S:
+                raise UpstreamTimedOut(LATE) from None
+            raise
 
     async def close(self) -> None:
         """Close every connection."""
-        for session in (self._network, *self._sockets.values()):
-            if session is not None:
-                await session.close()
-        self._network = None
-        self._sockets.clear()
+        for origin in self._origins.values():
+            origin.close()
+        self._origins.clear()
+        self._places.clear()
+        client, self._aiohttp = self._aiohttp, None
+        if client is not None:
+            await client.close()
+        await asyncio.sleep(0)  # sockets close in the loop's next round
 
-    def _session(self, url: str) -> tuple[aiohttp.ClientSession, URL]:
-        if url.startswith("unix:"):
-            path, _, target = url.removeprefix("unix:").partition(":")
-            if path not in self._sockets:
-                self._sockets[path] = _new_session(aiohttp.UnixConnector(path, limit=0, keepalive_timeout=KEEPALIVE_S))
-            return self._sockets[path], URL(f"http://localhost{target}", encoded=True)
-        if self._network is None:
-            self._network = _new_session(aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S))
-        return self._network, URL(url, encoded=True)
+    def _place(self, url: str) -> tuple[Target, Origin | None]:
+        place = target.parse(url)
+        origin = None
+        if not place.tls and place.proxy is None:
+            origin = self._origins.get(place.address)
+            if origin is None:
+                origin = self._origins[place.address] = Origin(place.address, asyncio.get_running_loop())
+        if len(self._places) >= MAX_URLS:
+            self._places.clear()
+        self._places[url] = place, origin
+        return place, origin
 
-
-def _new_session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
-    # identity: a compressed stream would be held back by the compressor
-    return aiohttp.ClientSession(
-        connector=connector,
-        headers={"Accept-Encoding": "identity", "User-Agent": "smallfirst"},
-        cookie_jar=aiohttp.DummyCookieJar(),
-    )
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of `retry-after-ms` or `Retry-After` (seconds or a date; RFC 9110, 10.2.3)."""
-    try:
-        if (milliseconds := headers.get("retry-after-ms")) is not None:
-            seconds = float(milliseconds) / 1000
-        elif (value := headers.get("Retry-After")) is None:
-            return None
-        else:
-            value = value.strip()
-            date = None if value.replace(".", "", 1).isdigit() else parsedate_to_datetime(value)
-            seconds = float(value) if date is None else date.timestamp() - time()
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return min(max(0.0, seconds), LONGEST_RETRY_AFTER_S) if seconds == seconds else None  # noqa: PLR0124 - NaN
+    async def _start_aiohttp(self) -> AiohttpClient:
+        # its import takes a good part of a second: not at the start, and not on the loop
+        module = await asyncio.to_thread(import_module, "router.upstream.viaaiohttp")
+        if self._aiohttp is None:
+            self._aiohttp = module.AiohttpClient()
+        return self._aiohttp

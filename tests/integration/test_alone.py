@@ -47,7 +47,8 @@ def test_alone_or_pinned_a_failure_is_a_clear_error(lane: Lane, model: str, fail
     reply = lane.stream(model) if streamed else lane.chat(model)
     assert (reply.status, reply.error["code"]) == (status, code or reply.error["code"])
     assert lane.llm.calls == [], "a pinned model is never swapped"
-    assert len(lane.slm.calls) <= 2
+    # a connection that was idle for long and dies says nothing: its request is sent once more, beside the one retry
+    assert len(lane.slm.calls) <= (4 if failure == "cut" else 2)
     if status in (429, 503):
         assert 6 <= int(reply.headers["retry-after"]) <= 8
 

@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from router.config import Config, Model, Price, Route, Timeouts
-from router.errors import ApiError
+from router.errors import ApiError, UpstreamTimedOut
 from router.pool import Pool, Replica
 from router.types import ChatCall, RoutingOptions
 
@@ -54,11 +56,13 @@ def call(
         body["stream"] = True
     if endpoint == "chat/completions":
         body.setdefault("messages", list(QUESTION))
+    raw = json.dumps(body).encode()
     return ChatCall(
         endpoint,
         model,
         body,
-        len(json.dumps(body)),
+        msgspec.json.decode(raw, type=dict[str, msgspec.Raw]),
+        len(raw),
         stream,
         usage,
         RoutingOptions(**(routing or {})),  # type: ignore[arg-type]
@@ -94,11 +98,17 @@ STREAM: list[Any] = [[ROLE], [chunk("Pa")], [chunk("ris."), chunk(finish="stop")
 """a good answer, in the batches in which it comes"""
 
 
-async def read_into(got: list[bytes], events: AsyncIterator[bytes] | None) -> None:
+async def read_into(got: list[bytes], events: AsyncIterator[list[bytes]] | None) -> None:
     """Read a stream; `got` keeps what came before an error."""
     assert events is not None
-    async for event in events:
-        got += [event]
+    async for together in events:
+        got += together
+
+
+async def hang(within_s: float) -> None:
+    """Answer nothing within the time that there is."""
+    await asyncio.sleep(within_s)
+    raise UpstreamTimedOut("late")
 
 
 class FakeExchange:
@@ -112,6 +122,7 @@ class FakeExchange:
         self.body = body
         self.steps = list(steps)
         self.waits: list[float] = []
+        self.within_s = 60.0
         self.closed = 0
 
     async def read(self) -> bytes:
@@ -119,7 +130,7 @@ class FakeExchange:
         if isinstance(self.body, ApiError):
             raise self.body
         if self.body is HANG:
-            await asyncio.Event().wait()
+            await hang(self.within_s)
         return self.body
 
     async def next_events(self, within_s: float) -> list[bytes]:
@@ -130,7 +141,7 @@ class FakeExchange:
         if isinstance(step, ApiError):
             raise step
         if step is HANG:
-            await asyncio.Event().wait()
+            await hang(within_s)
         return list(step)
 
     def close(self) -> None:
@@ -160,7 +171,14 @@ class FakeUpstream:
     exchanges: list[FakeExchange] = field(default_factory=list)
 
     async def send(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, connect_s: float
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        connect_s: float,
+        within_s: float,
     ) -> FakeExchange:
         assert method == "POST"
         assert body is not None
@@ -173,8 +191,9 @@ class FakeUpstream:
         if isinstance(answer, ApiError):
             raise answer
         if answer is HANG:
-            await asyncio.Event().wait()
+            await hang(within_s)
         assert isinstance(answer, FakeExchange)
+        answer.within_s = within_s
         self.exchanges.append(answer)
         return answer
 

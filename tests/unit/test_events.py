@@ -54,6 +54,27 @@ def test_any_split_of_any_stream_decodes_the_same(stream: bytes, data: st.DataOb
     assert decode(*chunks) == reference(stream)
 
 
+# what models send: whole events of one line, now and then something else among them
+CHUNKS = st.lists(
+    st.sampled_from([
+        b"data: 1\n\n", b"data: {}\n\ndata: [DONE]\n\n", b"data: \n\n", b"data:  x\n\n", b"data: a\ndata: b\n\n",
+        b"data: a\nid: 1\n\n", b"data: a\n\nevent: x\ndata: b\n\n", b"data: a\n\n\ndata: b\n\n", b"data: a\n\n: c\n\n",
+        b": c\n\n", b"data: a\r\n\r\n", b"data: a\rdata: b\n\n", b"data: a", b"\n", b"\n\n", b"data: ", b"\r",
+        BOM, BOM + b"data: 1\n\n", b"data: \xe2\x82", b"\xac\n\n",
+    ]),
+    max_size=8,
+)  # fmt: skip
+
+
+@given(CHUNKS)
+def test_the_short_way_gives_what_the_long_one_gives(chunks: list[bytes]) -> None:
+    short, long = EventDecoder(), EventDecoder()
+    for chunk in chunks:
+        assert short.feed(chunk) == long._lines(chunk)
+    assert short.finish() == long.finish()
+    assert decode(*chunks) == reference(b"".join(chunks))
+
+
 @given(STREAMS)
 def test_byte_by_byte(stream: bytes) -> None:
     assert decode(*(bytes([byte]) for byte in stream)) == reference(stream)
@@ -86,6 +107,16 @@ def test_a_long_event(size: int) -> None:
     long = b"x" * size
     stream = b"data: " + long + b"\n\ndata: next\n\n"
     assert decode(*(stream[i : i + 4096] for i in range(0, len(stream), 4096))) == [long, b"next"]
+
+
+def test_a_long_event_in_small_pieces_is_copied_once() -> None:
+    """Were what has come copied with each piece, this would copy 32 GB."""
+    decoder = EventDecoder()
+    piece = b"x" * 1024
+    assert decoder.feed(b"data: ") == []
+    for _ in range(8 * 1024 - 1):
+        assert decoder.feed(piece) == []
+    assert [len(event) for event in decoder.feed(b"\n\n")] == [8 * 1024 * 1024 - 1024]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from router import probe
-from router.errors import UpstreamFailed
+from router.errors import UpstreamFailed, UpstreamTimedOut
 from router.probe import Probe
 from tests.support.fakes import HANG, FakeExchange
 
@@ -24,14 +24,17 @@ class Scripted:
         self.asked: list[tuple[str, str, bytes | None, dict[str, str]]] = []
         self.exchanges: list[FakeExchange] = []
 
-    async def send(self, method: str, url: str, *, headers: Any, body: bytes | None, connect_s: float) -> FakeExchange:
+    async def send(
+        self, method: str, url: str, *, headers: Any, body: bytes | None, connect_s: float, within_s: float
+    ) -> FakeExchange:
         self.asked.append((method, url, body, dict(headers)))
         answer = self.script.pop(0)
         if isinstance(answer, Exception):
             raise answer
         if answer is HANG:
-            await asyncio.Event().wait()
+            raise UpstreamTimedOut("late")
         exchange = answer() if callable(answer) else answer
+        exchange.within_s = 0.0
         self.exchanges.append(exchange)
         return exchange
 
@@ -49,7 +52,7 @@ async def play(monkeypatch: pytest.MonkeyPatch, *script: Any) -> tuple[list[bool
         if not upstream.script:
             raise asyncio.CancelledError
 
-    monkeypatch.setattr(probe, "asyncio", SimpleNamespace(sleep=sleep, timeout=asyncio.timeout))
+    monkeypatch.setattr(probe, "asyncio", SimpleNamespace(sleep=sleep))
     with pytest.raises(asyncio.CancelledError):
         await watch.run()
     return ups, naps, watch, upstream
