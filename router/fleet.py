@@ -1,55 +1,93 @@
-"""Everything that runs behind one configuration: the pools, and who watches or supervises their replicas."""
+"""Everything that runs behind one configuration: the pools, and who watches or supervises their replicas.
+
+With several workers the fleet is made before they are forked. Its watchers run in a process of their own, which
+posts what they see; every process has the pools.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from time import monotonic
 
+from router.board import Post, SharedPool, SharedReplica
 from router.config import Config, Model
 from router.engine.supervisor import Supervisor
-from router.pool import Pool, Replica, Unwatched
+from router.pool import Liveness, Pool, Replica, Unwatched
 from router.probe import Probe
+from router.shared import Lock
 from router.types import ModelStatus
 from router.upstream.base import Upstream
 
 log = logging.getLogger("smallfirst.fleet")
 
+POST_EVERY_S = 0.05
+"""so a worker knows what a watcher saw within 0.1 s"""
+
 
 class Fleet:
     """Builds one pool a model; `start` and `stop` its watchers. Managed replicas are processes of ours."""
 
-    def __init__(self, config: Config, upstream: Upstream, state_dir: Path, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        upstream: Upstream,
+        state_dir: Path,
+        progress: Callable[[str], None],
+        *,
+        workers: int = 1,
+    ) -> None:
+        self._upstream, self._state_dir, self._progress = upstream, state_dir, progress
         self._watchers: list[Supervisor | Probe] = []
+        self._posts: list[tuple[Supervisor | Probe, Post]] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self.pools = {
-            name: Pool(model, list(self._replicas(model, upstream, state_dir, progress)))
-            for name, model in config.models.items()
-        }
+        self._shared: list[SharedPool] = []
+        self.pools: dict[str, Pool] = {}
+        for name, model in config.models.items():
+            replicas = list(self._replicas(model))
+            if workers == 1:
+                self.pools[name] = Pool(model, [Replica(*replica) for replica in replicas])
+            else:
+                self.pools[name] = self._share(model, replicas, workers)
 
-    def _replicas(
-        self, model: Model, upstream: Upstream, state_dir: Path, progress: Callable[[str], None]
-    ) -> Iterable[Replica]:
+    def _replicas(self, model: Model) -> Iterable[tuple[str, str, Liveness]]:
+        """Yield each replica's name, its URL, and who watches it."""
         if model.managed:
             for i in range(model.replicas):
-                supervisor = Supervisor(model, i, state_dir, progress)
+                supervisor = Supervisor(model, i, self._state_dir, self._progress)
                 self._watchers.append(supervisor)
-                yield Replica(f"{model.name}/{i}", f"{supervisor.address}:/v1", supervisor)
+                yield f"{model.name}/{i}", f"{supervisor.address}:/v1", supervisor
             return
         for i, url in enumerate(model.base_url):
             name = f"{model.name}/{i}"
             if model.engine == "vllm":
-                probe = Probe(name, url, upstream)
+                probe = Probe(name, url, self._upstream)
                 self._watchers.append(probe)
-                yield Replica(name, url, probe)
+                yield name, url, probe
             else:
-                yield Replica(name, url, Unwatched())
+                yield name, url, Unwatched()
+
+    def _share(self, model: Model, replicas: Iterable[tuple[str, str, Liveness]], workers: int) -> SharedPool:
+        lock = Lock()
+        shared = []
+        for name, url, watched_by in replicas:
+            liveness = watched_by
+            if isinstance(watched_by, Supervisor | Probe):
+                liveness = Post(lock)
+                self._posts.append((watched_by, liveness))
+            shared.append(SharedReplica(name, url, liveness, lock, workers))
+        self._post([0] * len(self._posts))
+        pool = SharedPool(model, shared, lock)
+        self._shared.append(pool)
+        return pool
 
     def start(self) -> None:
         """Start every managed replica and every probe; returns at once."""
         self._tasks = [asyncio.create_task(watcher.run()) for watcher in self._watchers]
+        if self._posts:
+            self._tasks.append(asyncio.create_task(self._keep_posting()))
         for task in self._tasks:
             task.add_done_callback(_report)
 
@@ -63,6 +101,32 @@ class Fleet:
     def statuses(self) -> list[ModelStatus]:
         """Return what every pool looks like now."""
         return [pool.status(monotonic()) for pool in self.pools.values()]
+
+    def sit(self, worker: int) -> None:
+        """Say which worker this process is, counted from 0."""
+        for pool in self._shared:
+            pool.sit(worker)
+
+    def forget(self, worker: int) -> None:
+        """Take out what a worker held when it died."""
+        for pool in self._shared:
+            pool.forget(worker, monotonic())
+
+    def mourn(self) -> None:
+        """Post that the watchers have died, and with them the replicas that they supervised."""
+        for watcher, post in self._posts:
+            if isinstance(watcher, Supervisor):
+                post.write(up=False, restarts=post.restarts + 1, detail="restarting: its supervisor ended")
+
+    async def _keep_posting(self) -> None:
+        before = [post.restarts for _, post in self._posts]  # of watchers that have died
+        while True:
+            self._post(before)
+            await asyncio.sleep(POST_EVERY_S)
+
+    def _post(self, before: Sequence[int]) -> None:
+        for (watcher, post), earlier in zip(self._posts, before, strict=True):
+            post.write(up=watcher.up, restarts=earlier + watcher.restarts, detail=watcher.detail)
 
 
 def _report(task: asyncio.Task[None]) -> None:

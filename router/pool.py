@@ -2,6 +2,7 @@
 
 A lease is one request's hold on one replica. It is released exactly once, by whatever ends first: the answer,
 an error, or a client that leaves. No method here awaits, so a state change is never seen half done.
+`board` has the same for several processes.
 """
 
 from __future__ import annotations
@@ -73,37 +74,48 @@ class Replica:
             return f"{self.name} failed {self.breaker.failures} times in a row and rests"
         return self.liveness.detail
 
+    def enter(self, now: float) -> tuple[float, int]:
+        """Count a request in; return the mark and the number of the call, which `leave` needs."""
+        return self.share.enter(now), self.breaker.sent(now)
+
+    def leave(self, now: float, mark: float, call: int, health: Health) -> float:
+        """Count a request out, and tell the breaker of it; return its share of the replica's time in seconds."""
+        breaker = self.breaker
+        if health == "good":
+            breaker.succeeded()
+        elif health == "bad":
+            breaker.failed(now, call)
+        else:
+            breaker.undecided(call)
+        return self.share.leave(now, mark)
+
 
 class Lease:
     """One request on one replica; holds the connection and knows what it cost."""
+
+    __slots__ = ("_call", "_mark", "attempt", "exchange", "model", "replica")
 
     def __init__(self, replica: Replica, model: Model, now: float) -> None:
         self.replica = replica
         self.model = model
         self.attempt = Attempt(model.name, replica.name, model.price)
         self.exchange: Exchange | None = None
-        self._mark: float | None = replica.share.enter(now)
-        self._call = replica.breaker.sent(now)
+        self._mark: float | None
+        self._mark, self._call = replica.enter(now)
 
     def release(self, now: float, health: Health) -> None:
         """End the hold: close the connection, price the attempt, tell the breaker. Idempotent."""
         if self._mark is None:
             return
-        self.attempt.busy_s = self.replica.share.leave(now, self._mark)
-        self._mark = None
+        mark, self._mark = self._mark, None
+        self.attempt.busy_s = self.replica.leave(now, mark, self._call, health)
         if self.exchange is not None:
             self.exchange.close()
-        breaker = self.replica.breaker
-        if health == "good":
-            breaker.succeeded()
-        elif health == "bad":
-            breaker.failed(now, self._call)
-            if breaker.opened_at == now:
-                log.warning(
-                    "%s failed %d times in a row: resting %g s", self.replica.name, breaker.failures, breaker.cooldown_s
-                )
-        else:
-            breaker.undecided(self._call)
+        if health == "bad" and self.replica.breaker.opened_at == now:
+            breaker = self.replica.breaker
+            log.warning(
+                "%s failed %d times in a row: resting %g s", self.replica.name, breaker.failures, breaker.cooldown_s
+            )
 
     def abandon(self, now: float) -> None:
         """Release it where nothing else has: the client left, or its deadline passed."""
@@ -133,9 +145,12 @@ class Pool:
             candidates = [replica for replica in self.replicas if replica.liveness.up]
         if not candidates:
             raise self._unavailable(now)
-        candidates = [replica for replica in candidates if replica.name not in tried] or candidates
+        if tried:
+            candidates = [replica for replica in candidates if replica.name not in tried] or candidates
         self._turn += 1
-        chosen = balance.least_loaded([replica.share.in_flight for replica in candidates], self._turn)
+        chosen = 0
+        if len(candidates) > 1:
+            chosen = balance.least_loaded([replica.share.in_flight for replica in candidates], self._turn)
         return Lease(candidates[chosen], self.model, now)
 
     def untried(self, now: float, tried: Collection[str]) -> int:
@@ -150,12 +165,15 @@ class Pool:
             up=sum(replica.liveness.up and not replica.breaker.resting(now) for replica in self.replicas),
             in_flight=sum(replica.share.in_flight for replica in self.replicas),
             restarts=sum(replica.liveness.restarts for replica in self.replicas),
-            detail="; ".join(filter(None, (replica.detail(now) for replica in self.replicas))),
+            detail=self._detail(now),
         )
+
+    def _detail(self, now: float) -> str:
+        return "; ".join(filter(None, (replica.detail(now) for replica in self.replicas)))
 
     def _unavailable(self, now: float) -> Unavailable:
         resting = [replica.breaker.retry_after_s(now) for replica in self.replicas if replica.liveness.up]
-        reason = self.status(now).detail or "one request is trying whether it works again"
+        reason = self._detail(now) or "one request is trying whether it works again"
         return Unavailable(
             f"The model '{self.model.name}' is not available: {reason}.",
             retry_after_s=max(1.0, min(resting, default=5.0)),

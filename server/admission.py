@@ -25,7 +25,10 @@ MIN_RETRY_S = 1.0
 
 
 class Admission:
-    """`async with admission:` holds a slot for the length of a request. Times are seconds."""
+    """`async with admission:` holds a slot for the length of a request. Times are seconds.
+
+    `shown` is where other processes may read [requests in flight, requests queued].
+    """
 
     def __init__(
         self,
@@ -33,11 +36,13 @@ class Admission:
         max_queued: int,
         queue_timeout_s: float,
         clock: Callable[[], float] = time.monotonic,
+        shown: memoryview | None = None,
     ) -> None:
         self._max_in_flight = max_in_flight
         self._max_queued = max_queued
         self._queue_timeout_s = queue_timeout_s
         self._clock = clock
+        self._shown: memoryview | list[int] = [0, 0] if shown is None else shown
         self._in_flight = 0
         self._line: deque[asyncio.Future[bool]] = deque()
         """one future a waiting caller: True: it has a slot, False: it waited too long"""
@@ -63,12 +68,14 @@ class Admission:
         """
         if self._in_flight < self._max_in_flight:
             self._in_flight += 1
+            self._show()
             return
         if len(self._line) >= self._max_queued:
             raise self._overloaded("too many requests wait already")
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[bool] = loop.create_future()
         self._line.append(turn)
+        self._show()
         timer = loop.call_later(self._queue_timeout_s, self._expire, turn)
         try:
             granted = await turn
@@ -90,9 +97,11 @@ class Admission:
             if not turn.done():  # done: cancelled, its caller has not run since
                 turn.set_result(True)
                 self._note_handover()
+                self._show()
                 return
         self._last_handover = None
         self._in_flight -= 1
+        self._show()
 
     async def __aenter__(self) -> None:
         await self.acquire()
@@ -110,6 +119,10 @@ class Admission:
     def _leave(self, turn: asyncio.Future[bool]) -> None:
         if turn in self._line:  # not if `release` dropped it already
             self._line.remove(turn)
+            self._show()
+
+    def _show(self) -> None:
+        self._shown[0], self._shown[1] = self._in_flight, len(self._line)
 
     def _note_handover(self) -> None:
         now = self._clock()

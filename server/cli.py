@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import socket
 import sys
 import tempfile
@@ -20,6 +19,10 @@ try:
     from server.settings import Settings, add_arguments
 except KeyboardInterrupt:
     sys.exit(0)  # as in `main`
+
+
+BACKLOG = 2048
+"""connections that may wait to be accepted, for each worker"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,37 +58,22 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve(config: Config, settings: Settings) -> int:
     # Heavy imports after the settings are known to be right: a typing slip is answered at once.
-    import uvicorn  # noqa: PLC0415
-
     from server import logs  # noqa: PLC0415
-    from server.app import create_app  # noqa: PLC0415
-    from server.protocol import LimitedHttpProtocol  # noqa: PLC0415
+    from server.backstage import Backstage  # noqa: PLC0415
+    from server.serving import Gateway  # noqa: PLC0415
+    from server.workers import Parent  # noqa: PLC0415
 
     provider_keys = [model.api_key for model in config.models.values() if model.api_key is not None]
     logs.configure([key.get_secret_value() for key in (*settings.api_keys, *provider_keys)])
     if any(model.managed for model in config.models.values()):
         _check_writable(settings.state_dir)
-    listener = _listen(settings)
-    host, port = listener.getsockname()[:2]
+    listeners = _listen(settings)
+    host, port = listeners[0].getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(config, settings, url=url, progress=_say),
-            loop="uvloop",
-            http=LimitedHttpProtocol,
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s)),
-        )
-    )
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not where nohup says that a hang-up is nothing
-        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
-    server.run(sockets=[listener])
-    return 0 if server.started else 1
+    gateway = Gateway(config, settings, Backstage(config, settings, url=url, progress=_say))
+    if settings.workers == 1:
+        return gateway.serve(0, listeners[0])
+    return Parent(gateway, listeners, settings.shutdown_grace_s).run()
 
 
 def _check_writable(state_dir: Path) -> None:
@@ -98,11 +86,25 @@ def _check_writable(state_dir: Path) -> None:
         raise ConfigError(f"SMALLFIRST_STATE_DIR: cannot write to {state_dir}: {error.strerror}") from None
 
 
-def _listen(settings: Settings) -> socket.socket:
-    """Take the port before anything is started: a vLLM that loads for a minute in vain helps nobody."""
+def _listen(settings: Settings) -> list[socket.socket]:
+    """Take the port before anything is started: a vLLM that loads for a minute in vain helps nobody.
+
+    Each worker has a queue of its own, among which the kernel divides the connections.
+    """
     try:
-        family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=2048)
+        family, *_, (host, port, *_) = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        if settings.workers == 1:
+            return [socket.create_server((host, port), family=family, backlog=BACKLOG)]
+        with socket.socket(family) as probe:  # with reuse_port we would join whoever has the port, if it has that, too
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind((host, port))
+        listeners = []
+        for _ in range(settings.workers):
+            listeners.append(socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=True))
+            port = listeners[0].getsockname()[1]
+        return listeners
     except OSError as error:
         raise ConfigError(f"cannot serve on {settings.host}, port {settings.port}: {error.strerror}") from None
 

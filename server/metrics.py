@@ -1,16 +1,17 @@
-"""What Prometheus sees. Counts are exact integers (money: nano-dollars) and become floats at the scrape only.
+"""What Prometheus sees. Counts are exact integers (money and time: billionths) and become floats at the scrape only.
 
-Labels are bounded: a route or model that is not configured, or none, is `none`.
+Labels are bounded: a route or model that is not configured, or none, is `none`. Each process counts in a tally of
+its own; whichever is asked adds them all up.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from importlib.metadata import version
 from itertools import accumulate
-from typing import Protocol, get_args
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -22,11 +23,10 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from router.config import Config
-from router.cost import NANO
+from router.config import Config, Model
 from router.record import Outcome, RequestRecord
-from router.types import ConstraintKind, ModelStatus, VerdictWord
-from server.admission import Admission
+from router.types import NANO, ConstraintKind, ModelStatus, VerdictWord
+from server.tally import Key, Labels, Tally, total
 
 PREFIX = "smallfirst_"
 NONE = "none"
@@ -61,115 +61,96 @@ _LABELS: dict[str, tuple[str, ...]] = {
 METRIC_NAMES = frozenset(PREFIX + name for name in _LABELS)
 """as Prometheus knows them; a histogram's name without `_bucket`, `_sum`, `_count`"""
 
-Labels = tuple[str, ...]
+ADMISSION: Key = ("admission",)
+"""two cells: how many requests hold a slot, how many wait for one"""
+
+_COUNTERS = {  # name: text, how many make one of Prometheus's unit
+    "requests_total": ("Finished requests.", 1),
+    "tokens_total": ("Tokens of all attempts, as upstreams count; cached_prompt is a part of prompt.", 1),
+    "cost_usd_total": ("Spent in all attempts, by the model that was tried.", NANO),
+    "fallback_cost_usd_total": (
+        "What the fallback would have cost, by the model that answered; less the cost it is the saving.",
+        NANO,
+    ),
+    "unpriced_requests_total": ("Requests with an attempt of unknown cost: no price, or no usage.", 1),
+    "escalations_total": ("Steps up the ladder.", 1),
+    "retries_total": ("Further tries on the same rung.", 1),
+    "structured_verdicts_total": ("Checked answers.", 1),
+}
+_HISTOGRAMS = {  # name: text, bounds; cells: one a bucket, then the nanoseconds of all
+    "request_duration_seconds": ("From the request's start to the answer's end.", DURATION_BUCKETS_S),
+    "time_to_first_token_seconds": ("From the request's start to its first content.", FIRST_TOKEN_BUCKETS_S),
+}
 
 
-class _Metric(Protocol):
-    def family(self) -> Metric:
-        """Return the samples as they are now."""
+class _Series:
+    """Where the counts of one route and model are. A count has its place, and is shown, from its first use on."""
 
+    def __init__(self, tally: Tally, route: str, model: str) -> None:
+        self._tally, self._route, self._model = tally, route, model
+        self._outcomes: dict[str, int] = {}
 
-class _Counter:
-    """An integer for each tuple of label values, of which `scale` make one of Prometheus's unit."""
+    def outcome(self, outcome: str) -> int:
+        if (at := self._outcomes.get(outcome)) is None:
+            at = self._outcomes[outcome] = self._place("requests_total", self._route, self._model, outcome)
+        return at
 
-    def __init__(self, name: str, text: str, scale: int = 1) -> None:
-        self._name, self._text, self._scale = name, text, scale
-        self._values: defaultdict[Labels, int] = defaultdict(int)
+    @cached_property
+    def duration(self) -> int:
+        return self._histogram("request_duration_seconds")
 
-    def add(self, amount: int, *labels: str) -> None:
-        self._values[labels] += amount
+    @cached_property
+    def first_token(self) -> int:
+        return self._histogram("time_to_first_token_seconds")
 
-    def family(self) -> Metric:
-        family = CounterMetricFamily(PREFIX + self._name, self._text, labels=_LABELS[self._name])
-        for labels, value in self._values.items():
-            family.add_metric(labels, value / self._scale)
-        return family
+    @cached_property
+    def tokens(self) -> tuple[int, int, int]:
+        prompt, cached, completion = (
+            self._place("tokens_total", self._model, kind) for kind in ("prompt", "cached_prompt", "completion")
+        )
+        return prompt, cached, completion
 
+    @cached_property
+    def cost(self) -> int:
+        return self._place("cost_usd_total", self._route, self._model)
 
-class _Histogram:
-    """Seconds, counted in buckets, for each tuple of label values."""
+    @cached_property
+    def fallback_cost(self) -> int:
+        return self._place("fallback_cost_usd_total", self._route, self._model)
 
-    def __init__(self, name: str, text: str, bounds: tuple[float, ...]) -> None:
-        self._name, self._text, self._bounds = name, text, bounds
-        self._counts: dict[Labels, list[int]] = {}
-        self._sums: defaultdict[Labels, float] = defaultdict(float)
+    @cached_property
+    def unpriced(self) -> int:
+        return self._place("unpriced_requests_total", self._route, self._model)
 
-    def observe(self, seconds: float, *labels: str) -> None:
-        counts = self._counts.setdefault(labels, [0] * (len(self._bounds) + 1))
-        counts[bisect_left(self._bounds, seconds)] += 1
-        self._sums[labels] += seconds
+    def _place(self, *key: str) -> int:
+        return self._tally.place(key)
 
-    def family(self) -> Metric:
-        family = HistogramMetricFamily(PREFIX + self._name, self._text, labels=_LABELS[self._name])
-        names = [*map(str, self._bounds), "+Inf"]
-        for labels, counts in self._counts.items():
-            buckets = list(zip(names, accumulate(counts), strict=True))  # each has those below it too
-            family.add_metric(labels, buckets, self._sums[labels])
-        return family
-
-
-class _Reading:
-    """Read at the scrape: (label values, value)."""
-
-    def __init__(
-        self,
-        name: str,
-        text: str,
-        read: Callable[[], Iterable[tuple[Labels, int]]],
-        family: type[GaugeMetricFamily] | type[CounterMetricFamily] = GaugeMetricFamily,
-    ) -> None:
-        self._name, self._text, self._read, self._family = name, text, read, family
-
-    def family(self) -> Metric:
-        family = self._family(PREFIX + self._name, self._text, labels=_LABELS[self._name])
-        for labels, value in self._read():
-            family.add_metric(labels, value)
-        return family
+    def _histogram(self, name: str) -> int:
+        return self._tally.place((name, self._route, self._model), len(_HISTOGRAMS[name][1]) + 2)
 
 
 class Metrics(Collector):
-    """All metrics of one gateway. Used from the event loop's thread only."""
+    """All metrics of one gateway. Used from the event loop's thread only.
 
-    def __init__(self, config: Config, admission: Admission, statuses: Callable[[], Iterable[ModelStatus]]) -> None:
-        self._models = frozenset(config.models)
-        self._routes = frozenset(config.routes) | self._models  # a pinned model is its own route
-        self._requests = _Counter("requests_total", "Finished requests.")
-        self._duration = _Histogram(
-            "request_duration_seconds", "From the request's start to the answer's end.", DURATION_BUCKETS_S
-        )
-        self._first_token = _Histogram(
-            "time_to_first_token_seconds",
-            "From the request's start to its first content.",
-            FIRST_TOKEN_BUCKETS_S,
-        )
-        self._tokens = _Counter(
-            "tokens_total", "Tokens of all attempts, as upstreams count; cached_prompt is a part of prompt."
-        )
-        self._cost = _Counter("cost_usd_total", "Spent in all attempts, by the model that was tried.", NANO)
-        self._fallback_cost = _Counter(
-            "fallback_cost_usd_total",
-            "What the fallback would have cost, by the model that answered; less the cost it is the saving.",
-            NANO,
-        )
-        self._unpriced = _Counter(
-            "unpriced_requests_total", "Requests with an attempt of unknown cost: no price, or no usage."
-        )
-        self._escalations = _Counter("escalations_total", "Steps up the ladder.")
-        self._retries = _Counter("retries_total", "Further tries on the same rung.")
-        self._verdicts = _Counter("structured_verdicts_total", "Checked answers.")
-        self._all: tuple[_Metric, ...] = (
-            self._requests,
-            self._duration,
-            self._first_token,
-            self._tokens,
-            self._cost,
-            self._fallback_cost,
-            self._unpriced,
-            self._escalations,
-            self._retries,
-            self._verdicts,
-            *_readings(config, admission, statuses),
-        )
+    `tallies` are those of all processes, `mine` is the place of this one's.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        statuses: Callable[[], Iterable[ModelStatus]],
+        tallies: Sequence[Tally] = (),
+        mine: int = 0,
+    ) -> None:
+        self._models = config.models
+        self._routes = frozenset(config.routes) | frozenset(config.models)  # a pinned model is its own route
+        self._statuses = statuses
+        self._tallies = tallies or (Tally(),)
+        self._tally = self._tallies[mine]
+        self._series: dict[tuple[str, str], _Series] = {}
+        at = self._tally.place(ADMISSION, 2)
+        self.admission = self._tally.cells[at : at + 2]
+        """where the admission of this process says how many requests hold a slot, and how many wait for one"""
         self._begin_at_zero(config)
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -178,47 +159,56 @@ class Metrics(Collector):
         """Count one finished request; what is no call for text (`/health`, an unknown path) is left out."""
         if not record.endpoint:
             return
-        route = record.route if record.route in self._routes else NONE
-        model = self._known(record.model)
-        self._requests.add(1, route, model, record.outcome)
-        self._duration.observe(record.finished - record.started, route, model)
+        tally, route = self._tally, record.route
+        series = self._of(route, record.model)
+        tally.add(series.outcome(record.outcome), 1)
+        self._time(series.duration, DURATION_BUCKETS_S, record.finished - record.started)
         if record.first_token_s is not None:
-            self._first_token.observe(record.first_token_s, route, model)
-        unpriced = set()
-        for attempt in record.attempts:
-            tried = self._known(attempt.model)
-            if attempt.usage is not None:
-                self._tokens.add(attempt.usage.prompt, tried, "prompt")
-                self._tokens.add(attempt.usage.cached, tried, "cached_prompt")
-                self._tokens.add(attempt.usage.completion, tried, "completion")
-            if attempt.cost_nano_usd is None:
-                unpriced.add(tried)
-            else:
-                self._cost.add(attempt.cost_nano_usd, route, tried)
-        for tried in unpriced:
-            self._unpriced.add(1, route, tried)
-        if record.attempts and not unpriced:
-            self._fallback_cost.add(_to_compare_with(record), route, model)
+            self._time(series.first_token, FIRST_TOKEN_BUCKETS_S, record.first_token_s)
+        if record.attempts:
+            self._count_attempts(record, series)
         for step in record.escalations:
             ladder = self._known(step.from_model), self._known(step.to_model)
-            self._escalations.add(1, route, *ladder, step.reason)
+            self._count("escalations_total", self._known_route(route), *ladder, step.reason)
         for name, reason in record.retries:
-            self._retries.add(1, self._known(name), reason)
+            self._count("retries_total", self._known(name), reason)
         for name, kind, word in record.verdicts:
-            self._verdicts.add(1, self._known(name), kind, word)
+            self._count("structured_verdicts_total", self._known(name), kind, word)
+
+    def _count_attempts(self, record: RequestRecord, series: _Series) -> None:
+        add = self._tally.add
+        spent, last = 0, 0
+        unpriced: set[_Series] = set()
+        for attempt in record.attempts:
+            tried = series if attempt.model == record.model else self._of(record.route, attempt.model)
+            if (usage := attempt.usage) is not None:
+                prompt, cached, completion = tried.tokens
+                add(prompt, usage.prompt)
+                add(cached, usage.cached)
+                add(completion, usage.completion)
+            if (cost := attempt.cost_nano_usd) is None:
+                unpriced.add(tried)
+            else:
+                add(tried.cost, cost)
+                spent += cost
+                last = cost
+        for tried in unpriced:
+            add(tried.unpriced, 1)
+        if not unpriced:
+            add(series.fallback_cost, _to_compare_with(record, spent, last))
 
     def _begin_at_zero(self, config: Config) -> None:
         """Show what may be counted before it is: Prometheus sees an increase from 0, but none from nothing."""
         for route in config.routes.values():
             for name in (*(model.name for model in route.ladder), NONE):
                 for outcome in get_args(Outcome):
-                    self._requests.add(0, route.name, name, outcome)
+                    self._of(route.name, name).outcome(outcome)
             for model in route.ladder:
-                self._unpriced.add(0, route.name, model.name)
+                self._count("unpriced_requests_total", route.name, model.name, amount=0)
         for name in config.models:
             for kind in get_args(ConstraintKind):
                 for word in get_args(VerdictWord):
-                    self._verdicts.add(0, name, kind, word)
+                    self._count("structured_verdicts_total", name, kind, word, amount=0)
 
     def render(self) -> tuple[bytes, str]:
         """Return the page for a scrape and its content type."""
@@ -226,40 +216,78 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric; prometheus_client calls it."""
-        for metric in self._all:
-            yield metric.family()
+        counted = total(self._tallies)
+        for name, (text, scale) in _COUNTERS.items():
+            counter = CounterMetricFamily(PREFIX + name, text, labels=_LABELS[name])
+            for labels, [value] in counted.get(name, {}).items():
+                counter.add_metric(labels, value / scale)
+            yield counter
+        for name, (text, bounds) in _HISTOGRAMS.items():
+            histogram = HistogramMetricFamily(PREFIX + name, text, labels=_LABELS[name])
+            words = [*map(str, bounds), "+Inf"]
+            for labels, [*counts, nanoseconds] in counted.get(name, {}).items():
+                buckets = list(zip(words, accumulate(counts), strict=True))  # each has those below it too
+                histogram.add_metric(labels, buckets, nanoseconds / NANO)
+            yield histogram
+        [(in_flight, queued)] = counted[ADMISSION[0]].values()
+        yield from _readings(in_flight, queued, list(self._statuses()), self._models)
+
+    def _of(self, route: str, model: str) -> _Series:
+        if found := self._series.get((route, model)):
+            return found
+        known = self._known_route(route), self._known(model)
+        if known not in self._series:
+            self._series[known] = _Series(self._tally, *known)
+        return self._series[known]
+
+    def _time(self, at: int, bounds: tuple[float, ...], seconds: float) -> None:
+        self._tally.add(at + bisect_left(bounds, seconds), 1)
+        self._tally.add(at + len(bounds) + 1, round(seconds * NANO))
+
+    def _count(self, *key: str, amount: int = 1) -> None:
+        self._tally.add(self._tally.place(key), amount)
 
     def _known(self, model: str) -> str:
         return model if model in self._models else NONE
 
+    def _known_route(self, route: str) -> str:
+        return route if route in self._routes else NONE
 
-def _to_compare_with(record: RequestRecord) -> int:
-    """Return what the fallback would have cost; where that is not known, the cost itself: no saving is claimed."""
-    if record.fallback_cost_nano_usd is not None:
-        return record.fallback_cost_nano_usd
-    return (record.cost_nano_usd or 0) if record.model else 0
+
+def _to_compare_with(record: RequestRecord, spent: int, last: int) -> int:
+    """Return what the fallback would have cost; where that is not known, the cost itself: no saving is claimed.
+
+    `last` is what the last attempt cost, the one that answered.
+    """
+    if not record.model:
+        return 0
+    if record.fallback is not None and record.model == record.fallback.name and record.fallback.price is not None:
+        return last
+    fallback_cost = record.fallback_cost_nano_usd
+    return spent if fallback_cost is None else fallback_cost
 
 
 def _readings(
-    config: Config, admission: Admission, statuses: Callable[[], Iterable[ModelStatus]]
-) -> tuple[_Reading, ...]:
-    def of_model(field: Callable[[ModelStatus], int]) -> Callable[[], Iterable[tuple[Labels, int]]]:
-        return lambda: (((status.model,), field(status)) for status in statuses())
+    in_flight: int, queued: int, statuses: Sequence[ModelStatus], models: Mapping[str, Model]
+) -> Iterator[Metric]:
+    """Yield what is read at the scrape."""
 
-    build = (version("smallfirst"),)
-    tiers = [((name, model.tier), 1) for name, model in config.models.items()]
-    return (
-        _Reading("requests_in_flight", "Requests that hold a slot.", lambda: [((), admission.in_flight)]),
-        _Reading("requests_queued", "Requests that wait for a slot.", lambda: [((), admission.queued)]),
-        _Reading("replicas", "Configured replicas.", of_model(lambda status: status.replicas)),
-        _Reading("replicas_up", "Replicas that can serve.", of_model(lambda status: status.up)),
-        _Reading("replica_in_flight", "Requests at the replicas.", of_model(lambda status: status.in_flight)),
-        _Reading(
-            "replica_restarts_total",
-            "Times that a replica was started again.",
-            of_model(lambda status: status.restarts),
-            CounterMetricFamily,
-        ),
-        _Reading("model_info", "Always 1; the labels are a model and its tier.", lambda: tiers),
-        _Reading("build_info", "Always 1; the label is the version.", lambda: [(build, 1)]),
-    )
+    def gauge(name: str, text: str, *samples: tuple[Labels, int]) -> Metric:
+        family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+        metric = family(PREFIX + name, text, labels=_LABELS[name])
+        for labels, value in samples:
+            metric.add_metric(labels, value)
+        return metric
+
+    def of_models(name: str, text: str, field: Callable[[ModelStatus], int]) -> Metric:
+        return gauge(name, text, *(((status.model,), field(status)) for status in statuses))
+
+    yield gauge("requests_in_flight", "Requests that hold a slot.", ((), in_flight))
+    yield gauge("requests_queued", "Requests that wait for a slot.", ((), queued))
+    yield of_models("replicas", "Configured replicas.", lambda status: status.replicas)
+    yield of_models("replicas_up", "Replicas that can serve.", lambda status: status.up)
+    yield of_models("replica_in_flight", "Requests at the replicas.", lambda status: status.in_flight)
+    yield of_models("replica_restarts_total", "Times that a replica was started again.", lambda status: status.restarts)
+    tiers = (((name, model.tier), 1) for name, model in models.items())
+    yield gauge("model_info", "Always 1; the labels are a model and its tier.", *tiers)
+    yield gauge("build_info", "Always 1; the label is the version.", ((version("smallfirst"),), 1))

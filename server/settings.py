@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from router.errors import ConfigError
 
 MIN_KEY_LENGTH = 8
+MAX_WORKERS = 64
 KEYS_VARIABLE = "SMALLFIRST_API_KEYS"
 
 
@@ -28,6 +29,7 @@ class Settings:
     state_dir: Path
     host: str = "127.0.0.1"
     port: int = 8000
+    workers: int = 1
     api_keys: tuple[SecretStr, ...] = ()
     max_body_bytes: int = 16 * 2**20
     max_in_flight: int = 256
@@ -42,7 +44,7 @@ class Settings:
         Flags that are None or no setting are passed over.
 
         Raises:
-            ConfigError: a value is wrong, or a bind without keys is open to others.
+            ConfigError: a value is wrong, there are fewer slots than workers, or a bind without keys is open to others.
         """
         values: dict[str, Any] = {"state_dir": _default_state_dir(env), "api_keys": _api_keys(env)}
         for name, option in _OPTIONS.items():
@@ -58,12 +60,26 @@ class Settings:
             except ValueError:
                 raise ConfigError(f"{source}: expected {option.expected}, got {text!r}") from None
         settings = cls(**values)
+        if settings.workers > settings.max_in_flight:
+            slots = f"{_flag('max_in_flight')} {settings.max_in_flight}"
+            raise ConfigError(
+                f"{_flag('workers')} {settings.workers} is more than {slots}: "
+                "the slots are divided among the workers, and each needs one"
+            )
         if not settings.api_keys and not _is_loopback(settings.host):
             raise ConfigError(
                 f"{_flag('host')} {settings.host}: without client keys only a loopback address (127.0.0.1, "
                 f"::1, localhost) is served; set {KEYS_VARIABLE} to a comma-separated list of keys"
             )
         return settings
+
+    def slots(self, worker: int) -> tuple[int, int]:
+        """Return a worker's part of `max_in_flight` and of `max_queued`; the parts of all add up to them."""
+        return _part(self.max_in_flight, self.workers, worker), _part(self.max_queued, self.workers, worker)
+
+
+def _part(whole: int, parts: int, number: int) -> int:
+    return whole // parts + (number < whole % parts)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -113,6 +129,9 @@ def _path(text: str) -> Path:
 _OPTIONS = {
     "host": _Option(_nonempty, "a host name or an address", "ADDRESS", "address to serve on"),
     "port": _Option(_integer(0, 65535), "a port, 0 to 65535", "PORT", "port to serve on; 0: any free one"),
+    "workers": _Option(
+        _integer(1, MAX_WORKERS), f"a whole number from 1 to {MAX_WORKERS}", "N", "processes that serve"
+    ),
     "state_dir": _Option(_path, "a folder", "DIR", "folder for fetched models and logs"),
     "max_body_bytes": _Option(_integer(1), "a whole number from 1", "N", "largest request body, bytes"),
     "max_in_flight": _Option(_integer(1), "a whole number from 1", "N", "most requests at work at a time"),

@@ -118,6 +118,8 @@ def test_a_taken_port_is_told(tmp_path: Path) -> None:
         ("SMALLFIRST_QUEUE_TIMEOUT_S", "soon"),
         ("SMALLFIRST_MAX_BODY_BYTES", "1MB"),
         ("SMALLFIRST_PORT", "99999"),
+        ("SMALLFIRST_WORKERS", "0"),
+        ("SMALLFIRST_WORKERS", "many"),
     ],
 )
 def test_a_wrong_setting_is_told(smallfirst: Command, variable: str, value: str) -> None:
@@ -125,6 +127,13 @@ def test_a_wrong_setting_is_told(smallfirst: Command, variable: str, value: str)
     assert done.code == 2
     assert variable in done.stderr
     assert value in done.stderr
+
+
+def test_more_workers_than_slots_are_told_with_both_flags(smallfirst: Command) -> None:
+    done = smallfirst("serve", GOOD, "--workers", "3", SMALLFIRST_MAX_IN_FLIGHT="2")
+    assert done.code == 2
+    assert "--workers 3" in done.stderr
+    assert "--max-in-flight 2" in done.stderr
 
 
 @pytest.mark.parametrize("path", ["models.yaml", "deploy/models.yaml"])

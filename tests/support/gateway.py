@@ -97,7 +97,8 @@ class Gateway:
         """Start it where that has not been done, and wait for /health."""
         if not self._launched:
             self.launch()
-        while time.monotonic() - self._launched < self.start_s:
+        end = time.monotonic() + self.start_s  # it may have been launched long ago
+        while time.monotonic() < end:
             if self.process.poll() is not None:
                 raise AssertionError(f"it ended with {self.process.returncode} at the start:\n{self.output}")
             try:

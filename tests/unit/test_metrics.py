@@ -10,9 +10,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from router.config import Config, Model, Price, Route
 from router.record import Attempt, Escalation, RequestRecord
+from router.shared import LARGEST
 from router.types import ModelStatus, Usage
 from server.admission import Admission
-from server.metrics import DURATION_BUCKETS_S, FIRST_TOKEN_BUCKETS_S, METRIC_NAMES, Metrics
+from server.metrics import ADMISSION, DURATION_BUCKETS_S, FIRST_TOKEN_BUCKETS_S, METRIC_NAMES, Metrics
+from server.tally import Tally
 
 CHEAP = Price(input_usd_per_mtok=1.0, cached_input_usd_per_mtok=0.1, output_usd_per_mtok=2.0)
 DEAR = Price(input_usd_per_mtok=10.0, output_usd_per_mtok=20.0)
@@ -22,13 +24,8 @@ CONFIG = Config({"slm": SLM, "llm": LLM}, {"auto": Route("auto", (SLM, LLM), LLM
 USAGE = Usage(prompt=100, cached=40, completion=10)  # 84,000 nano-dollars on the SLM, 1,200,000 on the LLM
 
 
-@pytest.fixture
-def admission() -> Admission:
-    return Admission(1, 10, 1.0)
-
-
-def gateway(admission: Admission | None = None, *statuses: ModelStatus) -> Metrics:
-    return Metrics(CONFIG, admission or Admission(1, 10, 1.0), lambda: statuses)
+def gateway(*statuses: ModelStatus) -> Metrics:
+    return Metrics(CONFIG, lambda: statuses)
 
 
 def attempt(model: str = "slm", price: Price | None = CHEAP, usage: Usage | None = USAGE) -> Attempt:
@@ -214,10 +211,10 @@ def test_money_is_summed_exactly() -> None:
     assert tiny.cost_nano_usd == 1
     huge = attempt(usage=Usage(completion=10**15), price=CHEAP)  # two billion dollars
     metrics.observe(record(attempts=[huge]))
-    counter = metrics._cost
+    at = metrics._tally.place(("cost_usd_total", "auto", "slm"))
     for _ in range(10_000):
         metrics.observe(record(attempts=[tiny]))
-    assert counter._values["auto", "slm"] == 2 * 10**18 + 10_000  # floats would have lost every one of them
+    assert metrics._tally.cells[at] == 2 * 10**18 + 10_000  # floats would have lost every one of them
     assert samples(metrics)["cost_usd_total{model=slm,route=auto}"] == pytest.approx(2e9 + 1e-5)
 
 
@@ -243,9 +240,10 @@ def test_buckets_span_what_language_models_take() -> None:
         assert list(bounds) == sorted(set(bounds))
 
 
-async def test_gauges_are_read_at_the_scrape(admission: Admission) -> None:
+async def test_gauges_are_read_at_the_scrape() -> None:
     statuses = [ModelStatus("slm", replicas=2, up=1, in_flight=3, restarts=4, detail="one is down")]
-    metrics = Metrics(CONFIG, admission, lambda: statuses)
+    metrics = Metrics(CONFIG, lambda: statuses)
+    admission = Admission(1, 10, 1.0, shown=metrics.admission)
     assert samples(metrics)["requests_in_flight{}"] == 0
     async with admission:
         seen = samples(metrics)
@@ -260,7 +258,7 @@ async def test_gauges_are_read_at_the_scrape(admission: Admission) -> None:
 
 
 def test_the_names_are_the_contract() -> None:
-    metrics = gateway(None, ModelStatus("slm", 1, 1, 0, 0))
+    metrics = gateway(ModelStatus("slm", 1, 1, 0, 0))
     lines = metrics.render()[0].decode().splitlines()
     types = dict(line.split()[2:] for line in lines if line.startswith("# TYPE"))
     assert set(types) == METRIC_NAMES
@@ -280,6 +278,49 @@ def test_two_gateways_in_one_process_do_not_share() -> None:
     one, other = gateway(), gateway()
     one.observe(record())
     assert not any(value for name, value in samples(other).items() if name.startswith("requests_total"))
+
+
+def test_several_processes_count_as_one_and_any_of_them_tells() -> None:
+    tallies = [Tally(), Tally(), Tally()]
+    every = [Metrics(CONFIG, lambda: (), tallies, worker) for worker in range(3)]
+    once = gateway()
+    for number in range(9):
+        observed = record(
+            model=["slm", "llm"][number % 2],
+            first_token_s=0.1 * number,
+            finished=100.0 + number,
+            outcome=["ok", "timeout"][number % 2],
+            attempts=[attempt(), attempt("llm", DEAR)],
+            escalations=[Escalation("slm", "llm", "timeout")] * (number % 2),
+        )
+        every[number % 3].observe(observed)
+        once.observe(observed)
+    for worker, metrics in enumerate(every):
+        metrics.admission[0], metrics.admission[1] = 10**worker, 5 * 10**worker
+    expected = samples(once) | {"requests_in_flight{}": 111, "requests_queued{}": 555}
+    for metrics in (*every, Metrics(CONFIG, lambda: (), tallies, 1)):  # its successor
+        assert samples(metrics) == expected
+    tallies[2].clear(ADMISSION)
+    assert samples(every[0])["requests_in_flight{}"] == 11
+
+
+def test_the_pools_are_asked_once_a_scrape() -> None:
+    asked: list[int] = []
+    metrics = Metrics(CONFIG, lambda: asked.append(1) or [ModelStatus("slm", 1, 1, 0, 0)])
+    samples(metrics)
+    assert asked == [1]
+
+
+def test_a_claim_beyond_all_bounds_breaks_nothing() -> None:
+    metrics = gateway()
+    absurd = attempt(
+        usage=Usage(prompt=2**40, completion=2**40), price=Price(input_usd_per_mtok=1e200, output_usd_per_mtok=0)
+    )
+    for _ in range(3):
+        metrics.observe(record(attempts=[absurd]))
+    seen = samples(metrics)
+    assert seen["cost_usd_total{model=slm,route=auto}"] == pytest.approx(LARGEST / 1e9)
+    assert seen["tokens_total{kind=prompt,model=slm}"] == 3 * 2**40
 
 
 def test_what_may_be_counted_stands_at_zero_before() -> None:

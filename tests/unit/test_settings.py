@@ -34,6 +34,7 @@ def test_every_setting_has_a_variable_and_a_flag_that_wins() -> None:
     values = {
         "host": ("localhost", "::1"),
         "port": ("1", "2"),
+        "workers": ("2", "3"),
         "state_dir": ("/from/env", "/from/flag"),
         "max_body_bytes": ("3", "4"),
         "max_in_flight": ("5", "6"),
@@ -72,6 +73,9 @@ def test_flags_that_are_no_setting_are_passed_over() -> None:
         ("port", "http", "a port, 0 to 65535"),
         ("port", "65536", "a port, 0 to 65535"),
         ("port", "-1", "a port, 0 to 65535"),
+        ("workers", "0", "a whole number from 1 to 64"),
+        ("workers", "65", "a whole number from 1 to 64"),
+        ("workers", "two", "a whole number from 1 to 64"),
         ("max_in_flight", "0", "a whole number from 1"),
         ("max_queued", "-1", "a whole number from 0"),
         ("max_body_bytes", "32MiB", "a whole number from 1"),
@@ -86,6 +90,21 @@ def test_a_wrong_value_names_its_source_and_what_was_expected(name: str, value: 
     variable, flag = f"SMALLFIRST_{name.upper()}", f"--{name.replace('_', '-')}"
     assert refused({variable: value}) == f"{variable}: expected {expected}, got {value!r}"
     assert refused({}, {name: value}) == f"{flag}: expected {expected}, got {value!r}"
+
+
+def test_more_workers_than_slots_name_both_flags() -> None:
+    message = refused({"SMALLFIRST_WORKERS": "3"}, {"max_in_flight": "2"})
+    assert message.startswith("--workers 3 is more than --max-in-flight 2: ")
+
+
+@given(st.integers(1, 64), st.integers(0, 1000), st.integers(0, 1000))
+def test_the_workers_parts_add_up_and_differ_by_one_at_most(workers: int, more: int, queued: int) -> None:
+    settings = Settings(state_dir=Path(), workers=workers, max_in_flight=workers + more, max_queued=queued)
+    slots, places = zip(*(settings.slots(worker) for worker in range(workers)), strict=True)
+    assert (sum(slots), sum(places)) == (workers + more, queued)
+    assert max(slots) - min(slots) <= 1
+    assert max(places) - min(places) <= 1
+    assert min(slots) >= 1
 
 
 def test_state_dir_follows_xdg() -> None:
