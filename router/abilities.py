@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from router.types import Ability, ChatCall
@@ -12,9 +12,15 @@ _PARTS: Mapping[Any, Ability] = {"image_url": "image", "input_audio": "audio", "
 _FORMATS = ("structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar")
 
 
+_TELLING = frozenset({"tools", "functions", "response_format", "logprobs", "modalities", *_FORMATS})
+
+
 def needs(call: ChatCall) -> frozenset[Ability]:
     """Return the abilities without which a model cannot do the call."""
-    return frozenset(_of_chat(call.body) if call.is_chat else _of_completion(call.body))
+    if not call.is_chat:
+        return frozenset(_of_completion(call.body))
+    parts = _of_messages(call.body["messages"])
+    return frozenset(parts) if _TELLING.isdisjoint(call.body) else frozenset([*parts, *_of_chat(call.body)])
 
 
 def _of_completion(body: Mapping[str, Any]) -> Iterator[Ability]:
@@ -31,13 +37,16 @@ def _of_chat(body: Mapping[str, Any]) -> Iterator[Ability]:
     modalities = body.get("modalities")
     if isinstance(modalities, list) and "audio" in modalities:
         yield "audio"
-    messages = body.get("messages")
-    for message in messages if isinstance(messages, list) else ():
-        content = message.get("content") if isinstance(message, Mapping) else None
-        for part in content if isinstance(content, list) else ():
-            kind = part.get("type") if isinstance(part, Mapping) else None
-            if isinstance(kind, str) and kind in _PARTS:
-                yield _PARTS[kind]
+
+
+def _of_messages(messages: Iterable[Mapping[str, Any]]) -> list[Ability]:
+    return [
+        _PARTS[part["type"]]
+        for message in messages
+        if isinstance(message.get("content"), list)
+        for part in message["content"]
+        if part["type"] in _PARTS
+    ]
 
 
 def _of_format(body: Mapping[str, Any]) -> Iterator[Ability]:

@@ -6,10 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from router.errors import UpstreamFailed
 from router.types import Usage
 
 DONE = b"[DONE]"
+_FAST = msgspec.json.Decoder()
 
 
 def parse_whole(body: bytes, choices_wanted: int) -> dict[str, Any]:
@@ -35,7 +38,11 @@ def parse_whole(body: bytes, choices_wanted: int) -> dict[str, Any]:
 
 def _parse(text: bytes) -> Any:
     """Return the JSON value, in UTF-8 and without NaN, as it goes on to the client; ValueError or RecursionError."""
-    return json.loads(text.decode(), parse_constant=_refuse)
+    try:
+        return _FAST.decode(text)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        # what is JSON all the same: half of a surrogate pair, a number beyond a double
+        return json.loads(text.decode(), parse_constant=_refuse)
 
 
 def _refuse(constant: str) -> None:
@@ -74,21 +81,31 @@ class StreamReader:
             raise UpstreamFailed("the upstream's stream holds an event that is not JSON") from None
         if not isinstance(chunk, dict):
             raise UpstreamFailed("the upstream's stream holds an event that is no object")
-        choices = chunk.get("choices") or []
-        if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
-            raise UpstreamFailed("the upstream's stream holds an event whose choices are no list of objects")
-        self.usage = Usage.of(chunk.get("usage")) or self.usage
-        for choice in choices:
-            self._read_choice(choice)
+        if choices := chunk.get("choices"):
+            if not isinstance(choices, list):
+                raise _no_choices()
+            for choice in choices:
+                self._read_choice(choice)
+        if usage := chunk.get("usage"):
+            self.usage = Usage.of(usage) or self.usage
         return chunk
 
-    def _read_choice(self, choice: Mapping[str, Any]) -> None:
+    def _read_choice(self, choice: object) -> None:
+        if not isinstance(choice, dict):
+            raise _no_choices()
         if choice.get("finish_reason"):
             index = choice.get("index")
             self._finished.add(index if isinstance(index, int) else 0)
         delta = choice.get("delta")
-        said = isinstance(delta, dict) and any(value for key, value in delta.items() if key != "role")
-        self.events += bool(said or choice.get("text"))
+        if (
+            isinstance(delta, dict)
+            and (delta.get("content") or any(value for key, value in delta.items() if key != "role"))
+        ) or choice.get("text"):
+            self.events += 1
+
+
+def _no_choices() -> UpstreamFailed:
+    return UpstreamFailed("the upstream's stream holds an event whose choices are no list of objects")
 
 
 def only_usage(chunk: Mapping[str, Any]) -> bool:

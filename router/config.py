@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, Any, get_args
 from urllib.parse import urlsplit
 
@@ -21,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from router.types import Ability, Engine, PolicyName, Tier
+from router.types import NANO, Ability, Engine, PolicyName, Tier
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -102,6 +103,24 @@ class Price(_Frozen):
                 "(and `cached_input_usd_per_mtok` where cached input is cheaper)"
             )
         return self
+
+    @cached_property
+    def nano_per_hour(self) -> int | None:
+        """Return nano-dollars of an hour of one replica; None where the price is by tokens."""
+        return None if self.replica_hour_usd is None else _nano(self.replica_hour_usd)
+
+    @cached_property
+    def nano_per_mtok(self) -> tuple[int, int, int] | None:
+        """Return nano-dollars of a million tokens of input, cached input and output; None where it is by the hour."""
+        if self.input_usd_per_mtok is None or self.output_usd_per_mtok is None:
+            return None
+        cached = self.cached_input_usd_per_mtok
+        cached = self.input_usd_per_mtok if cached is None else cached
+        return _nano(self.input_usd_per_mtok), _nano(cached), _nano(self.output_usd_per_mtok)
+
+
+def _nano(usd: float) -> int:
+    return round(usd * NANO)
 
 
 class Timeouts(_Frozen):

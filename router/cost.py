@@ -12,24 +12,17 @@ from dataclasses import dataclass
 from router.config import Price
 from router.types import Usage
 
-NANO = 1_000_000_000
 MTOK = 1_000_000
 SECONDS_PER_HOUR = 3600
 
 
 def of_tokens(usage: Usage, price: Price) -> int | None:
     """Return the nano-dollars of these tokens, rounded half up; None where the price is not by tokens."""
-    if price.input_usd_per_mtok is None or price.output_usd_per_mtok is None:
+    if price.nano_per_mtok is None:
         return None
-    cached_price = price.cached_input_usd_per_mtok
-    if cached_price is None:
-        cached_price = price.input_usd_per_mtok
+    of_input, of_cached, of_output = price.nano_per_mtok
     cached = min(usage.cached, usage.prompt)
-    total = (
-        (usage.prompt - cached) * _nano(price.input_usd_per_mtok)
-        + cached * _nano(cached_price)
-        + usage.completion * _nano(price.output_usd_per_mtok)
-    )
+    total = (usage.prompt - cached) * of_input + cached * of_cached + usage.completion * of_output
     return (total + MTOK // 2) // MTOK
 
 
@@ -37,8 +30,8 @@ def of_attempt(usage: Usage | None, busy_s: float, price: Price | None) -> int |
     """Return the nano-dollars of one attempt; None where its price, or the usage that it needs, is unknown."""
     if price is None:
         return None
-    if price.replica_hour_usd is not None:
-        return round(busy_s * _nano(price.replica_hour_usd) / SECONDS_PER_HOUR)
+    if price.nano_per_hour is not None:
+        return round(busy_s * price.nano_per_hour / SECONDS_PER_HOUR)
     return of_tokens(usage, price) if usage else None
 
 
@@ -49,15 +42,11 @@ def at_most(prompt_tokens: int, completion_tokens: int | None, price: Price | No
     """
     if price is None:
         return None
-    if price.replica_hour_usd is not None:
+    if price.nano_per_hour is not None:
         return 0
     if completion_tokens is None:
         return None
     return of_tokens(Usage(prompt=prompt_tokens, completion=completion_tokens), price)
-
-
-def _nano(usd: float) -> int:
-    return round(usd * NANO)
 
 
 @dataclass(slots=True)
@@ -84,7 +73,14 @@ class BusyShare:
         self.in_flight -= 1
         return self.virtual_s - mark
 
+    def lose(self, now: float, count: int) -> None:
+        """Count out requests that nobody will end: their process died. Their shares are charged to nobody."""
+        self._advance(now)
+        self.in_flight -= count
+
     def _advance(self, now: float) -> None:
-        if self.in_flight:
-            self.virtual_s += (now - self.since) / self.in_flight
-        self.since = now
+        # another process may have read its clock before, and come after: time stands still for that moment
+        if now > self.since:
+            if self.in_flight:
+                self.virtual_s += (now - self.since) / self.in_flight
+            self.since = now

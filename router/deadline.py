@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from time import monotonic
+from types import TracebackType
 
 from router.errors import UpstreamTimedOut
-from router.types import ChatCall
 
 
-@asynccontextmanager
-async def deadline(call: ChatCall, started: float) -> AsyncIterator[asyncio.Timeout]:
-    """Cancel what runs within when `routing.deadline_ms` has passed since `started` (monotonic seconds).
+class Deadline:
+    """`async with` it: cancels what runs within when `limit_ms` milliseconds have passed since `started`.
+
+    `started` is of the monotonic clock, in seconds. Without a limit it costs next to nothing.
 
     Raises:
         UpstreamTimedOut: it passed (`deadline_exceeded`). That says nothing of any upstream.
     """
-    limit_ms = call.routing.deadline_ms
-    timeout = asyncio.timeout(None if limit_ms is None else started + limit_ms / 1000 - monotonic())
-    try:
-        async with timeout:
-            yield timeout
-    except TimeoutError:
-        if not timeout.expired():
-            raise
-        raise UpstreamTimedOut("the request's deadline passed", code="deadline_exceeded") from None
+
+    def __init__(self, limit_ms: int | None, started: float) -> None:
+        self._timeout = None if limit_ms is None else asyncio.timeout(started + limit_ms / 1000 - monotonic())
+
+    def met(self) -> None:
+        """Cancel nothing any more."""
+        if self._timeout is not None:
+            self._timeout.reschedule(None)
+
+    async def __aenter__(self) -> Deadline:
+        if self._timeout is not None:
+            await self._timeout.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timeout is None:
+            return
+        try:
+            await self._timeout.__aexit__(kind, error, trace)
+        except TimeoutError:
+            raise UpstreamTimedOut("the request's deadline passed", code="deadline_exceeded") from None

@@ -6,7 +6,6 @@ other answer: the stream ends truthfully, with an error and no `[DONE]`.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -18,7 +17,7 @@ from router.abilities import needs
 from router.answer import parse_whole
 from router.cascade import Standing, next_step
 from router.config import Config, Model, Route
-from router.errors import ApiError, NotFound, StructuredOutputViolation, UpstreamError, UpstreamTimedOut
+from router.errors import ApiError, NotFound, StructuredOutputViolation, UpstreamError
 from router.policy.base import POLICIES
 from router.pool import Lease, Pool
 from router.prompt import rough_tokens
@@ -129,23 +128,20 @@ class Dispatcher:
         now = monotonic()
         end_by = now + model.timeouts.total_s
         first_by = min(now + model.timeouts.first_byte_s, end_by) if call.stream else end_by
-        try:
-            async with asyncio.timeout(first_by - now):
-                exchange = lease.exchange = await self._upstream.send(
-                    "POST",
-                    f"{lease.replica.url}/{call.endpoint}",
-                    headers=_headers(model, record),
-                    body=body,
-                    connect_s=model.timeouts.connect_s,
-                )
-                if exchange.status != 200:
-                    said = await exchange.read()
-                    raise dialect.refusal(model, exchange.status, said, exchange.retry_after_s)
-                lease.attempt.answered = True
-                whole = b"" if call.stream else await exchange.read()
-        except TimeoutError:
-            raise UpstreamTimedOut("the upstream did not answer in time") from None
+        exchange = lease.exchange = await self._upstream.send(
+            "POST",
+            f"{lease.replica.url}/{call.endpoint}",
+            headers=_headers(model, record),
+            body=body,
+            connect_s=model.timeouts.connect_s,
+            within_s=first_by - now,
+        )
+        if exchange.status != 200:
+            said = await exchange.read()
+            raise dialect.refusal(model, exchange.status, said, exchange.retry_after_s)
+        lease.attempt.answered = True
         if not call.stream:
+            whole = await exchange.read()
             answer = parse_whole(whole, call.choices)
             lease.attempt.usage = Usage.of(answer.get("usage"))
             _verify(constraint, answer["choices"], model, record)

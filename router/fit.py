@@ -10,7 +10,7 @@ from router.config import Model
 from router.errors import BadRequest
 from router.prompt import texts
 from router.retry import Failure
-from router.types import Ability, ChatCall
+from router.types import NANO, Ability, ChatCall
 
 SLICE = 64 * 1024  # characters counted at a time: a long text is known to be too long after its beginning
 LETTERS = re.compile(r"[^\W_]")  # rows of underscores, as in forms, are few tokens
@@ -47,7 +47,7 @@ def why_not(model: Model, call: ChatCall, needs: Set[Ability], spent_nano_usd: i
             retry=False,
         )
     limit_usd = call.routing.max_cost_usd
-    return None if limit_usd is None else _too_dear(model, call, needs, round(limit_usd * cost.NANO) - spent_nano_usd)
+    return None if limit_usd is None else _too_dear(model, call, needs, round(limit_usd * NANO) - spent_nano_usd)
 
 
 def _too_dear(model: Model, call: ChatCall, needs: Set[Ability], left_nano_usd: int) -> Failure | None:
@@ -57,7 +57,7 @@ def _too_dear(model: Model, call: ChatCall, needs: Set[Ability], left_nano_usd: 
     worst = cost.at_most(call.size, answer * call.generated if answer is not None and bounded else None, model.price)
     if worst is not None and worst <= left_nano_usd:
         return None
-    could = "an unknown amount" if worst is None else f"up to {worst / cost.NANO:.6f} USD"
+    could = "an unknown amount" if worst is None else f"up to {worst / NANO:.6f} USD"
     return Failure(
         BadRequest(
             f"The model '{model.name}' could cost {could} for this request; a smaller `max_tokens` bounds it.",

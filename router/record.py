@@ -107,8 +107,12 @@ class RequestRecord:
     @property
     def cost_nano_usd(self) -> int | None:
         """Return what all attempts cost together; None where one of them could not be priced."""
-        costs = [attempt.cost_nano_usd for attempt in self.attempts]
-        return None if None in costs else sum(cost for cost in costs if cost is not None)
+        total = 0
+        for attempt in self.attempts:
+            if (one := attempt.cost_nano_usd) is None:
+                return None
+            total += one
+        return total
 
     @property
     def saved_nano_usd(self) -> int | None:

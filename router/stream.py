@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from contextlib import suppress
 from time import monotonic
 from typing import Any
@@ -16,10 +15,15 @@ from router.upstream.base import MAX_BODY_BYTES, Dialect, Exchange
 
 DRAIN_S = 0.25
 """how long the connection may take to end after `[DONE]`, so that it can be used again"""
+MOST_AT_ONCE = 256
+"""events handed on together: a held answer leaves in pieces, and waits for its client between them"""
 
 
 class AnswerStream:
-    """Yields event payloads without `[DONE]`; raises ApiError where the upstream did not finish its answer."""
+    """Yields the event payloads that came together, without `[DONE]`.
+
+    Raises ApiError where the upstream did not finish its answer.
+    """
 
     def __init__(
         self, call: ChatCall, lease: Lease, exchange: Exchange, dialect: Dialect, first_by: float, end_by: float
@@ -31,7 +35,7 @@ class AnswerStream:
         self._reader = StreamReader(call.choices)
         self._first_by: float | None = first_by
         self._end_by = end_by
-        self._ready: deque[bytes] = deque()
+        self._ready: list[bytes] = []
         self._waiting = 0  # bytes of events in `_ready` and in `_held`
         self._held: list[dict[str, Any]] | None = None
         self._whole = False
@@ -66,16 +70,16 @@ class AnswerStream:
     def __aiter__(self) -> AnswerStream:
         return self
 
-    async def __anext__(self) -> bytes:
+    async def __anext__(self) -> list[bytes]:
         while not self._ready:
             if self._error:
                 raise self._error
             if self._ended:
                 raise StopAsyncIteration
             await self._read()
-        event = self._ready.popleft()
-        self._waiting -= len(event)
-        return event
+        events, self._ready = self._ready[:MOST_AT_ONCE], self._ready[MOST_AT_ONCE:]
+        self._waiting -= sum(map(len, events))
+        return events
 
     async def _read(self) -> None:
         health: Health = "good"
@@ -101,25 +105,30 @@ class AnswerStream:
         silence_s = self._lease.model.timeouts.idle_s if self._first_by is None else self._first_by - now
         events = await self._exchange.next_events(min(silence_s, self._end_by - now))
         self._first_by = None
-        for event in events:
-            if event.strip() == DONE:
-                self._whole = True
-                break
-            chunk = self._reader.read(event)
+        try:
+            for event in events:
+                if event.strip() == DONE:
+                    self._whole = True
+                    break
+                self._take(event)
+        finally:
             self._lease.attempt.usage, self._lease.attempt.events = self._reader.usage, self._reader.events
-            if error := chunk.get("error"):
-                raise self._dialect.refusal(self._lease.model, _status(error), event, None)
-            if self._keep_usage or not only_usage(chunk):
-                self._ready.append(event)
-                self._waiting += len(event)
-            if self._held is not None:
-                self._held.append(chunk)
-                self._waiting += len(event)
         if self._waiting > MAX_BODY_BYTES:
             raise UpstreamFailed(f"the upstream's answer is longer than {MAX_BODY_BYTES} bytes")
         self._whole = self._whole or not events
         if self._whole and not self._reader.finished:
             raise UpstreamFailed("the upstream ended its stream before it finished the answer")
+
+    def _take(self, event: bytes) -> None:
+        chunk = self._reader.read(event)
+        if error := chunk.get("error"):
+            raise self._dialect.refusal(self._lease.model, _status(error), event, None)
+        if self._keep_usage or not only_usage(chunk):
+            self._ready.append(event)
+            self._waiting += len(event)
+        if self._held is not None:
+            self._held.append(chunk)
+            self._waiting += len(event)
 
     async def _drain(self) -> None:
         self._ended = True

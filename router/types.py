@@ -1,12 +1,19 @@
-"""The nouns: what a request is, what was decided about it, what came back."""
+"""The nouns: what a request is, what was decided about it, what came back.
+
+Those that every request makes are msgspec's: they are made in a fifth of a dataclass's time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
+from msgspec import Raw, Struct
+
 MOST_TOKENS = 2**40
+NANO = 1_000_000_000
+"""nano-dollars of a dollar, and nanoseconds of a second"""
 
 Endpoint = Literal["chat/completions", "completions"]
 Tier = Literal["slm", "llm"]
@@ -27,8 +34,7 @@ EscalationReason = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class RoutingOptions:
+class RoutingOptions(Struct, frozen=True):
     """The body's `routing` object: the client's own wishes for one call. None: not said."""
 
     policy: PolicyName | None = None
@@ -37,8 +43,7 @@ class RoutingOptions:
     deadline_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ChatCall:
+class ChatCall(Struct, frozen=True):
     """One request for text, decoded and validated, not yet bound to a model.
 
     `body` is the client's JSON as it came (unknown fields kept, `routing` taken out); nobody changes it.
@@ -47,12 +52,14 @@ class ChatCall:
     endpoint: Endpoint
     model: str
     body: Mapping[str, Any]
+    fields: Mapping[str, Raw]
+    """the same, each value as the client wrote it: what need not change goes on unread"""
     size: int
     """length of the client's body, bytes"""
     stream: bool = False
     include_usage: bool = False
     """the client asked for the usage event at the end of the stream"""
-    routing: RoutingOptions = field(default_factory=RoutingOptions)
+    routing: RoutingOptions = RoutingOptions()
 
     @property
     def is_chat(self) -> bool:
@@ -83,8 +90,7 @@ class ChatCall:
         return max(self.body.get("n") or 1, best_of) * self.prompts
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """A policy's word: start at `rung` of the ladder. `score` in 0..1, higher is harder; None: not scored."""
 
     rung: int
@@ -92,8 +98,7 @@ class Decision:
     score: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """Tokens as the upstream counted them; `cached` is the part of `prompt` that it had in its cache."""
 
     prompt: int = 0
@@ -134,12 +139,11 @@ class Verdict:
         return self.word != "invalid"
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What the client gets: a whole JSON `body`, or a stream of SSE `events` (each a `data:` payload)."""
+class Reply(Struct, frozen=True):
+    """What the client gets: a whole JSON `body`, or a stream of `events`: SSE payloads, those that came together."""
 
     body: bytes = b""
-    events: AsyncIterator[bytes] | None = None
+    events: AsyncIterator[list[bytes]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
-from typing import Any
-
 from starlette.types import Receive, Scope, Send
 
-from router.deadline import deadline
+from router.deadline import Deadline
 from router.dispatch import Dispatcher
 from router.errors import ApiError
 from router.record import RequestRecord
 from router.types import Endpoint
-from server import envelope
+from server import envelope, presence
 from server.admission import Admission
 from server.auth import Keyring
-from server.middleware import ClientDisconnected, read_body
+from server.middleware import read_body
 from server.relay import money_headers, relay, smallfirst_headers, summary
 from server.wire import decode
 
@@ -36,8 +32,8 @@ class TextEndpoint:
         record.endpoint = self._endpoint
         try:
             self._keyring.check(scope["headers"])
-            raw = await read_body(receive)
-            await _unless_gone(receive, self._answer(raw, record, send))
+            with presence.of(scope):
+                await self._answer(await read_body(receive), record, send)
             record.outcome = "ok"
         except ApiError as error:
             envelope.note(record, error)
@@ -54,34 +50,10 @@ class TextEndpoint:
         route = self._dispatcher.route(call.model)
         record.route = route.name
         async with (
-            deadline(call, record.started) as limit,
+            Deadline(call.routing.deadline_ms, record.started) as deadline,
             self._admission,
             self._dispatcher.dispatch(call, route, record) as reply,
         ):
             if reply.events is None:
-                limit.reschedule(None)  # it is met; the rest is the client's own pace
+                deadline.met()  # the rest is the client's own pace
             await relay(reply, record, send)
-
-
-async def _unless_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
-    """Do the work, and cancel it when the client leaves before its end: nobody pays for an answer unread.
-
-    Raises:
-        ClientDisconnected: the client left.
-    """
-    answer = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_gone(receive))
-    try:
-        await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done():
-            raise ClientDisconnected
-        answer.result()
-    finally:
-        for task in (answer, gone):
-            task.cancel()
-        await asyncio.gather(answer, gone, return_exceptions=True)
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
 from collections.abc import Callable, Iterable
+from random import getrandbits
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,16 +14,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from router.errors import ApiError, BodyTooLarge, Overloaded
 from router.record import RequestRecord
 from server.envelope import RECORD, error_response, internal_error, note
+from server.presence import ClientDisconnected
 
 logger = logging.getLogger(__name__)
 
 MAX_CLIENT_REQUEST_ID = 512
 OPENAI_VERSION = b"2020-10-01"
 _OWN_HEADERS = (b"x-request-id", b"openai-processing-ms", b"openai-version")
-
-
-class ClientDisconnected(ClientDisconnect):
-    """The client left before its request was read or answered: nobody is there to be told."""
 
 
 class RequestMiddleware:
@@ -42,10 +39,11 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        declared, client_request_id = _declared(scope["headers"])
         record = RequestRecord(
-            request_id=f"req_{uuid.uuid4().hex}",
+            request_id=f"req_{getrandbits(128):032x}",
             started=time.monotonic(),
-            client_request_id=_client_request_id(scope["headers"]),
+            client_request_id=client_request_id,
         )
         scope.setdefault("state", {})[RECORD] = record
         received = 0
@@ -76,7 +74,7 @@ class RequestMiddleware:
             # client learns of it.
 
         try:
-            self._check_size(_content_length(scope["headers"]))
+            self._check_size(declared)
             await self._app(scope, receive_limited, send_headed)
         except ApiError as error:
             await fail(error)
@@ -121,24 +119,24 @@ def _with_own(headers: Iterable[tuple[bytes, bytes]], record: RequestRecord) -> 
     """Return the endpoint's headers and ours, which replace those of the same name (an upstream's)."""
     elapsed_ms = int((time.monotonic() - record.started) * 1000)
     return [
-        *((name, value) for name, value in headers if name.lower() not in _OWN_HEADERS),
+        *[header for header in headers if header[0] not in _OWN_HEADERS],
         (b"x-request-id", record.request_id.encode()),
         (b"openai-processing-ms", b"%d" % elapsed_ms),
         (b"openai-version", OPENAI_VERSION),
     ]
 
 
-def _content_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
-    for name, value in headers:
-        if name == b"content-length" and value.isdigit():
-            return int(value)
-    return 0  # chunked: it is counted as it comes
+def _declared(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, str]:
+    """Return what the request says of itself: its body's length, and `X-Client-Request-Id`.
 
-
-def _client_request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """Return `X-Client-Request-Id` where it may stand in a log: printable ASCII of sane length."""
+    The length is 0 where the body is chunked: that is counted as it comes. The id is empty where it may not stand
+    in a log: it has to be printable ASCII of sane length.
+    """
+    length, client_request_id = 0, ""
     for name, value in headers:
-        if name == b"x-client-request-id" and len(value) <= MAX_CLIENT_REQUEST_ID:
+        if name == b"content-length":
+            length = int(value) if value.isdigit() else 0
+        elif name == b"x-client-request-id" and len(value) <= MAX_CLIENT_REQUEST_ID:
             text = value.decode("latin-1")
-            return text if text.isascii() and text.isprintable() else ""
-    return ""
+            client_request_id = text if text.isascii() and text.isprintable() else ""
+    return length, client_request_id

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with limits on a request's head, and its own refusals in OpenAI's shape.
+"""uvicorn's HTTP protocol with limits on a request's head, its own refusals in OpenAI's shape, and fewer writes.
 
 A head is read before anything of ours runs, keys included: without limits, anybody who reaches the port can fill the
 memory with headers, or hold connections open with heads that never end.
@@ -7,11 +7,13 @@ memory with headers, or hold connections open with heads that never end.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from router.errors import ApiError, BadRequest
 from server.envelope import error_response
+from server.presence import Presence
 
 MAX_HEAD_BYTES = 64 * 1024  # checked as it comes, so one read of the socket more may be taken in
 HEAD_TIMEOUT_S = 30.0
@@ -22,16 +24,18 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     _head_timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
-    _in_head = True
+    _in_head = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
         super().connection_made(transport)
+        self._presence = Presence()
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer."""
+        """Forget the timer, and tell the requests under way."""
         self._end_head()
+        self._presence.leave()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -41,19 +45,22 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             return
         self._head_bytes += len(data)
         super().data_received(data)
-        if self._in_head and self._head_timer is None and not self._answering:
-            self._await_head()  # after empty lines, which the parser passes over in silence
+        # Most heads come whole and need no timer. Empty lines before one the parser passes over in silence.
+        if self._head_timer is None and (self._in_head or (self._head_bytes and not self._answering)):
+            self._await_head()
 
     def on_message_begin(self) -> None:
-        """Begin to wait for a further head on the same connection."""
+        """Begin a further head on the same connection."""
         super().on_message_begin()
-        if self._head_timer is None:
-            self._await_head()
+        self._in_head = True
+        self.scope["extensions"] = self._presence.extensions  # type: ignore[typeddict-item]
 
     def on_headers_complete(self) -> None:
         """Stop waiting: what follows is the body."""
         self._end_head()
         super().on_headers_complete()
+        if self.scope["method"] != "HEAD":
+            self.cycle.transport = _HeadFirst(self.cycle)  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:
         """Begin to count anew: the body has a limit of its own."""
@@ -63,14 +70,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Count again, from zero."""
         super().on_message_complete()
-        self._in_head, self._head_bytes = True, 0
+        self._head_bytes = 0
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP."""
         self._refuse(BadRequest(msg, code="invalid_http"))
 
     def _await_head(self) -> None:
-        self._in_head, self._head_bytes = True, 0
         self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up)
 
     def _give_up(self) -> None:
@@ -98,3 +104,36 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         head = [b"HTTP/1.1 %d \r\n" % error.status, *(b"%s: %s\r\n" % pair for pair in response.raw_headers), b"\r\n"]
         self.transport.write(b"".join([*head, bytes(response.body)]))
         self.transport.close()
+
+
+class _HeadFirst:
+    """The transport of one answer up to the first bytes of its body, which leave together with its head.
+
+    uvicorn writes both by themselves, each a system call, the dearest part of a short answer.
+    """
+
+    __slots__ = ("_cycle", "_head", "_transport")
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._transport = cycle.transport
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Keep the head; send it with what follows, and step aside."""
+        if not self._cycle.response_started:
+            self._transport.write(data)  # 100 Continue
+        elif not self._head:
+            self._head = data
+        else:
+            self._cycle.transport = self._transport
+            self._transport.write(self._head + data)
+
+    def close(self) -> None:
+        """Close; a head that no body followed is sent all the same."""
+        if self._head:
+            self.write(b"")
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 
+import msgspec
 from starlette.types import Send
 
-from router.cost import NANO
 from router.record import RequestRecord
-from router.types import Reply
+from router.types import NANO, Reply
 from server import sse
 
 RawHeaders = list[tuple[bytes, bytes]]
 
 
 async def relay(reply: Reply, record: RequestRecord, send: Send) -> None:
-    """Send the reply. A stream waits for a slow client, event by event, so nothing piles up here.
+    """Send the reply. A stream waits for a slow client, so nothing piles up here.
 
     Raises:
         ApiError: the stream broke off; what came before has been sent, `[DONE]` has not.
@@ -24,7 +23,7 @@ async def relay(reply: Reply, record: RequestRecord, send: Send) -> None:
     record.status = 200
     headers = smallfirst_headers(record)
     if reply.events is None:
-        headers += [(b"content-type", b"application/json"), (b"content-length", str(len(reply.body)).encode())]
+        headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(reply.body))]
         headers += money_headers(record)
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
@@ -33,31 +32,35 @@ async def relay(reply: Reply, record: RequestRecord, send: Send) -> None:
     await _stream(reply.events, record, send)
 
 
-async def _stream(events: AsyncIterator[bytes], record: RequestRecord, send: Send) -> None:
-    async for payload in events:
-        await send({"type": "http.response.body", "body": sse.event(payload), "more_body": True})
+async def _stream(events: AsyncIterator[list[bytes]], record: RequestRecord, send: Send) -> None:
+    async for payloads in events:
+        await send({"type": "http.response.body", "body": sse.events(payloads), "more_body": True})
     await send({"type": "http.response.body", "body": summary(record) + sse.DONE})
 
 
 def smallfirst_headers(record: RequestRecord) -> RawHeaders:
     """Return what is known of the request's way before its answer begins."""
-    headers = {
-        "model": record.model,
-        "route": record.route,
-        "reason": record.reason,
-        "attempts": str(len(record.attempts)),
-        "structured": record.structured,
-        "dropped": ", ".join(record.dropped),
-    }
-    return [(f"x-smallfirst-{name}".encode(), value.encode()) for name, value in headers.items() if value]
+    known = (
+        (b"x-smallfirst-model", record.model),
+        (b"x-smallfirst-route", record.route),
+        (b"x-smallfirst-reason", record.reason),
+        (b"x-smallfirst-structured", record.structured),
+        (b"x-smallfirst-dropped", ", ".join(record.dropped)),
+    )
+    headers = [(name, value.encode()) for name, value in known if value]
+    headers.append((b"x-smallfirst-attempts", b"%d" % len(record.attempts)))
+    return headers
 
 
 def money_headers(record: RequestRecord) -> RawHeaders:
     """Return what the request cost; only when nothing more can be spent on it."""
-    money = {"cost": record.cost_nano_usd, "saved": record.saved_nano_usd}
-    return [
-        (f"x-smallfirst-{name}-usd".encode(), usd(nano).encode()) for name, nano in money.items() if nano is not None
-    ]
+    cost, saved = record.cost_nano_usd, record.saved_nano_usd
+    headers = []
+    if cost is not None:
+        headers.append((b"x-smallfirst-cost-usd", usd(cost).encode()))
+    if saved is not None:
+        headers.append((b"x-smallfirst-saved-usd", usd(saved).encode()))
+    return headers
 
 
 def summary(record: RequestRecord) -> bytes:
@@ -69,9 +72,10 @@ def summary(record: RequestRecord) -> bytes:
         "cost_usd": None if cost is None else usd(cost),
         "saved_usd": None if saved is None else usd(saved),
     }
-    return sse.comment(b"smallfirst " + json.dumps(known, separators=(",", ":")).encode())
+    return sse.comment(b"smallfirst " + msgspec.json.encode(known))
 
 
 def usd(nano: int) -> str:
     """Return nano-dollars as dollars with nine digits, exactly."""
-    return f"{'-' if nano < 0 else ''}{abs(nano) // NANO}.{abs(nano) % NANO:09d}"
+    sign, (dollars, rest) = "-" if nano < 0 else "", divmod(abs(nano), NANO)
+    return f"{sign}{dollars}.{rest:09d}"

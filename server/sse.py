@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 DONE = b"data: [DONE]\n\n"
 
 HEADERS = (
@@ -11,11 +13,12 @@ HEADERS = (
 )
 
 
-def event(payload: bytes) -> bytes:
-    """Return one event; a payload of several lines becomes several `data:` lines."""
-    if b"\n" in payload:
-        payload = payload.replace(b"\n", b"\ndata: ")
-    return b"data: " + payload + b"\n\n"
+def events(payloads: Sequence[bytes]) -> bytes:
+    """Return events; a payload of several lines becomes several `data:` lines."""
+    framed = b"data: " + b"\n\ndata: ".join(payloads) + b"\n\n"
+    if framed.count(b"\n") == 2 * len(payloads):
+        return framed
+    return b"".join(b"data: " + payload.replace(b"\n", b"\ndata: ") + b"\n\n" for payload in payloads)
 
 
 def comment(text: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 from fastapi import FastAPI
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import models_json_schema
@@ -16,6 +17,7 @@ from server.faults import bad_request, invalid_type, shown
 from server.requests import ChatRequest, CompletionRequest
 
 _REQUESTS: Mapping[Endpoint, type[BaseModel]] = {"chat/completions": ChatRequest, "completions": CompletionRequest}
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _MOST = {"messages": 10_000, "tools": 1_000, "logit_bias": 10_000}
 """entries; validating more would stop the world for others"""
 _NOT_BUILT = {"min_confidence": None, "policy": ("classifier", "cascade")}
@@ -36,12 +38,15 @@ def decode(endpoint: Endpoint, raw: bytes) -> ChatCall:
         raise bad_request(error) from None
     _RULES[endpoint](body)
     _rules(body)
+    fields = _FIELDS.decode(raw)
+    fields.pop("routing", None)
     routing = {key: value for key, value in (body.pop("routing", None) or {}).items() if value is not None}
     stream = body.get("stream") is True
     return ChatCall(
         endpoint=endpoint,
         model=body["model"],
         body=body,
+        fields=fields,
         size=len(raw),
         stream=stream,
         include_usage=stream and (body.get("stream_options") or {}).get("include_usage") is True,
@@ -89,7 +94,7 @@ def _operation(endpoint: Endpoint, request: type[BaseModel]) -> dict[str, Any]:
 
 def _parse(raw: bytes) -> dict[str, Any]:
     try:
-        body = strictjson.loads(raw.decode())
+        body = strictjson.decode(raw)
     except UnicodeDecodeError as error:
         raise _no_json(f"not UTF-8 (byte {error.start})") from None
     except strictjson.NotJson as error:

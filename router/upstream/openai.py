@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 from router import strictjson
 from router.config import Model
@@ -52,27 +53,26 @@ class OpenAIDialect:
 
     def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
         """Drop what only vLLM understands, and name it."""
-        dropped = tuple(sorted(VLLM_ONLY & call.body.keys()))
-        body = {key: value for key, value in call.body.items() if key not in VLLM_ONLY}
-        return encode(addressed(body, call, model)), dropped
+        fields = addressed(call, model)
+        dropped = tuple(sorted(VLLM_ONLY & fields.keys()))
+        for name in dropped:
+            del fields[name]
+        return msgspec.json.encode(fields), dropped
 
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
         """Keep the upstream's own 4xx; anything else is the upstream's failure."""
         return refusal(model, status, error_object(body), retry_after_s)
 
 
-def addressed(body: Mapping[str, Any], call: ChatCall, model: Model) -> dict[str, Any]:
-    """Return the body for this model; a stream always tells its usage, since every request is priced."""
-    sent = dict(body)
-    sent["model"] = model.upstream_name
-    if call.stream:
-        sent["stream_options"] = {**(sent.get("stream_options") or {}), "include_usage": True}
-    return sent
+def addressed(call: ChatCall, model: Model) -> dict[str, Any]:
+    """Return the fields for this model, most of them as the client wrote them.
 
-
-def encode(body: Mapping[str, Any]) -> bytes:
-    """Return compact JSON; integers of any length survive."""
-    return json.dumps(body, ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode()
+    A stream always tells its usage, since every request is priced.
+    """
+    fields: dict[str, Any] = {**call.fields, "model": model.upstream_name}
+    if call.stream and not call.include_usage:
+        fields["stream_options"] = {**(call.body.get("stream_options") or {}), "include_usage": True}
+    return fields
 
 
 def error_object(body: bytes) -> dict[str, Any]:

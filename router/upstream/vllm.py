@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from router.config import Model
 from router.errors import ApiError
 from router.types import ChatCall
-from router.upstream.openai import addressed, encode, error_object, refusal
+from router.upstream.openai import addressed, error_object, refusal
 
 # how vLLM 0.32 words it; it gives no code
 VLLM_TYPES = ("BadRequestError", "Bad Request", "NotFoundError", "Not Found")
@@ -26,12 +28,12 @@ class VllmDialect:
 
     def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
         """Forward everything; chat templates know `system`, not `developer`."""
-        body: Mapping[str, Any] = call.body
-        if call.endpoint == "chat/completions" and any(
-            message.get("role") == "developer" for message in body["messages"]
-        ):
-            body = {**body, "messages": [_as_system(message) for message in body["messages"]]}
-        return encode(addressed(body, call, model)), ()
+        fields = addressed(call, model)
+        if call.is_chat:
+            messages = call.body["messages"]
+            if any(message["role"] == "developer" for message in messages):
+                fields["messages"] = [_as_system(message) for message in messages]
+        return msgspec.json.encode(fields), ()
 
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
         """Give vLLM's errors the type and code that OpenAI's have."""

@@ -6,10 +6,11 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from pydantic import SecretStr
 from router import cost
 from router import dispatch as module
 from router.config import Config, Model, Route, Timeouts
-from router.deadline import deadline
+from router.deadline import Deadline
 from router.dispatch import Dispatcher
 from router.errors import (
     ApiError,
@@ -88,7 +89,7 @@ class Gateway:
         async with asyncio.timeout(10), self.dispatch(one or call(**fields)) as reply:
             if reply.events is None:
                 return [reply.body]
-            return [event async for event in reply.events]
+            return [event async for together in reply.events for event in together]
 
     @asynccontextmanager
     async def dispatch(self, one: ChatCall) -> AsyncIterator[Reply]:
@@ -96,11 +97,11 @@ class Gateway:
         route = self.dispatcher.route(one.model)
         self.record.route = route.name
         async with (
-            deadline(one, self.record.started) as limit,
+            Deadline(one.routing.deadline_ms, self.record.started) as deadline,
             self.dispatcher.dispatch(one, route, self.record) as reply,
         ):
             if reply.events is None:
-                limit.reschedule(None)
+                deadline.met()
             yield reply
 
     async def breaks(self, error: type[ApiError], **fields: Any) -> tuple[list[bytes], ApiError]:
@@ -870,7 +871,7 @@ async def test_a_client_that_stops_reading_gives_everything_back() -> None:
     gateway = Gateway(script={"slm-0": [streams()]})
     async with gateway.dispatch(call(stream=True)) as reply:
         assert reply.events is not None
-        assert await anext(aiter(reply.events)) == ROLE
+        assert (await anext(aiter(reply.events)))[0] == ROLE
         assert gateway.pools["slm"].status(monotonic()).in_flight == 1
     gateway.all_is_released()
     assert gateway.pools["slm"].replicas[0].breaker.failures == 0
@@ -966,7 +967,7 @@ async def test_what_was_spent_counts_towards_the_limit() -> None:
     one = call(max_tokens=100, response_format=AS_PERSON)
     once = cost.at_most(one.size, 100, TOKENS)
     assert once
-    limited = replace(one, routing=RoutingOptions(max_cost_usd=once / 1e9))
+    limited = msgspec.structs.replace(one, routing=RoutingOptions(max_cost_usd=once / 1e9))
     await gateway.fails(StructuredOutputViolation, limited)
     assert gateway.upstream.hosts == ["a-0"], "a second try could cost more than is left"
     assert gateway.steps == [("a", "b", "cost")]

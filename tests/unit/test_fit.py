@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import string
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from router.abilities import needs
 from router.fit import LETTERS_PER_TOKEN_AT_MOST, why_not

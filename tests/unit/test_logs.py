@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -16,6 +17,7 @@ from router.config import Model, Price
 from router.record import Attempt, RequestRecord
 from router.types import Decision, Usage
 from server import logs
+from server.access import AccessLog
 
 CLIENT_KEY = "sk-canary-client-0123456789"
 PROVIDER_KEY = 'sk-canary-"provider"\\/ü'
@@ -86,13 +88,74 @@ def record(**fields: Any) -> RequestRecord:
     return RequestRecord("req_1", started=100.0, **(defaults | fields))
 
 
+def access(of: RequestRecord, in_scope: Scope) -> None:
+    """Log it at once."""
+    log = AccessLog()
+    log.close()
+    log.write(of, in_scope)
+
+
+class Pieces(io.StringIO):
+    """What was written in one call each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[str] = []
+        self.written = asyncio.Event()
+
+    def write(self, text: str) -> int:
+        self.pieces.append(text)
+        self.written.set()
+        return super().write(text)
+
+
+async def test_lines_wait_for_each_other_and_leave_in_whole_lines_that_a_pipe_takes_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("server.access.FLUSH_S", 0.01)
+    stream = Pieces()
+    logs.configure([CLIENT_KEY], stream)
+    log = AccessLog()
+    for i in range(20):
+        log.write(record(client_request_id=f"number {i}"), scope())
+    assert stream.pieces == []
+    await asyncio.wait_for(stream.written.wait(), 5)
+    assert [line["client_request_id"] for line in lines(stream)] == [f"number {i}" for i in range(20)]
+    assert 1 < len(stream.pieces) < 20
+    assert all(piece.endswith("\n") and len(piece) <= logs.PIPE_BUF for piece in stream.pieces)
+    log.write(record(), scope())
+    assert len(lines(stream)) == 20
+    log.close()
+    assert len(lines(stream)) == 21
+    log.write(record(), scope())
+    assert len(lines(stream)) == 22, "after the end nobody would come to write it"
+
+
+async def test_no_more_than_so_many_lines_wait(json_stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.access.MOST_WAITING", 5)
+    log = AccessLog()
+    for _ in range(14):
+        log.write(record(), scope())
+    assert len(lines(json_stream)) == 10
+    log.close()
+
+
+def test_a_log_that_nobody_reads_any_more_stops_nothing() -> None:
+    class Broken(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    logs.configure([], Broken())
+    access(record(), scope())
+
+
 def test_one_access_line(json_stream: io.StringIO) -> None:
-    logs.access(record(), scope())
+    access(record(), scope())
     [line] = lines(json_stream)
     assert line.pop("time").endswith("+00:00")
     assert line == {
         "level": "info",
-        "logger": "server.logs",
+        "logger": "server.access",
         "message": "POST /v1/chat/completions 200",
         "request_id": "req_1",
         "client_request_id": "trace-1",
@@ -116,9 +179,9 @@ def test_one_access_line(json_stream: io.StringIO) -> None:
 
 def test_what_is_zero_is_said_and_what_is_unknown_is_left_out(json_stream: io.StringIO) -> None:
     free = Price(input_usd_per_mtok=0.0, output_usd_per_mtok=0.0)
-    logs.access(record(attempts=[Attempt("slm", "r", price=free, usage=Usage(), answered=True)]), scope())
-    logs.access(record(attempts=[Attempt("slm", "r", answered=True)]), scope())
-    logs.access(record(attempts=[], model="", status=401, outcome="client_error"), scope())
+    access(record(attempts=[Attempt("slm", "r", price=free, usage=Usage(), answered=True)]), scope())
+    access(record(attempts=[Attempt("slm", "r", answered=True)]), scope())
+    access(record(attempts=[], model="", status=401, outcome="client_error"), scope())
     known, unknown, refused = lines(json_stream)
     assert (known["cost_usd"], known["completion_tokens"]) == (0, 0)
     assert not {"cost_usd", "completion_tokens", "saved_usd"} & set(unknown)
@@ -127,12 +190,12 @@ def test_what_is_zero_is_said_and_what_is_unknown_is_left_out(json_stream: io.St
 
 
 def test_levels(json_stream: io.StringIO) -> None:
-    logs.access(record(), scope("/health"))
-    logs.access(record(), scope("/metrics"))
-    logs.access(record(), scope("/ready"))
-    logs.access(record(status=404), scope("/health"))
-    logs.access(record(status=503), scope("/ready"))
-    logs.access(record(status=500), scope("/ready"))
+    access(record(), scope("/health"))
+    access(record(), scope("/metrics"))
+    access(record(), scope("/ready"))
+    access(record(status=404), scope("/health"))
+    access(record(status=503), scope("/ready"))
+    access(record(status=500), scope("/ready"))
     assert [(line["level"], line["message"]) for line in lines(json_stream)] == [
         ("info", "POST /health 404"),
         ("warning", "POST /ready 500"),
@@ -141,7 +204,7 @@ def test_levels(json_stream: io.StringIO) -> None:
 
 @pytest.mark.parametrize("path", ["/a\nb", "/\x1b[2J", "/" + "x" * 5000, "/ü", "/a b"])
 def test_a_path_cannot_forge_a_line(path: str, stream: io.StringIO) -> None:
-    logs.access(record(), scope(path))
+    access(record(), scope(path))
     [line] = stream.getvalue().splitlines()
     assert line.isascii()
     assert line.isprintable()
@@ -150,14 +213,14 @@ def test_a_path_cannot_forge_a_line(path: str, stream: io.StringIO) -> None:
 
 def test_a_key_is_not_cut_in_half(json_stream: io.StringIO) -> None:
     for padding in range(150, 220):
-        logs.access(record(), scope("/" + "x" * padding + CLIENT_KEY))
+        access(record(), scope("/" + "x" * padding + CLIENT_KEY))
     assert "sk-" not in json_stream.getvalue()
 
 
 def test_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     stream = Terminal()
     logs.configure([], stream)
-    logs.access(record(), scope())
+    access(record(), scope())
     assert "INFO    POST /v1/chat/completions 200 request_id=req_1 client_request_id=trace-1" in stream.getvalue()
     assert capsys.readouterr() == ("", "")
 
@@ -189,7 +252,7 @@ def leak_everywhere() -> None:
             warnings.warn(f"deprecated {key}", stacklevel=1)
         logging.getLogger("uvicorn.error").error("in uvicorn %s", key)
         logging.getLogger("uvicorn.access").info("GET /?key=%s", key)
-        logs.access(record(client_request_id=key), scope(f"/{key}"))
+        access(record(client_request_id=key), scope(f"/{key}"))
     logger.warning("%s", Leaky(), extra={"fields": {"object": Leaky()}})
 
 

@@ -8,17 +8,23 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from server import protocol
+from server.presence import ClientDisconnected
+from server.presence import of as presence_of
 from server.protocol import MAX_HEAD_BYTES, LimitedHttpProtocol
 
 
 class FakeTransport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
-        self.sent = b""
+        self.writes: list[bytes] = []
         self.closed = asyncio.Event()
 
+    @property
+    def sent(self) -> bytes:
+        return b"".join(self.writes)
+
     def write(self, data: Any) -> None:
-        self.sent += bytes(data)
+        self.writes.append(bytes(data))
 
     def close(self) -> None:
         self.closed.set()
@@ -118,3 +124,85 @@ async def test_empty_lines_hold_no_connection(monkeypatch: pytest.MonkeyPatch) -
     connection.data_received(b"\r\n")
     await asyncio.wait_for(transport.closed.wait(), 5)
     connection.connection_lost(None)
+
+
+async def test_a_head_leaves_with_the_first_of_its_body() -> None:
+    connection, transport = connect()
+
+    async def stream(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for part in (b"one", b"two"):
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b"three"})
+
+    connection.app = stream
+    for _ in range(2):
+        transport.writes.clear()
+        connection.data_received(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        await asyncio.gather(*connection.tasks)
+        first, *others = transport.writes
+        assert first.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert first.endswith(b"\r\n\r\n3\r\none\r\n")
+        assert others == [b"3\r\ntwo\r\n", b"5\r\nthree\r\n0\r\n\r\n"]
+    connection.connection_lost(None)
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+async def test_a_head_alone_is_sent(method: bytes) -> None:
+    connection, transport = connect()
+    connection.data_received(method + b" / HTTP/1.1\r\nhost: x\r\n\r\n")
+    await asyncio.gather(*connection.tasks)
+    assert transport.sent == b"HTTP/1.1 204 No Content\r\n\r\n"
+    connection.connection_lost(None)
+
+
+async def test_a_head_whose_body_never_came_is_sent_before_the_end() -> None:
+    connection, transport = connect()
+
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise ValueError
+
+    connection.app = broken
+    connection.data_received(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+    await asyncio.gather(*connection.tasks)
+    assert transport.sent.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert transport.is_closing()
+    connection.connection_lost(None)
+
+
+async def test_continue_is_said_at_once() -> None:
+    connection, transport = connect()
+
+    async def read(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["more_body"]:
+            pass
+        await ok(scope, receive, send)
+
+    connection.app = read
+    connection.data_received(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\nexpect: 100-continue\r\n\r\n")
+    await asyncio.sleep(0)
+    assert transport.sent == b"HTTP/1.1 100 Continue\r\n\r\n"
+    connection.data_received(b"x")
+    await asyncio.gather(*connection.tasks)
+    assert transport.sent.endswith(b"HTTP/1.1 204 No Content\r\n\r\n")
+    connection.connection_lost(None)
+
+
+async def test_who_leaves_ends_what_is_done_for_him() -> None:
+    connection, _ = connect()
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            with presence_of(scope):
+                begun.set()
+                await asyncio.sleep(30)
+        except ClientDisconnected:
+            ended.set()
+
+    connection.app = slow
+    connection.data_received(b"GET / HTTP/1.1\r\nhost: x\r\n\r\nGET /next HTTP/1.1\r\nhost: x\r\n\r\n")
+    await begun.wait()
+    connection.connection_lost(None)
+    await asyncio.wait_for(ended.wait(), 5)

@@ -17,6 +17,7 @@ from server import envelope
 from server.admission import Admission
 from server.auth import Keyring
 from server.chat import TextEndpoint
+from server.presence import Presence
 from server.relay import relay, smallfirst_headers, usd
 from tests.support.fakes import (
     HOURS,
@@ -64,9 +65,9 @@ class Client:
         return b"".join(message["body"] for message in self.messages[1:])
 
 
-async def events(*payloads: bytes, then: Exception | None = None) -> AsyncIterator[bytes]:
+async def events(*payloads: bytes, then: Exception | None = None) -> AsyncIterator[list[bytes]]:
     for payload in payloads:
-        yield payload
+        yield [payload]
     if then:
         raise then
 
@@ -137,10 +138,10 @@ async def test_a_stream_that_breaks_off_has_no_done_and_stays_open_for_the_error
 async def test_waits_for_a_slow_client_before_it_takes_the_next_event() -> None:
     taken = []
 
-    async def source() -> AsyncIterator[bytes]:
+    async def source() -> AsyncIterator[list[bytes]]:
         for i in range(5):
             taken.append(i)
-            yield b"{}"
+            yield [b"{}"]
 
     client = Client()
     client.may_go_on.clear()
@@ -209,7 +210,8 @@ async def asked(script: dict[str, Any], **fields: Any) -> tuple[Client, RequestR
         return to_come.pop()
 
     client, one = Client(), RequestRecord("req_1", 0.0)
-    scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "state": {envelope.RECORD: one}}
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [],
+             "extensions": Presence().extensions, "state": {envelope.RECORD: one}}  # fmt: skip
     await endpoint(scope, receive, client.send)
     return client, one
 

@@ -10,17 +10,18 @@ LINE = st.binary(max_size=20).map(lambda b: b.replace(b"\r", b"").replace(b"\n",
 PAYLOADS = st.lists(LINE, min_size=1, max_size=4).map(b"\n".join)
 
 
-@given(st.lists(PAYLOADS, max_size=5), LINE)
-def test_what_is_framed_decodes_to_the_same_and_comments_to_nothing(payloads: list[bytes], comment: bytes) -> None:
-    stream = b"".join(sse.event(payload) + sse.comment(comment) for payload in payloads) + sse.DONE
+@given(st.lists(st.lists(PAYLOADS, min_size=1, max_size=3), max_size=5), LINE)
+def test_what_is_framed_decodes_to_the_same_and_comments_to_nothing(batches: list[list[bytes]], comment: bytes) -> None:
+    stream = b"".join(sse.events(payloads) + sse.comment(comment) for payloads in batches) + sse.DONE
     decoder = EventDecoder()
-    assert decoder.feed(stream) == [*payloads, b"[DONE]"]
+    assert decoder.feed(stream) == [*(payload for payloads in batches for payload in payloads), b"[DONE]"]
     assert decoder.finish() == []
 
 
 def test_bytes_on_the_wire() -> None:
-    assert sse.event(b'{"a":1}') == b'data: {"a":1}\n\n'
-    assert sse.event(b"{\n}") == b"data: {\ndata: }\n\n"
+    assert sse.events([b'{"a":1}']) == b'data: {"a":1}\n\n'
+    assert sse.events([b'{"a":1}', b"[2]"]) == b'data: {"a":1}\n\ndata: [2]\n\n'
+    assert sse.events([b"{\n}", b"1"]) == b"data: {\ndata: }\n\ndata: 1\n\n"
     assert sse.comment(b"smallfirst {}") == b": smallfirst {}\n\n"
     assert sse.DONE == b"data: [DONE]\n\n"
 

@@ -41,7 +41,7 @@ class Case:
         self.stream = AnswerStream(one, self.lease, self.exchange, VllmDialect(), now + first_s, now + total_s)
 
     async def rest(self) -> list[bytes]:
-        return [event async for event in self.stream]
+        return [event async for together in self.stream for event in together]
 
     async def until_error(self) -> tuple[list[bytes], ApiError]:
         events: list[bytes] = []
@@ -106,6 +106,13 @@ async def test_hold_reads_all_and_keeps_it() -> None:
     assert await case.rest() == events
 
 
+async def test_a_held_answer_leaves_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.stream.MOST_AT_ONCE", 2)
+    case = Case([[ROLE], [chunk("a"), chunk("b"), chunk("c")], [STOP, DONE]])
+    await case.stream.hold()
+    assert [together async for together in case.stream] == [[ROLE, chunk("a")], [chunk("b"), chunk("c")], [STOP]]
+
+
 async def test_what_waits_for_the_client_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("router.stream.MAX_BODY_BYTES", 1000)
     case = Case([[ROLE], *([chunk("x" * 100)] for _ in range(20)), [STOP, DONE]])
@@ -160,7 +167,7 @@ async def test_the_last_words_do_not_wait_for_the_connection_to_end() -> None:
     case = Case([[chunk("x"), STOP, DONE], HANG])
     await case.stream.begin()
     async with asyncio.timeout(5):
-        assert [await anext(case.stream), await anext(case.stream)] == [chunk("x"), STOP]
+        assert await anext(case.stream) == [chunk("x"), STOP]
     assert case.exchange.waits == pytest.approx([60], abs=1)
 
 
@@ -266,10 +273,10 @@ async def test_no_wait_is_longer_than_what_is_left_of_all() -> None:
 async def test_a_slow_client_is_not_the_upstreams_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case(STREAM, idle_s=30, total_s=1000)
     await case.stream.begin()
-    assert [await anext(case.stream), await anext(case.stream)] == [ROLE, chunk("Pa")]
+    assert await anext(case.stream) == [ROLE, chunk("Pa")]
     later = monotonic() + 500  # the client took its time
     monkeypatch.setattr("router.stream.monotonic", lambda: later)
-    assert await anext(case.stream) == chunk("ris.")
+    assert await anext(case.stream) == [chunk("ris."), STOP]
     assert case.exchange.waits[-1] == 30
 
 

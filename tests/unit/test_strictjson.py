@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.strictjson import MAX_DEPTH, NotJson, loads
+from router.strictjson import MAX_DEPTH, NotJson, decode, loads
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
@@ -16,6 +16,52 @@ VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(s
 def test_every_json_value_is_read_as_the_standard_library_does(value, ascii_only, unique):
     text = json.dumps(value, ensure_ascii=ascii_only)
     assert loads(text, unique_keys=unique) == json.loads(text)
+
+
+def outcome(read, text):
+    try:
+        return json.dumps(read(text))
+    except (NotJson, UnicodeDecodeError) as error:
+        return type(error), str(error)
+
+
+ODD = [
+    "\\ud800",
+    "\\ude00",
+    "\\u0000",
+    "NaN",
+    "-0",
+    "1e999",
+    "1E5",
+    "01",
+    ".5",
+    "\ufeff",
+    "\x00",
+    "\x1f",
+    "\x7f",
+    '"',
+    "{",
+    "}",
+]
+
+
+@given(VALUES, st.booleans(), st.lists(st.tuples(st.integers(0), st.sampled_from(ODD))))
+def test_fast_reading_agrees_with_exact_reading(value, ascii_only, insertions):
+    text = json.dumps(value, ensure_ascii=ascii_only)
+    for place, odd in insertions:
+        here = place % (len(text) + 1)
+        text = text[:here] + odd + text[here:]
+    raw = text.encode()
+    assert outcome(decode, raw) == outcome(lambda raw: loads(raw.decode()), raw)
+
+
+@given(st.binary(max_size=20))
+def test_any_bytes_are_read_alike(raw):
+    assert outcome(decode, raw) == outcome(lambda raw: loads(raw.decode()), raw)
+
+
+def test_fast_reading_keeps_integers_beyond_a_double():
+    assert decode(b"1" + b"0" * 400) == 10**400
 
 
 @pytest.mark.parametrize(

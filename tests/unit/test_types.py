@@ -30,13 +30,13 @@ def test_usage_with_cached_tokens() -> None:
     [("a", None, 1), ("a", 2, 2), (["a", "b"], 2, 4), ([1, 2, 3], None, 1), ([[1], [2, 3]], None, 2)],
 )
 def test_every_prompt_has_its_choices(prompt: object, n: int | None, choices: int) -> None:
-    call = ChatCall(endpoint="completions", model="auto", body={"prompt": prompt, "n": n}, size=1)
+    call = ChatCall(endpoint="completions", model="auto", body={"prompt": prompt, "n": n}, fields={}, size=1)
     assert call.choices == call.generated == choices
 
 
 @pytest.mark.parametrize("prompt", [[], ["a", "b"], [[1], [2]], "a", None, 5])
 def test_a_chat_is_one_prompt_whatever_a_field_of_that_name_holds(prompt: object) -> None:
-    call = ChatCall(endpoint="chat/completions", model="auto", body={"prompt": prompt, "best_of": 7}, size=1)
+    call = ChatCall(endpoint="chat/completions", model="auto", body={"prompt": prompt, "best_of": 7}, fields={}, size=1)
     assert (call.prompts, call.choices, call.generated) == (1, 1, 1)
 
 
@@ -47,7 +47,9 @@ def test_a_chat_is_one_prompt_whatever_a_field_of_that_name_holds(prompt: object
 def test_what_is_generated_is_more_than_what_comes_back(
     prompt: object, n: int | None, best_of: int | None, generated: int
 ) -> None:
-    call = ChatCall(endpoint="completions", model="auto", body={"prompt": prompt, "n": n, "best_of": best_of}, size=1)
+    call = ChatCall(
+        endpoint="completions", model="auto", body={"prompt": prompt, "n": n, "best_of": best_of}, fields={}, size=1
+    )
     assert call.generated == generated
     assert call.choices == (n or 1) * call.prompts
 
@@ -62,4 +64,4 @@ def test_what_is_generated_is_more_than_what_comes_back(
     ],
 )
 def test_max_tokens(endpoint: Endpoint, body: dict[str, Any], most: int | None) -> None:
-    assert ChatCall(endpoint=endpoint, model="auto", body=body, size=1).max_tokens == most
+    assert ChatCall(endpoint=endpoint, model="auto", body=body, fields={}, size=1).max_tokens == most

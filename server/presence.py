@@ -1,0 +1,56 @@
+"""Is the client still there? Nobody pays for an answer unread."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Scope
+
+_EXTENSION = "smallfirst.presence"
+
+
+class ClientDisconnected(ClientDisconnect):
+    """The client left before its request was read or answered: nobody is there to be told."""
+
+
+class Presence:
+    """Of the client of one connection. `with presence:` cancels what runs within when the client leaves.
+
+    Raises:
+        ClientDisconnected: it left.
+    """
+
+    def __init__(self) -> None:
+        self._left = False
+        self._tasks: set[asyncio.Task[object] | None] = set()
+        self.extensions = {_EXTENSION: self}
+        """for the scope of each of its requests"""
+
+    def leave(self) -> None:
+        """Say that the client is gone; its connection does."""
+        self._left = True
+        for task in self._tasks:
+            if task is not None:
+                task.cancel()
+
+    def __enter__(self) -> None:
+        if self._left:
+            raise ClientDisconnected
+        self._tasks.add(asyncio.current_task())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        task = asyncio.current_task()
+        self._tasks.discard(task)
+        if self._left and task is not None and isinstance(error, asyncio.CancelledError):
+            task.uncancel()
+            raise ClientDisconnected from None
+
+
+def of(scope: Scope) -> Presence:
+    """Return the presence of a request's client."""
+    presence: Presence = scope["extensions"][_EXTENSION]
+    return presence
