@@ -1,0 +1,1 @@
+"""What the gateway and what it stands in front of cost, measured."""

@@ -1,0 +1,1 @@
+"""What does a gateway cost per request? `python -m benchmarks.overhead`."""

@@ -1,0 +1,141 @@
+"""From rounds to figures: what is compared with what, as JSON and as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from benchmarks.overhead.measure import Sample
+from benchmarks.overhead.scenarios import HEADLINE, LATENCY, SCENARIOS, WORKERS
+
+DIRECT = "direct"
+REFERENCE = "passthrough"
+
+Results = Mapping[str, Mapping[str, Sequence[Sample]]]
+"""scenario -> target -> rounds; all targets of a scenario have the same number of rounds"""
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The median over the rounds, the lowest and the highest."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Summarise one value for each round."""
+        return cls(median(values), min(values), max(values))
+
+    def show(self, digits: int = 0) -> str:
+        """Return `median (low-high)`."""
+        return f"{self.median:,.{digits}f} ({self.low:,.{digits}f}-{self.high:,.{digits}f})"
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the rounds of one target in one scenario come to."""
+
+    per_s: Spread
+    p50_ms: Spread
+    p99_ms: Spread
+    first_p50_ms: Spread | None
+    cpu_us: Spread | None
+    cpu_ratio: Spread | None
+    """CPU over the reference's in the same round"""
+    added_p50_ms: Spread | None
+    """median latency above the direct one's in the same round"""
+    added_p99_ms: Spread | None
+
+
+def figures(rounds: Mapping[str, Sequence[Sample]], target: str) -> Figures:
+    """Summarise one target of one scenario; each round is compared with the same round of the others."""
+    own = rounds[target]
+    cpus = [sample.cpu_us for sample in own if sample.cpu_us is not None]
+    firsts = [sample.first_p50_ms for sample in own if sample.first_p50_ms is not None]
+    reference = [sample.cpu_us for sample in rounds.get(REFERENCE, ()) if sample.cpu_us is not None]
+    direct = rounds.get(DIRECT) if target != DIRECT else None
+    return Figures(
+        per_s=Spread.of([sample.per_s for sample in own]),
+        p50_ms=Spread.of([sample.p50_ms for sample in own]),
+        p99_ms=Spread.of([sample.p99_ms for sample in own]),
+        first_p50_ms=Spread.of(firsts) if firsts else None,
+        cpu_us=Spread.of(cpus) if cpus else None,
+        cpu_ratio=Spread.of([mine / its for mine, its in zip(cpus, reference, strict=True)])
+        if cpus and reference
+        else None,
+        added_p50_ms=Spread.of([mine.p50_ms - its.p50_ms for mine, its in zip(own, direct, strict=True)])
+        if direct
+        else None,
+        added_p99_ms=Spread.of([mine.p99_ms - its.p99_ms for mine, its in zip(own, direct, strict=True)])
+        if direct
+        else None,
+    )
+
+
+def as_json(results: Results, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the whole report: about the run, and of every scenario what was asked, each round, and the summary."""
+    return {**about, "scenarios": [_scenario(name, rounds) for name, rounds in results.items()]}
+
+
+def as_markdown(results: Results, about: Mapping[str, Any]) -> str:
+    """Return the tables."""
+    machine = about["machine"]
+    lines = ["# What a gateway costs per request", ""]
+    lines += [f"{about['date']}, {machine['cpu']}, {machine['cores']} cores, {machine['kernel']},"]
+    lines += [f"Python {machine['python']}, revision {about['revision']}.", ""]
+    lines += ["Medians over the rounds (lowest-highest). CPU: user and system, of all processes of the gateway."]
+    lines += ["`direct`: the upstream without a gateway. Added latency: above `direct` in the same round.", ""]
+    if headline := [name for name in (*HEADLINE, *LATENCY) if name in results]:
+        lines += _headline(results, headline)
+    lines += ["## All scenarios", ""]
+    head = ["scenario", "gateway", "CPU us/request", "x passthrough", "requests/s", "p50 ms", "p99 ms"]
+    head += ["first event p50 ms", "added p50 ms", "added p99 ms"]
+    rows = [_row(name, target, figures(rounds, target)) for name, rounds in results.items() for target in rounds]
+    return "\n".join([*lines, *_table(head, rows), ""])
+
+
+def _headline(results: Results, names: Sequence[str]) -> list[str]:
+    titles = [f"{name}: {'added p50 ms' if name in LATENCY else 'CPU us/request'}" for name in names]
+    rows = []
+    for target in dict.fromkeys(target for name in names for target in results[name]):
+        found = {name: figures(results[name], target) for name in names if target in results[name]}
+        cells = [(f.added_p50_ms if name in LATENCY else f.cpu_us) for name, f in found.items()]
+        if target != DIRECT:
+            digits = [2 if name in LATENCY else 0 for name in found]
+            rows.append((target, *(_cell(cell, count) for cell, count in zip(cells, digits, strict=True))))
+    return ["## Headline", "", *_table(("gateway", *titles), rows), ""]
+
+
+def _row(scenario: str, target: str, found: Figures) -> tuple[str, ...]:
+    # of the upstream itself, CPU is no gateway's
+    cpu, ratio = (None, None) if target == DIRECT else (found.cpu_us, found.cpu_ratio)
+    return (
+        scenario, target, _cell(cpu, 0), _cell(ratio, 2), _cell(found.per_s, 0), _cell(found.p50_ms, 2),
+        _cell(found.p99_ms, 2), _cell(found.first_p50_ms, 2), _cell(found.added_p50_ms, 2),
+        _cell(found.added_p99_ms, 2),
+    )  # fmt: skip
+
+
+def _cell(spread: Spread | None, digits: int) -> str:
+    return "" if spread is None else spread.show(digits)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
+def _scenario(name: str, rounds: Mapping[str, Sequence[Sample]]) -> dict[str, Any]:
+    asked = {field: value for field, value in asdict((SCENARIOS | WORKERS)[name]).items() if field != "name"}
+    targets = {
+        target: {
+            "summary": asdict(figures(rounds, target)),
+            "rounds": [asdict(sample) | {"per_s": sample.per_s} for sample in samples],
+        }
+        for target, samples in rounds.items()
+    }
+    return {"name": name, "asked": asked, "targets": targets}
