@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from router import cost
 from router.config import Model, Price
@@ -56,6 +56,14 @@ class Escalation:
     reason: EscalationReason
 
 
+class Bill(NamedTuple):
+    """A request's money in nano-dollars; None where it is not known."""
+
+    cost: int | None
+    fallback: int | None
+    saved: int | None
+
+
 @dataclass(slots=True)
 class RequestRecord:
     """Times are seconds of the monotonic clock; money is integer nano-dollars."""
@@ -89,6 +97,13 @@ class RequestRecord:
     outcome: Outcome = "internal_error"
     error_code: str = ""
     finished: float = 0.0
+    _bill: Bill | None = None
+
+    def bill(self) -> Bill:
+        """Return the money, worked out at the first call: for when nothing more is spent."""
+        if self._bill is None:
+            self._bill = Bill(self.cost_nano_usd, self.fallback_cost_nano_usd, self.saved_nano_usd)
+        return self._bill
 
     @property
     def usage(self) -> Usage | None:

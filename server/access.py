@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import UTC, datetime
+from functools import lru_cache
 from time import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -25,8 +26,11 @@ MOST_WAITING = 64
 MAX_PATH = 200
 _PROBES = frozenset({"/health", "/ready", "/metrics"})
 
+_LEVELS = {level: logging.getLevelName(level).lower() for level in (logging.DEBUG, logging.INFO, logging.WARNING)}
+_quoted = lru_cache(maxsize=256)(quote)
 
-class _Line(NamedTuple):
+
+class _Waiting(NamedTuple):
     at: float
     level: int
     method: str
@@ -37,7 +41,7 @@ class _Line(NamedTuple):
     def message(self) -> str:
         # The path is the client's. Quoted, it has no line breaks and no terminal codes; one too long is not cut, as
         # half a key would pass the redaction.
-        path = quote(self.path) if len(self.path) <= MAX_PATH else f"(a path of {len(self.path)} characters)"
+        path = _quoted(self.path) if len(self.path) <= MAX_PATH else f"(a path of {len(self.path)} characters)"
         return f"{self.method} {path} {self.record.status}"
 
 
@@ -47,7 +51,7 @@ class AccessLog:
     def __init__(self) -> None:
         output = logs.output()
         self._output = None if output is None or output.for_people else output
-        self._waiting: list[_Line] = []
+        self._waiting: list[_Waiting] = []
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -59,11 +63,11 @@ class AccessLog:
             level = logging.DEBUG
         if not logger.isEnabledFor(level):
             return
-        line = _Line(time(), level, scope["method"], path, record)
+        waiting = _Waiting(time(), level, scope["method"], path, record)
         if self._output is None:
-            logger.log(level, "%s", line.message, extra={"fields": _fields(record)})
+            logger.log(level, "%s", waiting.message, extra={"fields": _Line.of(waiting).fields()})
             return
-        self._waiting.append(line)
+        self._waiting.append(waiting)
         if self._closed or len(self._waiting) >= MOST_WAITING:
             self.flush()
         elif self._timer is None:
@@ -84,45 +88,71 @@ class AccessLog:
         self.flush()
 
 
-def _as_json(line: _Line) -> str:
-    head = {
-        "time": datetime.fromtimestamp(line.at, UTC).isoformat(timespec="milliseconds"),
-        "level": "info" if line.level == logging.INFO else logging.getLevelName(line.level).lower(),
-        "logger": __name__,
-        "message": line.message,
-    }
-    return msgspec.json.encode(head | _fields(line.record)).decode()
+class _Line(msgspec.Struct, omit_defaults=True):
+    """What there is to say of a request; what does not apply is left out."""
+
+    time: str
+    level: str
+    logger: str
+    message: str
+    request_id: str
+    client_request_id: str = ""
+    endpoint: str = ""
+    route: str = ""
+    model: str = ""
+    reason: str = ""
+    attempts: int | None = None
+    stream: bool | None = None
+    structured: str = ""
+    status: int | None = None
+    outcome: str = ""
+    error_code: str = ""
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost_usd: float | None = None
+    saved_usd: float | None = None
+    first_token_ms: float | None = None
+    duration_ms: float | None = None
+
+    @classmethod
+    def of(cls, waiting: _Waiting) -> _Line:
+        record = waiting.record
+        usage, (cost, _, saved) = record.usage, record.bill()
+        return cls(
+            datetime.fromtimestamp(waiting.at, UTC).isoformat(timespec="milliseconds"),
+            _LEVELS[waiting.level],
+            __name__,
+            waiting.message,
+            record.request_id,
+            record.client_request_id,
+            record.endpoint,
+            record.route,
+            record.model,
+            record.reason,
+            len(record.attempts),
+            record.stream,
+            record.structured,
+            record.status,
+            record.outcome,
+            record.error_code,
+            usage.prompt if usage else None,
+            usage.cached if usage else None,
+            usage.completion if usage else None,
+            cost / NANO if cost is not None and record.attempts else None,
+            None if saved is None else saved / NANO,
+            _ms(record.first_token_s),
+            _ms(record.finished - record.started),
+        )
+
+    def fields(self) -> dict[str, object]:
+        """Return what logging does not say by itself."""
+        said = ("time", "level", "logger", "message")
+        return {name: value for name, value in msgspec.to_builtins(self).items() if name not in said}
 
 
-def _fields(record: RequestRecord) -> dict[str, Any]:
-    """Return what there is to say; what does not apply is left out."""
-    usage = record.usage
-    fields = {
-        "request_id": record.request_id,
-        "client_request_id": record.client_request_id,
-        "endpoint": record.endpoint,
-        "route": record.route,
-        "model": record.model,
-        "reason": record.reason,
-        "attempts": len(record.attempts),
-        "stream": record.stream,
-        "structured": record.structured,
-        "status": record.status,
-        "outcome": record.outcome,
-        "error_code": record.error_code,
-        "prompt_tokens": usage.prompt if usage else None,
-        "cached_tokens": usage.cached if usage else None,
-        "completion_tokens": usage.completion if usage else None,
-        "cost_usd": _usd(record.cost_nano_usd) if record.attempts else None,
-        "saved_usd": _usd(record.saved_nano_usd),
-        "first_token_ms": _ms(record.first_token_s),
-        "duration_ms": _ms(record.finished - record.started),
-    }
-    return {name: value for name, value in fields.items() if value is not None and value != ""}
-
-
-def _usd(nano: int | None) -> float | None:
-    return None if nano is None else nano / NANO
+def _as_json(waiting: _Waiting) -> str:
+    return msgspec.json.encode(_Line.of(waiting)).decode()
 
 
 def _ms(seconds: float | None) -> float | None:

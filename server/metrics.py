@@ -263,7 +263,7 @@ def _to_compare_with(record: RequestRecord, spent: int, last: int) -> int:
         return 0
     if record.fallback is not None and record.model == record.fallback.name and record.fallback.price is not None:
         return last
-    fallback_cost = record.fallback_cost_nano_usd
+    fallback_cost = record.bill().fallback
     return spent if fallback_cost is None else fallback_cost
 
 

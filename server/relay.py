@@ -54,7 +54,7 @@ def smallfirst_headers(record: RequestRecord) -> RawHeaders:
 
 def money_headers(record: RequestRecord) -> RawHeaders:
     """Return what the request cost; only when nothing more can be spent on it."""
-    cost, saved = record.cost_nano_usd, record.saved_nano_usd
+    cost, _, saved = record.bill()
     headers = []
     if cost is not None:
         headers.append((b"x-smallfirst-cost-usd", usd(cost).encode()))
@@ -65,7 +65,7 @@ def money_headers(record: RequestRecord) -> RawHeaders:
 
 def summary(record: RequestRecord) -> bytes:
     """Return what only a stream's end can tell, as a comment, which clients ignore."""
-    cost, saved = record.cost_nano_usd, record.saved_nano_usd
+    cost, _, saved = record.bill()
     known = {
         "model": record.model,
         "attempts": len(record.attempts),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from socket import socket
 
@@ -58,6 +59,7 @@ class Gateway:
             )
         )
         server.alive = alive
+        _freeze()
         if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not where nohup says that a hang-up is nothing
             signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
         server.run(sockets=[listener])
@@ -87,3 +89,13 @@ class Gateway:
                 asyncio.get_running_loop().remove_reader(anybody)
         finally:
             await self._backstage.upstream.close()
+
+
+def _freeze() -> None:
+    """Let the garbage collector pass over all that was made at the start, and come less often.
+
+    A full collection of it takes tens of milliseconds, during which nobody is served. Requests make next to no cycles.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)

@@ -156,18 +156,59 @@ async def test_a_head_alone_is_sent(method: bytes) -> None:
     connection.connection_lost(None)
 
 
-async def test_a_head_whose_body_never_came_is_sent_before_the_end() -> None:
+@pytest.mark.parametrize(
+    ("headers", "bodies"),
+    [
+        ([(b"x", b"a\r\nb: c")], [b""]),
+        ([(b"x", b"a\nb")], [b""]),
+        ([(b"x\r", b"a")], [b""]),
+        ([(b"content-length", b"2")], [b"one"]),
+        ([(b"content-length", b"2")], [b"o"]),
+        ([(b"content-length", b"2")], [b"o", b"ne"]),
+    ],
+)
+async def test_an_answer_that_is_none_ends_the_connection(
+    headers: list[tuple[bytes, bytes]], bodies: list[bytes]
+) -> None:
     connection, transport = connect()
 
     async def broken(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        raise ValueError
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for body in bodies[:-1]:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": bodies[-1]})
 
     connection.app = broken
     connection.data_received(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
     await asyncio.gather(*connection.tasks)
-    assert transport.sent.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"b: c" not in transport.sent
     assert transport.is_closing()
+    connection.connection_lost(None)
+
+
+@pytest.mark.parametrize(
+    ("request_", "headers", "closes"),
+    [
+        (b"GET / HTTP/1.1\r\n", [], False),
+        (b"GET / HTTP/1.1\r\n", [(b"connection", b"close")], True),
+        (b"GET / HTTP/1.1\r\nconnection: close\r\n", [], True),
+        (b"GET / HTTP/1.0\r\n", [], True),
+    ],
+)
+async def test_who_closes_says_so_once(request_: bytes, headers: list[tuple[bytes, bytes]], closes: bool) -> None:
+    connection, transport = connect()
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        headers_ = [(b"content-length", b"3"), *headers]
+        await send({"type": "http.response.start", "status": 200, "headers": headers_})
+        await send({"type": "http.response.body", "body": b"one"})
+
+    connection.app = answer
+    connection.data_received(request_ + b"host: x\r\n\r\n")
+    await asyncio.gather(*connection.tasks)
+    assert transport.sent.endswith(b"\r\n\r\none")
+    assert transport.sent.count(b"connection: close") == closes
+    assert transport.is_closing() == closes
     connection.connection_lost(None)
 
 
