@@ -1,0 +1,45 @@
+"""What a vLLM process says of itself at /metrics: how much cache it has, and how much it did."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from benchmarks.vllm.sides import get
+
+COUNTERS = {
+    "generated_tokens": "vllm:generation_tokens_total",
+    "preemptions": "vllm:num_preemptions_total",
+    "prefix_cache_queries": "vllm:prefix_cache_queries_total",
+    "prefix_cache_hits": "vllm:prefix_cache_hits_total",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One process. `kv_cache_tokens` is how many tokens its KV cache holds; None: it does not say."""
+
+    kv_cache_tokens: int | None
+    counters: Mapping[str, float]
+
+
+async def look(root: str) -> Engine:
+    """Ask one vLLM.
+
+    Raises:
+        NotThere: it does not answer.
+    """
+    return parse(await (await get(root, "/metrics")).text())
+
+
+def parse(text: str) -> Engine:
+    """Read vLLM's page of metrics."""
+    blocks = re.search(r'^vllm:cache_config_info\{.*\bnum_gpu_blocks="(\d+)"', text, re.MULTILINE)
+    size = re.search(r'^vllm:cache_config_info\{.*\bblock_size="(\d+)"', text, re.MULTILINE)
+    tokens = int(blocks[1]) * int(size[1]) if blocks and size else None
+    return Engine(tokens, {key: _sum(text, name) for key, name in COUNTERS.items()})
+
+
+def _sum(text: str, name: str) -> float:
+    return sum(float(value) for value in re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE))
