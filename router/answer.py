@@ -22,9 +22,9 @@ def parse_whole(body: bytes, choices_wanted: int) -> dict[str, Any]:
         UpstreamFailed: it is not JSON, or no whole answer.
     """
     try:
-        answer = _parse(body)
-    except (ValueError, RecursionError):
-        raise UpstreamFailed("the upstream answered 200 with something that is not JSON") from None
+        answer = _FAST.decode(body)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        answer = _read_again(body)
     choices = answer.get("choices") if isinstance(answer, dict) else None
     if not isinstance(choices, list) or not choices:
         raise UpstreamFailed("the upstream answered 200 without any choice")
@@ -36,13 +36,16 @@ def parse_whole(body: bytes, choices_wanted: int) -> dict[str, Any]:
     return dict(answer)
 
 
-def _parse(text: bytes) -> Any:
-    """Return the JSON value, in UTF-8 and without NaN, as it goes on to the client; ValueError or RecursionError."""
+def _read_again(text: bytes) -> Any:
+    """Return what is JSON all the same: half of a surrogate pair, a number beyond a double.
+
+    Raises:
+        UpstreamFailed: it is not JSON.
+    """
     try:
-        return _FAST.decode(text)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        # what is JSON all the same: half of a surrogate pair, a number beyond a double
         return json.loads(text.decode(), parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        raise UpstreamFailed("the upstream answered 200 with something that is not JSON") from None
 
 
 def _refuse(constant: str) -> None:
@@ -76,9 +79,9 @@ class StreamReader:
             UpstreamFailed: it is not a JSON object, or its choices are none.
         """
         try:
-            chunk = _parse(event)
-        except (ValueError, RecursionError):
-            raise UpstreamFailed("the upstream's stream holds an event that is not JSON") from None
+            chunk = _FAST.decode(event)
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            chunk = _read_again(event)
         if not isinstance(chunk, dict):
             raise UpstreamFailed("the upstream's stream holds an event that is no object")
         if choices := chunk.get("choices"):

@@ -62,6 +62,7 @@ class Bill(NamedTuple):
     cost: int | None
     fallback: int | None
     saved: int | None
+    """what the fallback would have cost, less what was spent; negative after a vain attempt"""
 
 
 @dataclass(slots=True)
@@ -102,7 +103,8 @@ class RequestRecord:
     def bill(self) -> Bill:
         """Return the money, worked out at the first call: for when nothing more is spent."""
         if self._bill is None:
-            self._bill = Bill(self.cost_nano_usd, self.fallback_cost_nano_usd, self.saved_nano_usd)
+            cost, fallback = self.cost_nano_usd, self.fallback_cost_nano_usd
+            self._bill = Bill(cost, fallback, None if cost is None or fallback is None else fallback - cost)
         return self._bill
 
     @property
@@ -128,12 +130,6 @@ class RequestRecord:
                 return None
             total += one
         return total
-
-    @property
-    def saved_nano_usd(self) -> int | None:
-        """Return what the fallback would have cost, less what was spent; negative after a vain attempt."""
-        cost, fallback = self.cost_nano_usd, self.fallback_cost_nano_usd
-        return None if cost is None or fallback is None else fallback - cost
 
     @property
     def reason(self) -> str:

@@ -110,7 +110,15 @@ class AnswerStream:
                 if event.strip() == DONE:
                     self._whole = True
                     break
-                self._take(event)
+                chunk = self._reader.read(event)
+                if error := chunk.get("error"):
+                    raise self._dialect.refusal(self._lease.model, _status(error), event, None)
+                if self._keep_usage or not only_usage(chunk):
+                    self._ready.append(event)
+                    self._waiting += len(event)
+                if self._held is not None:
+                    self._held.append(chunk)
+                    self._waiting += len(event)
         finally:
             self._lease.attempt.usage, self._lease.attempt.events = self._reader.usage, self._reader.events
         if self._waiting > MAX_BODY_BYTES:
@@ -118,17 +126,6 @@ class AnswerStream:
         self._whole = self._whole or not events
         if self._whole and not self._reader.finished:
             raise UpstreamFailed("the upstream ended its stream before it finished the answer")
-
-    def _take(self, event: bytes) -> None:
-        chunk = self._reader.read(event)
-        if error := chunk.get("error"):
-            raise self._dialect.refusal(self._lease.model, _status(error), event, None)
-        if self._keep_usage or not only_usage(chunk):
-            self._ready.append(event)
-            self._waiting += len(event)
-        if self._held is not None:
-            self._held.append(chunk)
-            self._waiting += len(event)
 
     async def _drain(self) -> None:
         self._ended = True

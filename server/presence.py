@@ -22,7 +22,8 @@ class Presence:
         ClientDisconnected: it left.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop  # to look for the running one takes a system call
         self._left = False
         self._tasks: set[asyncio.Task[object] | None] = set()
         self.extensions = {_EXTENSION: self}
@@ -38,12 +39,12 @@ class Presence:
     def __enter__(self) -> None:
         if self._left:
             raise ClientDisconnected
-        self._tasks.add(asyncio.current_task())
+        self._tasks.add(asyncio.current_task(self._loop))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         self._tasks.discard(task)
         if self._left and task is not None and isinstance(error, asyncio.CancelledError):
             task.uncancel()

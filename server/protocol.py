@@ -30,7 +30,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
         super().connection_made(transport)
-        self._presence = Presence()
+        self._presence = Presence(self.loop)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:

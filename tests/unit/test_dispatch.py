@@ -170,7 +170,7 @@ async def test_a_whole_answer_is_handed_on_as_it_came() -> None:
     }  # fmt: skip
     assert record.fallback_cost_nano_usd == 10 * 400 + 5 * 1600
     assert record.cost_nano_usd is not None
-    assert record.saved_nano_usd == record.fallback_cost_nano_usd - record.cost_nano_usd
+    assert record.bill().saved == record.fallback_cost_nano_usd - record.cost_nano_usd
 
 
 async def test_what_is_sent() -> None:
@@ -209,7 +209,7 @@ async def test_a_stream_is_handed_on_from_its_first_content() -> None:
     assert gateway.upstream.sent[0].body["stream_options"] == {"include_usage": True}
     assert gateway.record.usage == Usage(10, 0, 5)
     assert gateway.record.first_token_s is not None
-    assert gateway.record.saved_nano_usd is not None
+    assert gateway.record.bill().saved is not None
 
 
 async def test_the_first_byte_limit_is_the_streams() -> None:
@@ -333,7 +333,7 @@ async def test_when_the_last_rung_fails_too_its_error_is_told() -> None:
     error = await gateway.fails(UpstreamRejected)
     assert (error.status, error.retry_after_s) == (429, 9.0)
     assert gateway.record.model == ""
-    assert gateway.record.saved_nano_usd is None
+    assert gateway.record.bill().saved is None
 
 
 async def test_a_fallback_that_may_not_be_asked_does_not_hide_why_the_first_failed() -> None:
@@ -541,7 +541,7 @@ async def test_a_pinned_model_is_never_swapped() -> None:
     gateway = Gateway()
     await gateway.ask(model="llm")
     assert gateway.upstream.hosts == ["llm-0"]
-    assert gateway.record.saved_nano_usd == 0
+    assert gateway.record.bill().saved == 0
 
 
 async def test_a_pinned_model_is_asked_also_without_fallback() -> None:
@@ -689,7 +689,7 @@ async def test_twice_invalid_goes_up(stream: bool) -> None:
     costs = [attempt.cost_nano_usd for attempt in record.attempts]
     assert costs[2] == 10 * 400 + 5 * 1600
     assert record.cost_nano_usd == sum(cost or 0 for cost in costs)
-    assert record.saved_nano_usd == -sum(cost or 0 for cost in costs[:2])
+    assert record.bill().saved == -sum(cost or 0 for cost in costs[:2])
 
 
 async def test_invalid_everywhere_is_an_error_and_no_answer() -> None:
@@ -801,7 +801,7 @@ async def test_an_answer_without_usage_has_no_cost_rather_than_none_to_pay() -> 
     gateway = Gateway([large()], {"llm-0": [lambda: FakeExchange(body=body)]})
     await gateway.ask()
     assert gateway.record.cost_nano_usd is None
-    assert gateway.record.saved_nano_usd is None
+    assert gateway.record.bill().saved is None
 
 
 async def test_a_refusal_is_not_charged_by_tokens() -> None:

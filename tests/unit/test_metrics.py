@@ -138,7 +138,7 @@ def test_where_the_fallbacks_cost_is_unknown_no_saving_is_claimed(fallback: Mode
     metrics.observe(one)
     metrics.observe(record())  # one whose saving is known
     seen = samples(metrics)
-    assert one.saved_nano_usd is None
+    assert one.bill().saved is None
     assert seen["cost_usd_total{model=slm,route=auto}"] == pytest.approx(3 * 0.000_084)
     assert seen["fallback_cost_usd_total{model=slm,route=auto}"] == pytest.approx(2 * 0.000_084 + 0.001_2)
 

@@ -47,24 +47,24 @@ def test_the_cost_is_the_sum_of_all_attempts() -> None:
 def test_one_unknown_attempt_makes_the_whole_unknown() -> None:
     one = record(attempt(price=None), attempt(model="llm", price=TOKENS), model="llm", fallback=large(price=TOKENS))
     assert one.cost_nano_usd is None
-    assert one.saved_nano_usd is None
+    assert one.bill().saved is None
     assert one.fallback_cost_nano_usd == NANO_OF_TOKENS
 
 
 def test_saved_is_what_the_fallback_would_have_cost_less_what_was_spent() -> None:
     one = record(attempt(busy_s=0.001), model="slm", fallback=large(price=TOKENS))
     assert one.fallback_cost_nano_usd == NANO_OF_TOKENS
-    assert one.saved_nano_usd == NANO_OF_TOKENS - 1000
+    assert one.bill().saved == NANO_OF_TOKENS - 1000
 
 
 def test_a_vain_attempt_is_a_loss() -> None:
     one = record(attempt(busy_s=1.0), attempt(model="llm", price=TOKENS), model="llm", fallback=large(price=TOKENS))
-    assert one.saved_nano_usd == -1_000_000
+    assert one.bill().saved == -1_000_000
 
 
 def test_the_fallback_itself_saves_nothing() -> None:
-    assert record(attempt(model="llm", price=TOKENS), model="llm", fallback=large(price=TOKENS)).saved_nano_usd == 0
-    assert record(attempt(busy_s=3.0), model="slm", fallback=model(price=HOURS)).saved_nano_usd == 0, "by the hour, too"
+    assert record(attempt(model="llm", price=TOKENS), model="llm", fallback=large(price=TOKENS)).bill().saved == 0
+    assert record(attempt(busy_s=3.0), model="slm", fallback=model(price=HOURS)).bill().saved == 0, "by the hour, too"
 
 
 def test_two_models_of_one_hourly_price_are_not_one_model() -> None:
@@ -72,9 +72,9 @@ def test_two_models_of_one_hourly_price_are_not_one_model() -> None:
     one = record(attempt(busy_s=3.0), model="slm", fallback=large("llm", price=HOURS))
     assert one.cost_nano_usd == 3_000_000
     assert one.fallback_cost_nano_usd is None
-    assert one.saved_nano_usd is None
+    assert one.bill().saved is None
     pinned = record(attempt(busy_s=3.0), model="slm", fallback=model("slm", price=HOURS))
-    assert pinned.saved_nano_usd == 0
+    assert pinned.bill().saved == 0
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_two_models_of_one_hourly_price_are_not_one_model() -> None:
 def test_an_unknown_fallback_cost(fields: dict[str, Any], attempts: list[Attempt]) -> None:
     one = record(*attempts, **fields)
     assert one.fallback_cost_nano_usd is None
-    assert one.saved_nano_usd is None
+    assert one.bill().saved is None
 
 
 def test_no_attempt_costs_nothing() -> None:

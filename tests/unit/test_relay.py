@@ -210,8 +210,9 @@ async def asked(script: dict[str, Any], **fields: Any) -> tuple[Client, RequestR
         return to_come.pop()
 
     client, one = Client(), RequestRecord("req_1", 0.0)
+    presence = Presence(asyncio.get_running_loop())
     scope = {"type": "http", "method": "POST", "path": "/", "headers": [],
-             "extensions": Presence().extensions, "state": {envelope.RECORD: one}}  # fmt: skip
+             "extensions": presence.extensions, "state": {envelope.RECORD: one}}  # fmt: skip
     await endpoint(scope, receive, client.send)
     return client, one
 
