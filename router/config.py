@@ -25,7 +25,7 @@ from pydantic import (
 from router.types import NANO, Ability, Engine, PolicyName, Tier
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Usd = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 USUAL_ABILITIES: Mapping[Engine, frozenset[Ability]] = {
     "vllm": frozenset({"completions", "tools", "structured", "logprobs"}),
     "openai": frozenset({"tools", "structured", "logprobs"}),  # few APIs still serve /completions

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 H100_HOUR_USD = 2.69
-PRICE_SOURCE = (
-    "one H100 SXM 80 GB, $2.69/h: RunPod's secure cloud as quoted in May 2026"
-    " (spheron.network/blog/runpod-h100-pricing-2026); prices move, so set --gpu-hour-usd to what you pay"
-)
+PRICE_SOURCE = "an example, about what one H100 was rented for in 2026; set --gpu-hour-usd to what you pay"
 FORMULA = "$/M tokens = GPU hour in $ x 1,000,000 / (3600 x output tokens/s x utilisation)"
 UTILISATIONS = (1.0, 0.25, 0.05)
 

@@ -1,0 +1,183 @@
+"""The whole gateway in this process, between a client and an upstream that are objects instead of sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import uvloop
+from pydantic import SecretStr
+from starlette.types import ASGIApp
+from uvicorn.server import ServerState
+
+from benchmarks.load import LoadFailed
+from benchmarks.overhead.measure import KEY
+from benchmarks.overhead.processes import models_yaml
+from benchmarks.overhead.scenarios import Scenario
+from benchmarks.overhead.upstream import Play
+from router.configfile import load
+from server.app import create_app
+from server.backstage import Backstage
+from server.protocol import LimitedHttpProtocol
+from server.settings import Settings
+
+PATH = "/v1/chat/completions"
+ENDS = (b"}", b"0\r\n\r\n")
+"""what the last write of an answer ends with: a JSON body, or a chunked one"""
+ANSWER_S = 10.0
+
+
+class Loop(uvloop.Loop):
+    """Connects to `upstreams`, by their port, instead of to the network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.upstreams: dict[int, Sequence[bytes]] = {}
+
+    async def create_connection(  # type: ignore[override]
+        self, factory: Callable[[], asyncio.Protocol], host: str, port: int
+    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        """Return a connection to a scripted upstream."""
+        protocol = factory()
+        transport = FakeUpstream(self, protocol, self.upstreams[port])
+        protocol.connection_made(transport)
+        return transport, protocol
+
+
+class _Transport(asyncio.Transport):
+    """Takes everything at once."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, protocol: asyncio.Protocol) -> None:
+        super().__init__()
+        self._loop, self._protocol, self._closed = loop, protocol, False
+
+    def is_closing(self) -> bool:
+        return self._closed
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._loop.call_soon(self._protocol.connection_lost, None)
+
+    close = abort
+
+
+class FakeUpstream(_Transport):
+    """Answers each write with its pieces, one in each round of the event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, protocol: asyncio.Protocol, pieces: Sequence[bytes]) -> None:
+        super().__init__(loop, protocol)
+        self._pieces = pieces
+
+    def write(self, data: object) -> None:
+        """Begin the answer."""
+        self._loop.call_soon(self._send, 0)
+
+    def _send(self, number: int) -> None:
+        if self._closed:
+            return
+        self._protocol.data_received(self._pieces[number])
+        number += 1
+        if number < len(self._pieces):
+            self._loop.call_soon(self._send, number)
+
+
+class Client(_Transport):
+    """One client's connection: sends `request`, and knows an answer's end when it sees it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, app: ASGIApp, request: bytes) -> None:
+        config = uvicorn.Config(  # as in `server.serving`
+            app, log_config=None, ws="none", lifespan="off", access_log=False, server_header=False, proxy_headers=False,
+            timeout_keep_alive=75,
+        )  # fmt: skip
+        config.load()
+        protocol = LimitedHttpProtocol(config, ServerState(), {})
+        super().__init__(loop, protocol)
+        self._request = request
+        self._done: asyncio.Future[None] = loop.create_future()
+        self.writes: list[bytes] | None = None
+        """what the gateway wrote, where it is to be kept"""
+        protocol.connection_made(self)
+
+    def write(self, data: Any) -> None:
+        """Take in a part of the answer."""
+        if self.writes is not None:
+            self.writes.append(bytes(data))
+        if data.endswith(ENDS):
+            self._done.set_result(None)
+
+    async def ask(self) -> None:
+        """Send the request; return when the answer has come whole."""
+        self._done = self._loop.create_future()
+        self._protocol.data_received(self._request)
+        await self._done
+
+
+class World:
+    """A gateway of its own for one scenario, with the scripted answer behind it."""
+
+    def __init__(self, scenario: Scenario, folder: Path) -> None:
+        loop = asyncio.get_running_loop()
+        if not isinstance(loop, Loop):
+            raise TypeError("a World needs the Loop of this module")
+        port = 1 + len(loop.upstreams)
+        self.pieces = loop.upstreams[port] = Play(scenario.script, 0).with_usage
+        self.scenario = scenario
+        file = folder / f"{scenario.name}.yaml"
+        file.write_text(json.dumps(models_yaml(f"http://127.0.0.1:{port}/v1")), encoding="utf-8")
+        self.config = load(file, {}, gpu=False)
+        self.settings = Settings(state_dir=folder, api_keys=(SecretStr(KEY),))
+        self.backstage = Backstage(self.config, self.settings, url="", progress=lambda _: None)
+        self.backstage.fleet.sit(0)
+        self.body = scenario.bodies()[0]
+        self.headers = [
+            (b"host", b"127.0.0.1:8000"), (b"accept", b"application/json"), (b"user-agent", b"benchmark"),
+            (b"authorization", f"Bearer {KEY}".encode()), (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(self.body)),
+        ]  # fmt: skip
+        self.client = self.connect(create_app(self.config, self.settings, self.backstage))
+
+    def connect(self, app: ASGIApp) -> Client:
+        """Return a client of an app that asks what the scenario says."""
+        lines = b"".join(b"%b: %b\r\n" % header for header in self.headers)
+        request = f"POST {PATH} HTTP/1.1\r\n".encode() + lines + b"\r\n" + self.body
+        return Client(asyncio.get_running_loop(), app, request)
+
+    async def check(self) -> int:
+        """Ask once; return in how many writes the answer came.
+
+        Raises:
+            LoadFailed: it was not the scripted one.
+        """
+        writes = self.client.writes = []
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await self.client.ask()
+        except TimeoutError:
+            raise LoadFailed(f"{self.scenario.name}: no whole answer, but {b''.join(writes)[:300]!r}") from None
+        finally:
+            self.client.writes = None
+        answer, script = b"".join(writes), self.scenario.script
+        *events, _usage, done = script.events()  # the client did not ask for the usage
+        expected = [*events, done] if script.stream else [script.whole()]
+        if not answer.startswith(b"HTTP/1.1 200 ") or not all(part in answer for part in expected):
+            raise LoadFailed(f"{self.scenario.name}: answered {answer[:300]!r}")
+        return len(writes)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        self.client.close()
+        await self.backstage.upstream.close()
