@@ -70,7 +70,7 @@ class Dispatcher:
             ApiError: no answer could be had. While the reply's events are read: it broke off after its beginning.
         """
         record.fallback = route.fallback
-        constraint = plan(call.body)
+        constraint = plan(call)
         wanted = needs(call)
         ladder = _allowed(route, call)
         policy = POLICIES[call.routing.policy or route.policy](route)

@@ -7,7 +7,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import uvloop
 
 from benchmarks import machine
 from benchmarks.load import LoadFailed
-from benchmarks.overhead import picture, report
+from benchmarks.overhead import picture, report, starts
 from benchmarks.overhead.measure import Sample, Target, apart, interleave
 from benchmarks.overhead.processes import Started, StartFailed, takes_workers
 from benchmarks.overhead.scenarios import HEADLINE, SCENARIOS, WORKERS, Scenario
@@ -35,13 +35,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
     try:
-        results = _run(arguments, scenarios, rounds)
+        results, started = _run(arguments, scenarios, rounds)
     except (LoadFailed, StartFailed) as error:
         _say(f"no figures: {error}")
         return 1
     parameters = {name: _plain(value) for name, value in vars(arguments).items() if value}
     about = machine.describe(PACKAGES) | {"parameters": parameters | {"rounds": rounds}}
     about["checkouts"] = {name: machine.revision(folder) for name, folder in arguments.checkout}
+    if started:
+        about["starts"] = asdict(started)
     table = report.as_markdown(results, about)
     print(table)
     if arguments.out:
@@ -56,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run(arguments: argparse.Namespace, scenarios: Sequence[Scenario], rounds: int) -> report.Results:
+def _run(
+    arguments: argparse.Namespace, scenarios: Sequence[Scenario], rounds: int
+) -> tuple[report.Results, starts.Starts | None]:
     """Start everything, then measure."""
     with tempfile.TemporaryDirectory(prefix="overhead-") as folder, Started(Path(folder)) as started:
         upstream = None if arguments.upstream else started.upstream(arguments.upstream_port, arguments.pause_ms)
@@ -82,7 +86,11 @@ def _run(arguments: argparse.Namespace, scenarios: Sequence[Scenario], rounds: i
         measured = {target.pid for _, chosen in load for target in chosen if target.pid and target is not direct}
         with apart([direct.pid] if direct.pid else [], list(measured)):
             results = uvloop.run(_measure(load, rounds))
-        return results | uvloop.run(_measure(more, rounds))  # not apart: the workers need all CPUs there are
+        results |= uvloop.run(_measure(more, rounds))  # not apart: the workers need all CPUs there are
+        often = arguments.starts
+        if often is None:
+            often = starts.QUICK_STARTS if arguments.quick else starts.STARTS
+        return results, starts.measure(direct.base_url, often, _say) if often else None
 
 
 async def _measure(
@@ -110,6 +118,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--scenarios", metavar="NAME,...", default="", help=f"of {', '.join(SCENARIOS)}; or headline (default: all)")
     add("--rounds", type=int, metavar="N", help=f"default: {ROUNDS}; with --quick {QUICK_ROUNDS}")
     add("--quick", action="store_true", help=f"1/{QUICK_SHARE} of the requests, and fewer rounds")
+    add("--starts", type=int, metavar="N",
+        help=f"measure so many starts; 0: none (default: {starts.STARTS}, --quick: {starts.QUICK_STARTS})")  # fmt: skip
     add("--out", type=Path, metavar="DIR", help="write report.json, report.md and report.png there")
     add("--upstream", metavar="URL", help="a scripted upstream that runs already, with /v1")
     add("--upstream-port", type=int, default=0, metavar="PORT", help="of the one that is started (default: any)")

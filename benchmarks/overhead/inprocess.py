@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from benchmarks.overhead.processes import models_yaml
 from benchmarks.overhead.scenarios import Scenario
 from benchmarks.overhead.upstream import Play
 from router.configfile import load
+from router.upstream.base import Exchange
 from server.app import create_app
 from server.backstage import Backstage
 from server.protocol import LimitedHttpProtocol
@@ -100,8 +101,8 @@ class Client(_Transport):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, app: ASGIApp, request: bytes) -> None:
         config = uvicorn.Config(  # as in `server.serving`
-            app, log_config=None, ws="none", lifespan="off", access_log=False, server_header=False, proxy_headers=False,
-            timeout_keep_alive=75,
+            app, interface="asgi3", log_config=None, ws="none", lifespan="off", access_log=False, server_header=False,
+            proxy_headers=False, timeout_keep_alive=75,
         )  # fmt: skip
         config.load()
         protocol = LimitedHttpProtocol(config, ServerState(), {})
@@ -181,3 +182,78 @@ class World:
         """Close every connection."""
         self.client.close()
         await self.backstage.upstream.close()
+
+
+class Replay:
+    """What a dispatch yielded, once more."""
+
+    def __init__(self, batches: Sequence[Any]) -> None:
+        self._batches = iter(batches)
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        for batch in self._batches:
+            return batch
+        raise StopAsyncIteration
+
+
+class _Exchange:
+    """An answer that has come; its events one by one."""
+
+    status = 200
+    retry_after_s: float | None = None
+
+    def __init__(self, whole: bytes, events: Sequence[bytes]) -> None:
+        self._whole, self._events = whole, iter(events)
+
+    async def read(self) -> bytes:
+        return self._whole
+
+    async def next_events(self, within_s: float) -> list[bytes]:
+        return [event for event in (next(self._events, None),) if event is not None]
+
+    def close(self) -> None:
+        pass
+
+
+class AtOnce:
+    """An upstream client that costs nothing."""
+
+    def __init__(self, whole: bytes, events: Sequence[bytes]) -> None:
+        self._whole, self._events = whole, events
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        connect_s: float,
+        within_s: float,
+    ) -> Exchange:
+        """Return the answer."""
+        return _Exchange(self._whole, self._events)
+
+
+class Sink(asyncio.Protocol):
+    """Reads an answer of so many pieces and does nothing with them."""
+
+    def __init__(self, pieces: int) -> None:
+        self._pieces = pieces
+        self.left = 0
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        """Count it."""
+        self.left -= 1
+        if not self.left:
+            self.done.set_result(None)
+
+    def ask(self, transport: FakeUpstream) -> asyncio.Future[None]:
+        """Return what is done when the whole answer has come."""
+        self.left, self.done = self._pieces, asyncio.get_running_loop().create_future()
+        transport.write(b"")
+        return self.done

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.overhead.measure import Sample
 from benchmarks.overhead.scenarios import HEADLINE, LATENCY, SCENARIOS, WORKERS
+from benchmarks.overhead.starts import HEAVY
 
 DIRECT = "direct"
 REFERENCE = "passthrough"
@@ -89,6 +90,8 @@ def as_markdown(results: Results, about: Mapping[str, Any]) -> str:
     lines += [f"Python {machine['python']}, revision {about['revision']}.", ""]
     lines += ["Medians over the rounds (lowest-highest). CPU: user and system, of all processes of the gateway."]
     lines += ["`direct`: the upstream without a gateway. Added latency: above `direct` in the same round.", ""]
+    if "starts" in about:
+        lines += [_starts(about["starts"]), ""]
     if headline := [name for name in (*HEADLINE, *LATENCY) if name in results]:
         lines += _headline(results, headline)
     lines += ["## All scenarios", ""]
@@ -96,6 +99,16 @@ def as_markdown(results: Results, about: Mapping[str, Any]) -> str:
     head += ["first event p50 ms", "added p50 ms", "added p99 ms"]
     rows = [_row(name, target, figures(rounds, target)) for name, rounds in results.items() for target in rounds]
     return "\n".join([*lines, *_table(head, rows), ""])
+
+
+def _starts(starts: Mapping[str, Any]) -> str:
+    seconds = {name: Spread.of(taken) for name, taken in starts["seconds"].items()}
+    heavy = ", ".join(starts["heavy_modules"]) or "none"
+    return (
+        f"From the command to the first 200 of `/health`: `smallfirst serve` {seconds['smallfirst'].show(2)} s, "
+        f"`{REFERENCE}` {seconds[REFERENCE].show(2)} s. "
+        f"Of {', '.join(HEAVY)}, smallfirst has imported by then: {heavy}."
+    )
 
 
 def _headline(results: Results, names: Sequence[str]) -> list[str]:

@@ -12,9 +12,10 @@ from urllib.parse import unquote
 
 import jsonschema_rs
 
+from router import strictjson
 from router.errors import BadRequest
 from router.structured.complexity import evaluations, follow, patterns, references
-from router.types import ConstraintKind
+from router.types import ChatCall, ConstraintKind
 
 MAX_SCHEMA_CHARS = 128 * 1024
 MAX_EVALUATIONS = 100_000
@@ -41,8 +42,32 @@ class Constraint:
     heavy: bool = False
 
 
-def plan(body: Mapping[str, Any]) -> Constraint | None:
-    """Return what `response_format` asks for; None: free text.
+def plan(call: ChatCall) -> Constraint | None:
+    """Return what a call asks for; see `plan_format`. The same format, in the same bytes, is planned once."""
+    written = call.fields.get("response_format")
+    if written is None:
+        return None
+    try:
+        return _kept(bytes(written))
+    except _NotKept as heavy:
+        return heavy.constraint
+
+
+class _NotKept(Exception):
+    def __init__(self, constraint: Constraint) -> None:
+        self.constraint = constraint
+
+
+@lru_cache(maxsize=64)  # a usual one takes tens of kilobytes; what raises is not kept
+def _kept(written: bytes) -> Constraint | None:
+    constraint = plan_format(strictjson.decode(written))
+    if constraint is not None and constraint.heavy:
+        raise _NotKept(constraint)
+    return constraint
+
+
+def plan_format(wanted: object) -> Constraint | None:
+    """Return what a `response_format` asks for; None: free text.
 
     The draft is the schema's `$schema`, else 2020-12; `format` is checked. References stay inside of the
     document (and the drafts' own metaschemas): nothing is ever fetched.
@@ -50,23 +75,22 @@ def plan(body: Mapping[str, Any]) -> Constraint | None:
     Raises:
         BadRequest: the format is unknown, or the schema is invalid, refers outside, or is too large or costly.
     """
-    wanted = body.get("response_format")
     if wanted is None:
         return None
-    kind = wanted.get("type") if isinstance(wanted, Mapping) else None
-    match kind:
+    asked: Mapping[str, Any] = wanted if isinstance(wanted, Mapping) else {}
+    match asked.get("type"):
         case "text":
             return None
         case "json_object":
             return Constraint("json_object")
         case "json_schema":
-            schema = _schema(wanted.get("json_schema"))
-            text = _canonical(schema)
+            schema = _schema(asked.get("json_schema"))
+            text = _as_text(schema)
             count = sum(1 for _ in patterns(schema))
             if count > MAX_PATTERNS:
                 raise _invalid(f"has {count} patterns, at most {MAX_PATTERNS} are allowed")
             heavy = len(text) > HEAVY_CHARS or count > HEAVY_PATTERNS
-            return Constraint("json_schema", schema, (_compile if heavy else _kept)(text), heavy)
+            return Constraint("json_schema", schema, _compile(text), heavy)
         case _:
             raise BadRequest(
                 "Invalid value for 'response_format.type': expected 'text', 'json_object' or 'json_schema'.",
@@ -90,20 +114,15 @@ def _schema(json_schema: object) -> Mapping[str, Any]:
     )
 
 
-def _canonical(schema: Mapping[str, Any]) -> str:
+def _as_text(schema: Mapping[str, Any]) -> str:
     try:
-        text = json.dumps(schema, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text = json.dumps(schema, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         text.encode()
     except (ValueError, RecursionError):
         raise _invalid("is nested too deep, or holds a number or half a character that JSON has not") from None
     if len(text) > MAX_SCHEMA_CHARS:
         raise _invalid(f"is too large: {len(text)} characters, at most {MAX_SCHEMA_CHARS} are allowed")
     return text
-
-
-@lru_cache(maxsize=64)  # a usual one takes tens of kilobytes
-def _kept(text: str) -> jsonschema_rs.Validator:
-    return _compile(text)
 
 
 def _compile(text: str) -> jsonschema_rs.Validator:

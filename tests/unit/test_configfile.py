@@ -128,7 +128,11 @@ WRONG = [
     ("empty price", put("price", "{}"), "3: models.small.price: expected either"),
     ("price below 0", BASE.replace("0.4", "-0.4"), "11: models.big.price.input_usd_per_mtok: expected greater"),
     ("price nan", BASE.replace("0.4", ".nan"), "11: models.big.price.input_usd_per_mtok: expected a finite number"),
-    ("price 1e300", BASE.replace("0.4", "1.0e+300"), "11: models.big.price.input_usd_per_mtok: expected less than or eq"),
+    (
+        "price 1e300",
+        BASE.replace("0.4", "1.0e+300"),
+        "11: models.big.price.input_usd_per_mtok: expected less than or eq",
+    ),
     ("price text", BASE.replace("0.4", "low"), "11: models.big.price.input_usd_per_mtok: expected a number, got 'low'"),
     ("timeout 0", put("timeouts", "{idle_s: 0}"), "3: models.small.timeouts.idle_s: expected greater than 0, got 0"),
     ("model none", BASE.replace("small", "none"), "2: models.none: `none` is the metrics' word for no name"),

@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.structured.check import MAX_MESSAGE, check
-from router.structured.plan import HEAVY_CHARS, plan
+from router.structured.plan import HEAVY_CHARS, plan_format
 from router.types import Verdict
 
-OBJECT = plan({"response_format": {"type": "json_object"}})
+OBJECT = plan_format({"type": "json_object"})
 
 
 def of(schema):
-    return plan({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}})
+    return plan_format({"type": "json_schema", "json_schema": {"name": "x", "schema": schema}})
 
 
 PERSON = of(
