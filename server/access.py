@@ -80,7 +80,7 @@ class AccessLog:
             self._timer = None
         waiting, self._waiting = self._waiting, []
         if self._output is not None and waiting:
-            self._output.write_lines(map(_as_json, waiting))
+            self._output.write_lines([_as_json(one) for one in waiting])
 
     def close(self) -> None:
         """Write what waits; from now on each line is written at once."""

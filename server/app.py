@@ -52,8 +52,8 @@ def create_app(config: Config, settings: Settings, backstage: Backstage, worker:
             async with backstage.watched() if settings.workers == 1 else nullcontext():
                 yield
         finally:
-            await upstream.close()
             access.close()
+            await upstream.close()
 
     def finish(record: RequestRecord, scope: Scope) -> None:
         metrics.observe(record)

@@ -67,7 +67,7 @@ class Output(logging.StreamHandler[TextIO]):
         try:
             self.stream.write(self._redacted("".join(f"{line}\n" for line in lines)))
             self.flush()
-        except OSError:  # as logging does: whoever read the log is gone, the service goes on
+        except (OSError, ValueError):  # as logging does: whoever read the log is gone, the service goes on
             return
 
     def _redacted(self, text: str) -> str:

@@ -18,6 +18,8 @@ from server.presence import Presence
 
 MAX_HEAD_BYTES = 64 * 1024  # checked as it comes, so one read of the socket more may be taken in
 HEAD_TIMEOUT_S = 30.0
+STALLED_S = 120.0
+"""a client that takes nothing of its answer for so long holds a slot, a lease and a connection for nobody"""
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
@@ -46,8 +48,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             return
         self._head_bytes += len(data)
         super().data_received(data)
-        # Most heads come whole and need no timer. Empty lines before one the parser passes over in silence.
-        if self._head_timer is None and (self._in_head or (self._head_bytes and not self._answering)):
+        # Most heads come whole and need no timer. What else comes while nothing is answered is empty lines, which the
+        # parser passes over in silence, or a body whose answer was given without it.
+        nothing_else_waits = not self._answering and self.timeout_keep_alive_task is None
+        if self._head_timer is None and (self._in_head or nothing_else_waits) and not self.transport.is_closing():
             self._await_head()
 
     def on_message_begin(self) -> None:
@@ -68,9 +72,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Count again, from zero."""
+        """Count again, from zero; and read on, since who does not read does not see the client leave."""
         super().on_message_complete()
         self._head_bytes = 0
+        if not self.pipeline:
+            self.flow.resume_reading()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP."""
@@ -114,24 +120,34 @@ class LeanCycle(RequestResponseCycle):
     """
 
     _head = b""
+    _until_close = False  # HTTP/1.0 knows no chunks: the body ends with the connection
 
     async def send(self, message: Message) -> None:  # type: ignore[override]
-        """Send a part of the answer; wait for a client that is slow to take it."""
-        if self.flow.write_paused and not self.disconnected:
-            await self.flow.drain()
-        if self.disconnected:
-            return
-        if message["type"] == "http.response.start":
+        """Send a part of the answer; wait for a client that is slow to take it, but not without end."""
+        if message["type"] == "http.response.start" and not self.response_started:
             self.response_started = True
             self.waiting_for_100_continue = False
             self._head = self._encoded(message["status"], message.get("headers", ()))
         elif message["type"] == "http.response.body" and self.response_started and not self.response_complete:
-            self._send_body(message.get("body", b""), last=not message.get("more_body", False))
+            if self.flow.write_paused:
+                await self._drain()
+            if not self.disconnected:
+                self._send_body(message.get("body", b""), last=not message.get("more_body", False))
+        elif self.disconnected:
+            return
         else:
             raise RuntimeError(f"Unexpected ASGI message {message['type']!r}.")
 
+    async def _drain(self) -> None:
+        try:
+            async with asyncio.timeout(STALLED_S):
+                await self.flow.drain()
+        except TimeoutError:
+            self.disconnected = True
+            self.transport.abort()
+
     def _encoded(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-        lines = [STATUS_LINE[status], *[b"%b: %b\r\n" % header for header in headers]]
+        lines = [STATUS_LINE[status], *[b"%b: %b\r\n" % header for header in (*self.default_headers, *headers)]]
         says_close = False
         for name, value in headers:
             if name == b"content-length":
@@ -139,7 +155,8 @@ class LeanCycle(RequestResponseCycle):
             elif name == b"connection" and value == b"close":
                 self.keep_alive, says_close = False, True
         has_body = self.scope["method"] != "HEAD" and status not in (204, 304)
-        if self.chunked_encoding is None and has_body:
+        self._until_close = self.chunked_encoding is None and self.scope["http_version"] == "1.0"
+        if self.chunked_encoding is None and has_body and not self._until_close:
             self.chunked_encoding = True
             lines.append(b"transfer-encoding: chunked\r\n")
         if not (self.keep_alive or says_close):
@@ -157,7 +174,7 @@ class LeanCycle(RequestResponseCycle):
                 body = b"%x\r\n%b\r\n" % (len(body), body)
             if last:
                 body += b"0\r\n\r\n"
-        else:
+        elif not self._until_close:
             self.expected_content_length -= len(body)
         if self.expected_content_length < 0 or (last and self.expected_content_length):
             raise RuntimeError("The answer's body is not as long as its content-length.")

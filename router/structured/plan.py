@@ -47,8 +47,11 @@ def plan(call: ChatCall) -> Constraint | None:
     written = call.fields.get("response_format")
     if written is None:
         return None
+    key = bytes(written)
+    if len(key) > HEAVY_CHARS:  # whatever makes it so long would be kept, too
+        return plan_format(call.body["response_format"])
     try:
-        return _kept(bytes(written))
+        return _kept(key)
     except _NotKept as heavy:
         return heavy.constraint
 

@@ -23,6 +23,9 @@ IDLE_LONG_S = 1.0
 way. That says nothing of the server, and the request is sent once more. One that dies right after an answer died of
 the request, as far as anybody can know."""
 
+AT_ONCE_S = 1.0
+"""... and a server that worked on it for longer than this knew of it."""
+
 MAX_URLS = 1000
 """that are remembered; a configuration has a few for each replica"""
 
@@ -62,6 +65,7 @@ class HttpUpstream:
         while True:
             if connection is None:
                 connection, once_more = await self._connect(origin, connect_s, deadline), False
+            asked = origin.time()
             response = connection.ask(request)
             try:
                 while not (response.status or response.over):
@@ -73,7 +77,7 @@ class HttpUpstream:
                 raise
             if response.status:
                 return HttpExchange(connection, response, deadline)
-            if not (response.silent and once_more):
+            if not (response.silent and once_more and origin.time() - asked < AT_ONCE_S):
                 raise UpstreamFailed(response.failure)
             connection = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from typing import NoReturn
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -13,6 +14,7 @@ MAX_OVERHEAD_BYTES = 64 * 1024
 """of headers, of trailers, and of what else comes without a byte of the body among it"""
 _TOO_LONG = f"the upstream sent more than {MAX_OVERHEAD_BYTES} bytes of headers"
 _UNREADABLE = "the upstream's answer has a {} that was not asked for: {}"
+_NOT_PACKED = "the upstream's compressed answer cannot be unpacked"
 _SPENT = HttpResponseParser(object())
 _ZLIB = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
 """`wbits` of zlib's documentation"""
@@ -35,6 +37,7 @@ class Response:
         "_head",
         "_headers",
         "_overhead",
+        "_packed_is_cut",
         "_parser",
         "_unpack",
         "chunks",
@@ -61,6 +64,7 @@ class Response:
         self._overhead = 0  # bytes since the last of the body
         self._ends_with_connection = False
         self._unpack: zlib._Decompress | None = None
+        self._packed_is_cut = False
         self._parser = HttpResponseParser(self)
 
     @property
@@ -129,7 +133,7 @@ class Response:
             headers.clear()
             return
         self.reusable = parser.should_keep_alive()
-        if status < 100 or (not self.reusable and parser.get_http_version() not in ("1.0", "1.1")):
+        if status < 100 or parser.get_http_version() not in ("1.0", "1.1"):
             self._refuse("the upstream's answer is no HTTP/1.1")
         self.status = status
         if b"retry-after" in headers or b"retry-after-ms" in headers:
@@ -152,7 +156,7 @@ class Response:
         elif encoding != b"identity":
             self._refuse(_UNREADABLE.format("content encoding", encoding[:40].decode("latin-1")))
 
-    def _refuse(self, why: str) -> None:
+    def _refuse(self, why: str) -> NoReturn:
         self.failure = why
         raise HttpParserError(why)
 
@@ -160,15 +164,26 @@ class Response:
         """Note it."""
         self._overhead = 0
         if self._unpack is not None:
-            try:
-                chunk = self._unpack.decompress(chunk, MAX_BODY_BYTES)
-            except zlib.error:
-                self._refuse("the upstream's compressed answer cannot be unpacked")
-            if self._unpack.unconsumed_tail:
-                self._refuse(f"the upstream's answer is longer than {MAX_BODY_BYTES} bytes")
+            chunk = self._unpacked(chunk)
         self.chunks.append(chunk)
         self.unread += len(chunk)
 
     def on_message_complete(self) -> None:
         """Note it, unless that was a 1xx."""
+        if self._packed_is_cut:
+            self._refuse(_NOT_PACKED)
         self.complete = self.status != 0
+
+    def _unpacked(self, chunk: bytes) -> bytes:
+        assert self._unpack is not None  # noqa: S101
+        room = MAX_BODY_BYTES - self.unread
+        try:
+            text = self._unpack.decompress(chunk, room) if room > 0 else b""
+        except zlib.error:
+            self._refuse(_NOT_PACKED)
+        if room <= 0 or self._unpack.unconsumed_tail:
+            self._refuse(f"the upstream's answer is longer than {MAX_BODY_BYTES} bytes")
+        if self._unpack.unused_data:
+            self._refuse(_NOT_PACKED)
+        self._packed_is_cut = not self._unpack.eof
+        return text

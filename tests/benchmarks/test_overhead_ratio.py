@@ -18,9 +18,9 @@ from benchmarks.overhead.processes import Started
 from benchmarks.overhead.report import figures
 from benchmarks.overhead.scenarios import SCENARIOS
 
-LIMITS = {"whole-c8": 4.0, "stream64-c8": 4.0, "stream64-c1": 4.0}
-"""At 8 streams the ratio moves with what else the machine does (1.2 to 1.7): the pass-through then reads more events at
-a time. With one stream it stays within a tenth."""
+LIMITS = {"whole-c8": 6.0, "stream64-c8": 2.4, "stream64-c1": 2.4}
+"""About one and a half times the usual 3.3, 1.1 and 1.4 (docs/benchmarks/overhead). At 8 streams the ratio moves with
+what else the machine does: the pass-through then reads more events at a time."""
 REQUESTS = {"whole-c8": 400, "stream64-c8": 120, "stream64-c1": 80}
 ROUNDS = 7
 

@@ -255,6 +255,26 @@ async def test_an_answer_that_was_compressed_unasked_for(coding: bytes, pack: Ca
         assert await stream(await post(one, server.url)) == [b"1", b"2"]
 
 
+@pytest.mark.parametrize("spoil", [lambda packed: packed[:-9], lambda packed: packed + gzip.compress(b"more")])
+@on_both_loops
+async def test_a_compressed_answer_that_is_cut_or_has_more(spoil: Callable[[bytes], bytes]) -> None:
+    packed = spoil(gzip.compress(b"whole" * 100))
+    head = OK + b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(packed)
+    async with serving(says(head + packed)) as server, client() as one:
+        with pytest.raises(UpstreamFailed, match="cannot be unpacked"):
+            await ask(one, server.url)
+
+
+@on_both_loops
+async def test_an_answer_that_unpacks_without_end_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.upstream.response.MAX_BODY_BYTES", 1000)
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in gzip.compress(b"x" * 100_000))
+    head = OK + b"content-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n"
+    async with serving(says(head + chunks + b"0\r\n\r\n")) as server, client() as one:
+        with pytest.raises(UpstreamFailed, match="longer than 1000 bytes"):
+            await ask(one, server.url)
+
+
 @on_both_loops
 async def test_an_answer_that_unpacks_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("router.upstream.response.MAX_BODY_BYTES", 1000)
@@ -610,6 +630,25 @@ async def test_when_nobody_listens_any_more_it_is_unreachable() -> None:
     assert caught.value.code == "upstream_unreachable"
     await one.close()
     await server.close()
+
+
+@pytest.mark.usefixtures("_idle_long")
+@on_both_loops
+async def test_not_when_the_server_worked_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.upstream.http.AT_ONCE_S", 0.05)
+
+    async def works_and_dies(connection: peer.Connection) -> None:
+        await connection.request()
+        await connection.answer(b"first")
+        await connection.request()
+        await asyncio.sleep(0.2)
+        connection.writer.close()
+
+    async with serving(works_and_dies, always) as server, client() as one:
+        assert await ask(one, server.url) == b"first"
+        with pytest.raises(UpstreamFailed):
+            await post(one, server.url)
+        assert len(server.connections) == 1
 
 
 @HOW

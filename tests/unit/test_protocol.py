@@ -247,3 +247,114 @@ async def test_who_leaves_ends_what_is_done_for_him() -> None:
     await begun.wait()
     connection.connection_lost(None)
     await asyncio.wait_for(ended.wait(), 5)
+
+
+class Slow(FakeTransport):
+    """The client takes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+async def test_a_client_that_takes_nothing_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "STALLED_S", 0.01)
+    connection, _ = connect()
+    transport = Slow()
+    connection.connection_made(transport)
+    connection.pause_writing()
+    connection.data_received(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+    await asyncio.wait_for(asyncio.gather(*connection.tasks), 5)
+    assert transport.aborted
+    assert transport.sent == b""
+    connection.connection_lost(None)
+
+
+async def test_the_start_of_an_answer_waits_for_nobody() -> None:
+    """Else a deadline that passes there would find an answer that has begun, and has not."""
+    connection, transport = connect()
+    connection.pause_writing()
+    started = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        started.set()
+        await send({"type": "http.response.body", "body": b""})
+
+    connection.app = app
+    connection.data_received(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+    await asyncio.wait_for(started.wait(), 5)
+    connection.resume_writing()
+    await asyncio.gather(*connection.tasks)
+    assert transport.sent.startswith(b"HTTP/1.1 204 ")
+    connection.connection_lost(None)
+
+
+async def test_an_answer_begins_once() -> None:
+    connection, transport = connect()
+
+    async def twice(scope: Any, receive: Any, send: Any) -> None:
+        for _ in range(2):
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    connection.app = twice
+    connection.data_received(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+    await asyncio.gather(*connection.tasks)
+    assert transport.is_closing()
+    connection.connection_lost(None)
+
+
+async def test_an_old_client_gets_its_body_without_chunks() -> None:
+    connection, transport = connect()
+
+    async def stream(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"one", "more_body": True})
+        await send({"type": "http.response.body", "body": b"two"})
+
+    connection.app = stream
+    connection.data_received(b"GET / HTTP/1.0\r\nhost: x\r\n\r\n")
+    await asyncio.gather(*connection.tasks)
+    head, _, body = transport.sent.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head
+    assert body == b"onetwo"
+    assert transport.is_closing()
+    connection.connection_lost(None)
+
+
+async def test_a_body_that_nobody_waits_for_holds_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.01)
+    connection, transport = connect()  # answers without reading, as a refusal does
+    connection.data_received(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n")
+    await asyncio.gather(*connection.tasks)
+    connection.data_received(b"x")
+    await asyncio.wait_for(transport.closed.wait(), 5)
+    connection.connection_lost(None)
+
+
+async def test_after_a_large_body_the_connection_is_read_on() -> None:
+    """Who does not read does not see the client leave."""
+    connection, transport = connect()
+    reading = []
+    transport.pause_reading = lambda: reading.append(False)  # type: ignore[method-assign]
+    transport.resume_reading = lambda: reading.append(True)  # type: ignore[method-assign]
+    finish = asyncio.Event()
+
+    async def reads(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["more_body"]:
+            pass
+        await finish.wait()
+        await ok(scope, receive, send)
+
+    connection.app = reads
+    connection.data_received(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 200000\r\n\r\n")
+    await asyncio.sleep(0)
+    connection.data_received(b"x" * 200_000)
+    await asyncio.sleep(0)
+    assert reading[-1:] == [True]
+    finish.set()
+    await asyncio.gather(*connection.tasks)
+    connection.connection_lost(None)

@@ -28,6 +28,13 @@ def test_free_text_has_no_constraint(body):
     assert plan(call(**body)) is None
 
 
+def test_what_stands_beside_a_format_is_not_kept():
+    one = call(response_format={"type": "json_object", "pad": "x" * HEAVY_CHARS})
+    assert plan(one) is not plan(one)
+    other = call(response_format={"type": "json_object", "pad": "x"})
+    assert plan(other) is plan(other)
+
+
 def test_what_is_wrong_is_said_each_time():
     for _ in range(2):
         with pytest.raises(BadRequest):
