@@ -70,7 +70,11 @@ def _serve(config: Config, settings: Settings) -> int:
     listeners = _listen(settings)
     host, port = listeners[0].getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    gateway = Gateway(config, settings, Backstage(config, settings, url=url, progress=_say))
+    try:
+        backstage = Backstage(config, settings, url=url, progress=_say)
+    except OSError as error:  # too many open files, where there are very many models
+        raise ConfigError(f"cannot make what {settings.workers} workers share: {error.strerror}") from None
+    gateway = Gateway(config, settings, backstage)
     if settings.workers == 1:
         return gateway.serve(0, listeners[0])
     return Parent(gateway, listeners, settings.shutdown_grace_s).run()

@@ -56,11 +56,12 @@ class Output(logging.StreamHandler[TextIO]):
         """Write finished lines, without secrets."""
         piece, size = list[str](), 0
         for line in lines:
-            if size + len(line) >= PIPE_BUF and piece:
+            length = len(line.encode()) + 1
+            if size + length > PIPE_BUF and piece:
                 self._write(piece)
                 piece, size = [], 0
             piece.append(line)
-            size += len(line) + 1
+            size += length
         self._write(piece)
 
     def _write(self, lines: list[str]) -> None:

@@ -76,7 +76,9 @@ class _Child:
     def delay_s(self, now: float) -> float:
         """Return how long to wait with its next start, now that it has ended."""
         self.failures = 0 if now - self.began >= STABLE_S else self.failures + 1
-        return min(FIRST_DELAY_S * 2 ** (self.failures - 1), LONGEST_DELAY_S) if self.failures else 0.0
+        if not self.failures:
+            return 0.0
+        return min(FIRST_DELAY_S * 2.0 ** min(self.failures - 1, 10), LONGEST_DELAY_S)
 
 
 class Parent:

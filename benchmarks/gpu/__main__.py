@@ -48,13 +48,14 @@ async def measure(options: argparse.Namespace, gpu: Gpu | None) -> None:
     with workplace(say) as folder:
         served = prepare(options, folder)
         texts = {one: models_yaml(served, options, one, gpu.memory_gib if gpu else None) for one in options.replicas}
-        layouts = []
+        found = []
         for replicas, text in texts.items():
             say(f"starting smallfirst serve with {replicas} x {name(served, options)}")
-            layouts.append(await sweep.measure(text, replicas, options, folder, say))
-    found = [figures.of_layout(layout, served.source, options.gpu_hour_usd) for layout in layouts]
-    whole = about | facts(served, options, gpu) | {"layouts": found, "comparison": figures.compare(found)}
-    write(whole, options.out, say, draw=plot.draw, markdown=report.markdown)
+            layout = await sweep.measure(text, replicas, options, folder, say)
+            found.append(figures.of_layout(layout, served.source, options.gpu_hour_usd))
+            # after each: should the next not start, this one is not lost
+            whole = about | facts(served, options, gpu) | {"layouts": found, "comparison": figures.compare(found)}
+            write(whole, options.out, say, draw=plot.draw, markdown=report.markdown)
 
 
 def facts(served: Served, options: argparse.Namespace, gpu: Gpu | None) -> dict[str, Any]:

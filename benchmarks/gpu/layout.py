@@ -63,6 +63,11 @@ def check_fits(options: argparse.Namespace, gpu_gib: float) -> None:
     """
     for replicas in options.replicas:
         if replicas > 1:
+            if options.model is not None and options.kv_cache_gib is None:
+                raise DoesNotFit(
+                    "several replicas of real weights on one GPU need --kv-cache-gib: they start at the same time, and "
+                    "each would take the other's weights for its own; or measure one with --replicas 1"
+                )
             kv_cache_gib(dummy_config(options), memory_share(options, replicas) * gpu_gib, options.kv_cache_gib)
 
 

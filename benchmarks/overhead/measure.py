@@ -16,7 +16,7 @@ from benchmarks import cpu, load
 from benchmarks.overhead.scenarios import Scenario
 
 KEY = "sk-benchmark-0123456789"
-SETTLE_S = 0.05  # what a gateway does after its last answer (metrics, logs) belongs to the request
+SETTLE_S = 0.15  # what a gateway does after its last answer (metrics, logs) belongs to the request
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,10 @@ class Others:
         now = self._now()
         seconds, busy, own = (after - before for after, before in zip(now, self._before, strict=True))
         self._before = now
-        ours = own + sum(meter.lap() for meter in self._meters)
+        try:
+            ours = own + sum(meter.lap() for meter in self._meters)
+        except ProcessLookupError:  # a helper of the engine ended: its time is no other program's, but nobody knows it
+            return 0.0
         return max(0.0, (busy - ours) / seconds) if seconds > 0 else 0.0
 
     def _now(self) -> tuple[float, float, float]:
