@@ -314,7 +314,7 @@ def test_the_pools_are_asked_once_a_scrape() -> None:
 def test_a_claim_beyond_all_bounds_breaks_nothing() -> None:
     metrics = gateway()
     absurd = attempt(
-        usage=Usage(prompt=2**40, completion=2**40), price=Price(input_usd_per_mtok=1e200, output_usd_per_mtok=0)
+        usage=Usage(prompt=2**40, completion=2**40), price=Price(input_usd_per_mtok=1e6, output_usd_per_mtok=0)
     )
     for _ in range(3):
         metrics.observe(record(attempts=[absurd]))
