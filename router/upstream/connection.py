@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Callable
 from math import inf
 from typing import cast
@@ -36,6 +37,7 @@ class Connection(asyncio.Protocol):
         self._keep = keep
         self._forget = forget
         self._transport: asyncio.Transport
+        self._poll: select.poll | None = None
         self._response: Response | None = None
         self._paused = False
         self._waiter: asyncio.Future[bool] | None = None
@@ -87,12 +89,15 @@ class Connection(asyncio.Protocol):
 
     @property
     def closing(self) -> bool:
-        """Whether nothing can be asked any more."""
-        return self._transport.is_closing()
+        """Whether nothing can be asked any more; of an idle one: also what the loop has not seen yet."""
+        return self._transport.is_closing() or (self._poll is not None and bool(self._poll.poll(0)))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, idle."""
         self._transport = cast(asyncio.Transport, transport)
+        if (socket := transport.get_extra_info("socket")) is not None:
+            self._poll = select.poll()
+            self._poll.register(socket.fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         """Hand on what came."""
