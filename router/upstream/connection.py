@@ -89,8 +89,13 @@ class Connection(asyncio.Protocol):
 
     @property
     def closing(self) -> bool:
-        """Whether nothing can be asked any more; of an idle one: also what the loop has not seen yet."""
-        return self._transport.is_closing() or (self._poll is not None and bool(self._poll.poll(0)))
+        """Whether nothing can be asked any more."""
+        return self._transport.is_closing()
+
+    @property
+    def stale(self) -> bool:
+        """Whether an idle one cannot be used: something came on it, or its end, though the loop has not seen it yet."""
+        return self.closing or (self._poll is not None and bool(self._poll.poll(0)))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, idle."""

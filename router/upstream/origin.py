@@ -55,7 +55,7 @@ class Origin:
         now = self._loop.time()
         while self._idle:
             connection, since = self._idle.popitem()
-            if now - since < KEEPALIVE_S and not connection.closing:
+            if now - since < KEEPALIVE_S and not connection.stale:
                 return connection, now - since
             connection.drop()
         return None, 0.0
