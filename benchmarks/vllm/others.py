@@ -21,15 +21,15 @@ class Others:
         self._meters = [Meter(root) for root in roots]
         self._before = self._now()
 
-    def lap(self) -> float:
-        """Return how many cores others took, on average, since the last lap or the start."""
+    def lap(self) -> float | None:
+        """Return how many cores others took, on average, since the last lap or the start; None: nobody can tell."""
         now = self._now()
         seconds, busy, own = (after - before for after, before in zip(now, self._before, strict=True))
         self._before = now
         try:
             ours = own + sum(meter.lap() for meter in self._meters)
-        except ProcessLookupError:  # a helper of the engine ended: its time is no other program's, but nobody knows it
-            return 0.0
+        except ProcessLookupError:  # a process of ours ended, and its time with it
+            return None
         return max(0.0, (busy - ours) / seconds) if seconds > 0 else 0.0
 
     def _now(self) -> tuple[float, float, float]:
