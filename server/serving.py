@@ -59,7 +59,7 @@ class Gateway:
             )
         )
         server.alive = alive
-        _freeze()
+        freeze()
         if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not where nohup says that a hang-up is nothing
             signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
         server.run(sockets=[listener])
@@ -91,7 +91,7 @@ class Gateway:
             await self._backstage.upstream.close()
 
 
-def _freeze() -> None:
+def freeze() -> None:
     """Let the garbage collector pass over all that was made at the start, and come less often.
 
     A full collection of it takes tens of milliseconds, during which nobody is served. Requests make next to no cycles.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import json
 import os
 import sys
@@ -27,6 +26,7 @@ from benchmarks.overhead.measure import KEY
 from benchmarks.overhead.scenarios import SCENARIOS
 from benchmarks.overhead.way import Kind, Run, Stop, way
 from server import logs
+from server.serving import freeze
 
 CASES = {
     "0.1 KB": "whole-c1",
@@ -126,9 +126,7 @@ async def take(cases: Mapping[str, str], count: int, folder: Path) -> dict[str, 
         world = World(SCENARIOS[scenario], folder)
         writes = await world.check()
         stops = await way(world)
-        gc.collect()
-        gc.freeze()  # as `server.serving` does
-        gc.set_threshold(20_000, 20, 50)
+        freeze()
         columns[name] = Column(scenario, len(world.body), writes, rows(stops, await measure(stops, count)))
         await world.close()
     return columns
