@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from router.structured.asked import FORMAT_FIELDS, format_fields
 from router.types import Ability, ChatCall
 
 _PARTS: Mapping[Any, Ability] = {"image_url": "image", "input_audio": "audio", "audio_url": "audio", "file": "file"}
-# vLLM's own names for a format, today's and the ones before
-_FORMATS = ("structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar")
-
-
-_TELLING = frozenset({"tools", "functions", "response_format", "logprobs", "modalities", *_FORMATS})
+_TELLING = frozenset({"tools", "functions", "logprobs", "modalities", *FORMAT_FIELDS})
 
 
 def needs(call: ChatCall) -> frozenset[Ability]:
@@ -50,9 +47,7 @@ def _of_messages(messages: Iterable[Mapping[str, Any]]) -> list[Ability]:
 
 
 def _of_format(body: Mapping[str, Any]) -> Iterator[Ability]:
-    wanted = body.get("response_format")
-    kind = wanted.get("type") if isinstance(wanted, Mapping) else None
-    if kind in ("json_object", "json_schema") or any(body.get(name) is not None for name in _FORMATS):
+    if format_fields(body):
         yield "structured"
     logprobs = body.get("logprobs")
     if logprobs is not None and logprobs is not False:  # 0 asks for the logprob of each token that was taken

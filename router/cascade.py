@@ -8,6 +8,8 @@ from typing import Literal
 from router.retry import TRIES_ON_A_RUNG, Failure
 
 Step = Literal["retry", "escalate", "fail"]
+ASKED_DIFFERENTLY = ("structured", "truncated", "ability")
+"""told what was wrong, with more room, or without the constraint that the engine refused: no repetition"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +31,15 @@ def next_step(failure: Failure, at: Standing) -> Step:
 
     1. The request's own fault: fail; every model would refuse it.
     2. A second try can help, and the rung has had one: retry. A lost connection or 5xx on the only replica is
-       retried just where nobody else can answer; with a rung above that is faster and surer. But for structured
-       answers, one retry a request: clients retry too, and three attempts times three are enough.
+       retried just where nobody else can answer; with a rung above that is faster and surer. But for those that
+       are asked differently, one retry a request: clients retry too, and three attempts times three are enough.
     3. A rung above: escalate.
     4. Fail.
     """
     if failure.reason is None:
         return "fail"
     if failure.retry and at.tries < TRIES_ON_A_RUNG:
-        if failure.reason == "structured":
+        if failure.reason in ASKED_DIFFERENTLY:
             return "retry"
         if not at.retried and (at.other_replicas or not (failure.needs_other_replica or at.rung_above)):
             return "retry"

@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from router.types import NANO, Ability, Engine, PolicyName, Tier
+from router.types import NANO, Ability, Backend, Engine, PolicyName, Tier
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Usd = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
@@ -156,6 +156,8 @@ class Model(_Frozen):
     gpus: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_as_tuple)] = ()
     context: int | None = Field(None, ge=1)
     vllm_args: dict[str, Any] = Field(default_factory=dict)
+    structured_backend: Backend | None = None
+    """what its vLLM constrains decoding with; None: it is not known, so nothing is taken for enforced"""
     abilities: Annotated[frozenset[Ability], BeforeValidator(_set_of_words)] = Field(
         default_factory=lambda fields: USUAL_ABILITIES[fields.get("engine", "vllm")]
     )
@@ -177,6 +179,11 @@ class Model(_Frozen):
         """Return the name by which the upstream knows the model."""
         return self.upstream_model or self.name
 
+    @property
+    def backend(self) -> Backend | None:
+        """Return what constrains this model's decoding; a vLLM that we start has one, pinned."""
+        return self.structured_backend or ("guidance" if self.managed else None)
+
     @model_validator(mode="after")
     def _managed_or_attached(self) -> Model:
         if self.managed == bool(self.base_url):
@@ -189,6 +196,10 @@ class Model(_Frozen):
         if not self.managed:
             for key in sorted({"replicas", "gpus", "vllm_args"} & given):
                 raise ValueError(f"`{key}` belongs to a model that we start (`source`), not to a `base_url`")
+        if self.structured_backend and self.engine != "vllm":
+            raise ValueError(
+                "`structured_backend` belongs to `engine: vllm`: nobody else says how decoding is constrained"
+            )
         if self.managed:
             for key in sorted({"api_key", "upstream_model", "required"} & given):
                 raise ValueError(f"`{key}` belongs to a `base_url`, not to a model that we start")

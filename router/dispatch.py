@@ -6,27 +6,28 @@ other answer: the stream ends truthfully, with an error and no `[DONE]`.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from time import monotonic
-from typing import Any
 
 from router import fit, retry
 from router.abilities import needs
 from router.answer import parse_whole
 from router.cascade import Standing, next_step
 from router.config import Config, Model, Route
-from router.errors import ApiError, NotFound, StructuredOutputViolation, UpstreamError
+from router.errors import ApiError, NotFound, UpstreamError
 from router.policy.base import POLICIES
 from router.pool import Lease, Pool
 from router.prompt import rough_tokens
 from router.record import Attempt, Escalation, RequestRecord
-from router.retry import Failure
+from router.retry import TRIES_ON_A_RUNG, Failure
 from router.stream import AnswerStream
-from router.structured.assemble import assemble
-from router.structured.check import check
-from router.structured.plan import Constraint, plan
+from router.structured.plan import Planner
+from router.structured.promise import Promise
+from router.structured.workshop import Workshop
 from router.types import ChatCall, Engine, Reply, Usage
 from router.upstream.base import Dialect, Upstream
 from router.upstream.openai import OpenAIDialect
@@ -40,10 +41,12 @@ DIALECTS: Mapping[Engine, Dialect] = {"vllm": VllmDialect(), "openai": OpenAIDia
 class Dispatcher:
     """Takes calls to the pools of one configuration."""
 
-    def __init__(self, config: Config, pools: Mapping[str, Pool], upstream: Upstream) -> None:
+    def __init__(self, config: Config, pools: Mapping[str, Pool], upstream: Upstream, workshop: Workshop) -> None:
         self._config = config
         self._pools = pools
         self._upstream = upstream
+        self._workshop = workshop
+        self._planner = Planner(workshop)
 
     def route(self, name: str) -> Route:
         """Return the route that a request's `model` names.
@@ -70,7 +73,8 @@ class Dispatcher:
             ApiError: no answer could be had. While the reply's events are read: it broke off after its beginning.
         """
         record.fallback = route.fallback
-        constraint = plan(call)
+        constraint = await self._planner.plan(call)
+        promise = Promise(constraint, call, record, self._workshop) if constraint else None
         wanted = needs(call)
         ladder = _allowed(route, call)
         policy = POLICIES[call.routing.policy or route.policy](route)
@@ -83,12 +87,13 @@ class Dispatcher:
         try:
             while True:
                 model, pool, rung_above = ladder[rung], self._pools[ladder[rung].name], rung + 1 < len(ladder)
+                last = not rung_above and len(tried) + 1 >= TRIES_ON_A_RUNG
                 failure = fit.why_not(model, call, wanted, record.cost_nano_usd or 0)
                 if failure is None:
                     try:
                         lease = pool.acquire(monotonic(), tried=tried, last_resort=not rung_above)
                         record.attempts.append(lease.attempt)
-                        reply = await self._ask(call, constraint, lease, record)
+                        reply = await self._ask(call, promise, lease, record, last=last)
                         break
                     except ApiError as error:
                         if isinstance(error, UpstreamError):
@@ -96,9 +101,7 @@ class Dispatcher:
                         asked = failure = retry.of(error)
                 if lease is not None:
                     tried.append(lease.replica.name)
-                    lease.attempt.failure = failure.reason or "rejected"
-                    lease.release(monotonic(), "bad" if failure.speaks_against_replica else "unknown")
-                    _estimate(lease.attempt, call)
+                    _give_up(lease, failure, call)
                     lease = None
                 others = pool.untried(monotonic(), tried)
                 step = next_step(failure, Standing(len(tried), others, rung_above, bool(record.retries)))
@@ -107,23 +110,37 @@ class Dispatcher:
                 if step == "fail" or failure.reason is None:
                     # why a model that could do it did not says more than that another cannot do it
                     raise (asked or failure).error
+                if promise is not None:
+                    promise.learn(failure.error, other_model=step == "escalate")
                 if step == "retry":
                     record.retries.append((model.name, failure.reason))
                 else:
                     record.escalations.append(Escalation(model.name, ladder[rung + 1].name, failure.reason))
                     rung, tried = rung + 1, []
             record.model = model.name
-            record.structured = _how(constraint, record)
             yield reply
         finally:
             if lease is not None:
                 lease.abandon(monotonic())
                 _estimate(lease.attempt, call)
 
-    async def _ask(self, call: ChatCall, constraint: Constraint | None, lease: Lease, record: RequestRecord) -> Reply:
+    async def _ask(
+        self,
+        call: ChatCall,
+        promise: Promise | None,
+        lease: Lease,
+        record: RequestRecord,
+        *,
+        last: bool,
+    ) -> Reply:
         """Ask one replica; raise ApiError for anything but an answer that may leave."""
         model = lease.model
         dialect = DIALECTS[model.engine]
+        record.structured, follower, verify = "none", None, None
+        if promise is not None:
+            call = await promise.put(model)
+            verify = partial(promise.verify, model=model, last=last)
+            follower = promise.follow() if call.stream else None
         body, record.dropped = dialect.body(call, model)
         now = monotonic()
         end_by = now + model.timeouts.total_s
@@ -143,17 +160,21 @@ class Dispatcher:
         if not call.stream:
             whole = await exchange.read()
             answer = parse_whole(whole, call.choices)
-            lease.attempt.usage = Usage.of(answer.get("usage"))
-            _verify(constraint, answer["choices"], model, record)
+            usage = lease.attempt.usage = Usage.of(answer.get("usage"))
+            if verify and (instead := await verify(answer["choices"], usage)):
+                whole = json.dumps({**answer, "choices": instead}).encode()
             lease.release(monotonic(), "good")
             return Reply(body=whole)
-        stream = AnswerStream(call, lease, exchange, dialect, first_by, end_by)
-        if constraint is None:
-            await stream.begin()
-        else:
-            _verify(constraint, assemble(await stream.hold()), model, record)
+        stream = AnswerStream(call, lease, exchange, dialect, first_by, end_by, follower, verify)
+        await stream.begin()
         record.first_token_s = monotonic() - record.started
         return Reply(events=stream)
+
+
+def _give_up(lease: Lease, failure: Failure, call: ChatCall) -> None:
+    lease.attempt.failure = failure.reason or "rejected"
+    lease.release(monotonic(), "bad" if failure.speaks_against_replica else "unknown")
+    _estimate(lease.attempt, call)
 
 
 def _estimate(attempt: Attempt, call: ChatCall) -> None:
@@ -174,32 +195,3 @@ def _headers(model: Model, record: RequestRecord) -> dict[str, str]:
     if model.api_key is not None:
         headers["Authorization"] = f"Bearer {model.api_key.get_secret_value()}"
     return headers
-
-
-def _verify(
-    constraint: Constraint | None, choices: Sequence[Mapping[str, Any]], model: Model, record: RequestRecord
-) -> None:
-    """Check every choice against what was asked for; the first invalid one raises StructuredOutputViolation."""
-    if constraint is None:
-        return
-    for choice in choices:
-        verdict = check(constraint, choice)
-        record.verdicts.append((model.name, constraint.kind, verdict.word))
-        if not verdict.acceptable:
-            raise StructuredOutputViolation(
-                f"The answer of model '{model.name}' is not the {constraint.kind} that was asked for: "
-                f"at '{verdict.path or '/'}': {verdict.message}"
-            )
-
-
-def _how(constraint: Constraint | None, record: RequestRecord) -> str:
-    if constraint is None:
-        return "none"
-    for _, _, word in reversed(record.verdicts):  # one a choice; up to the last invalid one they are of other answers
-        if word == "invalid":
-            break
-        if word != "valid":
-            return word
-    if any(escalation.reason == "structured" for escalation in record.escalations):
-        return "escalated"
-    return "retried" if any(reason == "structured" for _, reason in record.retries) else "decoded"

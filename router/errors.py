@@ -14,6 +14,7 @@ SmallfirstError
     ├── UpstreamFailed        502  broken answer, lost connection, 5xx, our key refused
     ├── UpstreamTimedOut      504
     └── StructuredOutputViolation  502  the answer does not satisfy the asked format
+        └── AnswerTruncated        502  it was cut, and the client wants no cut one
 """
 
 from __future__ import annotations
@@ -154,8 +155,27 @@ class UpstreamTimedOut(UpstreamError):
 
 
 class StructuredOutputViolation(ApiError):
-    """Every answer that could be had breaks the format that the client asked for."""
+    """An answer breaks the format that the client asked for; the client gets that of the last one.
+
+    `answer` is what the model said and `fault` what is wrong with it: its next try is told.
+    """
 
     status = 502
     type = "server_error"
     code = "structured_output_violation"
+
+    def __init__(self, message: str, *, answer: str = "", fault: str = "") -> None:
+        super().__init__(message)
+        self.answer = answer
+        self.fault = fault
+
+
+class AnswerTruncated(StructuredOutputViolation):
+    """The answer was cut, and the client wants another (`routing.on_truncation`).
+
+    `more_room`: it was cut at the client's own limit, so the same model can be given more.
+    """
+
+    def __init__(self, message: str, *, more_room: bool) -> None:
+        super().__init__(message)
+        self.more_room = more_room

@@ -84,8 +84,10 @@ class RequestRecord:
     verdicts: list[tuple[str, ConstraintKind, VerdictWord]] = field(default_factory=list)
     """(model, kind, word) of each checked answer"""
     structured: str = ""
-    """how the accepted answer came to satisfy its format (decoded, retried, escalated), why it does not (truncated,
-    refused), or none: no format was asked for"""
+    """how the accepted answer came to satisfy its format (decoded, repaired, retried, escalated), why it does not
+    (truncated, refused), checking: only its end will tell, or none: no format was asked for"""
+    held: bool = False
+    """the answer's stream waits for its verdict"""
     dropped: tuple[str, ...] = ()
     """fields that the answering upstream could not take"""
     model: str = ""

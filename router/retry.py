@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from router.errors import (
+    AnswerTruncated,
     ApiError,
     Overloaded,
     StructuredOutputViolation,
@@ -35,12 +36,14 @@ class Failure:
 def of(error: ApiError) -> Failure:
     """Classify the error of one attempt."""
     match error:
+        case AnswerTruncated(more_room=more_room):
+            return Failure(error, "truncated", retry=more_room)
         case StructuredOutputViolation():
             return Failure(error, "structured", retry=True)
         case UpstreamRejected(code="context_length_exceeded"):
             return Failure(error, "context", retry=False)
         case UpstreamRejected(code="unsupported_schema"):
-            return Failure(error, "ability", retry=False)
+            return Failure(error, "ability", retry=True)
         case UpstreamRejected(status=429):
             return Failure(error, "overloaded", retry=True, needs_other_replica=True)
         case UpstreamRejected():

@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from time import monotonic
 from typing import Any
+
+import msgspec
 
 from router import retry
 from router.answer import DONE, StreamReader, only_usage
 from router.errors import ApiError, UpstreamError, UpstreamFailed, UpstreamTimedOut
 from router.pool import Health, Lease
-from router.types import ChatCall
+from router.structured.follow import Follower
+from router.structured.promise import Choices
+from router.structured.retell import retell
+from router.types import ChatCall, Usage
 from router.upstream.base import MAX_BODY_BYTES, Dialect, Exchange
 
 DRAIN_S = 0.25
 """how long the connection may take to end after `[DONE]`, so that it can be used again"""
 MOST_AT_ONCE = 256
 """events handed on together: a held answer leaves in pieces, and waits for its client between them"""
+Verify = Callable[[Choices, Usage | None], Awaitable[Choices | None]]
+"""takes an answer's choices; returns what may leave instead, None: as they are; raises StructuredOutputViolation"""
+_FRAME = ("id", "object", "created", "model", "system_fingerprint")
 
 
 class AnswerStream:
     """Yields the event payloads that came together, without `[DONE]`.
 
-    Raises ApiError where the upstream did not finish its answer.
+    With a `follower`, events leave when it lets them; what waits until the end leaves as `verify` has it.
+    Raises ApiError where the upstream did not finish its answer, or the answer broke its format.
     """
 
     def __init__(
-        self, call: ChatCall, lease: Lease, exchange: Exchange, dialect: Dialect, first_by: float, end_by: float
+        self,
+        call: ChatCall,
+        lease: Lease,
+        exchange: Exchange,
+        dialect: Dialect,
+        first_by: float,
+        end_by: float,
+        follower: Follower | None = None,
+        verify: Verify | None = None,
     ) -> None:
         self._lease = lease
         self._exchange = exchange
@@ -35,37 +53,30 @@ class AnswerStream:
         self._reader = StreamReader(call.choices)
         self._first_by: float | None = first_by
         self._end_by = end_by
+        self._follower = follower
+        self._verify = verify
+        self._frame: dict[str, Any] = {}
         self._ready: list[bytes] = []
-        self._waiting = 0  # bytes of events in `_ready` and in `_held`
-        self._held: list[dict[str, Any]] | None = None
+        self._held: list[bytes] = []
+        self._waiting = 0  # bytes of events in both
         self._whole = False
         self._ended = False
         self._error: ApiError | None = None
 
     async def begin(self) -> None:
-        """Read up to the first content: until then another upstream can still be asked instead.
+        """Read until the first content may leave: until then another upstream can still be asked instead.
 
         Raises:
-            ApiError: the upstream failed before it said anything.
+            ApiError: the upstream failed before, or all that it said was held and broke its format.
         """
-        while not self._reader.content and not self._ended:
+        while not self._begun and not self._ended:
             await self._read()
-        if self._error and not self._reader.content:
+        if self._error and not self._begun:
             raise self._error
 
-    async def hold(self) -> list[dict[str, Any]]:
-        """Read to the end and return all chunks; their events are still yielded afterwards.
-
-        Raises:
-            ApiError: the upstream did not finish its answer.
-        """
-        self._held = []
-        while not self._ended:
-            await self._read()
-        if self._error:
-            raise self._error
-        held, self._held = self._held, None
-        return held
+    @property
+    def _begun(self) -> bool:
+        return self._reader.content if self._follower is None else self._follower.begun
 
     def __aiter__(self) -> AnswerStream:
         return self
@@ -114,11 +125,7 @@ class AnswerStream:
                 if error := chunk.get("error"):
                     raise self._dialect.refusal(self._lease.model, _status(error), event, None)
                 if self._keep_usage or not only_usage(chunk):
-                    self._ready.append(event)
-                    self._waiting += len(event)
-                if self._held is not None:
-                    self._held.append(chunk)
-                    self._waiting += len(event)
+                    self._take(event, chunk)
         finally:
             self._lease.attempt.usage, self._lease.attempt.events = self._reader.usage, self._reader.events
         if self._waiting > MAX_BODY_BYTES:
@@ -126,6 +133,28 @@ class AnswerStream:
         self._whole = self._whole or not events
         if self._whole and not self._reader.finished:
             raise UpstreamFailed("the upstream ended its stream before it finished the answer")
+        if self._whole and self._follower and self._verify:
+            await self._judge(self._follower, self._verify)
+
+    def _take(self, event: bytes, chunk: Mapping[str, Any]) -> None:
+        self._waiting += len(event)
+        if self._follower is None:
+            self._ready.append(event)
+            return
+        self._frame = self._frame or {name: chunk[name] for name in _FRAME if name in chunk}
+        self._held.append(event)
+        if self._follower.may_leave(chunk):
+            self._ready += self._held
+            self._held.clear()
+
+    async def _judge(self, follower: Follower, verify: Verify) -> None:
+        """Let the rest leave: as it came, or told again where its check changed it."""
+        if instead := await verify(follower.choices(), self._reader.usage):
+            usage = [event for event in self._held if only_usage(msgspec.json.decode(event))]
+            self._held = retell(instead, follower.left, self._frame) + usage
+            self._waiting = sum(map(len, self._ready + self._held))
+        self._ready += self._held
+        self._held = []
 
     async def _drain(self) -> None:
         self._ended = True

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from msgspec import Raw, Struct
+from msgspec import Struct
+from msgspec.structs import replace
 
 MOST_TOKENS = 2**40
 NANO = 1_000_000_000
@@ -29,6 +30,7 @@ EscalationReason = Literal[
     "context",  # the prompt does not fit
     "ability",  # the model is not declared able
     "structured",  # the answer failed its check twice
+    "truncated",  # the answer was cut, and the client wants no cut one
     "cost",  # dearer than the client's `routing.max_cost_usd`
     "policy",  # the policy chose a higher rung to begin with
 ]
@@ -41,6 +43,10 @@ class RoutingOptions(Struct, frozen=True):
     max_cost_usd: float | None = None
     allow_fallback: bool = True
     deadline_ms: int | None = None
+    stream_check: Literal["hold", "prefix"] | None = None
+    """what a stream does that is not yet verified: wait, or come out while it can still become valid"""
+    on_truncation: Literal["accept", "retry"] | None = None
+    """what is done with an answer of a form that the token limit cut"""
 
 
 class ChatCall(Struct, frozen=True):
@@ -52,14 +58,21 @@ class ChatCall(Struct, frozen=True):
     endpoint: Endpoint
     model: str
     body: Mapping[str, Any]
-    fields: Mapping[str, Raw]
-    """the same, each value as the client wrote it: what need not change goes on unread"""
+    fields: Mapping[str, Any]
+    """the same, each value as the client wrote it (`Raw`): what need not change goes on unread"""
     size: int
     """length of the client's body, bytes"""
     stream: bool = False
     include_usage: bool = False
     """the client asked for the usage event at the end of the stream"""
     routing: RoutingOptions = RoutingOptions()
+
+    def replaced(self, changes: Mapping[str, Any]) -> ChatCall:
+        """Return the call with other values of some fields; None takes a field out."""
+        kept = {name: value for name, value in changes.items() if value is not None}
+        body = {name: value for name, value in self.body.items() if name not in changes} | kept
+        fields = {name: value for name, value in self.fields.items() if name not in changes} | kept
+        return replace(self, body=body, fields=fields)
 
     @property
     def is_chat(self) -> bool:
@@ -121,8 +134,13 @@ def _count(value: object) -> int | None:
     return value if type(value) is int and 0 <= value < MOST_TOKENS else None
 
 
-ConstraintKind = Literal["json_schema", "json_object"]
-VerdictWord = Literal["valid", "invalid", "truncated", "refused"]
+FormKind = Literal["json_schema", "json_object", "regex", "choice", "grammar", "structural_tag"]
+ConstraintKind = Literal[FormKind, "tools"]
+Backend = Literal["guidance", "xgrammar"]
+"""what an engine constrains its decoding with"""
+Hold = Literal["whole", "partial", "none", "unknown"]
+"""how much of a constraint an engine's decoding enforces"""
+VerdictWord = Literal["valid", "repaired", "invalid", "truncated", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +150,8 @@ class Verdict:
     word: VerdictWord
     message: str = ""
     path: str = ""
+    kind: ConstraintKind = "json_object"
+    """what was judged: of an answer that may be a call or of a form, the one that it is"""
 
     @property
     def acceptable(self) -> bool:

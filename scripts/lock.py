@@ -44,7 +44,7 @@ def resolve_together() -> str:
 
 def resolve(name: str, together: Path) -> str:
     """Return the lock of requirements/NAME.in, with its hashes, at the versions that all locks share."""
-    overrides = "overrides-cpu" if name == "engine-cpu" else "overrides"
+    overrides = {"engine-cpu": "overrides-cpu", "gateway": "overrides-gateway"}.get(name, "overrides")
     arguments = ["--generate-hashes", f"--constraint={together}", f"--override=requirements/{overrides}.txt"]
     if name == "torch-cpu":  # the one that no package index holds
         return compile_("--generate-hashes", f"--constraint={together}", source(name), more_indexes=True)

@@ -9,6 +9,7 @@ from typing import get_args
 
 from fastapi import FastAPI, Request
 from fastapi_offline import FastAPIOffline
+from router.structured.workshop import Workshop
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -42,7 +43,8 @@ def create_app(config: Config, settings: Settings, backstage: Backstage, worker:
     keyring = Keyring(settings.api_keys)
     metrics = Metrics(config, fleet.statuses, backstage.tallies, worker)
     admission = Admission(*settings.slots(worker), settings.queue_timeout_s, shown=metrics.admission)
-    dispatcher = Dispatcher(config, fleet.pools, upstream)
+    workshop = Workshop()
+    dispatcher = Dispatcher(config, fleet.pools, upstream, workshop)
     models = backstage.models
     access = AccessLog()
 
@@ -53,6 +55,7 @@ def create_app(config: Config, settings: Settings, backstage: Backstage, worker:
                 yield
         finally:
             access.close()
+            await workshop.close()
             await upstream.close()
 
     def finish(record: RequestRecord, scope: Scope) -> None:

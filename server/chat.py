@@ -12,6 +12,7 @@ from router.types import Endpoint
 from server import envelope, presence
 from server.admission import Admission
 from server.auth import Keyring
+from server.keepalive import KeepAlive
 from server.middleware import read_body
 from server.relay import money_headers, relay, smallfirst_headers, summary
 from server.wire import decode
@@ -52,8 +53,10 @@ class TextEndpoint:
         async with (
             Deadline(call.routing.deadline_ms, record.started) as deadline,
             self._admission,
+            KeepAlive(record, send, stream=call.stream) as silence,
             self._dispatcher.dispatch(call, route, record) as reply,
         ):
             if reply.events is None:
                 deadline.met()  # the rest is the client's own pace
+            await silence.stop()
             await relay(reply, record, send)

@@ -20,16 +20,24 @@ async def relay(reply: Reply, record: RequestRecord, send: Send) -> None:
     Raises:
         ApiError: the stream broke off; what came before has been sent, `[DONE]` has not.
     """
-    record.status = 200
-    headers = smallfirst_headers(record)
     if reply.events is None:
+        record.status = 200
+        headers = smallfirst_headers(record)
         headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(reply.body))]
         headers += money_headers(record)
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
         return
-    await send({"type": "http.response.start", "status": 200, "headers": [*headers, *sse.HEADERS]})
+    await start_stream(record, send)
     await _stream(reply.events, record, send)
+
+
+async def start_stream(record: RequestRecord, send: Send) -> None:
+    """Send the headers of a stream, with what is known by now; once."""
+    if not record.status:
+        record.status = 200
+        headers = [*smallfirst_headers(record), *sse.HEADERS]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
 
 
 async def _stream(events: AsyncIterator[list[bytes]], record: RequestRecord, send: Send) -> None:
@@ -69,6 +77,7 @@ def summary(record: RequestRecord) -> bytes:
     known = {
         "model": record.model,
         "attempts": len(record.attempts),
+        "structured": record.structured,
         "cost_usd": None if cost is None else usd(cost),
         "saved_usd": None if saved is None else usd(saved),
     }

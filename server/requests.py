@@ -14,6 +14,7 @@ TAGS = frozenset(
     {
         "a string",
         "an object",
+        "a boolean",
         "an array of strings",
         "an array of integers",
         "an array of arrays of integers",
@@ -27,6 +28,8 @@ _Bias = Annotated[float, Field(ge=-100, le=100)]
 _Count = Annotated[int, Field(ge=1, le=2**31)]
 _Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 _Stop = _Text | Annotated[list[str], Field(max_length=4, fail_fast=True), Tag("an array of strings")]
+_Schema = _Text | Annotated[dict[str, Any], Tag("an object")] | Annotated[bool, Tag("a boolean")]
+_Choices = Annotated[list[str], Field(fail_fast=True)]
 _Tokens = Annotated[list[int], Field(min_length=1, fail_fast=True)]
 
 
@@ -89,11 +92,35 @@ class JsonSchema(_Wire):
     strict: bool | None = None
 
 
+class Structure(_Wire):
+    """A part of an answer between two marks, in which a JSON schema holds."""
+
+    begin: str
+    schema_: dict[str, Any] | None = Field(None, alias="schema")
+    end: str
+
+
 class ResponseFormat(_Wire):
     """The form of the answer. It is checked: an answer that breaks it never reaches the client."""
 
-    type: Literal["text", "json_object", "json_schema"]
+    type: Literal["text", "json_object", "json_schema", "structural_tag"]
     json_schema: JsonSchema | None = None
+    structures: Annotated[list[Structure], Field(fail_fast=True)] | None = None
+    triggers: Annotated[list[str], Field(fail_fast=True)] | None = None
+
+
+class StructuredOutputs(_Wire):
+    """vLLM's name for the form of an answer; one of the first six."""
+
+    json_: _Schema | None = Field(None, alias="json")
+    regex: str | None = None
+    choice: _Choices | None = None
+    grammar: str | None = None
+    json_object: bool | None = None
+    structural_tag: _Text | Annotated[dict[str, Any], Tag("an object")] | None = None
+    whitespace_pattern: str | None = None
+    disable_any_whitespace: bool | None = None
+    disable_additional_properties: bool | None = None
 
 
 class StreamOptions(_Wire):
@@ -111,6 +138,12 @@ class Routing(BaseModel):
     max_cost_usd: Annotated[float, Field(gt=0, le=100_000)] | None = Field(None, description="Leave dearer models out.")
     allow_fallback: bool | None = Field(None, description="False: the route's last rung may not answer.")
     deadline_ms: Annotated[int, Field(ge=1, le=86_400_000)] | None = Field(None, description="For the whole request.")
+    stream_check: Literal["hold", "prefix"] | None = Field(
+        None, description="A stream that must satisfy a form: held until verified, or sent while it still can."
+    )
+    on_truncation: Literal["accept", "retry"] | None = Field(
+        None, description="An answer of a form that the token limit cut: passed on, or tried again with more room."
+    )
 
 
 class _Request(_Wire):
@@ -129,6 +162,13 @@ class _Sampling(_Wire):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
+    guided_json: _Schema | None = Field(None, description="Older names of vLLM's `structured_outputs`.")
+    guided_regex: str | None = None
+    guided_choice: _Choices | None = None
+    guided_grammar: str | None = None
+    guided_decoding_backend: str | None = None
+    guided_whitespace_pattern: str | None = None
     routing: Routing | None = None
 
 
@@ -147,6 +187,12 @@ class ChatRequest(_Sampling, _Request):
         None, description="`none`, `auto`, `required`, or one function by name.", examples=["auto"]
     )
     parallel_tool_calls: bool | None = None
+    functions: Annotated[list[FunctionDefinition], Field(fail_fast=True)] | None = Field(
+        None, description="OpenAI's older name for `tools`."
+    )
+    function_call: _Text | Annotated[dict[str, Any], Tag("an object")] | None = Field(
+        None, description="`none`, `auto`, or one function by name.", examples=["auto"]
+    )
 
 
 class CompletionRequest(_Sampling, _Request):

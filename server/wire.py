@@ -12,13 +12,14 @@ from pydantic.json_schema import models_json_schema
 
 from router import strictjson
 from router.errors import BadRequest
+from router.structured.asked import format_fields
 from router.types import ChatCall, Endpoint, RoutingOptions
-from server.faults import bad_request, invalid_type, shown
+from server.faults import bad_request, invalid_type
 from server.requests import ChatRequest, CompletionRequest
 
 _REQUESTS: Mapping[Endpoint, type[BaseModel]] = {"chat/completions": ChatRequest, "completions": CompletionRequest}
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_MOST = {"messages": 10_000, "tools": 1_000, "logit_bias": 10_000}
+_MOST = {"messages": 10_000, "tools": 1_000, "functions": 1_000, "logit_bias": 10_000}
 """entries; validating more would stop the world for others"""
 _NOT_BUILT = {"min_confidence": None, "policy": ("classifier", "cascade")}
 
@@ -144,9 +145,6 @@ def _chat_rules(body: Mapping[str, Any]) -> None:
         _message_rules(message, f"messages[{i}]")
     if body.get("top_logprobs") is not None and body.get("logprobs") is not True:
         raise BadRequest("'top_logprobs' is only allowed when 'logprobs' is true.", param="top_logprobs")
-    if body.get("tool_choice") is not None:
-        names = {tool["function"]["name"] for tool in body.get("tools") or ()}
-        _tool_choice_rules(body["tool_choice"], names)
 
 
 def _message_rules(message: Mapping[str, Any], at: str) -> None:
@@ -171,45 +169,14 @@ def _message_rules(message: Mapping[str, Any], at: str) -> None:
         raise _missing(f"{at}.tool_call_id")
 
 
-def _tool_choice_rules(choice: str | Mapping[str, Any], names: set[str]) -> None:
-    if isinstance(choice, str):
-        if choice not in ("none", "auto", "required"):
-            raise BadRequest(
-                f"Invalid value for 'tool_choice': expected 'none', 'auto' or 'required', but got {shown(choice)}.",
-                param="tool_choice",
-            )
-        if choice == "required" and not names:
-            raise BadRequest("'tool_choice' is only allowed when 'tools' are given.", param="tool_choice")
-        return
-    if choice.get("type") == "function":
-        function = choice.get("function")
-        name = function.get("name") if isinstance(function, Mapping) else None
-        if not isinstance(name, str):
-            raise _missing("tool_choice.function.name")
-        if name not in names:
-            raise BadRequest(
-                f"Invalid value for 'tool_choice.function.name': no function {shown(name)} stands in 'tools'.",
-                param="tool_choice.function.name",
-            )
-    elif choice.get("type") == "allowed_tools":
-        if not isinstance(choice.get("allowed_tools"), Mapping):
-            raise _missing("tool_choice.allowed_tools")
-        if not names:
-            raise BadRequest("'tool_choice' is only allowed when 'tools' are given.", param="tool_choice")
-    else:
-        raise BadRequest(
-            "Invalid value for 'tool_choice.type': expected 'function' or 'allowed_tools'.", param="tool_choice.type"
-        )
-
-
 def _completion_rules(body: Mapping[str, Any]) -> None:
     if body.get("suffix") is not None:
         raise BadRequest("'suffix' is not supported.", param="suffix", code="unsupported_parameter")
     best_of, n = body.get("best_of"), body.get("n") or 1
     if best_of is not None and best_of < n:
         raise BadRequest(f"Invalid 'best_of': expected a value >= 'n' ({n}), but got {best_of}.", param="best_of")
-    if body.get("echo") is True and (body.get("response_format") or {}).get("type", "text") != "text":
-        raise BadRequest("'echo' cannot be used with a 'response_format'.", param="echo")
+    if body.get("echo") is True and (formats := format_fields(body)):
+        raise BadRequest(f"'echo' cannot be used with '{formats[0]}'.", param="echo")
 
 
 def _missing(where: str) -> BadRequest:

@@ -18,8 +18,10 @@ from router.answer import StreamReader, parse_whole
 from router.dispatch import DIALECTS, Dispatcher
 from router.policy.base import POLICIES
 from router.record import RequestRecord
-from router.structured.check import check
-from router.structured.plan import plan
+from router.structured.check import judge
+from router.structured.constraint import Constraint
+from router.structured.plan import Planner
+from router.structured.workshop import Workshop
 from router.types import ChatCall, Reply, Usage
 from server.access import MOST_WAITING, AccessLog
 from server.admission import Admission
@@ -82,12 +84,14 @@ async def way(world: World) -> list[Stop]:
     call = decode("chat/completions", world.body)
     script = world.scenario.script
     answer = AtOnce(*((b"", script.events()) if script.stream else (script.whole(), ())))
-    dispatcher = Dispatcher(world.config, world.backstage.fleet.pools, answer)
+    workshop = Workshop()
+    dispatcher = Dispatcher(world.config, world.backstage.fleet.pools, answer, workshop)
+    planner = Planner(workshop)
     told = await _tell(dispatcher, call)
     return [
         *_arrival(world, told),
-        *_decision(world, call),
-        *_answer(world, call, dispatcher),
+        *_decision(world, call, planner),
+        *_answer(world, call, dispatcher, await planner.plan(call), workshop),
         *_departure(world, told),
         *_loop(world),
         Stop(WHOLE, _awaited(world.client.ask), kind="whole", times=MOST_WAITING),
@@ -138,7 +142,7 @@ def _arrival(world: World, told: _Told) -> list[Stop]:
     ]
 
 
-def _decision(world: World, call: ChatCall) -> list[Stop]:
+def _decision(world: World, call: ChatCall, planner: Planner) -> list[Stop]:
     route = world.config.routes[call.model]
     model = route.ladder[0]
     pool, dialect = world.backstage.fleet.pools[model.name], DIALECTS[model.engine]
@@ -147,7 +151,7 @@ def _decision(world: World, call: ChatCall) -> list[Stop]:
         pool.acquire(monotonic(), tried=[], last_resort=False).release(monotonic(), "good")
 
     return [
-        Stop("plan", _called(lambda: plan(call))),
+        Stop("plan", _awaited(lambda: planner.plan(call))),
         Stop("policy", _called(lambda: POLICIES["fixed"](route).decide(call, len(route.ladder)))),
         Stop("instead: heuristic", _called(lambda: POLICIES["heuristic"](route).decide(call, 2)), kind="part"),
         Stop("acquire and release", _called(lease)),
@@ -155,9 +159,11 @@ def _decision(world: World, call: ChatCall) -> list[Stop]:
     ]
 
 
-def _answer(world: World, call: ChatCall, dispatcher: Dispatcher) -> list[Stop]:
+def _answer(
+    world: World, call: ChatCall, dispatcher: Dispatcher, constraint: Constraint | None, workshop: Workshop
+) -> list[Stop]:
     script, route = world.scenario.script, world.config.routes[call.model]
-    model, constraint = route.ladder[0], plan(call)
+    model = route.ladder[0]
     body, _ = DIALECTS[model.engine].body(call, model)
     headers = {"Content-Type": "application/json", "X-Request-Id": f"{_new_record().request_id}-1"}
 
@@ -191,7 +197,7 @@ def _answer(world: World, call: ChatCall, dispatcher: Dispatcher) -> list[Stop]:
     stops = [Stop("upstream client", _awaited(ask), (UPSTREAM_SIDE,)), Stop("answer", _called(read))]
     if constraint is not None:
         [choice] = parse_whole(whole, 1)["choices"]
-        stops.append(Stop("check", _called(lambda: check(constraint, choice))))
+        stops.append(Stop("check", _awaited(lambda: judge(constraint, choice, workshop))))
     within = ("plan", "policy", "acquire and release", "dialect", *(stop.name for stop in stops[1:]))
     return [
         *stops,

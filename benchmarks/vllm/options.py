@@ -25,8 +25,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     where = parser.add_argument_group("what is measured (default: a gateway of its own, with models.yaml)")
     where.add_argument("--config", type=Path, default=Path("models.yaml"), metavar="FILE", help="of the own gateway")
-    where.add_argument("--url", type=_root, help="a gateway that runs already; SMALLFIRST_KEY is its key, if any")
-    where.add_argument("--direct", type=_root, help="the vLLM behind it: http://host:port or unix:/path")
+    where.add_argument("--url", type=root, help="a gateway that runs already; SMALLFIRST_KEY is its key, if any")
+    where.add_argument("--direct", type=root, help="the vLLM behind it: http://host:port or unix:/path")
     where.add_argument("--model", help="its name, the same on both sides (default: the first that vLLM serves)")
     add_load_options(parser, FULL, QUICK, concurrency=(1, 8))
     parser.add_argument("--prompt-words", type=whole(1), default=4, help="words of a prompt (default: %(default)s)")
@@ -104,7 +104,12 @@ def whole_list(text: str) -> list[int]:
     return [whole(1)(part.strip()) for part in text.split(",")]
 
 
-def _root(text: str) -> str:
+def root(text: str) -> str:
+    """Read where a server is.
+
+    Raises:
+        ArgumentTypeError: that is no address.
+    """
     try:
         return normal_root(text)
     except ValueError as error:

@@ -27,9 +27,7 @@ OURS = {
     "uds": "vLLM listens on a private socket of the gateway's choice",
 }
 
-# vLLM otherwise lets the first structured request of its life decide on the backend for all later ones.
 DEFAULTS: dict[str, Any] = {
-    "structured_outputs_config": {"backend": "xgrammar"},
     "disable_uvicorn_access_log": True,  # the gateway writes one
     "enable_prompt_tokens_details": True,  # cached input has its own price
 }
@@ -43,6 +41,11 @@ CPU_ENV = {
     "GOMP_SPINCOUNT": "0",
 }
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+
+STRUCTURED = "structured_outputs_config"
+# vLLM's own grammars for tool calls are xgrammar's; without them it gives the backend a JSON schema of all tools,
+# which guidance enforces down to the last argument.
+PLAIN_TOOL_GRAMMARS = ("VLLM_ENFORCE_STRICT_TOOL_CALLING", "0")
 
 # What programs of the engine get of our environment: nothing that could hold one of the gateway's keys.
 PASSED_ON = re.compile(
@@ -83,8 +86,12 @@ def vllm_launch(
     if model.context is not None:
         args["max_model_len"] = model.context
     args |= DEFAULTS | ({} if gpus else CPU_DEFAULTS) | model.vllm_args
+    # vLLM otherwise lets the first structured request of its life decide on the backend for all later ones
+    args[STRUCTURED] = {"backend": model.backend} | args.get(STRUCTURED, {})
 
     env = QUIET | passed_on(environ)
+    if model.backend == "guidance":
+        env.setdefault(*PLAIN_TOOL_GRAMMARS)
     env.setdefault("HF_HUB_OFFLINE", "1")  # the weights lie in a folder: nothing is left to ask the hub
     env["VLLM_RPC_BASE_PATH"] = str(socket.parent)  # vLLM's own sockets, in the same private folder
     if model.gpus:
@@ -106,6 +113,8 @@ def check_vllm_args(model: Model) -> None:
             raise ConfigError(f"{where}: expected vLLM's argument in snake_case, such as max_num_seqs")
         if key in OURS:
             raise ConfigError(f"{where}: {OURS[key]}")
+        if key == STRUCTURED and (not isinstance(value, dict) or "backend" in value):
+            raise ConfigError(f"{where}: expected a mapping without `backend`; write `structured_backend` instead")
         if value is None:
             raise ConfigError(f"{where}: expected a value; leave the key out for vLLM's default")
         try:

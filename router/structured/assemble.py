@@ -11,21 +11,28 @@ from router.errors import UpstreamFailed
 _TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
 
 
-def assemble(events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Fold the chunks of one stream into whole choices, in the order of their index.
+class Assembly:
+    """The choices of one stream, as far as they have come.
 
     A choice is `{index, message, finish_reason}` for chat and `{index, text, finish_reason}` for completions;
     a finish_reason that never came is None. Events without choices (usage) add nothing.
-
-    Raises:
-        UpstreamFailed: an event does not have the form of a chunk.
     """
-    choices: dict[int, _Choice] = {}
-    for event in events:
+
+    def __init__(self) -> None:
+        self._choices: dict[int, _Choice] = {}
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """Take one more chunk.
+
+        Raises:
+            UpstreamFailed: it does not have the form of a chunk.
+        """
         for part in _list(event.get("choices")):
-            index = part.get("index", 0)
-            choices.setdefault(_integer(index), _Choice()).add(part)
-    return [{"index": index, **choices[index].whole()} for index in sorted(choices)]
+            self._choices.setdefault(_integer(part.get("index", 0)), _Choice()).add(part)
+
+    def choices(self) -> list[dict[str, Any]]:
+        """Return them in the order of their index."""
+        return [{"index": index, **self._choices[index].whole()} for index in sorted(self._choices)]
 
 
 @dataclass(slots=True)

@@ -1,60 +1,175 @@
-"""Does a whole answer satisfy its constraint?"""
+"""Does a whole answer satisfy its constraint, and if not quite, what of it may leave?"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from router.strictjson import NotJson, loads
-from router.structured.locate import locate
-from router.structured.plan import Constraint, compile_options, pointer
-from router.types import Verdict
+from router.strictjson import NotJson
+from router.structured.calls import OPEN, cut_arguments, judge_calls, written_calls
+from router.structured.constraint import Calls, Constraint, Form
+from router.structured.instance import MAX_MESSAGE, fault_of, instance_fault, one_line
+from router.structured.prefix import JsonPrefix
+from router.structured.repair import read, texts, without_opening, without_thought
+from router.structured.workshop import Fault, Match, TookTooLong, Workshop
+from router.types import ConstraintKind, Verdict
 
-MAX_MESSAGE = 300
+__all__ = ["MAX_MESSAGE", "fault_of", "judge"]
+
+_Fields = Mapping[str, Any]
 
 
-def check(constraint: Constraint, choice: Mapping[str, Any]) -> Verdict:
-    """Judge one choice of a whole answer (`message` or `text`, and `finish_reason`), never raising.
+class _Finding(NamedTuple):
+    kind: ConstraintKind
+    fault: Fault | None = None
+    changes: _Fields = MappingProxyType({})
+    """fields of the message that have to leave otherwise than they came"""
+    finish_reason: str | None = None
+
+
+async def judge(
+    constraint: Constraint, choice: Mapping[str, Any], workshop: Workshop, *, at_limit: bool = False
+) -> tuple[Verdict, Mapping[str, Any]]:
+    """Judge one choice of a whole answer (`message` or `text`, and `finish_reason`); return with it what may leave.
+
+    That is the choice itself, or a changed copy: of a repaired one, or one that was cut and did not say so.
 
     1. Refused, or stopped by a content filter: the client sees that for itself.
     2. Cut at the token limit: `finish_reason` says so.
-    3. Tool calls and no content: a call is no answer yet, the format applies to the answer. Valid.
-    4. Else the content is one strict JSON value: an object, or what the schema allows.
+    3. Calls are judged as calls, whatever the model says beside them.
+    4. Content that has the form as it stands is the form. Else it may be calls written as text, then the form with
+       something around it that is surely not meant, see `repair`. Where no form is asked for, any text will do,
+       unless there must be a call.
+    5. Invalid where the upstream counted as many tokens as there may be (`at_limit`), and the beginning of something
+       valid: cut, whatever `finish_reason` says.
     """
-    message = choice.get("message")
-    said: Mapping[str, Any] = message if isinstance(message, Mapping) else {"content": choice.get("text")}
+    said = choice.get("message")
+    message: _Fields = said if isinstance(said, Mapping) else {"content": choice.get("text")}
     finish = choice.get("finish_reason")
-    if said.get("refusal") or finish == "content_filter":
-        return Verdict("refused")
+    if message.get("refusal") or finish == "content_filter":
+        return Verdict("refused", kind=constraint.kind), choice
     if finish == "length":
-        return Verdict("truncated")
-    content = said.get("content")
-    if (said.get("tool_calls") or said.get("function_call")) and not content:
-        return Verdict("valid")
+        return Verdict("truncated", kind=constraint.kind), choice
+    kind, fault, changes, new_finish = await _find(constraint, message, workshop)
+    if fault and at_limit and await _is_cut(constraint, message, fault, workshop):
+        return Verdict("truncated", kind=kind), {**choice, "finish_reason": "length"}
+    if fault:
+        return Verdict("invalid", one_line(fault.message), fault.path, kind), choice
+    if not changes:
+        return Verdict("valid", kind=kind), choice
+    repaired = {"message": {**message, **changes}} if isinstance(said, Mapping) else {"text": changes["content"]}
+    return Verdict("repaired", kind=kind), {**choice, **repaired, "finish_reason": new_finish or finish}
+
+
+async def _find(constraint: Constraint, message: _Fields, workshop: Workshop) -> _Finding:
+    if message.get("tool_calls") or message.get("function_call"):
+        fault, fields = await judge_calls(constraint.calls, message, workshop)
+        return _Finding("tools", fault, {} if fault else _changed(message, fields))
+    form = await _find_form(constraint.form, message, workshop) if constraint.form else None
+    if form and not form.fault and not form.changes:
+        return form
+    written = await _find_written(constraint.calls, message, workshop) if constraint.calls else None
+    for finding in (written, form):
+        if finding and not finding.fault:
+            return finding
+    if finding := written or form:
+        return finding
+    is_call_missing = constraint.calls is not None and constraint.calls.required
+    return _Finding("tools", Fault("", "no function is called, but one must be") if is_call_missing else None)
+
+
+async def _find_form(form: Form, message: _Fields, workshop: Workshop) -> _Finding:
+    content = message.get("content")
     if not isinstance(content, str):
-        return _invalid("there is no content" if content is None else "the content is not a string")
-    return check_text(constraint, content)
+        return _Finding(form.kind, Fault("", "there is no content" if content is None else "the content is no string"))
+    find = _find_json if form.kind in ("json_schema", "json_object") else _find_text
+    fault, text = await find(form, content, workshop)
+    if fault or text == content:
+        return _Finding(form.kind, fault)
+    return _Finding(form.kind, changes={"content": text, **_thought(message, content)})
 
 
-def check_text(constraint: Constraint, text: str) -> Verdict:
-    """Judge the text of a whole answer, never raising."""
+async def _find_json(form: Form, content: str, workshop: Workshop) -> tuple[Fault | None, str]:
     try:
-        value = loads(text, unique_keys=True)
+        text, value = read(content)
     except NotJson as error:
-        return _invalid("there is no content" if not text.strip() else f"not strict JSON: {error}")
-    if constraint.validator is None or constraint.schema is None:
-        return Verdict("valid") if isinstance(value, dict) else _invalid("the value is not a JSON object")
+        return Fault("", f"not strict JSON: {error}" if content.strip() else "there is no content"), content
+    if form.schema:
+        return await instance_fault(form.schema, text, value, workshop), text
+    return None if isinstance(value, dict) else Fault("", "the value is not a JSON object"), text
+
+
+async def _find_text(form: Form, content: str, workshop: Workshop) -> tuple[Fault | None, str]:
     try:
-        if constraint.validator.is_valid(value):
-            return Verdict("valid")
-        if constraint.heavy:
-            return _invalid("the value does not satisfy the schema")
-        path, reason = locate(constraint.schema, value, compile_options())
-    except ValueError as error:  # a limit of the validator: what it cannot judge is not served
-        return _invalid(f"cannot be judged: {error}")
-    return _invalid(reason, pointer(path))
+        as_it_is = await _match(form, content, workshop)
+        if as_it_is.word == "valid":
+            return None, content
+        for text in dict.fromkeys(texts(form, content)):
+            if (await _match(form, text, workshop)).word == "valid":
+                return None, text
+    except TookTooLong:
+        return Fault("", "it cannot be judged in time"), content
+    too_short = "it ends before it is whole" if as_it_is.word == "incomplete" else f"it does not match the {form.kind}"
+    return Fault("", as_it_is.message or too_short), content
 
 
-def _invalid(reason: str, path: str = "") -> Verdict:
-    text = " ".join(reason.split())
-    return Verdict("invalid", text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…", path)
+async def _match(form: Form, text: str, workshop: Workshop) -> Match:
+    if form.kind != "choice":
+        return await workshop.match(form.kind, form.source, text)
+    if text in form.choices:
+        return Match("valid")
+    begun = any(choice.startswith(text) for choice in form.choices)
+    return Match("incomplete" if begun else "invalid", f"it is none of {', '.join(map(repr, form.choices[:20]))}")
+
+
+async def _find_written(calls: Calls, message: _Fields, workshop: Workshop) -> _Finding | None:
+    content = message.get("content")
+    written = written_calls(calls, content) if isinstance(content, str) else None
+    if written is None or not isinstance(content, str):
+        return None
+    fault, fields = await judge_calls(calls, written, workshop)
+    if fault:
+        return _Finding("tools", fault)
+    changes = {"content": None, **fields, **_thought(message, content)}
+    return _Finding("tools", None, changes, "function_call" if calls.legacy else "tool_calls")
+
+
+def _changed(message: _Fields, fields: _Fields) -> _Fields:
+    return {name: value for name, value in fields.items() if message.get(name) != value}
+
+
+def _thought(message: _Fields, content: str) -> _Fields:
+    """Return where the thoughts go that stand before the content."""
+    thought, _ = without_thought(content)
+    is_told = message.get("reasoning_content") or message.get("reasoning")
+    return {"reasoning_content": thought} if thought and not is_told else {}
+
+
+async def _is_cut(constraint: Constraint, message: _Fields, fault: Fault, workshop: Workshop) -> bool:
+    if message.get("tool_calls") or message.get("function_call"):
+        arguments = cut_arguments(message, fault)
+        return arguments is not None and _is_begun(arguments)
+    content = message.get("content")
+    if not isinstance(content, str | None):
+        return False
+    rest = without_opening(content or "")
+    form = constraint.form
+    if form is None:
+        return _is_begun(rest.removeprefix(OPEN))
+    if form.kind in ("json_schema", "json_object"):
+        return _is_begun(rest)
+    try:
+        return (await _match(form, rest, workshop)).word == "incomplete"
+    except TookTooLong:
+        return False
+
+
+def _is_begun(text: str) -> bool:
+    """Return whether a text is the beginning of JSON, and not the whole."""
+    prefix = JsonPrefix()
+    try:
+        prefix.feed(text)
+    except NotJson:
+        return False
+    return not prefix.complete

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 from urllib.parse import unquote
 
 # keywords whose subschemas judge the same value, so that their work adds up
-_IN_PLACE = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies")
+_IN_PLACE = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies"})
 # keywords whose subschemas judge parts of the value: one part follows one of them
-_PARTS = (
-    "properties", "patternProperties", "additionalProperties", "propertyNames", "unevaluatedProperties",
-    "items", "prefixItems", "additionalItems", "contains", "unevaluatedItems",
+_PARTS = frozenset(
+    {
+        "properties", "patternProperties", "additionalProperties", "propertyNames", "unevaluatedProperties",
+        "items", "prefixItems", "additionalItems", "contains", "unevaluatedItems",
+    }
 )  # fmt: skip
-_BY_NAME = {"dependentSchemas", "dependencies", "properties", "patternProperties"}
+_BY_NAME = frozenset({"dependentSchemas", "dependencies", "properties", "patternProperties"})
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _NAMES = ("$id", "id", "$anchor", "$dynamicAnchor")
 
@@ -23,7 +26,10 @@ def evaluations(schema: Any, limit: int) -> int:
 
     References that come back to themselves count once: the validator remembers their verdicts.
     """
-    return _Count(schema, limit).of(schema)
+    try:
+        return _Count(schema, limit).of(schema)
+    except RecursionError:  # a chain of hundreds of references, one behind the other
+        return limit + 1
 
 
 def follow(schema: Any, pointer: str) -> Any:
@@ -33,7 +39,7 @@ def follow(schema: Any, pointer: str) -> Any:
         name = part.replace("~1", "/").replace("~0", "~")
         if isinstance(node, Mapping):
             node = node.get(name)
-        elif isinstance(node, list) and name.isdecimal() and int(name) < len(node):
+        elif isinstance(node, list) and name.isdecimal() and len(name) < 10 and int(name) < len(node):
             node = node[int(name)]
         else:
             return None
@@ -45,8 +51,6 @@ class _Count:
         self._root = root
         self._limit = limit
         self._known: dict[int, int] = {}
-        # references by name are rare: each counts as the worst of all schemas that have one
-        self._named = [node for node in _objects(root) if any(isinstance(node.get(k), str) for k in _NAMES)]
 
     def of(self, node: Any) -> int:
         if not isinstance(node, Mapping):
@@ -54,24 +58,29 @@ class _Count:
         if (known := self._known.get(id(node))) is not None:
             return known
         self._known[id(node)] = 1  # while it is being counted: a way back to here
-        same = sum(self.of(child) for word in _IN_PLACE for child in _subschemas(node, word))
-        for word in _REFERENCES:
-            if isinstance(target := node.get(word), str):
-                same += max(map(self.of, self._targets(target)), default=1)
-        parts = max((self.of(child) for word in _PARTS for child in _subschemas(node, word)), default=1)
+        same, parts = 0, 1
+        for word, value in node.items():
+            if word in _IN_PLACE:
+                same += sum(map(self.of, _subschemas(word, value)))
+            elif word in _PARTS:
+                parts = max(parts, *map(self.of, _subschemas(word, value)), 1)
+            elif word in _REFERENCES and isinstance(value, str):
+                same += max(map(self.of, self._targets(value)), default=1)
         self._known[id(node)] = count = min(same + parts, self._limit + 1)
         return count
 
     def _targets(self, reference: str) -> list[Any]:
-        if reference == "#" or reference.startswith("#/"):
+        if _is_pointer(reference):
             return [follow(self._root, unquote(reference))]
         return self._named
 
+    @cached_property
+    def _named(self) -> list[Any]:
+        # references by name are rare: each counts as the worst of all schemas that have one
+        return [node for node in _objects(self._root) if any(isinstance(node.get(name), str) for name in _NAMES)]
 
-def _subschemas(node: Mapping[str, Any], word: str) -> Iterable[Any]:
-    value = node.get(word)
-    if value is None:
-        return ()
+
+def _subschemas(word: str, value: Any) -> Iterable[Any]:
     if isinstance(value, list):
         return value
     if isinstance(value, Mapping) and word in _BY_NAME:
@@ -88,6 +97,16 @@ def _objects(root: Any) -> Iterator[Mapping[str, Any]]:
             todo.extend(node.values())
         elif isinstance(node, list):
             todo.extend(node)
+
+
+def _is_pointer(reference: str) -> bool:
+    return reference == "#" or reference.startswith("#/")
+
+
+def refers_by_name(root: Any) -> bool:
+    """Return whether any reference of a document has to be searched for, not only followed."""
+    targets = (node[word] for node in _objects(root) for word in _REFERENCES if isinstance(node.get(word), str))
+    return not all(map(_is_pointer, targets))
 
 
 def references(root: Any) -> Iterator[tuple[list[str | int], str]]:

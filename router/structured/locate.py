@@ -28,6 +28,10 @@ _INDIRECT = (
     "anyOf", "oneOf", "not", "if", "contains", "propertyNames", "patternProperties", "dependentSchemas",
     "dependencies", "unevaluatedProperties", "unevaluatedItems", "$ref", "$dynamicRef",
 )  # fmt: skip
+_TYPES = {
+    dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null",
+    int: "an integer", float: "a number",
+}  # fmt: skip
 _MAX_STEPS = 500
 
 
@@ -41,7 +45,7 @@ def locate(schema: Mapping[str, Any], value: Any, options: Mapping[str, Any]) ->
             return path, reason
         deeper = search.failing(at, part, path)
         if deeper is None:
-            return path, search.last_word(at)
+            return path, search.last_word(at, part)
         step = deeper
     return step[2], "the value does not satisfy the schema"
 
@@ -74,15 +78,27 @@ class _Search:
         if error.kind.name == "falseSchema":
             extra = next(name for name in value if not validator.is_valid({name: value[name]}))
             return f"the key {extra[:64]!r} is not allowed"
-        return error.message
+        return f"{error.message}, but {_TYPES[type(value)]}" if error.kind.name == "type" else error.message
 
     def failing(self, at: str, value: Any, path: list[str | int]) -> Step | None:
         """Return the next step down: the one subschema that surely has to hold and does not."""
         return next((step for step in self._duties(at, value, path) if not self._holds(step)), None)
 
-    def last_word(self, at: str) -> str:
+    def last_word(self, at: str, value: Any) -> str:
+        """Return what is wrong with a value of which no part is surely at fault."""
         node = follow(self._root, at)
-        words = [word for word in _INDIRECT if isinstance(node, Mapping) and word in node]
+        if not isinstance(node, Mapping):
+            return "the value does not satisfy the schema"
+        for word in ("anyOf", "oneOf"):
+            branches = [f"{at}/{word}/{i}" for i, _ in enumerate(node.get(word, ()))]
+            fitting = sum(self._holds((branch, value, [])) for branch in branches)
+            if branches and not fitting:
+                return f"the value satisfies none of the {len(branches)} branches of '{word}'"
+            if word == "oneOf" and fitting > 1:
+                return f"the value satisfies {fitting} branches of 'oneOf', exactly one is allowed"
+        if (forbidden := self._validators.get(f"{at}/not")) and forbidden.is_valid(value):
+            return "the value is what 'not' forbids"
+        words = [word for word in _INDIRECT if word in node]
         return f"the value does not satisfy {' or '.join(map(repr, words)) or 'the schema'}"
 
     def _holds(self, step: Step) -> bool:
@@ -106,6 +122,10 @@ class _Search:
             meant = [branch for branch in meant if not self._own_fault_through(branch, value)]
             if len(meant) == 1:
                 yield meant[0], value, path
+        if condition := self._validators.get(f"{at}/if"):
+            branch = "then" if condition.is_valid(value) else "else"
+            if branch in node:
+                yield f"{at}/{branch}", value, path
         yield from self._parts(node, at, value, path)
 
     def _own_fault_through(self, at: str, value: Any) -> str:

@@ -20,6 +20,8 @@ UNENFORCEABLE = (
     "features not supported by",
     "Unsupported JSON schema",
     "Invalid structural tag",
+    "Grammar error",
+    "Invalid grammar specification",
 )
 
 

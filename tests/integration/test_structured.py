@@ -37,12 +37,19 @@ INVALID = {
     "additional": '{"name": "a", "age": 1, "x": 2}',
     "out of range": '{"name": "a", "age": -1}',
     "not json": "I am sorry, here is the JSON: {",
-    "fenced": f"```json\n{VALID}\n```",
-    "text after": VALID + " Hope this helps!",
+    "two values": VALID + VALID,
     "duplicate key": '{"name": "a", "age": 1, "age": 2}',
     "nan": '{"name": "a", "age": NaN}',
     "empty": "",
     "raw control character": '{"name": "a\nb", "age": 1}',
+}
+
+
+REPAIRABLE = {
+    "fenced": f"```json\n{VALID}\n```",
+    "text around": f"Sure: {VALID} Hope this helps!",
+    "byte order mark": "\ufeff" + VALID,
+    "thoughts": f"<think>Who?</think>{VALID}",
 }
 
 
@@ -59,6 +66,16 @@ def test_a_valid_answer_passes(lane: Lane, streamed: bool) -> None:
     assert (reply.said("structured"), reply.said("attempts")) == ("decoded", "1")
     assert lane.slm.last.json["response_format"] == PERSON, "the engine gets the format to constrain the tokens"
     expect_verdicts(lane, 1, "valid")
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("kind", REPAIRABLE)
+def test_what_is_only_wrapped_is_unwrapped(lane: Lane, kind: str, streamed: bool) -> None:
+    lane.slm.always(answer(REPAIRABLE[kind]))
+    reply = lane.stream(response_format=PERSON) if streamed else lane.chat(response_format=PERSON)
+    assert (reply.status, reply.said("structured"), reply.said("attempts")) == (200, "repaired", "1")
+    assert (reply.transcript.text if streamed else reply.text) == VALID
+    expect_verdicts(lane, 1, "repaired")
 
 
 @pytest.mark.parametrize("streamed", [False, True])

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from router.cascade import Standing, Step, next_step
 from router.errors import (
+    AnswerTruncated,
     ApiError,
     BadRequest,
     Overloaded,
@@ -27,8 +28,10 @@ FULL = UpstreamRejected(429, {})
 BUSY = Overloaded("x")
 DOWN = Unavailable("x")
 INVALID = StructuredOutputViolation("x")
+CUT = AnswerTruncated("x", more_room=True)
+UNENFORCEABLE = UpstreamRejected(400, {"code": "unsupported_schema"})
 ERRORS: list[ApiError] = [
-    OWN_FAULT, TOO_LONG, UNREACHABLE, KEY_REFUSED, BROKEN, STUCK, FULL, BUSY, DOWN, INVALID
+    OWN_FAULT, TOO_LONG, UNREACHABLE, KEY_REFUSED, BROKEN, STUCK, FULL, BUSY, DOWN, INVALID, CUT, UNENFORCEABLE
 ]  # fmt: skip
 
 
@@ -57,6 +60,8 @@ ERRORS: list[ApiError] = [
         (INVALID, 1, 0, True, "retry"),
         (INVALID, 1, 3, True, "retry"),
         (INVALID, 1, 0, False, "retry"),
+        (CUT, 1, 0, True, "retry"),
+        (UNENFORCEABLE, 1, 0, True, "retry"),
         (INVALID, 2, 3, True, "escalate"),
         (INVALID, 2, 3, False, "fail"),
         # ... but no third

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -19,8 +17,6 @@ from pydantic import SecretStr
 from router import cost
 from router import dispatch as module
 from router.config import Config, Model, Route, Timeouts
-from router.deadline import Deadline
-from router.dispatch import Dispatcher
 from router.errors import (
     ApiError,
     BadRequest,
@@ -32,10 +28,7 @@ from router.errors import (
     UpstreamRejected,
     UpstreamTimedOut,
 )
-from router.pool import Pool
-from router.record import RequestRecord
-from router.types import Ability, ChatCall, Reply, RoutingOptions, Usage
-from server.relay import smallfirst_headers
+from router.types import Ability, RoutingOptions, Usage
 from tests.support.fakes import (
     DONE,
     HANG,
@@ -43,20 +36,17 @@ from tests.support.fakes import (
     STREAM,
     TOKENS,
     FakeExchange,
-    FakeUpstream,
     answers,
     call,
     chunk,
-    config,
     large,
     model,
-    pool,
-    read_into,
     refuses,
     streams,
     usage_chunk,
     whole,
 )
+from tests.support.inprocess import Dispatching
 
 UNREACHABLE = UpstreamFailed("the upstream could not be reached", code="upstream_unreachable")
 CUT = UpstreamFailed("the upstream closed the connection without an answer")
@@ -65,100 +55,11 @@ AS_PERSON = {"type": "json_schema", "json_schema": {"name": "person", "schema": 
 GOOD, BAD = '{"age": 42}', '{"age": "old"}'
 
 
-@dataclass
-class Gateway:
-    """A dispatcher over fakes. `models` from the lowest rung up; `script` by host (`slm-0`, `llm-0`, ...)."""
-
-    models: Sequence[Model] = ()
-    script: dict[str, list[Any]] = field(default_factory=dict)
-    policy: str = "fixed"
-    config: Config | None = None
-
-    def __post_init__(self) -> None:
-        models = self.models or (model(), large())
-        self.config = self.config or config(*models, policy=self.policy)
-        self.pools: dict[str, Pool] = {one.name: pool(one) for one in models}
-        defaults = {url.split("/")[2]: [answers()] for one in models for url in one.base_url}
-        self.upstream = FakeUpstream(defaults | self.script)
-        self.dispatcher = Dispatcher(self.config, self.pools, self.upstream)
-        self.record = RequestRecord("req_1", monotonic())
-
-    async def ask(self, one: ChatCall | None = None, **fields: Any) -> list[bytes]:
-        """Return the body, or the events, that the client gets."""
-        self.record = RequestRecord("req_1", monotonic())
-        async with asyncio.timeout(10), self.dispatch(one or call(**fields)) as reply:
-            if reply.events is None:
-                return [reply.body]
-            return [event async for together in reply.events for event in together]
-
-    @asynccontextmanager
-    async def dispatch(self, one: ChatCall) -> AsyncIterator[Reply]:
-        """What the endpoint does."""
-        route = self.dispatcher.route(one.model)
-        self.record.route = route.name
-        async with (
-            Deadline(one.routing.deadline_ms, self.record.started) as deadline,
-            self.dispatcher.dispatch(one, route, self.record) as reply,
-        ):
-            if reply.events is None:
-                deadline.met()
-            yield reply
-
-    async def breaks(self, error: type[ApiError], **fields: Any) -> tuple[list[bytes], ApiError]:
-        """Return what came before the error, and it."""
-        self.record = RequestRecord("req_1", monotonic())
-        got: list[bytes] = []
-        with pytest.raises(error) as caught:
-            async with self.dispatch(call(stream=True, **fields)) as reply:
-                await read_into(got, reply.events)
-        return got, caught.value
-
-    async def fails(self, error: type[ApiError], one: ChatCall | None = None, **fields: Any) -> ApiError:
-        with pytest.raises(error) as caught:
-            await self.ask(one, **fields)
-        assert type(caught.value) is error
-        self.all_is_released()
-        return caught.value
-
-    def all_is_released(self) -> None:
-        for one in self.pools.values():
-            assert one.status(monotonic()).in_flight == 0
-        for exchange in self.upstream.exchanges:
-            assert exchange.closed == 1
-
-    @property
-    def steps(self) -> list[tuple[str, str, str]]:
-        return [(step.from_model, step.to_model, step.reason) for step in self.record.escalations]
-
-    @property
-    def tried(self) -> list[tuple[str, str]]:
-        return [(attempt.replica, attempt.failure) for attempt in self.record.attempts]
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {k.decode().removeprefix("x-smallfirst-"): v.decode() for k, v in smallfirst_headers(self.record)}
-
-
-@pytest.fixture(autouse=True)
-def _no_lease_is_lost(monkeypatch: pytest.MonkeyPatch) -> Any:
-    made: list[Gateway] = []
-    start = Gateway.__post_init__
-
-    def remember(self: Gateway) -> None:
-        start(self)
-        made.append(self)
-
-    monkeypatch.setattr(Gateway, "__post_init__", remember)
-    yield
-    for gateway in made:
-        gateway.all_is_released()
-
-
 # --- the small model answers
 
 
 async def test_a_whole_answer_is_handed_on_as_it_came() -> None:
-    gateway = Gateway()
+    gateway = Dispatching()
     assert await gateway.ask() == [whole()]
     assert gateway.upstream.hosts == ["slm-0"]
     assert gateway.tried == [("slm/0", "")]
@@ -174,7 +75,7 @@ async def test_a_whole_answer_is_handed_on_as_it_came() -> None:
 
 
 async def test_what_is_sent() -> None:
-    gateway = Gateway([model(upstream_model="org/Small", timeouts=Timeouts(connect_s=3))])
+    gateway = Dispatching([model(upstream_model="org/Small", timeouts=Timeouts(connect_s=3))])
     await gateway.ask(top_k=3)
     (sent,) = gateway.upstream.sent
     assert sent.url == "http://slm-0/v1/chat/completions"
@@ -185,26 +86,26 @@ async def test_what_is_sent() -> None:
 
 
 async def test_each_attempt_has_an_id_of_its_own() -> None:
-    gateway = Gateway([model()], {"slm-0": [CUT, answers()]})
+    gateway = Dispatching([model()], {"slm-0": [CUT, answers()]})
     await gateway.ask()
     assert [sent.headers["X-Request-Id"] for sent in gateway.upstream.sent] == ["req_1-1", "req_1-2"]
 
 
 async def test_completions_go_to_their_own_path() -> None:
-    gateway = Gateway()
+    gateway = Dispatching()
     await gateway.ask(endpoint="completions", prompt="x")
     assert gateway.upstream.sent[0].url == "http://slm-0/v1/completions"
 
 
 async def test_a_key_goes_to_its_own_upstream_only() -> None:
     llm = large(api_key=SecretStr("sk-canary"))
-    gateway = Gateway([model(), llm], {"slm-0": [refuses(500)]})
+    gateway = Dispatching([model(), llm], {"slm-0": [refuses(500)]})
     await gateway.ask()
     assert [sent.headers.get("Authorization") for sent in gateway.upstream.sent] == [None, "Bearer sk-canary"]
 
 
 async def test_a_stream_is_handed_on_from_its_first_content() -> None:
-    gateway = Gateway(script={"slm-0": [streams()]})
+    gateway = Dispatching(script={"slm-0": [streams()]})
     assert await gateway.ask(stream=True) == [ROLE, chunk("Pa"), chunk("ris."), chunk(finish="stop")]
     assert gateway.upstream.sent[0].body["stream_options"] == {"include_usage": True}
     assert gateway.record.usage == Usage(10, 0, 5)
@@ -214,17 +115,17 @@ async def test_a_stream_is_handed_on_from_its_first_content() -> None:
 
 async def test_the_first_byte_limit_is_the_streams() -> None:
     limits = Timeouts(first_byte_s=7, idle_s=3, total_s=100)
-    gateway = Gateway([model(timeouts=limits)], {"slm-0": [streams()]})
+    gateway = Dispatching([model(timeouts=limits)], {"slm-0": [streams()]})
     await gateway.ask(stream=True)
     assert gateway.upstream.exchanges[0].waits[:2] == pytest.approx([7, 3], abs=0.5)
 
 
 async def test_fields_that_an_upstream_cannot_take_are_named() -> None:
-    gateway = Gateway()
+    gateway = Dispatching()
     await gateway.ask(model="llm", top_k=3, min_p=0.1)
     assert gateway.headers["dropped"] == "min_p, top_k"
     assert "top_k" not in gateway.upstream.sent[0].body
-    gateway = Gateway(script={"llm-0": [refuses(500)]})
+    gateway = Dispatching(script={"llm-0": [refuses(500)]})
     await gateway.ask(top_k=3)
     assert "dropped" not in gateway.headers, "vLLM takes it"
 
@@ -250,7 +151,6 @@ NOT_ENFORCEABLE = {"error": {"message": "contains features not supported by xgra
         (refuses(503, FULL), "overloaded"),
         (refuses(504), "timeout"),
         (refuses(400, TOO_LONG), "context"),
-        (refuses(400, NOT_ENFORCEABLE), "ability"),
         (lambda: FakeExchange(body=b"not json"), "upstream_error"),
         (lambda: FakeExchange(body=b'{"choices": []}'), "upstream_error"),
         (lambda: FakeExchange(body=whole(finish=None)), "upstream_error"),
@@ -259,7 +159,7 @@ NOT_ENFORCEABLE = {"error": {"message": "contains features not supported by xgra
     ],
 )
 async def test_a_whole_answer_that_cannot_be_had(answer: Any, reason: str | None) -> None:
-    gateway = Gateway(script={"slm-0": [answer]})
+    gateway = Dispatching(script={"slm-0": [answer]})
     if reason is None:
         await gateway.fails(UpstreamRejected)
         assert gateway.steps == []
@@ -285,12 +185,11 @@ async def test_a_whole_answer_that_cannot_be_had(answer: Any, reason: str | None
         ([[b"junk"]], "upstream_error"),
         ([[b'{"choices": "junk"}']], "upstream_error"),
         ([[ROLE], [json.dumps(TOO_LONG).encode()]], "context"),
-        ([[json.dumps(NOT_ENFORCEABLE).encode(), DONE]], "ability"),
         ([[b'{"error": {"message": "x", "code": 429}}']], "overloaded"),
     ],
 )
 async def test_a_stream_that_breaks_before_its_first_content(steps: list[Any], reason: str) -> None:
-    gateway = Gateway(script={"slm-0": [streams(steps)], "llm-0": [streams()]})
+    gateway = Dispatching(script={"slm-0": [streams(steps)], "llm-0": [streams()]})
     assert (await gateway.ask(stream=True))[1] == chunk("Pa")
     assert gateway.steps == [("slm", "llm", reason)]
     assert gateway.tried == [("slm/0", reason), ("llm/0", "")]
@@ -298,7 +197,7 @@ async def test_a_stream_that_breaks_before_its_first_content(steps: list[Any], r
 
 @pytest.mark.parametrize("last", [UpstreamFailed("cut"), UpstreamTimedOut("stall"), [DONE], [], [b"{"]])
 async def test_a_stream_that_breaks_after_its_first_content_has_no_other_answer(last: Any) -> None:
-    gateway = Gateway(script={"slm-0": [streams([[ROLE], [chunk("Pa")], last])]})
+    gateway = Dispatching(script={"slm-0": [streams([[ROLE], [chunk("Pa")], last])]})
     got, _ = await gateway.breaks(ApiError)
     assert got == [ROLE, chunk("Pa")]
     assert gateway.upstream.hosts == ["slm-0"]
@@ -307,7 +206,7 @@ async def test_a_stream_that_breaks_after_its_first_content_has_no_other_answer(
 
 
 async def test_the_abilities_of_a_model_are_known_before_it_is_asked() -> None:
-    gateway = Gateway([model(abilities=frozenset()), large()])
+    gateway = Dispatching([model(abilities=frozenset()), large()])
     await gateway.ask(tools=[{"type": "function", "function": {"name": "f"}}])
     assert gateway.upstream.hosts == ["llm-0"]
     assert gateway.steps == [("slm", "llm", "ability")]
@@ -315,21 +214,21 @@ async def test_the_abilities_of_a_model_are_known_before_it_is_asked() -> None:
 
 
 async def test_so_is_a_prompt_that_is_surely_too_long() -> None:
-    gateway = Gateway([model(context=10), large()])
+    gateway = Dispatching([model(context=10), large()])
     await gateway.ask(messages=[{"role": "user", "content": "x" * 1000}])
     assert gateway.upstream.hosts == ["llm-0"]
     assert gateway.steps == [("slm", "llm", "context")]
 
 
 async def test_three_rungs() -> None:
-    gateway = Gateway([model("a"), model("b"), large("c")], {"a-0": [refuses(500)], "b-0": [refuses(429, FULL)]})
+    gateway = Dispatching([model("a"), model("b"), large("c")], {"a-0": [refuses(500)], "b-0": [refuses(429, FULL)]})
     await gateway.ask()
     assert gateway.steps == [("a", "b", "upstream_error"), ("b", "c", "overloaded")]
     assert gateway.headers["reason"] == "overloaded"
 
 
 async def test_when_the_last_rung_fails_too_its_error_is_told() -> None:
-    gateway = Gateway(script={"slm-0": [refuses(500)], "llm-0": [refuses(429, FULL, 9.0)]})
+    gateway = Dispatching(script={"slm-0": [refuses(500)], "llm-0": [refuses(429, FULL, 9.0)]})
     error = await gateway.fails(UpstreamRejected)
     assert (error.status, error.retry_after_s) == (429, 9.0)
     assert gateway.record.model == ""
@@ -338,15 +237,15 @@ async def test_when_the_last_rung_fails_too_its_error_is_told() -> None:
 
 async def test_a_fallback_that_may_not_be_asked_does_not_hide_why_the_first_failed() -> None:
     """The client is told to come back (503), not that the large model is too dear (400)."""
-    gateway = Gateway(script={"slm-0": [refuses(503, FULL, 3.0)]})
+    gateway = Dispatching(script={"slm-0": [refuses(503, FULL, 3.0)]})
     error = await gateway.fails(Overloaded, routing={"max_cost_usd": 0.0}, max_tokens=100)
     assert error.retry_after_s == 3.0
-    gateway = Gateway([model(), large(abilities=frozenset())], {"slm-0": [refuses(500)]})
+    gateway = Dispatching([model(), large(abilities=frozenset())], {"slm-0": [refuses(500)]})
     await gateway.fails(UpstreamFailed, logprobs=True)
 
 
 async def test_where_no_rung_may_be_asked_the_last_one_says_why() -> None:
-    gateway = Gateway([model(abilities=frozenset()), large(abilities=frozenset())])
+    gateway = Dispatching([model(abilities=frozenset()), large(abilities=frozenset())])
     error = await gateway.fails(BadRequest, logprobs=True)
     assert "'llm'" in error.message
     assert gateway.upstream.sent == []
@@ -356,7 +255,7 @@ async def test_where_no_rung_may_be_asked_the_last_one_says_why() -> None:
 
 
 async def test_another_replica_takes_over() -> None:
-    gateway = Gateway([model(replicas=2), large()], {"slm-0": [refuses(500)], "slm-1": [refuses(500)]})
+    gateway = Dispatching([model(replicas=2), large()], {"slm-0": [refuses(500)], "slm-1": [refuses(500)]})
     await gateway.ask()
     assert sorted(gateway.upstream.hosts[:2]) == ["slm-0", "slm-1"]
     assert gateway.upstream.hosts[2] == "llm-0"
@@ -366,7 +265,7 @@ async def test_another_replica_takes_over() -> None:
 
 @pytest.mark.parametrize("answer", [UNREACHABLE, CUT, refuses(500), refuses(429, FULL), refuses(504)])
 async def test_a_replica_that_fails_is_invisible_where_another_answers(answer: Any) -> None:
-    gateway = Gateway([model(replicas=2)])
+    gateway = Dispatching([model(replicas=2)])
     gateway.upstream.script["slm-1"] = [answer]  # the first turn is slm/1's
     assert await gateway.ask() == [whole()]
     assert gateway.upstream.hosts == ["slm-1", "slm-0"]
@@ -375,7 +274,7 @@ async def test_a_replica_that_fails_is_invisible_where_another_answers(answer: A
 
 
 async def test_the_only_replica_of_the_only_rung_is_asked_again_after_a_lost_connection() -> None:
-    gateway = Gateway([model()], {"slm-0": [CUT, answers()]})
+    gateway = Dispatching([model()], {"slm-0": [CUT, answers()]})
     assert await gateway.ask() == [whole()]
     assert gateway.record.retries == [("slm", "upstream_error")]
     assert gateway.tried == [("slm/0", "upstream_error"), ("slm/0", "")]
@@ -383,7 +282,7 @@ async def test_the_only_replica_of_the_only_rung_is_asked_again_after_a_lost_con
 
 async def test_one_retry_a_request_however_many_rungs() -> None:
     failing = {host: [refuses(500)] for host in ("slm-0", "slm-1", "llm-0", "llm-1")}
-    gateway = Gateway([model(replicas=2), large(replicas=2)], failing)
+    gateway = Dispatching([model(replicas=2), large(replicas=2)], failing)
     await gateway.fails(UpstreamFailed)
     assert len(gateway.upstream.hosts) == 3
     assert sorted(gateway.upstream.hosts[:2]) == ["slm-0", "slm-1"]
@@ -392,14 +291,14 @@ async def test_one_retry_a_request_however_many_rungs() -> None:
 
 
 async def test_a_retry_that_was_not_used_below_is_left_for_above() -> None:
-    gateway = Gateway(script={"slm-0": [refuses(500)], "llm-0": [CUT, answers()]})
+    gateway = Dispatching(script={"slm-0": [refuses(500)], "llm-0": [CUT, answers()]})
     await gateway.ask()
     assert gateway.upstream.hosts == ["slm-0", "llm-0", "llm-0"]
     assert gateway.record.retries == [("llm", "upstream_error")]
 
 
 async def test_an_invalid_answer_is_asked_again_also_after_a_retry() -> None:
-    gateway = Gateway(
+    gateway = Dispatching(
         [model(replicas=2), large()],
         {"slm-0": [refuses(500)], "slm-1": [refuses(500)], "llm-0": [answers(BAD), answers(GOOD)]},
     )
@@ -410,14 +309,14 @@ async def test_an_invalid_answer_is_asked_again_also_after_a_retry() -> None:
 
 @pytest.mark.parametrize("answer", [refuses(429, FULL), refuses(504)])
 async def test_but_not_where_it_is_stuck_or_full(answer: Any) -> None:
-    gateway = Gateway([model()], {"slm-0": [answer]})
+    gateway = Dispatching([model()], {"slm-0": [answer]})
     with pytest.raises(ApiError):
         await gateway.ask()
     assert gateway.upstream.hosts == ["slm-0"]
 
 
 async def test_a_replica_that_is_down_is_not_asked() -> None:
-    gateway = Gateway([model(), large()])
+    gateway = Dispatching([model(), large()])
 
     class Down:
         up, detail, restarts = False, "slm/0 starts", 0
@@ -435,7 +334,7 @@ async def test_a_replica_that_is_down_is_not_asked() -> None:
 
 
 async def test_three_failures_rest_a_replica_and_a_success_wakes_it() -> None:
-    gateway = Gateway(script={"slm-0": [refuses(500)]})
+    gateway = Dispatching(script={"slm-0": [refuses(500)]})
     for _ in range(3):
         await gateway.ask()
     assert gateway.upstream.hosts.count("slm-0") == 3
@@ -464,7 +363,7 @@ async def test_three_failures_rest_a_replica_and_a_success_wakes_it() -> None:
     ],
 )
 async def test_what_a_client_can_cause_never_rests_a_replica(answer: Any, fields: dict[str, Any]) -> None:
-    gateway = Gateway([model()], {"slm-0": [answer if answer is not HANG else lambda: HANG]})
+    gateway = Dispatching([model()], {"slm-0": [answer if answer is not HANG else lambda: HANG]})
     for _ in range(5):
         with pytest.raises(ApiError):
             await gateway.ask(**fields)
@@ -486,7 +385,7 @@ async def test_what_a_client_can_cause_never_rests_a_replica(answer: Any, fields
 async def test_an_upstream_that_hangs_is_left_for_the_next_rung(answer: Any, stream: bool) -> None:
     limits = Timeouts(first_byte_s=0.01) if stream else Timeouts(total_s=0.01)
     script = {"slm-0": [answer], "llm-0": [streams() if stream else answers()]}
-    gateway = Gateway([model(timeouts=limits), large()], script)
+    gateway = Dispatching([model(timeouts=limits), large()], script)
     await gateway.ask(stream=stream)
     assert gateway.steps == [("slm", "llm", "timeout")]
     assert gateway.pools["slm"].replicas[0].breaker.failures == 1
@@ -495,14 +394,14 @@ async def test_an_upstream_that_hangs_is_left_for_the_next_rung(answer: Any, str
 @pytest.mark.parametrize("deadline_ms", [0, 1, 5])
 @pytest.mark.parametrize("stream", [False, True])
 async def test_the_deadline_ends_everything_at_once(deadline_ms: int, stream: bool) -> None:
-    gateway = Gateway([model(replicas=2), large()], {host: [lambda: HANG] for host in ("slm-0", "slm-1", "llm-0")})
+    gateway = Dispatching([model(replicas=2), large()], {host: [lambda: HANG] for host in ("slm-0", "slm-1", "llm-0")})
     error = await gateway.fails(UpstreamTimedOut, stream=stream, routing={"deadline_ms": deadline_ms})
     assert (error.status, error.code) == (504, "deadline_exceeded")
     assert len(gateway.upstream.hosts) <= 1, "nobody else is asked when the time is over"
 
 
 async def test_the_deadline_counts_from_the_requests_start() -> None:
-    gateway = Gateway(script={"slm-0": [lambda: HANG]})
+    gateway = Dispatching(script={"slm-0": [lambda: HANG]})
     gateway.record.started = monotonic() - 100
     with pytest.raises(UpstreamTimedOut):
         async with gateway.dispatch(call(routing={"deadline_ms": 99_000})):
@@ -510,21 +409,21 @@ async def test_the_deadline_counts_from_the_requests_start() -> None:
 
 
 async def test_the_deadline_ends_a_stream_that_has_begun() -> None:
-    gateway = Gateway(script={"slm-0": [streams([[chunk("x")], HANG])]})
+    gateway = Dispatching(script={"slm-0": [streams([[chunk("x")], HANG])]})
     got, error = await gateway.breaks(UpstreamTimedOut, routing={"deadline_ms": 300})
     assert error.code == "deadline_exceeded"
     assert got == [chunk("x")]
 
 
 async def test_a_whole_answer_has_met_the_deadline() -> None:
-    gateway = Gateway()
+    gateway = Dispatching()
     async with gateway.dispatch(call(routing={"deadline_ms": 300})) as reply:
         await asyncio.sleep(0.35)  # the client reads slowly
     assert reply.body == whole()
 
 
 async def test_a_timeout_of_the_clients_own_side_is_not_the_deadline() -> None:
-    gateway = Gateway()
+    gateway = Dispatching()
     with pytest.raises(TimeoutError):
         async with gateway.dispatch(call(routing={"deadline_ms": 9000})):
             raise TimeoutError
@@ -534,25 +433,25 @@ async def test_a_timeout_of_the_clients_own_side_is_not_the_deadline() -> None:
 
 
 async def test_a_pinned_model_is_never_swapped() -> None:
-    gateway = Gateway(script={"slm-0": [refuses(500)]})
+    gateway = Dispatching(script={"slm-0": [refuses(500)]})
     await gateway.fails(UpstreamFailed, model="slm")
     assert gateway.upstream.hosts == ["slm-0", "slm-0"]
     assert gateway.record.route == "slm"
-    gateway = Gateway()
+    gateway = Dispatching()
     await gateway.ask(model="llm")
     assert gateway.upstream.hosts == ["llm-0"]
     assert gateway.record.bill().saved == 0
 
 
 async def test_a_pinned_model_is_asked_also_without_fallback() -> None:
-    gateway = Gateway()
+    gateway = Dispatching()
     await gateway.ask(model="llm", routing={"allow_fallback": False})
     assert gateway.upstream.hosts == ["llm-0"]
 
 
 @pytest.mark.parametrize("name", ["nope", "", "x" * 1000])
 async def test_an_unknown_model(name: str) -> None:
-    gateway = Gateway()
+    gateway = Dispatching()
     error = await gateway.fails(NotFound, model=name)
     assert (error.status, error.code, error.param) == (404, "model_not_found", "model")
     assert gateway.record.route == "", "what a client makes up is no label"
@@ -561,26 +460,28 @@ async def test_an_unknown_model(name: str) -> None:
 
 async def test_a_model_that_is_left_out() -> None:
     slm = model()
-    gateway = Gateway([slm], config=Config({"slm": slm}, {}, {"llm": "no key"}))
+    gateway = Dispatching([slm], config=Config({"slm": slm}, {}, {"llm": "no key"}))
     error = await gateway.fails(NotFound, model="llm")
     assert "is configured but not available here" in error.message
 
 
 async def test_without_fallback_the_small_model_serves_alone() -> None:
-    gateway = Gateway(script={"slm-0": [refuses(500)]})
+    gateway = Dispatching(script={"slm-0": [refuses(500)]})
     await gateway.fails(UpstreamFailed, routing={"allow_fallback": False})
     assert gateway.upstream.hosts == ["slm-0", "slm-0"], "nobody else can answer: it is asked twice"
     assert gateway.steps == []
 
 
 async def test_without_fallback_a_route_of_one_rung_still_has_it() -> None:
-    gateway = Gateway([model()])
+    gateway = Dispatching([model()])
     await gateway.ask(routing={"allow_fallback": False})
     assert gateway.upstream.hosts == ["slm-0"]
 
 
 async def test_without_fallback_only_the_last_as_written_is_dropped() -> None:
-    gateway = Gateway([model("a"), model("b"), large("c")], {"a-0": [refuses(429, FULL)], "b-0": [refuses(429, FULL)]})
+    gateway = Dispatching(
+        [model("a"), model("b"), large("c")], {"a-0": [refuses(429, FULL)], "b-0": [refuses(429, FULL)]}
+    )
     await gateway.fails(UpstreamRejected, routing={"allow_fallback": False})
     assert gateway.upstream.hosts == ["a-0", "b-0"]
     assert gateway.steps == [("a", "b", "overloaded")]
@@ -589,13 +490,13 @@ async def test_without_fallback_only_the_last_as_written_is_dropped() -> None:
 async def test_where_the_fallback_is_left_out_no_other_is_dropped_in_its_place() -> None:
     a, b, absent = model("a"), model("b"), large("c")
     served = Config({"a": a, "b": b}, {"auto": Route("auto", (a, b), absent)}, {"c": "no key"})
-    gateway = Gateway([a, b], {"a-0": [refuses(429, FULL)]}, config=served)
+    gateway = Dispatching([a, b], {"a-0": [refuses(429, FULL)]}, config=served)
     await gateway.ask(routing={"allow_fallback": False})
     assert gateway.upstream.hosts == ["a-0", "b-0"]
     assert gateway.record.fallback is absent
     assert gateway.record.fallback_cost_nano_usd == 10 * 400 + 5 * 1600, "what a user without a key saves"
     alone = Config({"a": a}, {"auto": Route("auto", (a,), absent)}, {"c": "no key"})
-    gateway = Gateway([a], config=alone)
+    gateway = Dispatching([a], config=alone)
     await gateway.ask(routing={"allow_fallback": False})
     assert gateway.upstream.hosts == ["a-0"]
 
@@ -604,35 +505,35 @@ async def test_a_completion_goes_to_who_serves_completions_only() -> None:
     def of(*able: Ability) -> Model:
         return large(abilities=frozenset[Ability](able))
 
-    gateway = Gateway([model(abilities=frozenset({"tools"})), of("completions")])
+    gateway = Dispatching([model(abilities=frozenset({"tools"})), of("completions")])
     await gateway.ask(endpoint="completions", prompt="x")
     assert gateway.upstream.hosts == ["llm-0"]
     assert gateway.steps == [("slm", "llm", "ability")]
-    gateway = Gateway(script={"slm-0": [refuses(500)]})
+    gateway = Dispatching(script={"slm-0": [refuses(500)]})
     await gateway.fails(UpstreamFailed, endpoint="completions", prompt="x")
     assert set(gateway.upstream.hosts) == {"slm-0"}, "an API has none unless it is said"
     error = await gateway.fails(BadRequest, endpoint="completions", prompt="x", model="llm")
     assert (error.code, error.status) == ("unsupported_by_model", 400)
     assert "completions" in error.message
-    gateway = Gateway([model(abilities=frozenset()), large()])
+    gateway = Dispatching([model(abilities=frozenset()), large()])
     await gateway.ask(prompt="x")
     assert gateway.upstream.hosts == ["slm-0"], "a chat does not need it"
 
 
 async def test_the_client_may_choose_the_policy() -> None:
     hard = [{"role": "user", "content": "x" * 40_000}]
-    gateway = Gateway()
+    gateway = Dispatching()
     await gateway.ask(messages=hard, routing={"policy": "heuristic"})
     assert gateway.upstream.hosts == ["llm-0"]
     assert gateway.steps == [("slm", "llm", "policy")]
     assert gateway.headers["reason"] == "heuristic: long prompt"
-    gateway = Gateway(policy="heuristic")
+    gateway = Dispatching(policy="heuristic")
     await gateway.ask(messages=hard, routing={"policy": "fixed"})
     assert gateway.upstream.hosts == ["slm-0"]
 
 
 async def test_the_policy_of_the_route() -> None:
-    gateway = Gateway(policy="heuristic")
+    gateway = Dispatching(policy="heuristic")
     await gateway.ask()
     assert gateway.upstream.hosts == ["slm-0"]
     assert gateway.record.decision is not None
@@ -640,14 +541,14 @@ async def test_the_policy_of_the_route() -> None:
 
 
 async def test_the_policy_cannot_choose_what_the_client_does_not_allow() -> None:
-    gateway = Gateway(policy="heuristic")
+    gateway = Dispatching(policy="heuristic")
     hard = [{"role": "user", "content": "x" * 40_000}]
     await gateway.ask(messages=hard, routing={"allow_fallback": False})
     assert gateway.upstream.hosts == ["slm-0"]
 
 
 async def test_a_cost_limit_keeps_the_dear_model_out() -> None:
-    gateway = Gateway([large("a", price=TOKENS), model("b")])
+    gateway = Dispatching([large("a", price=TOKENS), model("b")])
     await gateway.ask(max_tokens=10_000, routing={"max_cost_usd": 0.001})
     assert gateway.steps == [("a", "b", "cost")]
 
@@ -656,14 +557,14 @@ async def test_a_cost_limit_keeps_the_dear_model_out() -> None:
 
 
 async def test_a_valid_answer_is_accepted_as_decoded() -> None:
-    gateway = Gateway(script={"slm-0": [answers(GOOD)]})
+    gateway = Dispatching(script={"slm-0": [answers(GOOD)]})
     await gateway.ask(response_format=AS_PERSON)
     assert gateway.headers["structured"] == "decoded"
     assert gateway.record.verdicts == [("slm", "json_schema", "valid")]
 
 
 async def test_an_invalid_one_is_asked_again() -> None:
-    gateway = Gateway(script={"slm-0": [answers(BAD), answers(GOOD)]})
+    gateway = Dispatching(script={"slm-0": [answers(BAD), answers(GOOD)]})
     assert await gateway.ask(response_format=AS_PERSON) == [whole(GOOD)]
     assert gateway.headers["structured"] == "retried"
     assert gateway.record.retries == [("slm", "structured")]
@@ -677,7 +578,7 @@ async def test_twice_invalid_goes_up(stream: bool) -> None:
         events = [[ROLE, chunk(text)], [chunk(finish="stop"), usage_chunk(), DONE]]
         return streams(events) if stream else answers(text)
 
-    gateway = Gateway(script={"slm-0": [of(BAD)], "llm-0": [of(GOOD)]})
+    gateway = Dispatching(script={"slm-0": [of(BAD)], "llm-0": [of(GOOD)]})
     got = await gateway.ask(response_format=AS_PERSON, stream=stream)
     assert not any(BAD.encode() in part for part in got)
     assert any(json.dumps(GOOD).encode() in part for part in got)
@@ -693,7 +594,7 @@ async def test_twice_invalid_goes_up(stream: bool) -> None:
 
 
 async def test_invalid_everywhere_is_an_error_and_no_answer() -> None:
-    gateway = Gateway(script={"slm-0": [answers(BAD)], "llm-0": [answers(BAD)]})
+    gateway = Dispatching(script={"slm-0": [answers(BAD)], "llm-0": [answers(BAD)]})
     error = await gateway.fails(StructuredOutputViolation, response_format=AS_PERSON)
     assert error.status == 502
     assert "'llm'" in error.message
@@ -707,20 +608,20 @@ async def test_every_choice_is_checked() -> None:
         {"index": i, "message": {"content": text}, "finish_reason": "stop"} for i, text in enumerate([GOOD, BAD])
     ]
     both = json.dumps({"choices": choices}).encode()
-    gateway = Gateway([model()], {"slm-0": [lambda: FakeExchange(body=both)]})
+    gateway = Dispatching([model()], {"slm-0": [lambda: FakeExchange(body=both)]})
     await gateway.fails(StructuredOutputViolation, response_format=AS_PERSON, n=2)
 
 
 async def test_a_stream_that_is_checked_is_held_back_until_it_is_whole() -> None:
     steps = [[ROLE, chunk(GOOD[:4])], [chunk(GOOD[4:])], UpstreamFailed("cut")]
     good = [[ROLE, chunk(GOOD)], [chunk(finish="stop"), DONE]]
-    gateway = Gateway(script={"slm-0": [streams(steps)], "llm-0": [streams(good)]})
+    gateway = Dispatching(script={"slm-0": [streams(steps)], "llm-0": [streams(good)]})
     got = await gateway.ask(response_format=AS_PERSON, stream=True)
     assert got == [ROLE, chunk(GOOD), chunk(finish="stop")], "nothing of the first, which broke off"
 
 
 async def test_a_truncated_answer_says_so_itself() -> None:
-    gateway = Gateway(script={"slm-0": [lambda: FakeExchange(body=whole('{"age', finish="length"))]})
+    gateway = Dispatching(script={"slm-0": [lambda: FakeExchange(body=whole('{"age', finish="length"))]})
     await gateway.ask(response_format=AS_PERSON)
     assert gateway.record.verdicts == [("slm", "json_schema", "truncated")]
     assert gateway.headers["structured"] == "truncated"
@@ -751,7 +652,7 @@ CUT_SHORT, WHOLE, REFUSED = ('{"age', "length"), (GOOD, "stop"), (None, "stop")
     ],
 )
 async def test_what_became_of_any_choice_is_said(plays: list[bytes], n: int, said: str) -> None:
-    gateway = Gateway(script={"slm-0": [lambda body=body: FakeExchange(body=body) for body in plays]})
+    gateway = Dispatching(script={"slm-0": [lambda body=body: FakeExchange(body=body) for body in plays]})
     await gateway.ask(response_format=AS_PERSON, n=n)
     assert gateway.upstream.hosts == ["slm-0"] * len(plays)
     assert gateway.headers["structured"] == said
@@ -765,19 +666,21 @@ async def test_what_became_of_any_choice_is_said(plays: list[bytes], n: int, sai
     ],
 )
 async def test_so_it_is_of_a_stream(events: list[bytes], said: str) -> None:
-    gateway = Gateway(script={"slm-0": [streams([events])]})
+    gateway = Dispatching(script={"slm-0": [streams([events])]})
     await gateway.ask(response_format=AS_PERSON, stream=True)
     assert gateway.headers["structured"] == said
 
 
 async def test_fewer_choices_than_asked_for_are_no_answer() -> None:
-    gateway = Gateway(script={"slm-0": [answers()], "llm-0": [lambda: FakeExchange(body=_of_choices(WHOLE, WHOLE))]})
+    gateway = Dispatching(
+        script={"slm-0": [answers()], "llm-0": [lambda: FakeExchange(body=_of_choices(WHOLE, WHOLE))]}
+    )
     assert await gateway.ask(n=2) == [_of_choices(WHOLE, WHOLE)]
     assert gateway.steps == [("slm", "llm", "upstream_error")]
 
 
 async def test_an_invalid_schema_is_the_clients_and_nobody_is_asked() -> None:
-    gateway = Gateway()
+    gateway = Dispatching()
     wrong = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "objekt"}}}
     error = await gateway.fails(BadRequest, response_format=wrong)
     assert error.status == 400
@@ -788,7 +691,7 @@ async def test_an_invalid_schema_is_the_clients_and_nobody_is_asked() -> None:
 @pytest.mark.parametrize("kind", ["json_object", "json_schema"])
 async def test_junk_instead_of_a_message_is_no_valid_answer(message: Any, kind: str) -> None:
     body = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode()
-    gateway = Gateway([model()], {"slm-0": [lambda: FakeExchange(body=body)]})
+    gateway = Dispatching([model()], {"slm-0": [lambda: FakeExchange(body=body)]})
     wanted = AS_PERSON if kind == "json_schema" else {"type": "json_object"}
     await gateway.fails(StructuredOutputViolation, response_format=wanted)
 
@@ -798,20 +701,20 @@ async def test_junk_instead_of_a_message_is_no_valid_answer(message: Any, kind: 
 
 async def test_an_answer_without_usage_has_no_cost_rather_than_none_to_pay() -> None:
     body = json.dumps({"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}).encode()
-    gateway = Gateway([large()], {"llm-0": [lambda: FakeExchange(body=body)]})
+    gateway = Dispatching([large()], {"llm-0": [lambda: FakeExchange(body=body)]})
     await gateway.ask()
     assert gateway.record.cost_nano_usd is None
     assert gateway.record.bill().saved is None
 
 
 async def test_a_refusal_is_not_charged_by_tokens() -> None:
-    gateway = Gateway([large("a"), large("b")], {"a-0": [refuses(429, FULL)]})
+    gateway = Dispatching([large("a"), large("b")], {"a-0": [refuses(429, FULL)]})
     await gateway.ask()
     assert [attempt.cost_nano_usd for attempt in gateway.record.attempts] == [0, 10 * 400 + 5 * 1600]
 
 
 async def test_what_a_broken_stream_used_is_charged() -> None:
-    gateway = Gateway([large()], {"llm-0": [streams([[chunk("x"), usage_chunk(100, 1)], UpstreamFailed("cut")])]})
+    gateway = Dispatching([large()], {"llm-0": [streams([[chunk("x"), usage_chunk(100, 1)], UpstreamFailed("cut")])]})
     with pytest.raises(UpstreamFailed):
         await gateway.ask(stream=True)
     assert gateway.record.cost_nano_usd == 100 * 400 + 1600
@@ -857,7 +760,7 @@ LIVES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 async def test_cancelled_at_any_point_nothing_stays_taken(life: str) -> None:
     script, fields = LIVES[life]
     for steps in range(60):
-        gateway = Gateway([model(replicas=2), large()], {host: list(plays) for host, plays in script.items()})
+        gateway = Dispatching([model(replicas=2), large()], {host: list(plays) for host, plays in script.items()})
         done = await _cancel_after(gateway.ask(**fields), steps)
         gateway.all_is_released()
         for attempt in gateway.record.attempts:
@@ -868,7 +771,7 @@ async def test_cancelled_at_any_point_nothing_stays_taken(life: str) -> None:
 
 
 async def test_a_client_that_stops_reading_gives_everything_back() -> None:
-    gateway = Gateway(script={"slm-0": [streams()]})
+    gateway = Dispatching(script={"slm-0": [streams()]})
     async with gateway.dispatch(call(stream=True)) as reply:
         assert reply.events is not None
         assert (await anext(aiter(reply.events)))[0] == ROLE
@@ -882,7 +785,7 @@ async def test_a_fault_of_our_own_gives_everything_back(monkeypatch: pytest.Monk
         raise KeyError("a bug")
 
     monkeypatch.setattr(module, "parse_whole", broken)
-    gateway = Gateway()
+    gateway = Dispatching()
     with pytest.raises(KeyError):
         await gateway.ask()
     gateway.all_is_released()
@@ -919,7 +822,9 @@ def test_whatever_upstreams_do_the_client_gets_an_answer_or_one_error_and_nothin
 ) -> None:
     async def live() -> None:
         hosts = ("slm-0", "slm-1", "llm-0")
-        gateway = Gateway([model(replicas=2), large()], {host: [play] for host, play in zip(hosts, plays, strict=True)})
+        gateway = Dispatching(
+            [model(replicas=2), large()], {host: [play] for host, play in zip(hosts, plays, strict=True)}
+        )
         for host, play in zip(hosts, plays, strict=True):
             if isinstance(play, ApiError):
                 gateway.upstream.script[host] = [lambda play=play: play]
@@ -948,22 +853,22 @@ def test_streams_are_what_the_fakes_say() -> None:
 
 
 async def test_an_upstreams_failure_names_its_model_once() -> None:
-    gateway = Gateway(script={"slm-0": [refuses(500)]})
+    gateway = Dispatching(script={"slm-0": [refuses(500)]})
     error = await gateway.fails(UpstreamFailed, model="slm")
     assert error.message == "Model 'slm': the upstream answered 500: no"
-    gateway = Gateway(script={"slm-0": [streams([[chunk("x")]])]})
+    gateway = Dispatching(script={"slm-0": [streams([[chunk("x")]])]})
     _, error = await gateway.breaks(UpstreamFailed)
     assert error.message == "Model 'slm': the upstream ended its stream before it finished the answer"
 
 
 async def test_an_attempt_that_nobody_waits_for_any_more_is_abandoned() -> None:
-    gateway = Gateway(script={"slm-0": [lambda: HANG]})
+    gateway = Dispatching(script={"slm-0": [lambda: HANG]})
     await gateway.fails(UpstreamTimedOut, routing={"deadline_ms": 50})
     assert [attempt.failure for attempt in gateway.record.attempts] == ["abandoned"]
 
 
 async def test_what_was_spent_counts_towards_the_limit() -> None:
-    gateway = Gateway([large("a", price=TOKENS), large("b", price=TOKENS)], {"a-0": [answers("{}")]})
+    gateway = Dispatching([large("a", price=TOKENS), large("b", price=TOKENS)], {"a-0": [answers("{}")]})
     one = call(max_tokens=100, response_format=AS_PERSON)
     once = cost.at_most(one.size, 100, TOKENS)
     assert once
@@ -983,7 +888,7 @@ async def test_what_was_spent_counts_towards_the_limit() -> None:
     ],
 )
 async def test_what_broke_off_is_charged_by_an_estimate(script: Any, expected: Usage | None) -> None:
-    gateway = Gateway([large(price=TOKENS)], {"llm-0": [script]})
+    gateway = Dispatching([large(price=TOKENS)], {"llm-0": [script]})
     long = [{"role": "user", "content": "x" * 100}]
     with pytest.raises(ApiError):
         await gateway.ask(messages=long, stream=True, routing={"deadline_ms": 100})

@@ -43,15 +43,30 @@ def test_without_a_context_vllm_chooses_it() -> None:
 
 
 def test_the_structured_output_backend_is_pinned() -> None:
-    assert value(launch(model()).argv, "--structured-outputs-config") == '{"backend": "xgrammar"}'
+    assert value(launch(model()).argv, "--structured-outputs-config") == '{"backend": "guidance"}'
+    other = launch(model(structured_backend="xgrammar")).argv
+    assert value(other, "--structured-outputs-config") == '{"backend": "xgrammar"}'
+
+
+def test_tools_are_a_json_schema_to_guidance_and_vllms_own_grammars_to_xgrammar() -> None:
+    name = "VLLM_ENFORCE_STRICT_TOOL_CALLING"
+    assert launch(model()).env[name] == "0"
+    assert launch(model(), {name: "1"}).env[name] == "1"
+    assert name not in launch(model(structured_backend="xgrammar")).env
 
 
 def test_what_the_user_sets_wins_over_our_defaults() -> None:
-    subject = model(vllm_args={"structured_outputs_config": {"backend": "guidance"}, "dtype": "bfloat16"})
+    subject = model(vllm_args={"structured_outputs_config": {"reasoning_parser": "qwen3"}, "dtype": "bfloat16"})
     argv = launch(subject).argv
     assert argv.count("--structured-outputs-config") == 1
-    assert value(argv, "--structured-outputs-config") == '{"backend": "guidance"}'
+    assert value(argv, "--structured-outputs-config") == '{"backend": "guidance", "reasoning_parser": "qwen3"}'
     assert value(argv, "--dtype") == "bfloat16"
+
+
+@pytest.mark.parametrize("value", [{"backend": "auto"}, "guidance", None])
+def test_the_backend_is_ours_to_pin(value: object) -> None:
+    with pytest.raises(ConfigError, match="structured_backend"):
+        launch(model(vllm_args={"structured_outputs_config": value}))
 
 
 def test_a_cpu_gets_its_settings_and_a_gpu_does_not() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from router.dispatch import Dispatcher
 from router.errors import UpstreamFailed
 from router.record import Attempt, Escalation, RequestRecord
+from router.structured.workshop import Workshop
 from router.types import Decision, Reply, Usage
 from server import envelope
 from server.admission import Admission
@@ -121,7 +122,7 @@ async def test_a_stream() -> None:
     assert (done, end) == (b"data: [DONE]", b"")
     assert comment.startswith(b": smallfirst ")
     assert json.loads(comment.removeprefix(b": smallfirst ")) == {
-        "model": "slm", "attempts": 1, "cost_usd": "0.000002000", "saved_usd": "0.000010000",
+        "model": "slm", "attempts": 1, "structured": "none", "cost_usd": "0.000002000", "saved_usd": "0.000010000",
     }  # fmt: skip
     assert start["status"] == 200
 
@@ -199,7 +200,7 @@ AS_OBJECT = {"response_format": {"type": "json_object"}}
 async def asked(script: dict[str, Any], **fields: Any) -> tuple[Client, RequestRecord]:
     """Send a chat to the endpoint over two models priced by tokens, and return what the client got."""
     models = model(price=TOKENS), large()
-    dispatcher = Dispatcher(config(*models), {one.name: pool(one) for one in models}, FakeUpstream(script))
+    dispatcher = Dispatcher(config(*models), {one.name: pool(one) for one in models}, FakeUpstream(script), Workshop())
     endpoint = TextEndpoint("chat/completions", Keyring([]), Admission(1, 0, 1.0), dispatcher)
     raw = json.dumps({"model": "auto", "messages": [{"role": "user", "content": "x" * 400}]} | fields).encode()
     to_come = [{"type": "http.request", "body": raw}]

@@ -9,15 +9,25 @@ from typing import Any
 import pytest
 
 from router.config import Timeouts
-from router.errors import ApiError, Overloaded, UpstreamFailed, UpstreamRejected, UpstreamTimedOut
+from router.errors import (
+    ApiError,
+    Overloaded,
+    StructuredOutputViolation,
+    UpstreamFailed,
+    UpstreamRejected,
+    UpstreamTimedOut,
+)
 from router.pool import Lease, Pool
 from router.stream import DRAIN_S, AnswerStream
+from router.structured.constraint import Constraint, Form
+from router.structured.follow import Follower
 from router.types import Usage
 from router.upstream.openai import OpenAIDialect
 from router.upstream.vllm import VllmDialect
 from tests.support.fakes import DONE, HANG, ROLE, STREAM, FakeExchange, call, chunk, model, pool, read_into, usage_chunk
 
 STOP = chunk(finish="stop")
+ANY_OBJECT = Constraint(Form("json_object", "response_format"))
 
 
 class Case:
@@ -30,6 +40,7 @@ class Case:
         first_s: float = 60.0,
         total_s: float = 600.0,
         idle_s: float = 30.0,
+        held: bool = False,
         **of_call: Any,
     ) -> None:
         self.pool: Pool = pool(model(timeouts=Timeouts(idle_s=idle_s)))
@@ -38,7 +49,18 @@ class Case:
         self.lease.exchange = self.exchange
         now = monotonic()
         one = call(stream=True, **of_call)
-        self.stream = AnswerStream(one, self.lease, self.exchange, VllmDialect(), now + first_s, now + total_s)
+        self.judged: Any = None
+        self.instead: Any = None
+        self.stream = AnswerStream(
+            one, self.lease, self.exchange, VllmDialect(), now + first_s, now + total_s,
+            *((Follower(ANY_OBJECT, "hold"), self.verify) if held else ()),
+        )  # fmt: skip
+
+    async def verify(self, choices: Any, usage: Any) -> Any:
+        self.judged = choices, usage
+        if isinstance(self.instead, ApiError):
+            raise self.instead
+        return self.instead
 
     async def rest(self) -> list[bytes]:
         return [event async for together in self.stream for event in together]
@@ -97,27 +119,46 @@ async def test_usage_beside_choices_stays() -> None:
     assert case.lease.attempt.usage == Usage(prompt=3, completion=1)
 
 
-async def test_hold_reads_all_and_keeps_it() -> None:
-    case = Case(STREAM)
-    held = await case.stream.hold()
-    events = [ROLE, chunk("Pa"), chunk("ris."), STOP]
-    assert held[:4] == [json.loads(event) for event in events]
+async def test_what_is_held_is_read_to_its_end_and_judged() -> None:
+    case = Case(STREAM, held=True)
+    await case.stream.begin()
+    (choice,), usage = case.judged
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("Paris.", "stop")
+    assert usage == case.lease.attempt.usage
     assert case.health == "good"
-    assert await case.rest() == events
+    assert await case.rest() == [ROLE, chunk("Pa"), chunk("ris."), STOP]
+
+
+async def test_what_the_judge_changed_leaves_changed_with_its_usage() -> None:
+    case = Case([[ROLE, chunk("```{}```"), STOP], [usage_chunk(), DONE]], held=True, usage=True)
+    case.instead = [{"index": 0, "message": {"role": "assistant", "content": "{}"}, "finish_reason": "stop"}]
+    events = await case.rest()
+    deltas = [one["delta"] for event in events[:-1] for one in json.loads(event)["choices"]]
+    assert deltas == [{"role": "assistant", "content": ""}, {"content": "{}"}, {}]
+    assert events[-1] == usage_chunk()
+
+
+async def test_what_the_judge_refuses_never_leaves() -> None:
+    case = Case(STREAM, held=True)
+    case.instead = StructuredOutputViolation("no")
+    with pytest.raises(StructuredOutputViolation):
+        await case.stream.begin()
+    assert case.lease.attempt.failure == "structured"
+    assert case.health == "unknown"
 
 
 async def test_a_held_answer_leaves_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("router.stream.MOST_AT_ONCE", 2)
-    case = Case([[ROLE], [chunk("a"), chunk("b"), chunk("c")], [STOP, DONE]])
-    await case.stream.hold()
+    case = Case([[ROLE], [chunk("a"), chunk("b"), chunk("c")], [STOP, DONE]], held=True)
+    await case.stream.begin()
     assert [together async for together in case.stream] == [[ROLE, chunk("a")], [chunk("b"), chunk("c")], [STOP]]
 
 
 async def test_what_waits_for_the_client_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("router.stream.MAX_BODY_BYTES", 1000)
-    case = Case([[ROLE], *([chunk("x" * 100)] for _ in range(20)), [STOP, DONE]])
+    case = Case([[ROLE], *([chunk("x" * 100)] for _ in range(20)), [STOP, DONE]], held=True)
     with pytest.raises(UpstreamFailed, match="longer than 1000 bytes"):
-        await case.stream.hold()
+        await case.stream.begin()
     assert case.health == "bad"
     streaming = Case([[ROLE], *([chunk("x" * 100)] for _ in range(20)), [STOP, DONE]])
     assert len(await streaming.rest()) == 22, "what the client takes does not count"
@@ -228,10 +269,10 @@ async def test_what_comes_in_one_batch_with_the_error_is_delivered_before_it() -
     assert case.health == "bad"
 
 
-async def test_hold_raises_instead_of_delivering() -> None:
-    case = Case([[ROLE, chunk("Pa")], UpstreamFailed("cut")])
+async def test_of_a_held_answer_that_breaks_off_nothing_is_delivered() -> None:
+    case = Case([[ROLE, chunk("Pa")], UpstreamFailed("cut")], held=True)
     with pytest.raises(UpstreamFailed, match="cut"):
-        await case.stream.hold()
+        await case.stream.begin()
     assert case.health == "bad"
 
 

@@ -1,6 +1,7 @@
 """Strict JSON: what every other reader would read the same way."""
 
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -93,6 +94,8 @@ def test_what_is_no_strict_json_is_refused(text, message):
         loads(text)
     assert message in str(caught.value)
     assert len(str(caught.value)) < 200
+    with pytest.raises(NotJson, match=re.escape(str(caught.value))):
+        loads(text, unique_keys=True)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +113,7 @@ def test_what_is_no_strict_json_is_refused(text, message):
 )
 def test_the_edges_are_accepted(text, value):
     assert loads(text) == value or value is None
+    assert loads(text, unique_keys=True) == loads(text)
 
 
 def test_a_key_named_twice_is_refused_on_demand():
@@ -117,3 +121,34 @@ def test_a_key_named_twice_is_refused_on_demand():
     assert loads(text) == {"a": {"b": 3, "c": 2}}
     with pytest.raises(NotJson, match='names a key twice: "b"'):
         loads(text, unique_keys=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": 1, "a": 1}',
+        '{"a": {":": 1}, "a": 2}',
+        r'{"a": 1, "\u0061": 2}',
+        r'{"a": "\u003a", "a": "\u003A"}',
+        r'{"a": ":", "a": "\u003a\u003a"}',
+        '[[{"": [], "": {}}]]',
+        '{"a": 18446744073709551616, "a": 1}',
+    ],
+)
+def test_no_key_named_twice_slips_through(text):
+    with pytest.raises(NotJson, match="names a key twice"):
+        loads(text, unique_keys=True)
+
+
+@given(VALUES, st.lists(st.tuples(st.integers(0), st.sampled_from([*ODD, "9" * 400, '"a":1,', '"\\u003a":1,', ":"]))))
+def test_unique_keys_are_read_like_others_or_refused(value, insertions):
+    text = json.dumps({"a": value})
+    for place, odd in insertions:
+        here = place % (len(text) + 1)
+        text = text[:here] + odd + text[here:]
+    plain, unique = outcome(loads, text), outcome(lambda text: loads(text, unique_keys=True), text)
+    if isinstance(unique, tuple) and "twice" in unique[1]:
+        return
+    assert unique == plain
+    if isinstance(unique, str):
+        json.loads(text, object_pairs_hook=lambda pairs: pytest.fail(text) if len(dict(pairs)) < len(pairs) else 0)

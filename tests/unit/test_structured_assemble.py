@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import UpstreamFailed
-from router.structured.assemble import assemble
+from router.structured.assemble import Assembly
+
+
+def assemble(events):
+    assembly = Assembly()
+    for event in events:
+        assembly.add(event)
+    return assembly.choices()
 
 
 def chunk(delta, index=0, finish_reason=None):

@@ -1,207 +1,330 @@
-"""response_format -> constraint, or a 400 that says where in the schema the fault is."""
+"""A call -> its constraint: read, compiled, and kept for the same bytes."""
 
+import asyncio
+
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from router.errors import BadRequest
-from router.structured.plan import (
-    HEAVY_CHARS,
-    HEAVY_PATTERNS,
-    MAX_PATTERNS,
-    MAX_SCHEMA_CHARS,
-    Constraint,
-    plan,
-    plan_format,
-)
+from router.structured.plan import KEPT_BYTES, MAX_FIELD_BYTES, MAX_TOOLS_CHARS, Planner
+from router.structured.schema import MAX_SCHEMA_CHARS, fault_of
+from router.structured.weight import LIGHT_CHARS, is_light
+from router.structured.workshop import TookTooLong, Workshop
 from tests.support.fakes import call
 
-PARAM = "response_format.json_schema.schema"
+SCHEMA = {"type": "object", "required": ["a"]}
+HEAVY = SCHEMA | {"description": "x" * LIGHT_CHARS}
 
 
-def of(schema) -> Constraint:
-    constraint = plan_format({"type": "json_schema", "json_schema": {"name": "x", "schema": schema}})
-    assert constraint is not None
-    return constraint
+class Bench:
+    """A workshop without processes: what it finds wrong with a grammar is what it was told to find."""
+
+    def __init__(self, fault=None) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self._fault = fault
+
+    async def grammar_fault(self, kind, source):
+        self.asked.append((kind, source))
+        await asyncio.sleep(0)
+        if isinstance(self._fault, Exception):
+            raise self._fault
+        return self._fault
+
+    async def schema_fault(self, text):
+        self.asked.append(("schema", text))
+        await asyncio.sleep(0)
+        return fault_of(text)
 
 
-@pytest.mark.parametrize("body", [{}, {"response_format": None}, {"response_format": {"type": "text"}}])
-def test_free_text_has_no_constraint(body):
-    assert plan(call(**body)) is None
+def json_schema(schema) -> dict:
+    return {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
 
 
-def test_what_stands_beside_a_format_is_not_kept():
-    one = call(response_format={"type": "json_object", "pad": "x" * HEAVY_CHARS})
-    assert plan(one) is not plan(one)
-    other = call(response_format={"type": "json_object", "pad": "x"})
-    assert plan(other) is plan(other)
+def tool(name, **function):
+    return {"type": "function", "function": {"name": name, **function}}
 
 
-def test_what_is_wrong_is_said_each_time():
+async def plan(bench=None, **body):
+    return await Planner(bench or Bench()).plan(call(**body))
+
+
+async def refused(param, bench=None, **body) -> BadRequest:
+    with pytest.raises(BadRequest) as caught:
+        await plan(bench, **body)
+    assert (caught.value.status, caught.value.param) == (400, param)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"response_format": None, "tools": None},
+        {"response_format": {"type": "text"}},
+        {"tools": [tool("f")], "tool_choice": "none"},
+        {"endpoint": "completions", "prompt": "x", "tools": 3, "tool_choice": "required"},
+    ],
+)
+async def test_free_text_has_no_constraint(body):
+    assert await plan(**body) is None
+
+
+async def test_a_schema_becomes_a_form():
+    form = (await plan(response_format=json_schema(SCHEMA))).form
+    assert (form.kind, form.param) == ("json_schema", "response_format.json_schema.schema")
+    assert form.schema.value == SCHEMA
+    assert form.schema.validator.is_valid({"a": 1})
+
+
+@pytest.mark.parametrize("endpoint", ["chat/completions", "completions"])
+async def test_both_endpoints_have_forms(endpoint):
+    constraint = await plan(endpoint=endpoint, prompt="x", structured_outputs={"choice": ["a", "b"]})
+    assert (constraint.form.choices, constraint.calls) == (("a", "b"), None)
+
+
+async def test_a_heavy_schema_is_compiled_elsewhere():
+    bench = Bench()
+    schema = (await plan(bench, guided_json=HEAVY)).form.schema
+    assert (schema.validator, bench.asked) == (None, [("schema", schema.text)])
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"response_format": json_schema({"type": "no"})}, "response_format.json_schema.schema"),
+        ({"structured_outputs": {"json": {"type": "no"}}}, "structured_outputs.json"),
+        ({"guided_json": '{"type": "no"}'}, "guided_json"),
+        ({"guided_json": False}, "guided_json"),
+        ({"guided_json": HEAVY | {"type": "no"}}, "guided_json"),
+        ({"tools": [tool("f"), tool("g", parameters={"type": "no"})]}, "tools[1].function.parameters"),
+        ({"functions": [{"name": "f", "parameters": {"type": "no"}}]}, "functions[0].parameters"),
+    ],
+)
+async def test_a_wrong_schema_is_named_as_the_client_wrote_it(body, param):
+    error = await refused(param, **body)
+    assert error.message.startswith(f"Invalid schema for '{param}': ")
+
+
+@pytest.mark.parametrize(
+    ("body", "asked"),
+    [
+        ({"guided_regex": "a"}, ("regex", "a")),
+        ({"structured_outputs": {"grammar": "root ::= x"}}, ("grammar", "root ::= x")),
+        (
+            {
+                "response_format": {
+                    "type": "structural_tag",
+                    "structures": [{"begin": "<", "end": ">"}],
+                    "triggers": ["<"],
+                }
+            },
+            ("structural_tag", '{"structures":[{"begin":"<","schema":{},"end":">"}],"triggers":["<"]}'),
+        ),
+    ],
+)
+async def test_what_a_grammar_library_reads_is_compiled_there(body, asked):
+    bench = Bench()
+    form = (await plan(bench, **body)).form
+    assert bench.asked == [asked] == [(form.kind, form.source)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"), [("no rule x", "no rule x"), ("x" * 9999, "xxx"), (TookTooLong(), "too complex")]
+)
+async def test_a_grammar_that_is_none_is_refused(fault, message):
+    error = await refused("guided_grammar", Bench(fault), guided_grammar="root ::= x")
+    assert message in error.message
+    assert len(error.message) < 400
+
+
+async def test_choices_and_objects_need_no_library():
+    bench = Bench("never asked")
+    assert (await plan(bench, guided_choice=["a"])).form.choices == ("a",)
+    assert (await plan(bench, response_format={"type": "json_object"})).form.kind == "json_object"
+    assert bench.asked == []
+
+
+async def test_calls_have_compiled_parameters():
+    calls = (await plan(tools=[tool("f", parameters=SCHEMA, strict=True), tool("g")], tool_choice="auto")).calls
+    assert list(calls.tools) == ["f", "g"]
+    assert (calls.required, calls.single, calls.legacy) == (False, False, False)
+    assert calls.tools["f"].strict
+    assert calls.tools["f"].parameters.validator.is_valid({"a": 1})
+    assert calls.tools["g"].parameters is None
+
+
+async def test_only_what_may_be_called_is_compiled():
+    tools = [tool("f", parameters=SCHEMA), tool("g", parameters={"type": "no"})]
+    calls = (await plan(tools=tools, tool_choice=tool("f"))).calls
+    assert (list(calls.tools), calls.required) == (["f"], True)
+
+
+async def test_a_form_and_tools_both_hold():
+    constraint = await plan(tools=[tool("f")], guided_choice=["a"])
+    assert (constraint.form.kind, list(constraint.calls.tools), constraint.kind) == ("choice", ["f"], "choice")
+
+
+@pytest.mark.parametrize("choice", ["required", tool("f")])
+async def test_where_a_call_must_come_the_form_does_not_apply(choice):
+    constraint = await plan(tools=[tool("f")], guided_json={"type": "no"}, tool_choice=choice)
+    assert (constraint.form, constraint.kind) == (None, "tools")
+
+
+async def test_all_tools_together_have_a_limit():
+    schema = {"description": "x" * (MAX_SCHEMA_CHARS - 100)}
+    count = MAX_TOOLS_CHARS // MAX_SCHEMA_CHARS + 1
+    assert (
+        "characters" in (await refused("tools", tools=[tool(f"f{i}", parameters=schema) for i in range(count)])).message
+    )
+
+
+async def test_a_field_has_a_limit_white_space_and_all():
+    assert "bytes" in (await refused("guided_json", guided_json=" " * MAX_FIELD_BYTES + "{}")).message
+
+
+# --- what is kept
+
+
+async def test_the_same_bytes_are_planned_once():
+    planner = Planner(Bench())
+    one = await planner.plan(call(response_format=json_schema(SCHEMA), tools=[tool("f")], temperature=1))
+    assert await planner.plan(call(response_format=json_schema(SCHEMA), tools=[tool("f")], temperature=0)) is one
+    for other in ({"tools": [tool("g")]}, {"tool_choice": "auto"}, {"parallel_tool_calls": False}):
+        fields = {"response_format": json_schema(SCHEMA), "tools": [tool("f")], **other}
+        assert await planner.plan(call(**fields)) is not one
+
+
+async def test_the_same_text_in_another_field_is_another_constraint():
+    planner = Planner(Bench())
+    one, other = [await planner.plan(call(**{name: "a"})) for name in ("guided_regex", "guided_grammar")]
+    assert (one.kind, other.kind) == ("regex", "grammar")
+
+
+async def test_many_at_once_are_planned_once():
+    bench = Bench()
+    planner = Planner(bench)
+    constraints = await asyncio.gather(*(planner.plan(call(guided_json=HEAVY)) for _ in range(20)))
+    assert len(bench.asked) == 1
+    assert set(constraints) == {constraints[0]}
+
+
+async def test_a_client_that_leaves_does_not_take_the_plan_with_it():
+    planner = Planner(Bench())
+    first = asyncio.create_task(planner.plan(call(guided_json=HEAVY)))
+    second = asyncio.create_task(planner.plan(call(guided_json=HEAVY)))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await second).kind == "json_schema"
+
+
+async def test_what_is_wrong_is_said_each_time():
+    planner = Planner(Bench("no"))
     for _ in range(2):
         with pytest.raises(BadRequest):
-            plan(call(response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "no"}}}))
+            await planner.plan(call(guided_regex="a"))
 
 
-def test_json_object_asks_for_an_object():
-    constraint = plan_format({"type": "json_object"})
-    assert (constraint.kind, constraint.schema, constraint.validator) == ("json_object", None, None)
+async def test_what_was_of_use_last_is_kept():
+    planner = Planner(Bench())
+    size = KEPT_BYTES // 5
+    calls = [call(guided_json={"description": f"{i}" * 10, "x": "y" * (size // 2)}) for i in range(8)]
+    first = await planner.plan(calls[0])
+    for one in calls[1:]:
+        await planner.plan(one)
+        assert await planner.plan(calls[0]) is first
+    kept = await planner.plan(calls[-1])
+    assert await planner.plan(calls[-1]) is kept
+    again = [await planner.plan(one) for one in calls]
+    assert len(set(again)) == 8
 
 
-def test_a_schema_is_compiled():
-    constraint = of({"type": "integer"})
-    assert constraint.kind == "json_schema"
-    assert constraint.validator.is_valid(1)
-    assert not constraint.validator.is_valid("1")
+async def test_what_is_larger_than_all_that_may_be_kept_is_served_and_not_kept():
+    planner = Planner(Bench())
+    huge = call(tools=[tool("f", description="x" * (KEPT_BYTES - 1000))])
+    assert await planner.plan(huge) is not await planner.plan(huge)
+    assert (await planner.plan(huge)).kind == "tools"
 
 
-@pytest.mark.parametrize(
-    ("schema", "value", "valid"),
-    [
-        ({"format": "date"}, "2024-02-30", False),
-        ({"format": "date-time"}, "2024-02-28T10:00:00Z", True),
-        ({"format": "uuid"}, "no", False),
-        ({"format": "no-such-format"}, "no", True),
-        ({"$schema": "http://json-schema.org/draft-04/schema#", "maximum": 3, "exclusiveMaximum": True}, 3, False),
-        ({"$schema": "http://json-schema.org/draft-07/schema#", "items": [{"type": "string"}]}, [1], False),
-        ({"prefixItems": [{"type": "string"}]}, [1], False),  # 2020-12, the default
-        ({"$ref": "#/$defs/a%20b", "$defs": {"a b": {"type": "string"}}}, 1, False),
-        ({"$ref": "#x", "$defs": {"a": {"$anchor": "x", "type": "string"}}}, 1, False),
-        ({"$id": "https://a/b", "$ref": "c", "$defs": {"c": {"$id": "c", "type": "string"}}}, 1, False),
-        ({"$ref": "https://json-schema.org/draft/2020-12/schema"}, {"type": "no"}, False),
-        ({"properties": {"a": {"$ref": "#"}}, "required": ["b"]}, {"a": {}, "b": 1}, False),
-        ({"enum": [{"$ref": "https://a/b"}]}, {"$ref": "https://a/b"}, True),  # no reference, only looks like one
-    ],
+@pytest.mark.parametrize("requests", [1, 10])
+async def test_others_run_between_two_schemas(requests, monkeypatch):
+    compiled = 0
+    most = 0
+
+    def light(text, schema):
+        nonlocal compiled
+        compiled += 1
+        return is_light(text, schema)
+
+    async def other():
+        nonlocal compiled, most
+        while True:
+            most, compiled = max(most, compiled), 0
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr("router.structured.schema.is_light", light)
+    planner, task = Planner(Bench()), asyncio.create_task(other())
+    tools = [[tool(f"f{i}{k}", parameters=SCHEMA) for i in range(10 // requests)] for k in range(requests)]
+    await asyncio.gather(*(planner.plan(call(tools=some)) for some in tools))
+    task.cancel()
+    assert most == 1
+
+
+# --- whatever comes
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["object", "f", "json_schema", "(", "{}", "true"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["type", "json_schema", "schema", "json", "function", "name", "parameters", "properties"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=15,
 )
-def test_drafts_formats_and_references(schema, value, valid):
-    assert of(schema).validator.is_valid(value) is valid
+FIELDS = ["response_format", "structured_outputs", "guided_json", "tools", "functions", "tool_choice"]
 
 
-@pytest.mark.parametrize(
-    ("schema", "message"),
-    [
-        ({"type": "objekt"}, "at '/type': \"objekt\" is not a type"),
-        ({"properties": {"a": {"minLength": -1}}}, "at '/properties/a/minLength': -1 is less than the minimum of 0"),
-        ({"properties": {"a/b": {"required": "x"}}}, 'at \'/properties/a~1b/required\': "x" is not of type "array"'),
-        ({"anyOf": []}, "at '/anyOf'"),
-        ({"pattern": "("}, "at '/pattern': \"(\" is no regular expression"),
-        ({"patternProperties": {"(": {}}}, "at '/patternProperties/('"),
-        ({"pattern": "((a{100}){100}){100}"}, "compiles to one that is too large"),
-        ({"$ref": "https://host/x"}, "at '/$ref': 'https://host/x'"),
-        ({"$ref": "file:///etc/passwd"}, "points outside of the document; references are never fetched"),
-        ({"items": {"$ref": "other.json"}}, "points outside of the document; references are never fetched"),
-        ({"$defs": {"unused": {"$ref": "https://host/x"}}}, "at '/$defs/unused/$ref'"),
-        ({"properties": {"a": {"$ref": "#/$defs/no"}}}, "a reference to nothing: at '/properties/a/$ref'"),
-        ({"properties": {"a": {"$ref": "#no"}}}, "cannot be resolved: at '/properties/a/$ref': '#no'"),
-        ({"$dynamicRef": "https://host/x"}, "points outside of the document"),
-        ({"$schema": "https://host/mine"}, "names an unknown draft: at '/$schema'"),
-        ({"$schema": 3}, "at '/$schema'"),
-        ({"description": "x" * MAX_SCHEMA_CHARS}, "is too large"),
-        ({"description": "\ud800"}, "half a character"),
-        ({"maximum": float("inf")}, "holds a number"),
-    ],
-)
-def test_a_schema_that_is_none_is_refused_with_its_place(schema, message):
-    with pytest.raises(BadRequest) as caught:
-        of(schema)
-    error = caught.value
-    assert (error.status, error.param, error.code) == (400, PARAM, "invalid_value")
-    assert message in error.message
-    assert len(error.message) < 700
+async def outcome(planning):
+    try:
+        return await planning
+    except BadRequest as error:
+        return error
 
 
-@pytest.mark.parametrize(("levels", "message"), [(150, "cannot be used"), (5000, "nested too deep")])
-def test_deep_nesting_is_refused(levels, message):
-    schema: dict = {}
-    for _ in range(levels):
-        schema = {"properties": {"a": schema}}
-    with pytest.raises(BadRequest, match=message):
-        of(schema)
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=3))
+async def test_any_fields_are_a_constraint_or_a_bad_request_that_names_one(body):
+    result = await outcome(plan(**body))
+    if isinstance(result, BadRequest):
+        assert any(result.param.startswith(name) for name in body)
+    else:
+        assert result is None or result.form or result.calls
 
 
-def doubling(levels: int, link) -> dict:
-    chain = {f"a{i}": link(f"#/$defs/a{i + 1}") for i in range(levels)}
-    return {"$ref": "#/$defs/a0", "$defs": chain | {f"a{levels}": {"type": "string"}}}
+@pytest.fixture
+async def workshop():
+    real = Workshop()
+    yield real
+    await real.close()
 
 
-@pytest.mark.parametrize(
-    "link",
-    [
-        lambda ref: {"allOf": [{"$ref": ref}, {"$ref": ref}]},
-        lambda ref: {"anyOf": [{"$ref": ref}, {"$ref": ref}]},
-        lambda ref: {"properties": {"x": {"$ref": ref}}, "allOf": [{"properties": {"x": {"$ref": ref}}}]},
-    ],
-)
-def test_a_schema_that_doubles_its_work_again_and_again_is_refused_at_once(link):
-    with pytest.raises(BadRequest, match="is too complex"):
-        of(doubling(60, link))  # to count it out would take longer than the suite may
-    assert of(doubling(10, link)).validator is not None
+async def test_the_real_workshop_says_what_is_wrong_with_a_grammar(workshop):
+    planner = Planner(workshop)
+    assert (await planner.plan(call(guided_regex="[a-z]+"))).form.source == "[a-z]+"
+    assert (await planner.plan(call(guided_json=HEAVY))).form.schema.validator is None
+    for body in ({"guided_regex": "("}, {"guided_grammar": "root ::= ("}, {"guided_json": HEAVY | {"type": 3}}):
+        with pytest.raises(BadRequest, match=next(iter(body))):
+            await planner.plan(call(**body))
 
 
-def test_a_long_chain_of_cases_is_not_too_complex():
-    schema: dict = {}
-    for i in range(30):
-        schema = {"if": {"properties": {"kind": {"const": i}}}, "then": {"required": ["a"]}, "else": schema}
-    assert of(schema).validator.is_valid({"kind": 3, "a": 1})
-
-
-def with_patterns(count: int, kind: str = "pattern") -> dict:
-    if kind == "patternProperties":
-        return {"patternProperties": {f"^a{i}$": {"type": "integer"} for i in range(count)}}
-    return {"properties": {f"a{i}": {"pattern": f"^b{i}$"} for i in range(count)}}
-
-
-@pytest.mark.parametrize("kind", ["pattern", "patternProperties"])
-def test_patterns_have_a_number(kind):
-    assert of(with_patterns(MAX_PATTERNS, kind)).validator is not None
-    with pytest.raises(BadRequest) as caught:
-        of(with_patterns(MAX_PATTERNS + 1, kind))
-    assert (caught.value.status, caught.value.param, caught.value.code) == (400, PARAM, "invalid_value")
-    assert f"has {MAX_PATTERNS + 1} patterns, at most {MAX_PATTERNS} are allowed" in caught.value.message
-
-
-def test_patterns_of_both_kinds_count_together():
-    half = MAX_PATTERNS // 2 + 1
-    with pytest.raises(BadRequest, match=f"has {2 * half} patterns"):
-        of({"allOf": [with_patterns(half), with_patterns(half, "patternProperties")]})
-
-
-@pytest.mark.parametrize("count", [1, HEAVY_PATTERNS + 1], ids=["light", "heavy"])
-@pytest.mark.parametrize("huge", ["((a{100}){100}){100}", "a{1000000}", "(?=(a{500}){500})b"])
-def test_a_pattern_that_is_too_large_is_refused_wherever_it_stands(count, huge):
-    for schema in ({"items": {"pattern": huge}}, {"patternProperties": {huge: {}}}):
-        with pytest.raises(BadRequest) as caught:
-            of({"anyOf": [schema, with_patterns(count - 1)]})
-        assert (caught.value.status, caught.value.param) == (400, PARAM)
-        assert "too large" in caught.value.message
-        assert "/anyOf/0" in caught.value.message
-
-
-@pytest.mark.parametrize(
-    ("schema", "heavy"),
-    [
-        ({"type": "integer"}, False),
-        ({"description": "x" * (HEAVY_CHARS // 2)}, False),
-        ({"description": "x" * HEAVY_CHARS}, True),
-        (with_patterns(HEAVY_PATTERNS), False),
-        (with_patterns(HEAVY_PATTERNS + 1), True),
-    ],
-    ids=["small", "long", "too long", "patterns", "too many patterns"],
-)
-def test_a_heavy_schema_is_known_and_not_kept(schema, heavy):
-    assert of(schema).heavy is heavy
-    one = call(response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}})
-    assert plan(one).heavy is heavy
-    assert (plan(one) is plan(one)) is not heavy
-
-
-@pytest.mark.parametrize("wanted", ["json", 3, [], {}, {"type": "xml"}, {"type": None}, {"type": []}])
-def test_an_unknown_format_is_refused(wanted):
-    with pytest.raises(BadRequest) as caught:
-        plan_format(wanted)
-    assert caught.value.param == "response_format.type"
-
-
-@pytest.mark.parametrize("wanted", [None, 3, {}, {"schema": None}, {"schema": True}])
-def test_a_missing_schema_is_named(wanted):
-    with pytest.raises(BadRequest) as caught:
-        plan_format({"type": "json_schema", "json_schema": wanted})
-    assert (caught.value.param, caught.value.code) == (PARAM, "missing_required_parameter")
+async def test_a_key_is_what_the_client_wrote():
+    planner = Planner(Bench())
+    spaced = call(guided_json=SCHEMA)
+    written = msgspec.Raw(bytes(spaced.fields["guided_json"]).replace(b" ", b""))
+    packed = msgspec.structs.replace(spaced, fields={**spaced.fields, "guided_json": written})
+    one, other = await planner.plan(spaced), await planner.plan(packed)
+    assert one is not other
+    assert one.form.schema.text == other.form.schema.text

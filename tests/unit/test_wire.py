@@ -79,6 +79,11 @@ def test_a_call_carries_the_body_as_the_client_sent_it():
             {"policy": "heuristic", "max_cost_usd": 1, "allow_fallback": False, "deadline_ms": 2000},
             RoutingOptions("heuristic", 1, False, 2000),
         ),
+        ({"stream_check": None, "on_truncation": None}, RoutingOptions()),
+        (
+            {"stream_check": "prefix", "on_truncation": "retry"},
+            RoutingOptions(stream_check="prefix", on_truncation="retry"),
+        ),
     ],
 )
 def test_routing_becomes_options(routing, expected):
@@ -133,6 +138,13 @@ ACCEPTED = [
     {"response_format": {"type": "text"}},
     {"response_format": {"type": "json_object"}},
     {"response_format": SCHEMA},
+    {"response_format": {"type": "structural_tag", "structures": [{"begin": "<", "end": ">"}], "triggers": ["<"]}},
+    {"structured_outputs": {"json": "{}", "whitespace_pattern": " ", "backend": "x"}},
+    {"structured_outputs": {"json": True, "disable_any_whitespace": True, "disable_additional_properties": True}},
+    {"structured_outputs": {"structural_tag": "{}"}},
+    {"guided_json": "{}", "guided_decoding_backend": "x", "guided_whitespace_pattern": " "},
+    {"guided_choice": ["a"], "guided_regex": "a", "guided_grammar": "a"},
+    {"functions": [{"name": "f", "parameters": {}}], "function_call": {"name": "f"}},
     {
         "store": True, "metadata": {"a": "b"}, "user": "u", "safety_identifier": "s", "prompt_cache_key": "k",
         "prompt_cache_retention": "24h", "service_tier": "auto", "reasoning_effort": "none", "verbosity": "low",
@@ -147,7 +159,9 @@ ACCEPTED = [
 OPTIONAL = [
     "temperature", "top_p", "n", "stop", "seed", "presence_penalty", "frequency_penalty", "logit_bias", "stream",
     "stream_options", "response_format", "routing", "max_completion_tokens", "max_tokens", "logprobs",
-    "top_logprobs", "tools", "tool_choice", "parallel_tool_calls",
+    "top_logprobs", "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "structured_outputs",
+    "guided_json", "guided_regex", "guided_choice", "guided_grammar", "guided_decoding_backend",
+    "guided_whitespace_pattern",
 ]  # fmt: skip
 
 
@@ -262,21 +276,10 @@ CHAT_WRONG = [
     ({"tools": [{"type": "custom", "custom": {}}]}, "tools[0].type", "invalid_value"),
     ({"tools": [{"type": "function"}]}, "tools[0].function", "missing_required_parameter"),
     ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function.name", "missing_required_parameter"),
-    ({"tool_choice": "required"}, "tool_choice", "invalid_value"),
-    ({"tool_choice": "yes"}, "tool_choice", "invalid_value"),
     ({"tool_choice": 3}, "tool_choice", "invalid_type"),
-    ({"tool_choice": {"type": "custom"}}, "tool_choice.type", "invalid_value"),
-    ({"tool_choice": {"type": "function"}}, "tool_choice.function.name", "missing_required_parameter"),
-    (
-        {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "g"}}},
-        "tool_choice.function.name",
-        "invalid_value",
-    ),
-    (
-        {"tools": TOOLS, "tool_choice": {"type": "allowed_tools"}},
-        "tool_choice.allowed_tools",
-        "missing_required_parameter",
-    ),
+    ({"functions": {}}, "functions", "invalid_type"),
+    ({"functions": [{"description": "f"}]}, "functions[0].name", "missing_required_parameter"),
+    ({"function_call": 3}, "function_call", "invalid_type"),
     ({"parallel_tool_calls": "no"}, "parallel_tool_calls", "invalid_type"),
     ({"response_format": "json"}, "response_format", "invalid_type"),
     ({"response_format": {}}, "response_format.type", "missing_required_parameter"),
@@ -302,6 +305,33 @@ CHAT_WRONG = [
         "response_format.json_schema.schema",
         "invalid_type",
     ),
+    ({"response_format": {"type": "structural_tag", "structures": {}}}, "response_format.structures", "invalid_type"),
+    (
+        {"response_format": {"type": "structural_tag", "structures": [{"begin": "a"}]}},
+        "response_format.structures[0].end",
+        "missing_required_parameter",
+    ),
+    (
+        {"response_format": {"type": "structural_tag", "triggers": [3]}},
+        "response_format.triggers[0]",
+        "invalid_type",
+    ),
+    ({"structured_outputs": "json"}, "structured_outputs", "invalid_type"),
+    ({"structured_outputs": {"json": 3}}, "structured_outputs.json", "invalid_type"),
+    ({"structured_outputs": {"regex": {}}}, "structured_outputs.regex", "invalid_type"),
+    ({"structured_outputs": {"choice": "a"}}, "structured_outputs.choice", "invalid_type"),
+    ({"structured_outputs": {"choice": ["a", 3]}}, "structured_outputs.choice[1]", "invalid_type"),
+    ({"structured_outputs": {"grammar": 3}}, "structured_outputs.grammar", "invalid_type"),
+    ({"structured_outputs": {"json_object": "yes"}}, "structured_outputs.json_object", "invalid_type"),
+    ({"structured_outputs": {"structural_tag": []}}, "structured_outputs.structural_tag", "invalid_type"),
+    ({"guided_json": []}, "guided_json", "invalid_type"),
+    ({"guided_regex": 3}, "guided_regex", "invalid_type"),
+    ({"guided_choice": {}}, "guided_choice", "invalid_type"),
+    ({"guided_grammar": 3}, "guided_grammar", "invalid_type"),
+    ({"guided_decoding_backend": 3}, "guided_decoding_backend", "invalid_type"),
+    ({"guided_whitespace_pattern": 3}, "guided_whitespace_pattern", "invalid_type"),
+    ({"routing": {"stream_check": "no"}}, "routing.stream_check", "invalid_value"),
+    ({"routing": {"on_truncation": "fail"}}, "routing.on_truncation", "invalid_value"),
     ({"routing": 3}, "routing", "invalid_type"),
     ({"routing": {"xyz": 1}}, "routing.xyz", "unknown_parameter"),
     ({"routing": {"min_confidence": 0.5}}, "routing.min_confidence", "unsupported_value"),
@@ -342,6 +372,8 @@ def test_a_wrong_chat_field_is_named(fields, param, code):
         ({"logprobs": True}, "logprobs", "invalid_type"),
         ({"max_tokens": -1}, "max_tokens", "integer_below_min_value"),
         ({"echo": True, "response_format": SCHEMA}, "echo", "invalid_value"),
+        ({"echo": True, "guided_choice": ["a"]}, "echo", "invalid_value"),
+        ({"echo": True, "structured_outputs": {"regex": "a"}}, "echo", "invalid_value"),
     ],
 )
 def test_a_wrong_completion_field_is_named(fields, param, code):
@@ -391,8 +423,8 @@ HUGE = "x" * 100_000
         {"logit_bias": {HUGE: "x"}},
         {"routing": {HUGE: 1}},
         {"routing": {"policy": HUGE}},
-        {"tool_choice": HUGE},
-        {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": HUGE}}},
+        {"structured_outputs": {"json": [HUGE]}},
+        {"routing": {"stream_check": HUGE}},
         {"response_format": {"type": "json_schema", "json_schema": {"name": HUGE, "schema": {}}}},
         {"temperature": 10**300},
         {"messages": [3] * 10_000},
@@ -415,6 +447,7 @@ def test_thousands_of_messages_are_a_call():
     [
         ("messages", [{"role": "user", "content": "x"}] * 10_001),
         ("tools", [{"type": "function", "function": {"name": "f"}}] * 1_001),
+        ("functions", [{"name": "f"}] * 1_001),
         ("logit_bias", {str(i): "junk" for i in range(10_001)}),
     ],
 )
@@ -495,7 +528,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
-FIELDS = st.sampled_from([*OPTIONAL, "model", "messages", "prompt", "suffix", "best_of", "echo", "functions"])
+FIELDS = st.sampled_from([*OPTIONAL, "model", "messages", "prompt", "suffix", "best_of", "echo"])
 ENDPOINTS = st.sampled_from(["chat/completions", "completions"])
 
 

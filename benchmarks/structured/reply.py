@@ -1,0 +1,106 @@
+"""What a client got: a whole answer, a stream or an error, read without any code of the gateway."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.structured.judge import fault_of
+
+PREFIX = "x-smallfirst-"
+
+
+class NotUnderstood(Exception):
+    """What came is neither an answer nor an error of OpenAI's form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer to a request for one choice."""
+
+    status: int
+    said: Mapping[str, str] = field(default_factory=dict)
+    """the headers `x-smallfirst-...`, without that prefix"""
+    choice: Mapping[str, Any] | None = None
+    """message and finish_reason; of a stream, its chunks put together"""
+    error: str = ""
+    """the error's code, or its type where it has none"""
+    message: str = ""
+    """the error's message"""
+    usage: Mapping[str, Any] | None = None
+
+    def outcome(self, asked: Mapping[str, Any]) -> str:
+        """Return what became of a request: `valid`, `truncated`, `refused`, `invalid`, or `error STATUS CODE`."""
+        if self.error or self.choice is None:
+            return f"error {self.status} {self.error}"
+        if fault_of(asked, self.choice):
+            return "invalid"
+        if self.choice["finish_reason"] == "length":
+            return "truncated"
+        return "refused" if self.choice["message"].get("refusal") else "valid"
+
+
+def read(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
+    """Read what came.
+
+    Raises:
+        NotUnderstood: it is no answer, no error, or a stream that ended without saying so.
+    """
+    said = {name.lower().removeprefix(PREFIX): value for name, value in headers.items() if _ours(name)}
+    if headers.get("content-type", "").startswith("text/event-stream"):
+        return _stream(status, said, body)
+    try:
+        content = json.loads(body)
+        if status != 200 or "error" in content:
+            return _failed(status, said, content["error"])
+        choice = content["choices"][0]
+        return Reply(status, said, _choice(choice["message"], choice["finish_reason"]), usage=content.get("usage"))
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise NotUnderstood(f"status {status}: {body[:200]!r}: {error!r}") from None
+
+
+def _ours(name: str) -> bool:
+    return name.lower().startswith(PREFIX)
+
+
+def _failed(status: int, said: Mapping[str, str], error: Mapping[str, Any]) -> Reply:
+    return Reply(
+        status, said, error=str(error.get("code") or error.get("type")), message=str(error.get("message") or "")
+    )
+
+
+def _choice(message: Mapping[str, Any], finish: str | None) -> dict[str, Any]:
+    return {"message": message, "finish_reason": finish}
+
+
+def _stream(status: int, said: Mapping[str, str], body: bytes) -> Reply:
+    lines = body.decode().replace("\r\n", "\n").split("\n")
+    events = [line.removeprefix("data:").strip() for line in lines if line.startswith("data:")]
+    done = events[-1:] == ["[DONE]"]
+    chunks = [json.loads(event) for event in events if event != "[DONE]"]
+    if failed := next((chunk["error"] for chunk in chunks if "error" in chunk), None):
+        return _failed(status, said, failed)
+    if not done:
+        raise NotUnderstood(f"a stream without error and without [DONE]: {body[-200:]!r}")
+    usage = next((chunk["usage"] for chunk in reversed(chunks) if chunk.get("usage")), None)
+    return Reply(status, said, _fold([part for chunk in chunks for part in chunk.get("choices", ())]), usage=usage)
+
+
+def _fold(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Put the chunks of one choice together as OpenAI's clients do: texts are joined, calls go by their index."""
+    texts: dict[str, str] = {}
+    calls: dict[int, dict[str, Any]] = {}
+    finish = None
+    for part in parts:
+        finish = part.get("finish_reason") or finish
+        for name, value in part["delta"].items():
+            if name != "tool_calls":
+                texts[name] = texts.get(name, "") + (value or "")
+        for piece in part["delta"].get("tool_calls") or ():
+            call = calls.setdefault(piece["index"], {"function": {"name": "", "arguments": ""}})
+            call |= {name: piece[name] for name in ("id", "type") if piece.get(name)}
+            for name in call["function"]:
+                call["function"][name] += (piece.get("function") or {}).get(name) or ""
+    return _choice(texts | ({"tool_calls": [calls[index] for index in sorted(calls)]} if calls else {}), finish)

@@ -1,0 +1,109 @@
+"""What checking costs: whole answers by their length, streams by their events, plans that were made before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from time import process_time
+from typing import Any
+
+from benchmarks.structured.checker import planned
+from benchmarks.structured.data import SchemaTask
+from benchmarks.structured.requests import answered, call_for
+from router.structured.check import judge
+from router.structured.constraint import Constraint
+from router.structured.plan import Planner
+from router.structured.prefix import JsonPrefix
+from router.structured.runaway import Runaway
+from router.structured.workshop import Workshop
+
+MOST_US_PER_KB, MOST_US_PER_EVENT = 10.0, 5.0
+LONG = 1_000
+"""characters, from which on an answer's length decides on its cost"""
+EVENT = 5  # characters, about a token
+ROUNDS = 5
+KEPT = 50
+"""schemas, all of which the planner keeps"""
+
+
+async def measure(tasks: Sequence[SchemaTask], say: Callable[[str], None]) -> dict[str, Any]:
+    """Return microseconds of CPU: the least of several rounds over the same answers."""
+    workshop = Workshop()
+    try:
+        answers = await light_answers(Planner(workshop), tasks)
+        long = [(constraint, text) for constraint, text in answers if len(text) >= LONG]
+        short = [(constraint, text) for constraint, text in answers if len(text) < LONG]
+        say(f"  {len(long)} long answers and {len(short)} short ones, {ROUNDS} rounds")
+        kilobytes = sum(len(text.encode()) for _, text in long) / 1e3
+        pieces = [[text[at : at + EVENT] for at in range(0, len(text), EVENT)] for _, text in answers]
+        return {
+            "long_answers": len(long),
+            "judge_us_per_kb": _each(await _whole(long, workshop), kilobytes),
+            "short_answers": len(short),
+            "judge_us_per_short": _each(await _whole(short, workshop), len(short)),
+            "events": sum(map(len, pieces)),
+            "us_per_event": _each(_least(lambda: follow(pieces)), sum(map(len, pieces))),
+            "cached_plan_us": await _cached_plan(Planner(workshop), tasks),
+        }
+    finally:
+        await workshop.close()
+
+
+async def light_answers(planner: Planner, tasks: Sequence[SchemaTask]) -> list[tuple[Constraint, str]]:
+    """Return the right instances of those schemas whose answers are judged in the gateway's own process."""
+    found = []
+    for task in tasks:
+        constraint = await planned(planner, task)
+        if constraint and constraint.form and constraint.form.schema and constraint.form.schema.validator:
+            found += [(constraint, instance.text) for instance in task.instances if instance.valid]
+    return found
+
+
+def follow(streams: Sequence[Sequence[str]]) -> None:
+    """Check streams as they come, piece by piece."""
+    for pieces in streams:
+        prefix, runaway = JsonPrefix(), Runaway()
+        for piece in pieces:
+            prefix.feed(piece)
+            runaway.feed(piece)
+
+
+async def _whole(answers: Sequence[tuple[Constraint, str]], workshop: Workshop) -> float:
+    choices = [(constraint, answered(text)) for constraint, text in answers]
+    rounds = []
+    for _ in range(ROUNDS):
+        began = process_time()
+        for constraint, choice in choices:
+            await judge(constraint, choice, workshop)
+        rounds.append(process_time() - began)
+    return min(rounds) * 1e6
+
+
+async def _cached_plan(planner: Planner, tasks: Sequence[SchemaTask]) -> float | None:
+    calls = [call_for(task.schema) for task in tasks[:KEPT] if await planned(planner, task)]
+    rounds = []
+    for _ in range(ROUNDS):
+        began = process_time()
+        for call in calls:
+            await planner.plan(call)
+        rounds.append(process_time() - began)
+    return _each(min(rounds) * 1e6, len(calls))
+
+
+def _least(work: Callable[[], None]) -> float:
+    rounds = []
+    for _ in range(ROUNDS):
+        began = process_time()
+        work()
+        rounds.append(process_time() - began)
+    return min(rounds) * 1e6
+
+
+def _each(total: float, count: float) -> float | None:
+    return total / count if count else None
+
+
+def promises(found: dict[str, Any]) -> Iterator[str]:
+    """Yield what was promised and is not so."""
+    for name, most in (("judge_us_per_kb", MOST_US_PER_KB), ("us_per_event", MOST_US_PER_EVENT)):
+        if (found[name] or 0) > most:
+            yield f"speed: {name} is {found[name]:.1f}, at most {most:g} are allowed"

@@ -1,0 +1,91 @@
+"""A process of the workshop: does one request after the other, until its standard input ends.
+
+    python -m router.structured.bench SECONDS_A_REQUEST
+
+A request that takes longer ends the process, in whatever library it is: the alarm is the kernel's, and nobody handles
+it. So does one that takes more memory than MEMORY.
+"""
+
+from __future__ import annotations
+
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import jsonschema_rs
+import msgspec
+
+from router.strictjson import loads
+from router.structured import guidance, schema, xgrammar_alone
+from router.structured.instance import fault_of
+from router.structured.workshop import Enforcement, Fault
+from router.types import Backend, FormKind
+
+MEMORY = 2 << 30
+"""bytes that a request may take beyond what the libraries do"""
+
+
+def enforces(backend: Backend, kind: FormKind, source: str) -> Enforcement:
+    """Return how much of a form the backend's decoding holds an answer to."""
+    ask = guidance.enforces if backend == "guidance" else xgrammar_alone.enforces
+    return ask(kind, source)
+
+
+def instance_fault(text: str, instance: str) -> Fault | None:
+    """Return where and why a JSON text breaks a schema that was found valid; None: it does not."""
+    value = loads(instance)
+    validator = _compiled(text)
+    try:
+        return None if validator.is_valid(value) else fault_of(loads(text), validator, value)
+    except ValueError as error:  # a limit of the validator: what it cannot judge is not served
+        return Fault("", f"cannot be judged: {error}")
+
+
+@lru_cache(maxsize=8)
+def _compiled(text: str) -> jsonschema_rs.Validator:
+    return jsonschema_rs.validator_for(text, **schema.compile_options())
+
+
+WORK: dict[str, Callable[..., Any]] = {
+    "enforces": enforces,
+    "match": guidance.match,
+    "grammar_fault": guidance.grammar_fault,
+    "schema_fault": schema.fault_of,
+    "instance_fault": instance_fault,
+}
+
+
+def main() -> None:
+    """Serve standard input, under the limit of seconds that the command line names."""
+    limit_s = float(sys.argv[1])
+    Path("/proc/self/oom_score_adj").write_text("1000")  # should memory run out: this process, not the gateway
+    _limit_memory()
+    while request := _read(sys.stdin.buffer):
+        name, *arguments = msgspec.json.decode(request)
+        if arguments[0] == "xgrammar":
+            xgrammar_alone.load()  # once, and on a cold disk for longer than any request may take
+            _limit_memory()
+        signal.setitimer(signal.ITIMER_REAL, limit_s)
+        answer = msgspec.json.encode(WORK[name](*arguments))
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.stdout.buffer.write(len(answer).to_bytes(4) + answer)
+        sys.stdout.buffer.flush()
+
+
+def _read(source: BinaryIO) -> bytes:
+    return source.read(int.from_bytes(source.read(4)))
+
+
+def _limit_memory() -> None:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    allowed = pages * resource.getpagesize() + MEMORY
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (allowed if most == resource.RLIM_INFINITY else min(allowed, most), most))
+
+
+if __name__ == "__main__":
+    main()

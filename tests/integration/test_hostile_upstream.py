@@ -1,0 +1,45 @@
+"""Whatever an upstream says: what was asked for, or an error. The benchmark of the same name asks a thousand cases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchmarks.structured.hostile import ENGINES, WAYS, Way, verdict
+from benchmarks.structured.reply import read
+from tests.support.hostile import Case, cases, play
+from tests.support.lanes import Lane, Plan
+from tests.support.upstream import answer
+
+COUNT = 150
+
+
+def describe(plan: Plan) -> None:
+    for name, entry in ENGINES.items():
+        kind = {"openai": plan.llm, "vllm": plan.slm}[entry["engine"]]
+        kind(name, **{key: value for key, value in entry.items() if key not in ("tier", "engine")})
+
+
+@pytest.fixture(scope="module")
+def generated() -> list[Case]:
+    return cases(COUNT)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_what_is_invalid_never_reaches_the_client_and_what_is_valid_always_does(
+    lane: Lane, generated: list[Case], way: Way
+) -> None:
+    wrong = [(case, word) for case in generated if (word := ask(lane, case, way)) != "as it must be"]
+    assert not wrong, "\n".join(f"{case.name}: {word}: {case.message}" for case, word in wrong)
+
+
+def ask(lane: Lane, case: Case, way: Way) -> str:
+    site = lane.site(way.engine)
+    site.always(play(case))
+    body: dict[str, Any] = case.body(lane.name(way.engine), streamed=way.streamed)
+    response = lane.chat(**body).response
+    site.always(answer())
+    if case.fate == "broken":  # it speaks against the replica: a sound answer heals that before it rests
+        assert lane.chat(way.engine).status == 200
+    return verdict(case, way, read(response.status_code, response.headers, response.content))

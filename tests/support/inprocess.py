@@ -1,0 +1,98 @@
+"""The router in one process, over fakes: no sockets, no waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from router.config import Config, Model
+from router.deadline import Deadline
+from router.dispatch import Dispatcher
+from router.errors import ApiError
+from router.pool import Pool
+from router.record import RequestRecord
+from router.structured.workshop import Workshop
+from router.types import ChatCall, Reply
+from server.relay import smallfirst_headers
+from tests.support.fakes import FakeUpstream, answers, call, config, large, model, pool, read_into
+
+
+@dataclass
+class Dispatching:
+    """A dispatcher over fakes. `models` from the lowest rung up; `script` by host (`slm-0`, `llm-0`, ...)."""
+
+    models: Sequence[Model] = ()
+    script: dict[str, list[Any]] = field(default_factory=dict)
+    policy: str = "fixed"
+    config: Config | None = None
+    workshop: Workshop = field(default_factory=Workshop)
+
+    def __post_init__(self) -> None:
+        models = self.models or (model(), large())
+        self.config = self.config or config(*models, policy=self.policy)
+        self.pools: dict[str, Pool] = {one.name: pool(one) for one in models}
+        defaults = {url.split("/")[2]: [answers()] for one in models for url in one.base_url}
+        self.upstream = FakeUpstream(defaults | self.script)
+        self.dispatcher = Dispatcher(self.config, self.pools, self.upstream, self.workshop)
+        self.record = RequestRecord("req_1", monotonic())
+
+    async def ask(self, one: ChatCall | None = None, **fields: Any) -> list[bytes]:
+        """Return the body, or the events, that the client gets."""
+        self.record = RequestRecord("req_1", monotonic())
+        async with asyncio.timeout(10), self.dispatch(one or call(**fields)) as reply:
+            if reply.events is None:
+                return [reply.body]
+            return [event async for together in reply.events for event in together]
+
+    @asynccontextmanager
+    async def dispatch(self, one: ChatCall) -> AsyncIterator[Reply]:
+        """What the endpoint does."""
+        route = self.dispatcher.route(one.model)
+        self.record.route = route.name
+        async with (
+            Deadline(one.routing.deadline_ms, self.record.started) as deadline,
+            self.dispatcher.dispatch(one, route, self.record) as reply,
+        ):
+            if reply.events is None:
+                deadline.met()
+            yield reply
+
+    async def breaks(self, error: type[ApiError], **fields: Any) -> tuple[list[bytes], ApiError]:
+        """Return what came before the error, and it."""
+        self.record = RequestRecord("req_1", monotonic())
+        got: list[bytes] = []
+        with pytest.raises(error) as caught:
+            async with self.dispatch(call(stream=True, **fields)) as reply:
+                await read_into(got, reply.events)
+        return got, caught.value
+
+    async def fails(self, error: type[ApiError], one: ChatCall | None = None, **fields: Any) -> ApiError:
+        with pytest.raises(error) as caught:
+            await self.ask(one, **fields)
+        assert type(caught.value) is error
+        self.all_is_released()
+        return caught.value
+
+    def all_is_released(self) -> None:
+        for one in self.pools.values():
+            assert one.status(monotonic()).in_flight == 0
+        for exchange in self.upstream.exchanges:
+            assert exchange.closed == 1
+
+    @property
+    def steps(self) -> list[tuple[str, str, str]]:
+        return [(step.from_model, step.to_model, step.reason) for step in self.record.escalations]
+
+    @property
+    def tried(self) -> list[tuple[str, str]]:
+        return [(attempt.replica, attempt.failure) for attempt in self.record.attempts]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {k.decode().removeprefix("x-smallfirst-"): v.decode() for k, v in smallfirst_headers(self.record)}

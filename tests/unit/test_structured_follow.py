@@ -1,0 +1,157 @@
+"""What of a constrained stream may leave before its verdict."""
+
+from __future__ import annotations
+
+import pytest
+
+from router.errors import StructuredOutputViolation
+from router.structured.constraint import Calls, Constraint, Form, Tool
+from router.structured.follow import Follower, may_be_call
+
+JSON = Constraint(Form("json_object", "response_format"))
+CHOICE = Constraint(Form("choice", "guided_choice", choices=("a", "b")))
+TALK = Constraint(calls=Calls({"f": Tool("f")}))
+MUST = Constraint(calls=Calls({"f": Tool("f")}, required=True))
+ROLE = {"role": "assistant", "content": ""}
+
+
+def chunk(delta=None, finish=None, index=0):
+    return {"choices": [{"index": index, "delta": delta or {}, "finish_reason": finish}]}
+
+
+def call(arguments, number=0, name=None):
+    function = {"arguments": arguments} | ({"name": name} if name else {})
+    return {"tool_calls": [{"index": number, "function": function} | ({"id": "c"} if name else {})]}
+
+
+def left(constraint, pace, *deltas, finish="stop"):
+    """Which of the events go on at once, each with those that waited before it."""
+    follower = Follower(constraint, pace)
+    return [follower.may_leave(chunk(delta)) for delta in deltas] + [follower.may_leave(chunk(finish=finish))]
+
+
+def test_held_nothing_leaves():
+    assert left(JSON, "hold", ROLE, {"content": '{"a"'}, {"content": ": 1}"}) == [False] * 4
+
+
+def test_checked_all_leaves_but_the_end():
+    assert left(JSON, "check", ROLE, {"content": '{"a"'}, {"content": ": 1}"}) == [True] * 3 + [False]
+    assert left(CHOICE, "check", ROLE, {"content": "a"}) == [True, True, False]
+    assert left(MUST, "check", ROLE, call("", name="f"), call("{}"), finish="tool_calls") == [True] * 3 + [False]
+
+
+def test_what_comes_after_the_end_waits_with_it():
+    follower = Follower(JSON, "check")
+    follower.may_leave(chunk(finish="stop"))
+    assert not follower.may_leave({"choices": [], "usage": {"prompt_tokens": 1}})
+
+
+def test_thoughts_are_not_checked():
+    assert left(JSON, "check", {"reasoning_content": "hm {"}, {"content": "{}"}) == [True, True, False]
+
+
+@pytest.mark.parametrize("wrong", ['"a": 1', '{"a": NaN', '{"a": 1, "a"', "{}{", '{"a": "\n'])
+def test_what_cannot_become_valid_any_more_ends_the_stream(wrong):
+    follower = Follower(JSON, "check")
+    assert follower.may_leave(chunk({"content": "{"}))
+    with pytest.raises(StructuredOutputViolation, match="json_object"):
+        follower.may_leave(chunk({"content": wrong + "!"}))
+
+
+def test_wrong_arguments_end_it_too():
+    follower = Follower(MUST, "check")
+    assert follower.may_leave(chunk(call("{", name="f")))
+    with pytest.raises(StructuredOutputViolation):
+        follower.may_leave(chunk(call("'a'")))
+
+
+def test_while_nothing_has_left_it_is_held_instead_for_it_may_be_repaired():
+    assert left(JSON, "check", ROLE, {"content": "```json\n"}, {"content": "{}\n```"}) == [True, False, False, False]
+
+
+def test_a_text_where_calls_may_be_made_leaves_at_once_and_so_does_its_end():
+    assert left(TALK, "talk", ROLE, {"content": "Paris "}, {"content": "{is} nice."}) == [True] * 4
+
+
+def test_a_text_that_looks_like_a_call_waits():
+    assert left(TALK, "talk", ROLE, {"content": '{"na'}, {"content": 'me": "f"}'}) == [True, False, False, False]
+
+
+def test_it_leaves_once_it_is_no_call():
+    assert left(TALK, "talk", {"content": "```"}, {"content": "python\n"}, {"content": "x"}) == [
+        False,
+        True,
+        True,
+        True,
+    ]
+
+
+def test_calls_wait_after_a_text_that_has_left():
+    follower = Follower(TALK, "talk")
+    assert follower.may_leave(chunk({"content": "Let me see."}))
+    assert not follower.may_leave(chunk(call("{}", name="f")))
+    assert not follower.may_leave(chunk({"content": "more"}))
+    (gone,) = follower.left
+    assert gone["message"]["content"] == "Let me see."
+    assert "tool_calls" not in gone["message"]
+    assert follower.choices()[0]["message"]["content"] == "Let me see.more"
+
+
+def test_a_role_alone_is_no_beginning():
+    follower = Follower(JSON, "check")
+    follower.may_leave(chunk(ROLE))
+    assert not follower.begun
+    follower.may_leave(chunk({"content": "{"}))
+    assert follower.begun
+
+
+@pytest.mark.parametrize("pace", ["hold", "check"])
+@pytest.mark.parametrize("endless", [" ", "\n\t", "ab" * 40])
+def test_an_answer_without_an_end_is_stopped(pace, endless):
+    follower = Follower(JSON, pace)
+    follower.may_leave(chunk({"content": '{"a": ' + ('"' if endless[0] == "a" else "")}))
+    with pytest.raises(StructuredOutputViolation, match="without an end"):
+        list(map(follower.may_leave, [chunk({"content": endless})] * 10_000))
+
+
+def test_each_choice_is_followed_on_its_own():
+    follower = Follower(JSON, "check")
+    assert follower.may_leave(chunk({"content": "{"}, index=0))
+    assert follower.may_leave(chunk({"content": "{"}, index=1))
+    assert follower.may_leave(chunk({"content": "}"}, index=1))
+    assert not follower.may_leave(chunk(finish="stop", index=1))
+    assert not follower.may_leave(chunk({"content": "}"}, index=0))
+
+
+def test_a_completion_is_text():
+    follower = Follower(JSON, "check")
+    assert follower.may_leave({"choices": [{"index": 0, "text": "{", "finish_reason": None}]})
+    assert not follower.may_leave({"choices": [{"index": 0, "text": "}", "finish_reason": "stop"}]})
+    assert follower.choices() == [{"index": 0, "text": "{}", "finish_reason": "stop"}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "{",
+        '{"',
+        '{"name": "f"',
+        '{ "arguments"',
+        "[",
+        '[{"na',
+        "<",
+        "<tool_ca",
+        "<tool_call>",
+        "``",
+        "```json\n{",
+    ],
+)
+def test_what_may_be_a_call(text):
+    assert may_be_call(text)
+
+
+@pytest.mark.parametrize("text", ["Hello", '{"city"', "{1", "[1", "[link](x)", "<p>", "```py", "`x`", "< tool_call>"])
+def test_what_is_none(text):
+    assert not may_be_call(text)
