@@ -133,7 +133,7 @@ class AnswerStream:
         self._whole = self._whole or not events
         if self._whole and not self._reader.finished:
             raise UpstreamFailed("the upstream ended its stream before it finished the answer")
-        if self._whole and self._follower and self._verify:
+        if self._whole and self._follower and self._verify and self._follower.waits:
             await self._judge(self._follower, self._verify)
 
     def _take(self, event: bytes, chunk: Mapping[str, Any]) -> None:

@@ -34,12 +34,25 @@ class Way:
 
     engine: str
     streamed: bool
+    prefix: bool = False
+    """the client wants the stream while its beginning may still become right"""
 
     def __str__(self) -> str:
-        return f"{self.engine}, {'streamed' if self.streamed else 'whole'}"
+        return f"{self.engine}, {'streamed' if self.streamed else 'whole'}{', prefix' if self.prefix else ''}"
+
+    @property
+    def flows(self) -> bool:
+        """Return whether content may leave before all of it was checked."""
+        return self.prefix or (self.streamed and self.engine == "guidance")
+
+    def body(self, case: Case, model: str) -> dict[str, Any]:
+        """Return the request."""
+        routing = {"routing": {"stream_check": "prefix"}} if self.prefix else {}
+        return case.body(model, streamed=self.streamed) | routing
 
 
 WAYS = [Way(engine, streamed) for engine in ENGINES for streamed in (False, True)]
+WAYS.append(Way("openai", streamed=True, prefix=True))
 
 
 def models_yaml(upstream: Upstream) -> dict[str, Any]:
@@ -56,8 +69,7 @@ def verdict(case: Case, way: Way, reply: Reply) -> str:
     if outcome == "invalid":
         return f"invalid to the client: {fault_of(case.asked, reply.choice or {})}"
     if outcome.startswith("error"):
-        flows = way.engine == "guidance" and way.streamed
-        may = case.fate in ("invalid", "broken") or (case.fate == "repairable" and flows)
+        may = case.fate in ("invalid", "broken") or (case.fate == "repairable" and way.flows)
         clear = reply.error in ("structured_output_violation", "upstream_error")
         return "as it must be" if may and clear else f"refused: {outcome}"
     if case.fate in ("invalid", "broken") or (case.fate == "truncated") != (outcome == "truncated"):
@@ -109,7 +121,7 @@ async def ask(session: aiohttp.ClientSession, url: str, upstream: Upstream, case
     """Ask one case in one way."""
     upstream.site(way.engine).always(play(case))
     try:
-        async with session.post(url, json=case.body(way.engine, streamed=way.streamed)) as response:
+        async with session.post(url, json=way.body(case, way.engine)) as response:
             reply = read(response.status, response.headers, await response.read())
     except NotUnderstood as error:
         reply = Reply(0, error="not_understood", message=str(error))

@@ -38,6 +38,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     real.add_argument("--config", type=Path, default=Path("models.yaml"), metavar="FILE", help="of the own gateway")
     real.add_argument("--url", type=root, help="a gateway that runs already, without keys")
     real.add_argument("--direct", type=root, help="the vLLM behind it: http://host:port or unix:/path")
+    real.add_argument("--max-tokens", type=whole(1), default=64, help="of an answer to a schema (default: %(default)s)")
     real.add_argument("--model", help="the small one's name (default: the first that vLLM serves)")
     behind = real.add_mutually_exclusive_group()
     behind.add_argument(

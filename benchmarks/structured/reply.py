@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +32,10 @@ class Reply:
     usage: Mapping[str, Any] | None = None
 
     def outcome(self, asked: Mapping[str, Any]) -> str:
-        """Return what became of a request: `valid`, `truncated`, `refused`, `invalid`, or `error STATUS CODE`."""
+        """Return what became of a request: `valid`, `truncated`, `refused`, `invalid`, or `error STATUS CODE`.
+
+        Status 0: no answer that anybody understands.
+        """
         if self.error or self.choice is None:
             return f"error {self.status} {self.error}"
         if fault_of(asked, self.choice):
@@ -59,6 +62,15 @@ def read(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
         return Reply(status, said, _choice(choice["message"], choice["finish_reason"]), usage=content.get("usage"))
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise NotUnderstood(f"status {status}: {body[:200]!r}: {error!r}") from None
+
+
+def broken(part: str, ways: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield what the outcomes of a gateway's answers say of its promise: what was asked for, or a clear error."""
+    for way, entry in ways.items():
+        if count := entry["outcomes"].get("invalid"):
+            yield f"{part}: {way}: {count} invalid answers came with status 200"
+        if count := sum(count for word, count in entry["outcomes"].items() if word.startswith("error 0 ")):
+            yield f"{part}: {way}: {count} requests got no answer that could be understood"
 
 
 def _ours(name: str) -> bool:

@@ -91,8 +91,8 @@ def _hostile(found: dict[str, Any]) -> list[str]:
         f" **Invalid to the client: {found['invalid_to_the_client']}. Right, or certain what was meant, and refused:"
         f" {found['valid_refused']}; changed: {found['not_what_was_meant']}.**",
         "",
-        "Where decoding is said to hold all of a format (`guidance`), its streams flow as they come: what would have to"
-        " be repaired ends as an error there.",
+        "Where decoding is said to hold all of a format (`guidance`), or the client wants it (`prefix`), streams flow"
+        " as they come: what would have to be repaired may end as an error there.",
         "",
         f"| | {' | '.join(words)} |",
         f"|---|{'--:|' * len(words)}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,8 @@ async def measure(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
                 for group in json.loads(file.read_text(encoding="utf-8")):
                     await _group(planner, workshop, file.stem, group, named, tally)
             say(f"  {draft}: {dict(tally.counts)}")
-            found[draft] = asdict(tally)
+            lists = {"wrong": tally.wrong, "refused": tally.refused, "remote": tally.remote}
+            found[draft] = {"counts": dict(tally.counts), **lists}
         return found
     finally:
         await workshop.close()

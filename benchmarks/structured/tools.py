@@ -15,7 +15,7 @@ from benchmarks.structured import standin
 from benchmarks.structured.ask import Kept, ask_all, key
 from benchmarks.structured.bfcl import right
 from benchmarks.structured.data import ToolTask
-from benchmarks.structured.reply import Reply
+from benchmarks.structured.reply import Reply, broken
 from benchmarks.structured.sides import sides
 
 MAX_TOKENS = 160
@@ -119,6 +119,4 @@ def _calls(reply: Reply) -> list[Mapping[str, Any]]:
 
 def promises(found: dict[str, Any]) -> Iterator[str]:
     """Yield what was promised and is not so."""
-    for way, entry in found["ways"].items():
-        if count := entry["outcomes"].get("invalid"):
-            yield f"tools: {way}: {count} invalid answers came with status 200"
+    yield from broken("tools", found["ways"])

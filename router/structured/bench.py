@@ -8,10 +8,12 @@ it. So does one that takes more memory than MEMORY.
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -62,6 +64,7 @@ WORK: dict[str, Callable[..., Any]] = {
 def main() -> None:
     """Serve standard input, under the limit of seconds that the command line names."""
     limit_s = float(sys.argv[1])
+    _close_all_but_standard()
     Path("/proc/self/oom_score_adj").write_text("1000")  # should memory run out: this process, not the gateway
     _limit_memory()
     while request := _read(sys.stdin.buffer):
@@ -78,6 +81,14 @@ def main() -> None:
 
 def _read(source: BinaryIO) -> bytes:
     return source.read(int.from_bytes(source.read(4)))
+
+
+def _close_all_but_standard() -> None:
+    """Close what uvloop passes on because it is inheritable, such as the gateway's own socket."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            with suppress(OSError):  # the listing's own
+                os.close(int(name))
 
 
 def _limit_memory() -> None:

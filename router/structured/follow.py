@@ -22,14 +22,16 @@ from router.structured.prefix import JsonPrefix
 from router.structured.runaway import Runaway
 
 Pace = Literal["hold", "check", "talk"]
-_OPENERS = ("<tool_call>", "```json", "```")
+_THINK, _THOUGHT = "<think>", "</think>"
+_OPENERS = ("<tool_call>", "```tool_call", "```json", "```")
 _KEYS = ('"name"', '"arguments"', '"parameters"', '"function"', '"type"')
 
 
 class Follower:
     """Reads the chunks of one stream.
 
-    `left` are the choices as far as they have gone on to the client; `begun`: some content of theirs has.
+    `left` are the choices as far as they have gone on to the client; `begun`: some content of theirs has; `waits`:
+    something has not.
     """
 
     def __init__(self, constraint: Constraint, pace: Pace) -> None:
@@ -37,7 +39,7 @@ class Follower:
         self._pace: Pace = pace
         self._assembly = Assembly()
         self._texts: dict[tuple[str, str], _Text] = {}
-        self._waits = self._final = pace == "hold"
+        self.waits = self._final = pace == "hold"
         self._said = False
         self.begun = False
         self.left: list[dict[str, Any]] = []
@@ -56,9 +58,9 @@ class Follower:
         for part in chunk.get("choices") or ():
             self._read(part)
         waits = self._final or self._unsure
-        if waits and not self._waits:
+        if waits and not self.waits:
             self.left = self._assembly.choices()
-        self._waits = waits
+        self.waits = waits
         self._assembly.add(chunk)
         self._said = self._said or any(map(_says, chunk.get("choices") or ()))
         self.begun = self.begun or (self._said and not waits)
@@ -137,7 +139,14 @@ def _pieces(message: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 
 def may_be_call(text: str) -> bool:
     """Return whether a text that begins so may turn out to be a call that the model wrote as its content."""
-    rest = text.lstrip()
+    rest = text.removeprefix("\ufeff").lstrip()
+    if rest.startswith(_THINK):
+        _, thought, rest = rest.partition(_THOUGHT)
+        rest = rest.lstrip()
+        if not thought:
+            return True
+    elif _THINK.startswith(rest):
+        return True
     for opener in _OPENERS:
         if rest.startswith(opener):
             rest = rest[len(opener) :].lstrip()

@@ -36,8 +36,27 @@ _ASSERTIONS = {
 
 # Libraries and validator read these alike: anchored, without `.`, `\s`, negated classes, quotes or backslashes.
 _PLAIN = r"[\w \-@#:;,/%=<>!~`'&|]|\\[dw.\-/+*?()\[\]{}^$|]"
-_CLASS = r"\[(?:\w(?:-\w)?|[ .@#:;,/%=<>!+*?()$|_]|\\[dw.\-/])+-?\]"
+_CLASS = r"\[(?:\w(?:-\w)?|[ .@#:;,/%=<>!+*?()$|]|\\[dw.\-/])+-?\]"
 _EXACT_PATTERN = re.compile(rf"\^(?:(?:{_PLAIN}|{_CLASS}|\((?:\?:)?|\))(?:[*+?]|\{{\d+(?:,\d*)?\}})?)*\$", re.ASCII)
+
+_REFUSED = {
+    "contains", "maxContains", "minContains", "multipleOf", "patternProperties", "propertyNames", "uniqueItems",
+}  # fmt: skip
+_EXACT_FORMATS = {"duration", "ipv6", "uri", "uuid"}
+"""those in which no wrong answer was ever drawn; the others get leap days, leap seconds or lengths wrong"""
+_FORMATS_KNOWN_TO_VLLM = _EXACT_FORMATS | {"date", "date-time", "email", "hostname", "ipv4", "time"}
+_TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
+_NUMBERS = ("integer", "number")
+_BOUNDS = {"exclusiveMaximum", "exclusiveMinimum", "maximum", "minimum"}
+_XGRAMMAR_KNOWS: Mapping[str, set[str]] = {
+    "array": {"items", "maxItems", "minItems", "prefixItems"},
+    "boolean": set(),
+    "integer": _BOUNDS,
+    "null": set(),
+    "number": _BOUNDS,
+    "object": {"additionalProperties", "maxProperties", "minProperties", "properties", "required"},
+    "string": {"format", "pattern"},  # with minLength or maxLength its strings are not even JSON
+}
 
 
 def gap(schema: Node, backend: Backend) -> str:
@@ -107,24 +126,6 @@ def _is_disjoint(node: Node) -> bool:
     return all(isinstance(name, str) for name in names) and len({*names}) == len(names) and not {*_NUMBERS} <= {*names}
 
 
-_REFUSED = {
-    "contains", "maxContains", "minContains", "multipleOf", "patternProperties", "propertyNames", "uniqueItems",
-}  # fmt: skip
-_EXACT_FORMATS = {"duration", "ipv6", "uri", "uuid"}
-"""those in which no wrong answer was ever drawn; the others get leap days, leap seconds or lengths wrong"""
-_FORMATS_KNOWN_TO_VLLM = _EXACT_FORMATS | {"date", "date-time", "email", "hostname", "ipv4", "time"}
-_TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
-_NUMBERS = ("integer", "number")
-_BOUNDS = {"exclusiveMaximum", "exclusiveMinimum", "maximum", "minimum"}
-_XGRAMMAR_KNOWS: Mapping[str, set[str]] = {
-    "array": {"items", "maxItems", "minItems", "prefixItems"},
-    "boolean": set(),
-    "integer": _BOUNDS,
-    "null": set(),
-    "number": _BOUNDS,
-    "object": {"additionalProperties", "maxProperties", "minProperties", "properties", "required"},
-    "string": {"format", "pattern"},  # with minLength or maxLength its strings are not even JSON
-}
 _ENFORCED_ALONE: Mapping[str, Callable[[Node], bool]] = {
     "$ref": lambda node: node["$ref"].startswith("#/") or node["$ref"] == "#",
     "const": _has_type_of_values,

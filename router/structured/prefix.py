@@ -86,7 +86,8 @@ class JsonPrefix:
             at = self._state(self, text, at)
 
     def _value(self, text: str, at: int) -> int:
-        if len(text) - at > _LONG and self._open and (items := _ITEMS.match(text, at)) and self._open[-1] is None:
+        is_item = self._open and self._open[-1] is None
+        if is_item and len(text) - at > _LONG and (items := _ITEMS.match(text, at)):
             return items.end()
         at = _end(_GAP, text, at)
         if at == len(text):

@@ -56,10 +56,10 @@ class Promise:
         return Follower(self._constraint, pace)
 
     def _pace(self) -> Pace:
-        calls, routing = self._constraint.calls, self._call.routing
+        routing = self._call.routing
         if routing.on_truncation == "retry":
             return "hold"
-        if self._constraint.form is None and calls and not calls.required:
+        if self._is_free:
             return "talk"
         return "check" if self._hold == "whole" or routing.stream_check == "prefix" else "hold"
 
@@ -75,7 +75,7 @@ class Promise:
         for choice in choices:
             verdict, may_leave = await judge(self._constraint, choice, self._workshop, at_limit=at_limit)
             verified.append(may_leave)
-            if verdict.word == "valid" and self._constraint.form is None and not as_calls(may_leave):
+            if verdict.word in ("valid", "truncated") and self._is_free and not as_calls(may_leave):
                 continue  # text, where there might have been a call
             words.append(verdict.word)
             self._record.verdicts.append((model.name, verdict.kind, verdict.word))
@@ -105,6 +105,12 @@ class Promise:
             case UpstreamRejected(code="unsupported_schema") if not other_model:
                 learned = replace(learned, refused=True)
         self._learned = learned
+
+    @property
+    def _is_free(self) -> bool:
+        """Whether any text will do: calls may be made, need not be, and no form is asked for."""
+        calls = self._constraint.calls
+        return self._constraint.form is None and calls is not None and not calls.required
 
     def _at_limit(self, model: Model, usage: Usage | None) -> bool:
         """Return whether the upstream counted as many tokens as there may be: cut, whatever it says itself."""

@@ -8,22 +8,26 @@ MOST_BLANKS = 256
 """characters of whitespace one after the other; deeper indentation is not seen in answers"""
 LONGEST_UNIT = 64
 REPEATED_CHARS = 2_048
-"""So long may one text of up to LONGEST_UNIT characters be repeated: 680 times `0, `, or 1.5 KB of zeros in Base64."""
+"""So long may one text of up to LONGEST_UNIT characters be repeated: 1.5 KB of zeros in Base64."""
+REPEATED_FIGURES = 16 * 1024
+"""The same without a letter in it: arrays and tables of one number, 5,000 times `0, `."""
 LOOK_EVERY = 256
 """characters between two looks: a repetition is seen so much later, at most"""
 
 _BLANKS = re.compile(r"\s++")
+_LETTER = re.compile(r"[^\W\d_]")
 
 
 class Runaway:
     """Reads one text as it comes, in pieces cut anywhere."""
 
-    __slots__ = ("_blanks", "_tail", "_unseen")
+    __slots__ = ("_blanks", "_repeated", "_tail", "_unseen")
 
     def __init__(self) -> None:
         self._blanks = 0
         self._tail = ""
         self._unseen = 0
+        self._repeated = 0
 
     def feed(self, text: str) -> str:
         """Return why the text will not end, or "" while it may."""
@@ -35,12 +39,14 @@ class Runaway:
         self._unseen += len(text)
         if self._unseen < LOOK_EVERY:
             return ""
-        self._unseen = 0
-        is_endless = any(
-            _is_repetition(self._tail[end - REPEATED_CHARS : end])
-            for end in range(len(self._tail), REPEATED_CHARS - 1, -LOOK_EVERY)
-        )
-        self._tail = self._tail[-REPEATED_CHARS:]
+        is_endless = False
+        for end in range(len(self._tail) - self._unseen + LOOK_EVERY, len(self._tail) + 1, LOOK_EVERY):
+            self._unseen -= LOOK_EVERY
+            is_repeated = end >= REPEATED_CHARS and _is_repetition(self._tail[end - REPEATED_CHARS : end])
+            self._repeated = self._repeated + LOOK_EVERY if is_repeated else 0
+            has_letters = _LETTER.search(self._tail, end - LONGEST_UNIT, end)
+            is_endless = is_endless or (is_repeated and bool(has_letters)) or self._repeated > REPEATED_FIGURES
+        self._tail = self._tail[-REPEATED_CHARS - self._unseen :]
         return "endless repetition" if is_endless else ""
 
     def _has_endless_blanks(self, text: str) -> bool:

@@ -50,7 +50,7 @@ def put(call: ChatCall, constraint: Constraint, model: Model, hold: Hold, learne
     2. Where it holds less than all, the prompt says it, too.
     3. After an invalid answer the model is shown that, and what was wrong with it; after a cut one it gets more room.
     """
-    changes: _Changes = {}
+    changes: _Changes = dict.fromkeys(name for name in FORM_FIELDS[1:] if name in call.body)
     words = ""
     if constraint.form:
         changes, words = _form(constraint, constraint.form, call, model, hold)

@@ -22,6 +22,8 @@ VLLM_ONLY = frozenset(
         "chat_template",
         "chat_template_kwargs",
         "continue_final_message",
+        "guided_decoding_backend",
+        "guided_whitespace_pattern",
         "ignore_eos",
         "include_stop_str_in_output",
         "length_penalty",

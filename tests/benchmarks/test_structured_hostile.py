@@ -1,14 +1,17 @@
-"""The hostile cases are what they say they are."""
+"""The hostile cases are what they say they are, and what became of them is told rightly."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
+from benchmarks.structured.hostile import Way, verdict
 from benchmarks.structured.judge import fault_of
-from tests.support.hostile import Case, cases
+from benchmarks.structured.reply import Reply
+from tests.support.hostile import Case, Fate, cases
 
 
 @pytest.fixture(scope="module")
@@ -34,3 +37,34 @@ def test_the_independent_judge_agrees(generated: list[Case]) -> None:
 
 def test_a_request_is_json(generated: list[Case]) -> None:
     assert all(json.dumps(case.body("m", streamed=True)) for case in generated)
+
+
+RIGHT = Case("x", "valid", {"response_format": {"type": "json_object"}}, {"content": '{"a": 1}'}, {"a": 1})
+ERROR = Reply(502, error="structured_output_violation")
+WHOLE, FLOWING = Way("openai", False), Way("guidance", True)
+
+
+def served(content: str, finish: str = "stop") -> Reply:
+    return Reply(200, choice={"message": {"role": "assistant", "content": content}, "finish_reason": finish})
+
+
+@pytest.mark.parametrize(
+    ("fate", "way", "reply", "word"),
+    [
+        ("valid", WHOLE, served('{"a": 1.0}'), "as it must be"),
+        ("valid", WHOLE, served('{"a": 2}'), "not what was meant"),
+        ("valid", WHOLE, ERROR, "refused"),
+        ("valid", WHOLE, served("{", "length"), "truncated, but it was valid"),
+        ("repairable", WHOLE, served('{"a": 1}'), "as it must be"),
+        ("repairable", WHOLE, ERROR, "refused"),
+        ("repairable", FLOWING, ERROR, "as it must be"),
+        ("repairable", FLOWING, served('```{"a": 1}```'), "invalid to the client"),
+        ("invalid", WHOLE, ERROR, "as it must be"),
+        ("invalid", WHOLE, Reply(500, error="internal_error"), "refused"),
+        ("invalid", WHOLE, served('{"a": 1}'), "valid, but it was invalid"),
+        ("invalid", WHOLE, served("{"), "invalid to the client"),
+        ("broken", WHOLE, Reply(502, error="upstream_error"), "as it must be"),
+    ],
+)
+def test_what_became_of_a_case(fate: Fate, way: Way, reply: Reply, word: str) -> None:
+    assert verdict(replace(RIGHT, fate=fate), way, reply).startswith(word)

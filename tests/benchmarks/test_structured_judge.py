@@ -10,7 +10,7 @@ import pytest
 from benchmarks.structured.bfcl import right
 from benchmarks.structured.data import ToolTask
 from benchmarks.structured.judge import NotStrict, fault_of, fault_of_text, strict
-from benchmarks.structured.reply import NotUnderstood, Reply, read
+from benchmarks.structured.reply import NotUnderstood, Reply, broken, read
 
 SCHEMA = {"type": "object", "properties": {"at": {"type": "string", "format": "date"}}, "required": ["at"]}
 ASKED = {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}}
@@ -161,3 +161,11 @@ TWO = task([{"f": {"x": [1, 2]}}, {"f": {"x": [1]}}])
 )
 def test_which_calls_are_right(wanted: ToolTask, calls: list[tuple[str, str]], is_right: bool) -> None:
     assert right(wanted, [{"function": {"name": name, "arguments": text}} for name, text in calls]) is is_right
+
+
+def test_which_promises_are_broken() -> None:
+    ways = {"a": {"outcomes": {"valid": 3, "error 502 bad": 1}}, "b": {"outcomes": {"invalid": 2, "error 0 x": 1}}}
+    assert list(broken("model", ways)) == [
+        "model: b: 2 invalid answers came with status 200",
+        "model: b: 1 requests got no answer that could be understood",
+    ]

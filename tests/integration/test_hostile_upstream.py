@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from benchmarks.structured.hostile import ENGINES, WAYS, Way, verdict
@@ -37,8 +35,7 @@ def test_what_is_invalid_never_reaches_the_client_and_what_is_valid_always_does(
 def ask(lane: Lane, case: Case, way: Way) -> str:
     site = lane.site(way.engine)
     site.always(play(case))
-    body: dict[str, Any] = case.body(lane.name(way.engine), streamed=way.streamed)
-    response = lane.chat(**body).response
+    response = lane.chat(**way.body(case, lane.name(way.engine))).response
     site.always(answer())
     if case.fate == "broken":  # it speaks against the replica: a sound answer heals that before it rests
         assert lane.chat(way.engine).status == 200

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.structured.runaway import LONGEST_UNIT, LOOK_EVERY, MOST_BLANKS, REPEATED_CHARS, Runaway
+from router.structured.runaway import LONGEST_UNIT, LOOK_EVERY, MOST_BLANKS, REPEATED_CHARS, REPEATED_FIGURES, Runaway
 
 LONG = REPEATED_CHARS + 2 * LOOK_EVERY
 
@@ -33,7 +33,11 @@ def cut(text, size):
         (("x" + " " * MOST_BLANKS) * 3, ""),
         ('{"a": "' + "\\n" * LONG, "endless repetition"),
         ('{"a": "' + "ha" * LONG, "endless repetition"),
-        ("[" + "0, " * LONG, "endless repetition"),
+        ("[" + "0, " * REPEATED_FIGURES, "endless repetition"),
+        (json.dumps([[0] * 28] * 28), ""),
+        (json.dumps([0.0] * 3_000), ""),
+        ("x" * 30_000 + "0, " * 800, "endless repetition"),
+        ("".join(map(str, range(8_000))) + "0, " * 900, ""),
         ("[" + '{"name": "John", "age": 42}, ' * LONG, "endless repetition"),
         ("x" * LONGEST_UNIT * LONG, "endless repetition"),
         ("".join(map(chr, range(33, 33 + LONGEST_UNIT))) * LONG, "endless repetition"),
@@ -53,7 +57,7 @@ def test_what_will_not_end(text, size, reason):
 
 @given(st.text(max_size=20), st.text(min_size=1, max_size=LONGEST_UNIT), st.lists(st.integers(1, LONG)))
 def test_a_repetition_is_seen_however_it_is_cut(before, unit, cuts):
-    text = before + unit * (LONG // len(unit) + 1)
+    text = before + unit * ((REPEATED_FIGURES + LONG) // len(unit) + 1)
     edges = [0, *sorted({edge for edge in cuts if edge < len(text)}), len(text)]
     assert verdict(*(text[start:end] for start, end in pairwise(edges)))
 

@@ -4,6 +4,9 @@ import asyncio
 import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,7 +30,7 @@ async def workshop():
 
 @pytest.fixture
 async def hasty():
-    made = Workshop(limit_s=0.3)
+    made = Workshop(limit_s=1)
     yield made
     await made.close()
 
@@ -268,3 +271,18 @@ async def test_a_process_gets_none_of_the_gateways_secrets(workshop, monkeypatch
     monkeypatch.setenv("SMALLFIRST_API_KEYS", "secret")
     await workshop.match("regex", "a", "a")
     assert b"secret" not in environment(benches()[0])
+
+
+def test_a_process_keeps_none_of_the_gateways_sockets():
+    request = json.dumps(["grammar_fault", "regex", "a"]).encode()
+    command = (sys.executable, "-m", "router.structured.bench", "2")
+    with socket.socket() as listening:
+        listening.set_inheritable(True)
+        process = subprocess.Popen(command, close_fds=False, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with process:
+        process.stdin.write(len(request).to_bytes(4) + request)
+        process.stdin.flush()
+        assert process.stdout.read(8) == b"\0\0\0\4null"
+        assert sorted(os.listdir(f"/proc/{process.pid}/fd")) == ["0", "1", "2"]
+        process.stdin.close()
+        assert process.wait() == 0
