@@ -73,8 +73,7 @@ class Dispatcher:
             ApiError: no answer could be had. While the reply's events are read: it broke off after its beginning.
         """
         record.fallback = route.fallback
-        constraint = await self._planner.plan(call)
-        promise = Promise(constraint, call, record, self._workshop) if constraint else None
+        promise = await self._promise(call, record)
         wanted = needs(call)
         ladder = _allowed(route, call)
         policy = POLICIES[call.routing.policy or route.policy](route)
@@ -123,6 +122,10 @@ class Dispatcher:
             if lease is not None:
                 lease.abandon(monotonic())
                 _estimate(lease.attempt, call)
+
+    async def _promise(self, call: ChatCall, record: RequestRecord) -> Promise | None:
+        constraint = await self._planner.plan(call)
+        return None if constraint is None else Promise(constraint, call, record, self._workshop)
 
     async def _ask(
         self,

@@ -76,12 +76,13 @@ def _unique_at_once(text: str) -> Any:
     A key named twice is lost in the value, and its colon with it.
     """
     raw = text.encode()
-    if any(raw[at : at + 155].isdigit() for at in range(0, len(raw) - 154, 155)):
-        raise ValueError  # 309 digits, which a double may not hold, fill one of these parts
+    for at in range(154, len(raw), 155):
+        if raw[at : at + 1].isdigit() and raw[at - 154 : at].isdigit():
+            raise ValueError  # 309 digits, which a double may not hold, fill one of these parts
     value = _FAST.decode(raw)
-    if _ESCAPED_COLON in raw or raw.count(b":") != msgspec.json.encode(value).count(b":"):
+    if (b"\\" in raw and _ESCAPED_COLON in raw) or raw.count(b":") != msgspec.json.encode(value).count(b":"):
         raise ValueError
-    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
+    if len(raw) > 2 * MAX_DEPTH and raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
         raise ValueError
     return value
 

@@ -15,7 +15,7 @@ from router.structured.check import judge
 from router.structured.constraint import Constraint
 from router.structured.enforcement import hold_of
 from router.structured.follow import Follower, Pace
-from router.structured.wording import MORE_ROOM, Learned, as_calls, as_text, put
+from router.structured.wording import MORE_ROOM, Learned, Meant, as_calls, as_text, meant, put
 from router.structured.workshop import Workshop
 from router.types import ChatCall, Hold, Usage, VerdictWord
 
@@ -37,12 +37,17 @@ class Promise:
         self._learned = NOTHING
         self._hold: Hold = "none"
         self._put = call
+        self._asked = constraint
+        self._meant: Meant | None = None
 
     async def put(self, model: Model) -> ChatCall:
         """Return the call as this model is to be asked."""
-        refused = self._learned.refused
-        self._hold = "none" if refused else await hold_of(self._constraint, model, self._workshop)
-        self._put = put(self._call, self._constraint, model, self._hold, self._learned)
+        learned = self._learned
+        if model.backend is None:
+            learned = replace(learned, meant=None)
+        self._asked = learned.meant.constraint if learned.meant else self._constraint
+        self._hold = "none" if learned.refused else await hold_of(self._asked, model, self._workshop)
+        self._put = put(self._call, self._constraint, model, self._hold, learned)
         return self._put
 
     def follow(self) -> Follower:
@@ -53,13 +58,13 @@ class Promise:
             self._record.structured = "none"
         else:
             self._record.structured = "decoded" if self._hold == "whole" else "checking"
-        return Follower(self._constraint, pace)
+        return Follower(self._asked, pace)
 
     def _pace(self) -> Pace:
         routing = self._call.routing
         if routing.on_truncation == "retry":
             return "hold"
-        if self._is_free:
+        if _is_free(self._asked):
             return "talk"
         return "check" if self._hold == "whole" or routing.stream_check == "prefix" else "hold"
 
@@ -75,11 +80,12 @@ class Promise:
         for choice in choices:
             verdict, may_leave = await judge(self._constraint, choice, self._workshop, at_limit=at_limit)
             verified.append(may_leave)
-            if verdict.word in ("valid", "truncated") and self._is_free and not as_calls(may_leave):
+            if verdict.word in ("valid", "truncated") and _is_free(self._constraint) and not as_calls(may_leave):
                 continue  # text, where there might have been a call
             words.append(verdict.word)
             self._record.verdicts.append((model.name, verdict.kind, verdict.word))
             if verdict.word == "invalid":
+                self._meant = meant(self._constraint, choice, verdict.kind)
                 fault = f"at '{verdict.path or '/'}': {verdict.message}"
                 raise StructuredOutputViolation(
                     f"The answer of model '{model.name}' is not the {verdict.kind} that was asked for: {fault}",
@@ -101,16 +107,10 @@ class Promise:
             case AnswerTruncated():
                 learned = replace(learned, room=learned.room * MORE_ROOM)
             case StructuredOutputViolation() if not other_model:
-                learned = replace(learned, wrong=error)
+                learned = replace(learned, wrong=error, meant=self._meant)
             case UpstreamRejected(code="unsupported_schema") if not other_model:
                 learned = replace(learned, refused=True)
         self._learned = learned
-
-    @property
-    def _is_free(self) -> bool:
-        """Whether any text will do: calls may be made, need not be, and no form is asked for."""
-        calls = self._constraint.calls
-        return self._constraint.form is None and calls is not None and not calls.required
 
     def _at_limit(self, model: Model, usage: Usage | None) -> bool:
         """Return whether the upstream counted as many tokens as there may be: cut, whatever it says itself."""
@@ -131,3 +131,9 @@ class Promise:
         if any(escalation.reason in ASKED_DIFFERENTLY for escalation in self._record.escalations):
             return "escalated"
         return "retried" if any(reason in ASKED_DIFFERENTLY for _, reason in self._record.retries) else "decoded"
+
+
+def _is_free(constraint: Constraint) -> bool:
+    """Return whether any text will do: calls may be made, need not be, and no form is asked for."""
+    calls = constraint.calls
+    return constraint.form is None and calls is not None and not calls.required

@@ -13,7 +13,7 @@ from typing import Any
 from router.config import Model
 from router.errors import StructuredOutputViolation
 from router.structured.constraint import Calls, Constraint, Form
-from router.types import ChatCall, Hold
+from router.types import ChatCall, ConstraintKind, Hold
 
 FORM_FIELDS = (
     "response_format", "structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar",
@@ -32,6 +32,14 @@ _Changes = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Meant:
+    """A model that has shown whether it calls, and what, can be held to just that: decoding constrains no choice."""
+
+    constraint: Constraint
+    tool_choice: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Learned:
     """What earlier attempts of a request taught."""
 
@@ -41,6 +49,8 @@ class Learned:
     """this model's last answer"""
     room: int = 1
     """times the client's `max_tokens`"""
+    meant: Meant | None = None
+    """what it wanted to say, where calls might have been made"""
 
 
 def put(call: ChatCall, constraint: Constraint, model: Model, hold: Hold, learned: Learned) -> ChatCall:
@@ -52,10 +62,14 @@ def put(call: ChatCall, constraint: Constraint, model: Model, hold: Hold, learne
     """
     changes: _Changes = dict.fromkeys(name for name in FORM_FIELDS[1:] if name in call.body)
     words = ""
+    if learned.meant:
+        constraint = learned.meant.constraint
     if constraint.form:
         changes, words = _form(constraint, constraint.form, call, model, hold)
     elif constraint.calls and constraint.calls.required:
         changes, words = _calls(constraint.calls, call, model, hold)
+    if learned.meant:
+        changes["tool_choice"] = learned.meant.tool_choice
     if call.is_chat and (words or learned.wrong):
         changes["messages"] = _corrected(_told(call.body["messages"], words, model), learned.wrong)
     if learned.room > 1 and call.max_tokens is not None:
@@ -154,6 +168,25 @@ def _corrected(messages: list[Any], wrong: StructuredOutputViolation | None) -> 
             "content": f"That answer is not valid: {wrong.fault}. Answer again, with nothing but the corrected answer.",
         },
     ]
+
+
+def meant(constraint: Constraint, choice: Mapping[str, Any], kind: ConstraintKind) -> Meant | None:
+    """Return what an invalid choice, judged as `kind`, was meant to be; None: it is not known."""
+    calls, made = constraint.calls, as_calls(choice)
+    if calls is None or calls.required or calls.legacy:
+        return None
+    if kind != "tools":
+        return Meant(Constraint(constraint.form), "none")
+    function = (
+        made[0].get("function") if isinstance(made, list) and len(made) == 1 and isinstance(made[0], dict) else None
+    )
+    tool = calls.tools.get(str(function.get("name"))) if isinstance(function, dict) else None
+    if tool is None:
+        return None
+    return Meant(
+        Constraint(calls=Calls({tool.name: tool}, required=True, single=True)),
+        {"type": "function", "function": {"name": tool.name}},
+    )
 
 
 def as_calls(choice: Mapping[str, Any]) -> Any:

@@ -267,6 +267,42 @@ async def test_a_bad_call_before_any_text_is_asked_again() -> None:
     assert "42" in b"".join(await gateway.ask(tools=TOOLS, stream=True)).decode()
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_bad_call_is_asked_again_by_name_so_that_decoding_holds_it(stream: bool) -> None:
+    first, again = (calling(BAD), calling('{"age"', ": 42}")) if stream else bodies(made_call(BAD), made_call())
+    gateway = enforced({"slm-0": [first, again]})
+    await gateway.ask(tools=TOOLS, stream=stream)
+    first, second = (sent.body for sent in gateway.upstream.sent)
+    assert "tool_choice" not in first
+    assert second["tool_choice"] == {"type": "function", "function": {"name": "f"}}
+    assert not gateway.record.held
+
+
+async def test_a_bad_text_where_calls_might_have_been_is_decoded_as_its_form() -> None:
+    gateway = enforced({"slm-0": [answers(BAD), answers(GOOD)]})
+    await gateway.ask(tools=TOOLS, response_format=AS_PERSON)
+    first, second = (sent.body for sent in gateway.upstream.sent)
+    assert "response_format" not in first
+    assert second["response_format"]["json_schema"]["schema"].items() >= PERSON.items()
+    assert second["tool_choice"] == "none"
+
+
+async def test_of_an_engine_that_we_do_not_know_no_other_choice_is_made() -> None:
+    gateway = Dispatching(script={"slm-0": bodies(made_call(BAD), made_call())})
+    await gateway.ask(tools=TOOLS)
+    assert "tool_choice" not in gateway.upstream.sent[1].body
+
+
+@pytest.mark.parametrize("name", ["g", "f"])
+async def test_what_was_meant_must_be_known(name: str) -> None:
+    both = json.loads(made_call(BAD, name))
+    if name == "f":
+        both["choices"][0]["message"]["tool_calls"] *= 2
+    gateway = enforced({"slm-0": bodies(json.dumps(both).encode(), made_call())})
+    await gateway.ask(tools=TOOLS)
+    assert "tool_choice" not in gateway.upstream.sent[1].body
+
+
 # --- truncation
 
 
