@@ -26,9 +26,12 @@ class Kept:
     def __init__(self, file: Path) -> None:
         self._file = file
         file.parent.mkdir(parents=True, exist_ok=True)
-        lines = file.read_text(encoding="utf-8").split("\n") if file.exists() else []
-        # a line without its end was being written when the run was stopped
-        self._replies = {row["key"]: Reply(**row["reply"]) for row in map(json.loads, lines[:-1])}
+        file.touch()
+        written = file.read_bytes()
+        whole = written[: written.rfind(b"\n") + 1]
+        if whole != written:  # the run was stopped in the middle of a line
+            file.write_bytes(whole)
+        self._replies = {row["key"]: Reply(**row["reply"]) for row in map(json.loads, whole.splitlines())}
 
     def get(self, key: str) -> Reply | None:
         """Return the kept answer; None: there is none."""

@@ -38,19 +38,25 @@ class Assembly:
 @dataclass(slots=True)
 class _Call:
     id: str | None = None
-    type: str = "function"
+    type: str | None = None
     name: str = ""
     arguments: list[str] = field(default_factory=list)
+    no_text: object = None
+    """arguments that came as a value instead of its text"""
 
     def add(self, part: Mapping[str, Any]) -> None:
         self.id = self.id or part.get("id")
         self.type = part.get("type") or self.type
         function = _mapping(part.get("function") or {})
         self.name = self.name or _text(function.get("name"))
-        self.arguments.append(_text(function.get("arguments")))
+        arguments = function.get("arguments")
+        if isinstance(arguments, Mapping) and not self.arguments:
+            self.no_text = arguments
+        else:
+            self.arguments.append(_text(arguments))
 
-    def function(self) -> dict[str, str]:
-        return {"name": self.name, "arguments": "".join(self.arguments)}
+    def function(self) -> dict[str, object]:
+        return {"name": self.name, "arguments": "".join(self.arguments) or self.no_text or ""}
 
 
 @dataclass(slots=True)
@@ -92,7 +98,7 @@ class _Choice:
         message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None} | texts
         if self.calls:
             message["tool_calls"] = [
-                {"id": call.id, "type": call.type, "function": call.function()}
+                {"id": call.id, "function": call.function()} | ({"type": call.type} if call.type else {})
                 for _, call in sorted(self.calls.items())
             ]
         if self.function_call:

@@ -77,7 +77,7 @@ class _Count:
     @cached_property
     def _named(self) -> list[Any]:
         # references by name are rare: each counts as the worst of all schemas that have one
-        return [node for node in _objects(self._root) if any(isinstance(node.get(name), str) for name in _NAMES)]
+        return [node for node in objects(self._root) if any(isinstance(node.get(name), str) for name in _NAMES)]
 
 
 def _subschemas(word: str, value: Any) -> Iterable[Any]:
@@ -88,7 +88,8 @@ def _subschemas(word: str, value: Any) -> Iterable[Any]:
     return (value,)
 
 
-def _objects(root: Any) -> Iterator[Mapping[str, Any]]:
+def objects(root: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield every object of a document, itself first."""
     todo = [root]
     while todo:
         node = todo.pop()
@@ -105,7 +106,7 @@ def _is_pointer(reference: str) -> bool:
 
 def refers_by_name(root: Any) -> bool:
     """Return whether any reference of a document has to be searched for, not only followed."""
-    targets = (node[word] for node in _objects(root) for word in _REFERENCES if isinstance(node.get(word), str))
+    targets = (node[word] for node in objects(root) for word in _REFERENCES if isinstance(node.get(word), str))
     return not all(map(_is_pointer, targets))
 
 

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import jsonschema_rs
 
+from router.structured.closed import closed
 from router.types import Backend, ConstraintKind, FormKind, Hold
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Schema:
     """A JSON schema that was found valid.
 
@@ -25,6 +27,11 @@ class Schema:
     """canonical JSON; what names it in caches and in other processes"""
     value: Mapping[str, Any]
     validator: jsonschema_rs.Validator | None = field(default=None, repr=False)
+
+    @cached_property
+    def closed(self) -> Mapping[str, Any]:
+        """Return what is to be decoded: no keys but those that the schema names, where that is possible."""
+        return closed(self.value)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

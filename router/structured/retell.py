@@ -56,8 +56,9 @@ def _call(call: Mapping[str, Any], gone: Mapping[str, Any] | None) -> dict[str, 
         return dict(call)
     if call["id"] != gone["id"]:
         raise _too_late()
+    late = {} if gone.get("type") else {"type": call["type"]}
     rest = _function(call["function"], gone["function"])
-    return {"function": rest} if rest else {}
+    return late | ({"function": rest} if rest else {})
 
 
 def _function(function: Mapping[str, Any], gone: Mapping[str, Any] | None) -> dict[str, Any]:

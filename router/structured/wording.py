@@ -99,7 +99,7 @@ def _form(constraint: Constraint, form: Form, call: ChatCall, model: Model, hold
         value = list(form.choices) if form.kind == "choice" else form.source
         return gone | {"structured_outputs": {form.kind: value}}, words
     if hold != "unknown" and model.backend == "guidance":
-        schema: Mapping[str, Any] = form.schema.value if form.schema else {"type": "object"}
+        schema: Mapping[str, Any] = form.schema.closed if form.schema else {"type": "object"}
         guidance = {"whitespace_pattern": WHITESPACE} | ({"lenient": True} if hold == "partial" else {})
         return gone | {"response_format": _response_format(form, {**schema, "x-guidance": guidance})}, words
     if "response_format" in call.body and call.body["response_format"] is not None:
@@ -120,11 +120,18 @@ def _calls(calls: Calls, call: ChatCall, model: Model, hold: Hold) -> tuple[_Cha
     if hold == "none":
         names = ", ".join(calls.tools)
         return {"tool_choice": "auto"}, f"Answer with a call of one of these functions, and nothing else: {names}."
-    if model.backend != "xgrammar":
+    if hold == "unknown":
         return {}, ""
-    # vLLM's grammars for tool calls hold the arguments of strict ones only
-    tools = [{**tool, "function": {**tool["function"], "strict": True}} for tool in call.body["tools"]]
-    return {"tools": tools}, ""
+    return {"tools": [_decodable(tool, calls, model) for tool in call.body["tools"]]}, ""
+
+
+def _decodable(tool: Mapping[str, Any], calls: Calls, model: Model) -> Mapping[str, Any]:
+    function = tool["function"]
+    if model.backend == "xgrammar":  # vLLM's grammars for it hold the arguments of strict tools only
+        return {**tool, "function": {**function, "strict": True}}
+    known = calls.tools.get(function["name"])
+    parameters = known.parameters if known else None
+    return {**tool, "function": {**function, "parameters": parameters.closed}} if parameters else tool
 
 
 def _in_words(form: Form) -> str:

@@ -348,3 +348,19 @@ def test_the_fallback_is_the_last_as_written_also_where_it_is_left_out(read):
     config = read(BASE.replace("[small, big]", "[big, small]"), {})
     assert config.routes["auto"].fallback is config.models["small"]
     assert config.route("small").fallback is config.models["small"], "a pinned model is its own"
+
+
+def test_whose_decoding_is_known(read):
+    config = read(BASE)
+    assert (config.models["small"].backend, config.models["big"].backend) == ("guidance", None)
+    pinned = read(BASE.replace("    source: org/small", "    source: org/small\n    structured_backend: xgrammar"))
+    assert pinned.models["small"].backend == "xgrammar"
+    attached = BASE.replace("source: org/small", "base_url: http://vllm:8000/v1")
+    assert read(attached).models["small"].backend is None
+    known = attached.replace("8000/v1", "8000/v1\n    structured_backend: guidance")
+    assert read(known).models["small"].backend == "guidance"
+
+
+def test_only_a_vllm_has_a_backend(read):
+    with pytest.raises(ConfigError, match="`structured_backend` belongs to `engine: vllm`"):
+        read(BASE.replace("    api_key", "    structured_backend: guidance\n    api_key"))

@@ -114,6 +114,11 @@ def test_texts_survive_any_split_and_any_interleaving(texts, data, chat):
     assert [c["index"] for c in whole] == list(range(len(texts)))
 
 
+def test_what_a_call_does_not_say_is_not_made_up():
+    (choice,) = assemble([chunk({"tool_calls": [call(id="a", name="f", arguments={"x": 1})]})])
+    assert choice["message"]["tool_calls"] == [{"id": "a", "function": {"name": "f", "arguments": {"x": 1}}}]
+
+
 @pytest.mark.parametrize(
     "event",
     [
@@ -125,7 +130,7 @@ def test_texts_survive_any_split_and_any_interleaving(texts, data, chat):
         chunk({"tool_calls": {}}),
         chunk({"tool_calls": [{"index": "0"}]}),
         chunk({"tool_calls": [{"index": 0, "function": "f"}]}),
-        chunk({"tool_calls": [{"index": 0, "function": {"arguments": {}}}]}),
+        chunk({"tool_calls": [{"index": 0, "function": {"arguments": []}}]}),
         {"choices": [{"index": "0", "text": "a"}]},
         {"choices": [{"text": 3}]},
     ],

@@ -10,6 +10,7 @@ from router.structured.wording import FORM_FIELDS, LONGEST_QUOTE, WHITESPACE, Le
 from tests.support import fakes
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
+CLOSED = {**SCHEMA, "additionalProperties": False}
 FORMAT = {"type": "json_schema", "json_schema": {"name": "mine", "schema": SCHEMA, "strict": True}}
 TEXT = '{"type":"object","properties":{"a":{"type":"integer"}}}'
 JSON = Constraint(Form("json_schema", "response_format", Schema(TEXT, SCHEMA)))
@@ -41,7 +42,7 @@ def test_the_clients_own_words_go_on_untouched(model, hold):
 def test_guidance_is_told_how_much_whitespace_there_may_be_and_how_strict_to_be(hold, options):
     call = asked(GUIDANCE, hold, response_format=FORMAT)
     sent = call.fields["response_format"]["json_schema"]["schema"]
-    assert sent == {**SCHEMA, "x-guidance": {"whitespace_pattern": WHITESPACE, **options}}
+    assert sent == {**CLOSED, "x-guidance": {"whitespace_pattern": WHITESPACE, **options}}
     assert call.body["response_format"] == call.fields["response_format"]
     assert (TEXT in prompt(call)) == (hold == "partial")
 
@@ -100,10 +101,15 @@ def test_a_vllm_that_may_call_is_not_bound_to_a_form():
     assert put(beside, Constraint(JSON.form, MAY_CALL), API, "unknown", Learned()) is beside
 
 
-@pytest.mark.parametrize(("model", "hold"), [(API, "unknown"), (GUIDANCE, "whole"), (UNKNOWN, "unknown")])
+@pytest.mark.parametrize(("model", "hold"), [(API, "unknown"), (UNKNOWN, "unknown")])
 def test_a_call_that_must_be_made_goes_on_untouched(model, hold):
     call = fakes.call(tools=TOOLS, tool_choice="required")
     assert put(call, Constraint(None, MUST_CALL), model, hold, Learned()) is call
+
+
+def test_guidance_decodes_no_arguments_but_those_that_have_a_name():
+    call = asked(GUIDANCE, "whole", Constraint(None, MUST_CALL), tools=TOOLS, tool_choice="required")
+    assert call.fields["tools"] == [{"type": "function", "function": {"name": "f", "parameters": CLOSED}}]
 
 
 def test_xgrammar_holds_the_arguments_of_strict_tools():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from typing import Any
 
@@ -44,6 +45,9 @@ class Person(BaseModel):
     name: str
     age: int
     city: str
+
+
+PERSON: Any = {"type": "json_schema", "json_schema": {"name": "p", "schema": Person.model_json_schema()}}
 
 
 def test_while_it_starts_ready_says_so(gateway: Gateway) -> None:
@@ -155,21 +159,82 @@ def test_a_structured_answer_that_is_cut_says_so(client: OpenAI) -> None:
     assert reply.choices[0].finish_reason == "length"
 
 
-def test_a_schema_that_the_engine_cannot_enforce_is_refused_or_kept(gateway: Gateway) -> None:
-    schema = {"type": "object", "properties": {"n": {"type": "integer", "multipleOf": 7}}, "required": ["n"]}
-    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
-    body = {"model": MODEL, "messages": QUESTION, "response_format": form, **GREEDY}
-    for stream in (False, True):
-        response = gateway.http.post("/v1/chat/completions", json=body | {"stream": stream}, timeout=180)
-        assert response.status_code in (400, 502)
-        assert response.json()["error"]["message"]
+def test_what_decoding_enforces_leaves_as_it_is_decoded(gateway: Gateway) -> None:
+    body = {"model": MODEL, "messages": EXTRACT, "response_format": PERSON, "stream": True, **GREEDY}
+    with gateway.http.stream("POST", "/v1/chat/completions", json=body | {"max_tokens": 120}, timeout=180) as response:
+        pieces = list(response.iter_raw())
+    assert response.headers["x-smallfirst-structured"] == "decoded"
+    assert len(pieces) > 10, "a held answer would come in one piece"
+    assert pieces[-1].endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_schema_that_decoding_enforces_in_part_is_kept_or_refused(gateway: Gateway, stream: bool) -> None:
+    schema = {**Person.model_json_schema(), "not": {"required": ["title"]}}
+    form = {"type": "json_schema", "json_schema": {"name": "p", "schema": schema}}
+    body = {"model": MODEL, "messages": EXTRACT, "response_format": form, "stream": stream, **GREEDY, "max_tokens": 120}
+    response = gateway.http.post("/v1/chat/completions", json=body, timeout=180)
+    assert response.status_code in (200, 502)
+    if response.status_code == 200 and not stream:
+        said = json.loads(response.json()["choices"][0]["message"]["content"])
+        assert Person.model_validate(said)
+        assert "title" not in said
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "valid"),
+    [
+        ("guided_regex", "(yes|no), [a-z]{3,5}[.]", r"(yes|no), [a-z]{3,5}[.]"),
+        ("guided_choice", ["red green", "blue"], "red green|blue"),
+        ("structured_outputs", {"choice": ["été", "hiver"]}, "été|hiver"),
+        ("guided_grammar", 'root ::= "a" ("b" | "c")', "a[bc]"),
+        ("structured_outputs", {"grammar": 'start: "x" | "y" "z"'}, "x|yz"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_regex_choice_and_grammar(client: OpenAI, field: str, value: object, valid: str, stream: bool) -> None:
+    options: Any = {"model": "alone", "messages": QUESTION, "extra_body": {field: value}, **GREEDY}
+    if stream:
+        with client.chat.completions.stream(**options) as events:
+            reply: Any = events.get_final_completion()
+    else:
+        reply = client.chat.completions.create(**options)
+    assert re.fullmatch(valid, reply.choices[0].message.content)
+
+
+def test_the_older_name_of_a_schema(client: OpenAI) -> None:
+    raw = client.chat.completions.with_raw_response.create(
+        model="alone", messages=EXTRACT, extra_body={"guided_json": Person.model_json_schema()}, temperature=0,
+        max_tokens=120,
+    )  # fmt: skip
+    assert Person.model_validate_json(raw.parse().choices[0].message.content or "").age == 42
+    assert raw.headers["x-smallfirst-structured"] == "decoded"
+
+
+def test_a_cut_answer_gets_more_room_where_that_is_wanted(client: OpenAI) -> None:
+    raw = client.chat.completions.with_raw_response.create(
+        model=MODEL, messages=EXTRACT, response_format=PERSON, temperature=0, max_tokens=20,
+        extra_body={"routing": {"on_truncation": "retry"}},
+    )  # fmt: skip
+    assert Person.model_validate_json(raw.parse().choices[0].message.content or "").age == 42
+    assert (raw.headers["x-smallfirst-structured"], raw.headers["x-smallfirst-attempts"]) == ("retried", "2")
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "get_weather"}}])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_cut_call_says_so(gateway: Gateway, choice: object, stream: bool) -> None:
+    body = {"model": MODEL, "messages": QUESTION, "tools": [WEATHER], "tool_choice": choice, "stream": stream}
+    response = gateway.http.post("/v1/chat/completions", json=body | GREEDY | {"max_tokens": 4}, timeout=180)
+    assert response.status_code == 200
+    assert '"finish_reason":"length"' in response.text.replace(" ", "")
+    assert '"finish_reason":"tool_calls"' not in response.text.replace(" ", "")
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_required_tools(client: OpenAI, stream: bool) -> None:
     question: Any = [{"role": "user", "content": "What is the weather in Paris?"}]
     options: Any = {"model": "auto", "messages": question, "tools": [WEATHER], "tool_choice": "required"}
-    options |= {"temperature": 0, "max_tokens": 60}
+    options |= {"temperature": 0, "max_tokens": 120}
     if stream:
         with client.chat.completions.stream(**options) as events:
             reply = events.get_final_completion()

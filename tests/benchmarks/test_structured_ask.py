@@ -1,0 +1,42 @@
+"""Answers are kept, and what was stopped goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.structured.ask import Kept, ask_all, key
+from benchmarks.structured.reply import Reply
+from benchmarks.vllm.sides import NotThere
+from tests.support.upstream import CUT, Upstream, raw
+
+BODY = {"model": "m", "messages": []}
+
+
+def test_a_line_that_was_not_finished_is_asked_again(tmp_path: Path) -> None:
+    file = tmp_path / "out" / "answers.jsonl"
+    first, second = Reply(200, {"model": "m"}, {"message": {"content": "a\u2028b"}}), Reply(502, error="bad")
+    kept = Kept(file)
+    kept.add("a", first)
+    kept.add("b", second)
+    file.write_bytes(file.read_bytes()[:-5])
+    again = Kept(file)
+    assert (again.get("a"), again.get("b")) == (first, None)
+    again.add("b", second)
+    assert Kept(file).get("b") == second
+
+
+def test_another_question_is_another_answer() -> None:
+    assert key("direct", "1", BODY) == key("direct", "1", dict(reversed(BODY.items())))
+    assert len({key("direct", "1", BODY), key("gateway", "1", BODY), key("direct", "1", BODY | {"n": 1})}) == 3
+
+
+async def test_an_answer_that_breaks_off_is_one_too(tmp_path: Path) -> None:
+    with Upstream() as upstream:
+        upstream.site("m").always(raw(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{", CUT))
+        root = upstream.url("m").removesuffix("/v1")
+        replies = await ask_all(root, {"a": BODY}, Kept(tmp_path / "x"), concurrency=2, say=print)
+    assert replies["a"].error == "connection_lost"
+    with pytest.raises(NotThere):
+        await ask_all(root, {"b": BODY}, Kept(tmp_path / "x"), concurrency=2, say=print)
