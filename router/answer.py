@@ -48,6 +48,18 @@ def _read_again(text: bytes) -> Any:
         raise UpstreamFailed("the upstream answered 200 with something that is not JSON") from None
 
 
+def write(answer: Mapping[str, Any]) -> bytes:
+    """Return an answer, or an event of one, that had to be changed.
+
+    Raises:
+        UpstreamFailed: the upstream put a number into it that JSON has not.
+    """
+    try:
+        return json.dumps(answer, allow_nan=False).encode()
+    except ValueError:
+        raise UpstreamFailed("the upstream's answer holds a number that JSON has not") from None
+
+
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
 

@@ -6,7 +6,6 @@ other answer: the stream ends truthfully, with an error and no `[DONE]`.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,10 +14,10 @@ from time import monotonic
 
 from router import fit, retry
 from router.abilities import needs
-from router.answer import parse_whole
-from router.cascade import Standing, next_step
+from router.answer import parse_whole, write
+from router.cascade import ASKED_DIFFERENTLY, Standing, next_step
 from router.config import Config, Model, Route
-from router.errors import ApiError, NotFound, UpstreamError
+from router.errors import ApiError, NotFound, UpstreamError, UpstreamRejected
 from router.policy.base import POLICIES
 from router.pool import Lease, Pool
 from router.prompt import rough_tokens
@@ -86,18 +85,18 @@ class Dispatcher:
         try:
             while True:
                 model, pool, rung_above = ladder[rung], self._pools[ladder[rung].name], rung + 1 < len(ladder)
-                last = not rung_above and len(tried) + 1 >= TRIES_ON_A_RUNG
-                failure = fit.why_not(model, call, wanted, record.cost_nano_usd or 0)
+                put = call if promise is None else await promise.put(model)
+                failure = fit.why_not(model, put, wanted, record.cost_nano_usd or 0)
                 if failure is None:
                     try:
                         lease = pool.acquire(monotonic(), tried=tried, last_resort=not rung_above)
                         record.attempts.append(lease.attempt)
-                        reply = await self._ask(call, promise, lease, record, last=last)
+                        reply = await self._ask(put, promise, lease, record, last=_is_last(call, tried, rung_above))
                         break
                     except ApiError as error:
                         if isinstance(error, UpstreamError):
                             error.of_model(model.name)
-                        asked = failure = retry.of(error)
+                        asked = _told(asked, failure := retry.of(error))
                 if lease is not None:
                     tried.append(lease.replica.name)
                     _give_up(lease, failure, call)
@@ -141,9 +140,8 @@ class Dispatcher:
         dialect = DIALECTS[model.engine]
         record.structured, follower, verify = "none", None, None
         if promise is not None:
-            call = await promise.put(model)
             verify = partial(promise.verify, model=model, last=last)
-            follower = promise.follow() if call.stream else None
+            follower = promise.follow(model) if call.stream else None
         body, record.dropped = dialect.body(call, model)
         now = monotonic()
         end_by = now + model.timeouts.total_s
@@ -165,13 +163,25 @@ class Dispatcher:
             answer = parse_whole(whole, call.choices)
             usage = lease.attempt.usage = Usage.of(answer.get("usage"))
             if verify and (instead := await verify(answer["choices"], usage)):
-                whole = json.dumps({**answer, "choices": instead}).encode()
+                whole = write({**answer, "choices": instead})
             lease.release(monotonic(), "good")
             return Reply(body=whole)
         stream = AnswerStream(call, lease, exchange, dialect, first_by, end_by, follower, verify)
         await stream.begin()
         record.first_token_s = monotonic() - record.started
         return Reply(events=stream)
+
+
+def _is_last(call: ChatCall, tried: Sequence[str], rung_above: bool) -> bool:
+    """Return whether nobody could do better than this try if its answer is cut."""
+    more_room = call.max_tokens is not None  # else the next one would be cut at the same place
+    return not rung_above and (len(tried) + 1 >= TRIES_ON_A_RUNG or not more_room)
+
+
+def _told(before: Failure | None, now: Failure) -> Failure:
+    """Return the failure that a client is told of: what it did not write itself may be why a later try was refused."""
+    is_refused = isinstance(now.error, UpstreamRejected) and now.reason in (None, "context")
+    return before if before and before.reason in ASKED_DIFFERENTLY and is_refused else now
 
 
 def _give_up(lease: Lease, failure: Failure, call: ChatCall) -> None:

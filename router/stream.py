@@ -7,12 +7,11 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
-import msgspec
-
 from router import retry
-from router.answer import DONE, StreamReader, only_usage
+from router.answer import DONE, StreamReader, only_usage, write
 from router.errors import ApiError, UpstreamError, UpstreamFailed, UpstreamTimedOut
 from router.pool import Health, Lease
+from router.structured.assemble import as_read
 from router.structured.follow import Follower
 from router.structured.promise import Choices
 from router.structured.retell import retell
@@ -49,6 +48,7 @@ class AnswerStream:
         self._lease = lease
         self._exchange = exchange
         self._dialect = dialect
+        self._is_chat = call.is_chat
         self._keep_usage = call.include_usage
         self._reader = StreamReader(call.choices)
         self._first_by: float | None = first_by
@@ -56,9 +56,10 @@ class AnswerStream:
         self._follower = follower
         self._verify = verify
         self._frame: dict[str, Any] = {}
+        self._usage: Any = None
         self._ready: list[bytes] = []
         self._held: list[bytes] = []
-        self._waiting = 0  # bytes of events in both
+        self._kept = 0  # bytes of events in both; a follower keeps what all of them say
         self._whole = False
         self._ended = False
         self._error: ApiError | None = None
@@ -89,7 +90,8 @@ class AnswerStream:
                 raise StopAsyncIteration
             await self._read()
         events, self._ready = self._ready[:MOST_AT_ONCE], self._ready[MOST_AT_ONCE:]
-        self._waiting -= sum(map(len, events))
+        if self._follower is None:
+            self._kept -= sum(map(len, events))
         return events
 
     async def _read(self) -> None:
@@ -128,7 +130,7 @@ class AnswerStream:
                     self._take(event, chunk)
         finally:
             self._lease.attempt.usage, self._lease.attempt.events = self._reader.usage, self._reader.events
-        if self._waiting > MAX_BODY_BYTES:
+        if self._kept > MAX_BODY_BYTES:
             raise UpstreamFailed(f"the upstream's answer is longer than {MAX_BODY_BYTES} bytes")
         self._whole = self._whole or not events
         if self._whole and not self._reader.finished:
@@ -137,11 +139,15 @@ class AnswerStream:
             await self._judge(self._follower, self._verify)
 
     def _take(self, event: bytes, chunk: Mapping[str, Any]) -> None:
-        self._waiting += len(event)
+        self._kept += len(event)
         if self._follower is None:
             self._ready.append(event)
             return
-        self._frame = self._frame or {name: chunk[name] for name in _FRAME if name in chunk}
+        if parts := chunk.get("choices"):
+            self._frame = self._frame or {name: chunk[name] for name in _FRAME if name in chunk}
+            chunk = {**chunk, "choices": [as_read(part, is_chat=self._is_chat) for part in parts]}
+        if self._keep_usage:
+            self._usage = chunk.get("usage") or self._usage
         self._held.append(event)
         if self._follower.may_leave(chunk):
             self._ready += self._held
@@ -150,9 +156,9 @@ class AnswerStream:
     async def _judge(self, follower: Follower, verify: Verify) -> None:
         """Let the rest leave: as it came, or told again where its check changed it."""
         if instead := await verify(follower.choices(), self._reader.usage):
-            usage = [event for event in self._held if only_usage(msgspec.json.decode(event))]
-            self._held = retell(instead, follower.left, self._frame) + usage
-            self._waiting = sum(map(len, self._ready + self._held))
+            self._held = retell(instead, follower.left, self._frame)
+            if self._usage:
+                self._held.append(write({**self._frame, "choices": [], "usage": self._usage}))
         self._ready += self._held
         self._held = []
 

@@ -153,11 +153,6 @@ class Verdict:
     kind: ConstraintKind = "json_object"
     """what was judged: of an answer that may be a call or of a form, the one that it is"""
 
-    @property
-    def acceptable(self) -> bool:
-        """Return whether the answer may leave: a cut or refused one says so itself, as OpenAI defines."""
-        return self.word != "invalid"
-
 
 class Reply(Struct, frozen=True):
     """What the client gets: a whole JSON `body`, or a stream of `events`: SSE payloads, those that came together."""

@@ -38,6 +38,7 @@ class TextEndpoint:
             record.outcome = "ok"
         except ApiError as error:
             envelope.note(record, error)
+            record.structured = ""  # it is said of an accepted answer
             if record.status:
                 await send({"type": "http.response.body", "body": summary(record) + envelope.sse_error(error)})
             else:
@@ -58,5 +59,5 @@ class TextEndpoint:
         ):
             if reply.events is None:
                 deadline.met()  # the rest is the client's own pace
-            await silence.stop()
-            await relay(reply, record, send)
+            await silence.settle()
+            await relay(reply, record, silence.send)

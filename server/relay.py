@@ -77,7 +77,7 @@ def summary(record: RequestRecord) -> bytes:
     known = {
         "model": record.model,
         "attempts": len(record.attempts),
-        "structured": record.structured,
+        "structured": record.structured or None,
         "cost_usd": None if cost is None else usd(cost),
         "saved_usd": None if saved is None else usd(saved),
     }

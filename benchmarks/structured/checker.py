@@ -17,7 +17,8 @@ from router.structured.check import judge
 from router.structured.constraint import Constraint
 from router.structured.plan import Planner
 from router.structured.workshop import Workshop
-from router.types import Backend
+from router.types import Backend, ChatCall
+from server.serving import freeze
 
 MOST_LAG_MS = 10.0
 IDLE_S = 1.0
@@ -25,14 +26,16 @@ IDLE_S = 1.0
 
 async def measure(tasks: Sequence[SchemaTask], say: Callable[[str], None]) -> dict[str, Any]:
     """Plan every schema, judge every instance, ask every backend; return the figures."""
+    freeze()  # as the gateway does
     workshop = Workshop()
     try:
         say(f"  planning {len(tasks)} schemas, one after the other")
         planner = Planner(workshop)
         first, again, lag_in_turn, refused = await plan_all(planner, tasks)
         say("  all at a time")
+        calls, empty = [call_for(task.schema) for task in tasks], Planner(workshop)
         async with measured() as together:
-            await asyncio.gather(*(planned(planner, task) for planner in [Planner(workshop)] for task in tasks))
+            await asyncio.gather(*(planned(empty, call) for call in calls))
         async with measured() as idle:
             await asyncio.sleep(IDLE_S)
         say("  judging their instances")
@@ -83,7 +86,7 @@ async def judge_all(planner: Planner, workshop: Workshop, tasks: Sequence[Schema
     """Return the instances on which the checker and jsonschema-rs do not agree."""
     found = []
     for task in tasks:
-        constraint = await planned(planner, task)
+        constraint = await planned(planner, call_for(task.schema))
         for place, instance in enumerate(task.instances):
             if instance.valid is None:
                 continue
@@ -102,7 +105,7 @@ async def enforced(workshop: Workshop, backend: Backend, tasks: Sequence[SchemaT
     words: Counter[str] = Counter()
     took = []
     for task in tasks:
-        constraint = await planned(planner, task)
+        constraint = await planned(planner, call_for(task.schema))
         if constraint is None or constraint.form is None or constraint.form.schema is None:
             continue
         began = perf_counter()
@@ -116,10 +119,10 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"p50": percentile(values, 0.5), "p99": percentile(values, 0.99), "max": max(values)}
 
 
-async def planned(planner: Planner, task: SchemaTask) -> Constraint | None:
-    """Return what a schema's answers must satisfy; None: the schema is refused."""
+async def planned(planner: Planner, call: ChatCall) -> Constraint | None:
+    """Return what a call's answer must satisfy; None: its schema is refused."""
     try:
-        return await planner.plan(call_for(task.schema))
+        return await planner.plan(call)
     except BadRequest:
         return None
 

@@ -52,7 +52,7 @@ async def light_answers(planner: Planner, tasks: Sequence[SchemaTask]) -> list[t
     """Return the right instances of those schemas whose answers are judged in the gateway's own process."""
     found = []
     for task in tasks:
-        constraint = await planned(planner, task)
+        constraint = await planned(planner, call_for(task.schema))
         if constraint and constraint.form and constraint.form.schema and constraint.form.schema.validator:
             found += [(constraint, instance.text) for instance in task.instances if instance.valid]
     return found
@@ -79,7 +79,7 @@ async def _whole(answers: Sequence[tuple[Constraint, str]], workshop: Workshop) 
 
 
 async def _cached_plan(planner: Planner, tasks: Sequence[SchemaTask]) -> float | None:
-    calls = [call_for(task.schema) for task in tasks[:KEPT] if await planned(planner, task)]
+    calls = [call_for(task.schema) for task in tasks[:KEPT] if await planned(planner, call_for(task.schema))]
     rounds = []
     for _ in range(ROUNDS):
         began = process_time()

@@ -24,6 +24,8 @@ STANDIN, LADDER = "stand-in", "small-first"
 STANDIN_PRICE = {"input_usd_per_mtok": 0.40, "cached_input_usd_per_mtok": 0.10, "output_usd_per_mtok": 1.60}
 """the stand-in is charged as the API model would be in whose place it stands"""
 MODES = ("auto", "pinned")
+STANDIN_OF = 2
+"""every second task is asked of the stand-in alone: it is slow, and only to compare with"""
 
 
 def models_yaml(config: Mapping[str, Any], small: str, gguf: Path) -> dict[str, Any]:
@@ -71,10 +73,12 @@ async def measure(
         config.write_text(yaml.safe_dump(models_yaml(given, small, gguf), sort_keys=False), encoding="utf-8")
     found = {}
     async with sides(options, config, small, folder, say) as both:
-        for model in filter(None, (both.model, ladder)):
+        alone = STANDIN if options.fallback_gguf else None
+        for model in filter(None, (both.model, ladder, alone)):
             for mode in MODES:
                 # where no call is right, none can be asked for
                 chosen = [task for task in tasks if mode == "auto" or task.expect_call]
+                chosen = chosen[::STANDIN_OF] if model == alone else chosen
                 bodies = {key(f"{model} {mode}", task.id, body(model, task, mode)): task for task in chosen}
                 say(f"  {model}, {mode}: {len(chosen)} tasks")
                 asked = {name: body(model, task, mode) for name, task in bodies.items()}

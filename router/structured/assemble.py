@@ -11,6 +11,14 @@ from router.errors import UpstreamFailed
 _TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
 
 
+def as_read(choice: Mapping[str, Any], *, is_chat: bool) -> Mapping[str, Any]:
+    """Return a choice, or a part of one, as its endpoint's clients read it: some upstreams send the other form, too."""
+    unread = {"text"} if is_chat else {"message", "delta"}
+    if unread.isdisjoint(choice):
+        return choice
+    return {name: value for name, value in choice.items() if name not in unread}
+
+
 class Assembly:
     """The choices of one stream, as far as they have come.
 
@@ -50,6 +58,8 @@ class _Call:
         function = _mapping(part.get("function") or {})
         self.name = self.name or _text(function.get("name"))
         arguments = function.get("arguments")
+        if self.no_text and arguments:
+            raise _no_chunk("nothing behind arguments that are whole")
         if isinstance(arguments, Mapping) and not self.arguments:
             self.no_text = arguments
         else:

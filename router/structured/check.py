@@ -9,13 +9,11 @@ from typing import Any, NamedTuple
 from router.strictjson import NotJson
 from router.structured.calls import OPEN, cut_arguments, judge_calls, written_calls
 from router.structured.constraint import Calls, Constraint, Form
-from router.structured.instance import fault_of, instance_fault, one_line
+from router.structured.instance import instance_fault, one_line
 from router.structured.prefix import JsonPrefix
 from router.structured.repair import read, texts, without_opening, without_thought
 from router.structured.workshop import Fault, Match, TookTooLong, Workshop
 from router.types import ConstraintKind, Verdict
-
-__all__ = ["fault_of", "judge"]
 
 _Fields = Mapping[str, Any]
 

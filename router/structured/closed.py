@@ -57,5 +57,5 @@ def _close(node: Any) -> Any:
         elif word in node:
             changed[word] = _close(node[word])
     named, required = node.get("properties"), node.get("required", [])
-    names_all = isinstance(named, Mapping) and isinstance(required, list) and all(name in named for name in required)
+    names_all = named and isinstance(named, Mapping) and isinstance(required, list) and named.keys() >= set(required)
     return changed if not names_all or _SAYS_ITSELF & node.keys() else {**changed, "additionalProperties": False}

@@ -11,7 +11,7 @@ What has left cannot be taken back. So each event either goes on at once or wait
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from router.errors import StructuredOutputViolation
@@ -20,11 +20,17 @@ from router.structured.assemble import Assembly
 from router.structured.constraint import Constraint
 from router.structured.prefix import JsonPrefix
 from router.structured.runaway import Runaway
+from router.types import ConstraintKind
 
 Pace = Literal["hold", "check", "talk"]
+Broken = Callable[[ConstraintKind, str, Mapping[str, Any]], StructuredOutputViolation]
+"""makes the error of what was judged, what is wrong with it, and the choice as far as it has come"""
 _THINK, _THOUGHT = "<think>", "</think>"
 _OPENERS = ("<tool_call>", "```tool_call", "```json", "```")
 _KEYS = ('"name"', '"arguments"', '"parameters"', '"function"', '"type"')
+_LONGEST_HEAD = 256
+"""characters behind the thoughts; what may be a call after as many is taken for one"""
+_UNNUMBERED = "call None"
 
 
 class Follower:
@@ -34,9 +40,10 @@ class Follower:
     something has not.
     """
 
-    def __init__(self, constraint: Constraint, pace: Pace) -> None:
+    def __init__(self, constraint: Constraint, pace: Pace, broken: Broken) -> None:
         self._constraint = constraint
         self._pace: Pace = pace
+        self._broken = broken
         self._assembly = Assembly()
         self._texts: dict[tuple[str, str], _Text] = {}
         self.waits = self._final = pace == "hold"
@@ -73,8 +80,12 @@ class Follower:
             text = self._texts.setdefault((index, key), _Text(is_json=self._is_json(key)))
             if self._pace == "talk" and key == "content":
                 text.unsure = text.unsure and may_be_call(text.add(piece))
-            else:
-                self._check(text, piece)
+            elif fault := self._fault(text, piece, is_numbered=key != _UNNUMBERED):
+                raise self._broken(
+                    self._constraint.kind if key == "content" else "tools",
+                    fault,
+                    next((choice for choice in self.choices() if str(choice["index"]) == index), {}),
+                )
         if part.get("finish_reason") and (self._pace != "talk" or self._unsure):
             self._final = True
 
@@ -86,21 +97,21 @@ class Follower:
         form = self._constraint.form
         return key != "content" or (form is not None and form.kind in ("json_schema", "json_object"))
 
-    def _check(self, text: _Text, piece: str) -> None:
+    def _fault(self, text: _Text, piece: str, *, is_numbered: bool) -> str:
+        """Return why the answer is lost with this piece; empty: it is not."""
         if reason := text.runaway.feed(piece):
-            raise StructuredOutputViolation(
-                f"The answer went on without an end: {reason}.", fault=f"it went on without an end: {reason}"
-            )
+            return f"it went on without an end: {reason}"
+        if self._pace == "check" and not is_numbered:
+            self._pace = "hold"  # whose piece it is, only the whole can tell
         if self._pace == "check" and text.prefix is not None:
             try:
                 text.prefix.feed(piece)
             except NotJson as error:
                 if self.begun:
-                    raise StructuredOutputViolation(
-                        f"The answer is not the {self._constraint.kind} that was asked for: {error}", fault=str(error)
-                    ) from None
+                    return str(error)
                 self._pace = "hold"  # nothing has left: it may still be repaired
         self._final = self._final or self._pace != "check"
+        return ""
 
 
 class _Text:
@@ -115,13 +126,25 @@ class _Text:
         self._head = ""
 
     def add(self, piece: str) -> str:
-        self._head += piece
+        """Return how the text begins, as far as `may_be_call` has to know it."""
+        if len(self._head) < _LONGEST_HEAD:
+            self._head = _without_thoughts(self._head + piece)[:_LONGEST_HEAD]
         return self._head
 
 
+def _without_thoughts(text: str) -> str:
+    """Return a text without its leading thoughts; of those that go on, enough to see their end."""
+    rest = text.removeprefix("\ufeff").lstrip()
+    if not rest.startswith(_THINK):
+        return rest
+    thought, end, rest = rest.removeprefix(_THINK).partition(_THOUGHT)
+    return rest if end else _THINK + thought[-len(_THOUGHT) :]
+
+
 def _says(part: Mapping[str, Any]) -> bool:
-    delta = part.get("delta") or {}
-    return bool(part.get("text")) or any(value for key, value in delta.items() if key != "role")
+    delta = part.get("delta")
+    said = isinstance(delta, Mapping) and any(value for key, value in delta.items() if key != "role")
+    return said or bool(part.get("text"))
 
 
 def _pieces(message: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

@@ -193,7 +193,7 @@ class JsonPrefix:
     def _in_word(self, text: str, at: int) -> int:
         come = text[at : at + len(self._word)]
         if not self._word.startswith(come):
-            raise self._unexpected(text, at)
+            raise self._unexpected(text, at + [a == b for a, b in zip(come, self._word, strict=False)].index(False))
         self._word = self._word.removeprefix(come)
         if not self._word:
             self._state = JsonPrefix._after

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from operator import is_
 from typing import Any
 
@@ -11,13 +12,14 @@ from router.cascade import ASKED_DIFFERENTLY
 from router.config import Model
 from router.errors import AnswerTruncated, ApiError, StructuredOutputViolation, UpstreamRejected
 from router.record import RequestRecord
+from router.structured.assemble import as_read
 from router.structured.check import judge
 from router.structured.constraint import Constraint
 from router.structured.enforcement import hold_of
 from router.structured.follow import Follower, Pace
 from router.structured.wording import MORE_ROOM, Learned, Meant, as_calls, as_text, meant, put
 from router.structured.workshop import Workshop
-from router.types import ChatCall, Hold, Usage, VerdictWord
+from router.types import ChatCall, ConstraintKind, Hold, Usage, VerdictWord
 
 Choices = Sequence[Mapping[str, Any]]
 NOTHING = Learned()
@@ -48,17 +50,16 @@ class Promise:
         self._asked = learned.meant.constraint if learned.meant else self._constraint
         self._hold = "none" if learned.refused else await hold_of(self._asked, model, self._workshop)
         self._put = put(self._call, self._constraint, model, self._hold, learned)
+        self._meant = None
         return self._put
 
-    def follow(self) -> Follower:
+    def follow(self, model: Model) -> Follower:
         """Return who follows the answer's stream. The headers can only say what is known at its beginning."""
         pace = self._pace()
-        self._record.held = pace != "check"
-        if pace == "talk":
-            self._record.structured = "none"
-        else:
-            self._record.structured = "decoded" if self._hold == "whole" else "checking"
-        return Follower(self._asked, pace)
+        is_sure = pace == "check" and self._hold == "whole"
+        self._record.held = not is_sure  # a checked one that begins with prose waits, too
+        self._record.structured = "none" if pace == "talk" else self._how(["valid"]) if is_sure else "checking"
+        return Follower(self._asked, pace, partial(self._broken, model))
 
     def _pace(self) -> Pace:
         routing = self._call.routing
@@ -66,7 +67,9 @@ class Promise:
             return "hold"
         if _is_free(self._asked):
             return "talk"
-        return "check" if self._hold == "whole" or routing.stream_check == "prefix" else "hold"
+        if routing.stream_check is None:
+            return "check" if self._hold == "whole" else "hold"
+        return "check" if routing.stream_check == "prefix" else "hold"
 
     async def verify(self, choices: Choices, usage: Usage | None, model: Model, *, last: bool) -> Choices | None:
         """Check every choice; return what may leave instead, None: they may leave as they are.
@@ -77,21 +80,16 @@ class Promise:
             StructuredOutputViolation: of the first invalid one, or the first cut one where another try is wanted.
         """
         at_limit, verified, words = self._at_limit(model, usage), list[Mapping[str, Any]](), list[VerdictWord]()
-        for choice in choices:
+        for choice in (as_read(choice, is_chat=self._call.is_chat) for choice in choices):
             verdict, may_leave = await judge(self._constraint, choice, self._workshop, at_limit=at_limit)
             verified.append(may_leave)
-            if verdict.word in ("valid", "truncated") and _is_free(self._constraint) and not as_calls(may_leave):
+            if verdict.word != "invalid" and _is_free(self._constraint) and not as_calls(may_leave):
                 continue  # text, where there might have been a call
-            words.append(verdict.word)
-            self._record.verdicts.append((model.name, verdict.kind, verdict.word))
             if verdict.word == "invalid":
                 self._meant = meant(self._constraint, choice, verdict.kind)
-                fault = f"at '{verdict.path or '/'}': {verdict.message}"
-                raise StructuredOutputViolation(
-                    f"The answer of model '{model.name}' is not the {verdict.kind} that was asked for: {fault}",
-                    answer=as_text(choice),
-                    fault=fault,
-                )
+                raise self._broken(model, verdict.kind, f"at '{verdict.path or '/'}': {verdict.message}", choice)
+            words.append(verdict.word)
+            self._record.verdicts.append((model.name, verdict.kind, verdict.word))
             if verdict.word == "truncated" and self._call.routing.on_truncation == "retry" and not last:
                 raise AnswerTruncated(
                     f"The answer of model '{model.name}' was cut at the token limit.",
@@ -111,6 +109,16 @@ class Promise:
             case UpstreamRejected(code="unsupported_schema") if not other_model:
                 learned = replace(learned, refused=True)
         self._learned = learned
+
+    def _broken(
+        self, model: Model, kind: ConstraintKind, fault: str, choice: Mapping[str, Any]
+    ) -> StructuredOutputViolation:
+        self._record.verdicts.append((model.name, kind, "invalid"))
+        return StructuredOutputViolation(
+            f"The answer of model '{model.name}' is not the {kind} that was asked for: {fault}",
+            answer=as_text(choice),
+            fault=fault,
+        )
 
     def _at_limit(self, model: Model, usage: Usage | None) -> bool:
         """Return whether the upstream counted as many tokens as there may be: cut, whatever it says itself."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from router.answer import write
 from router.errors import StructuredOutputViolation
 
 _TEXTS = ("reasoning_content", "reasoning", "content", "refusal")
@@ -23,13 +23,15 @@ def retell(
     """
     before = {choice["index"]: choice for choice in left}
     return [
-        json.dumps({**frame, "choices": [{"index": choice["index"], "logprobs": None, **part}]}).encode()
+        write({**frame, "choices": [{"index": choice["index"], "logprobs": None, **part}]})
         for choice in choices
         for part in _parts(choice, before.get(choice["index"], {}))
     ]
 
 
 def _parts(choice: Mapping[str, Any], left: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    if left.get("finish_reason"):
+        return
     finish = choice["finish_reason"]
     if "message" not in choice:
         yield {"text": _rest(choice.get("text"), left.get("text")), "finish_reason": finish}
@@ -56,7 +58,7 @@ def _call(call: Mapping[str, Any], gone: Mapping[str, Any] | None) -> dict[str, 
         return dict(call)
     if call["id"] != gone["id"]:
         raise _too_late()
-    late = {} if gone.get("type") else {"type": call["type"]}
+    late = {} if gone.get("type") == call.get("type") else {"type": call["type"]}
     rest = _function(call["function"], gone["function"])
     return late | ({"function": rest} if rest else {})
 

@@ -60,14 +60,15 @@ def put(call: ChatCall, constraint: Constraint, model: Model, hold: Hold, learne
     2. Where it holds less than all, the prompt says it, too.
     3. After an invalid answer the model is shown that, and what was wrong with it; after a cut one it gets more room.
     """
-    changes: _Changes = dict.fromkeys(name for name in FORM_FIELDS[1:] if name in call.body)
+    changes: _Changes = dict.fromkeys(name for name in FORM_FIELDS if name in call.body)
     words = ""
     if learned.meant:
         constraint = learned.meant.constraint
     if constraint.form:
         changes, words = _form(constraint, constraint.form, call, model, hold)
     elif constraint.calls and constraint.calls.required:
-        changes, words = _calls(constraint.calls, call, model, hold)
+        strict, words = _calls(constraint.calls, call, model, hold)
+        changes |= strict
     if learned.meant:
         changes["tool_choice"] = learned.meant.tool_choice
     if call.is_chat and (words or learned.wrong):
@@ -205,6 +206,8 @@ def as_calls(choice: Mapping[str, Any]) -> Any:
 def as_text(choice: Mapping[str, Any]) -> str:
     """Return what a choice says, calls included, as a text that a correction can quote."""
     if calls := as_calls(choice):
-        return json.dumps(calls, ensure_ascii=False)
-    message = choice.get("message")
-    return str((message.get("content") if isinstance(message, Mapping) else choice.get("text")) or "")
+        text = json.dumps(calls, ensure_ascii=False)
+    else:
+        message = choice.get("message")
+        text = str((message.get("content") if isinstance(message, Mapping) else choice.get("text")) or "")
+    return text.encode(errors="replace").decode()  # half of a surrogate pair could not be sent

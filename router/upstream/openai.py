@@ -63,7 +63,11 @@ class OpenAIDialect:
 
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
         """Keep the upstream's own 4xx; anything else is the upstream's failure."""
-        return refusal(model, status, error_object(body), retry_after_s)
+        error = error_object(body)
+        if status == 400 and "response_format" in f"{error.get('param')} {error.get('message')}":
+            # each API takes other schemas, or none: it can still be asked in words
+            error |= {"code": "unsupported_schema"}
+        return refusal(model, status, error, retry_after_s)
 
 
 def addressed(call: ChatCall, model: Model) -> dict[str, Any]:

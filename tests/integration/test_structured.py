@@ -19,6 +19,7 @@ def describe(plan: Plan) -> None:
     usual(plan)
     plan.route("alone", "slm")
     plan.slm("pair", replicas=2)
+    plan.slm("patient", timeouts={"first_byte_s": 60, "idle_s": 60, "total_s": 60})
 
 
 SCHEMA = {
@@ -213,6 +214,22 @@ def test_every_choice_is_checked(lane: Lane) -> None:
     lane.slm.always(respond(200, whole))
     reply = lane.chat("alone", n=2, response_format=PERSON)
     assert (reply.status, reply.error["code"]) == (502, "structured_output_violation")
+
+
+@pytest.mark.parametrize("text", [VALID, INVALID["missing"]])
+def test_a_held_stream_is_not_silent_for_long(lane: Lane, text: str) -> None:
+    gate = Gate()
+    site = lane.site("patient")
+    site.then(stream(first(), delta(text[:5]), gate, delta(text[5:]), finished(), DONE))
+    site.always(answer(text))
+    with Caller(lane.gateway, lane.body("patient", stream=True, response_format=PERSON)) as caller:
+        caller.socket.settimeout(30)
+        head = caller.read_until(b": waiting\n\n")
+        assert b" 200 OK\r\n" in head
+        assert b'"content"' not in head
+        gate.set()
+        caller.read_until(b"[DONE]" if text == VALID else b"structured_output_violation")
+    lane.gateway.assert_idle()
 
 
 def test_a_tool_call_beside_a_format_is_no_violation(lane: Lane) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from router.record import RequestRecord
 from server import keepalive
 from server.keepalive import KeepAlive
+from server.relay import start_stream
 
 
 @pytest.fixture(autouse=True)
@@ -86,3 +88,57 @@ async def test_what_is_being_sent_is_sent_whole_before_anything_else() -> None:
         asyncio.get_running_loop().call_soon(slow.set)
         await silence.stop()
     assert sent == [f"{word} http.response.{part}" for part in ("start", "body") for word in ("begin", "end")]
+
+
+async def test_silence_within_a_held_answer_is_ended_too_and_its_last_word_is_the_last() -> None:
+    client, of = Client(), record(held=True)
+    async with KeepAlive(of, client.send, stream=True) as silence:
+        await silence.send({"type": "http.response.start", "status": 200, "headers": []})
+        of.status = 200
+        await silence.send({"type": "http.response.body", "body": b"text", "more_body": True})
+        await client.heard.wait()
+        await silence.send({"type": "http.response.body", "body": b"end"})
+        await asyncio.sleep(0.05)
+    bodies = [message.get("body") for message in client.messages]
+    assert (bodies[:2], bodies[-1]) == ([None, b"text"], b"end")
+    assert {*bodies[2:-1]} == {b": waiting\n\n"}
+
+
+async def test_while_something_is_being_sent_or_was_just_now_nothing_is_said() -> None:
+    sent: list[bytes] = []
+
+    async def send(message: Any) -> None:
+        await asyncio.sleep(0.05)
+        sent.append(message["body"])
+
+    async with KeepAlive(record(held=True), send, stream=True) as silence:
+        for _ in range(3):
+            await silence.send({"type": "http.response.body", "body": b"text", "more_body": True})
+    assert sent == [b"text"] * 3
+
+
+async def test_what_follows_a_comment_waits_for_it() -> None:
+    sent: list[bytes | None] = []
+    slow = asyncio.Event()
+
+    async def send(message: Any) -> None:
+        await slow.wait()
+        sent.append(message.get("body"))
+
+    async with KeepAlive(record(held=True), send, stream=True) as silence:
+        await asyncio.sleep(0.03)
+        asyncio.get_running_loop().call_soon(slow.set)
+        await silence.send({"type": "http.response.body", "body": b"text", "more_body": True})
+    assert sent[:3] == [None, b": waiting\n\n", b"text"]
+
+
+async def test_a_comment_that_is_about_to_be_sent_brings_the_headers() -> None:
+    client, of = Client(), record(held=True)
+    async with KeepAlive(of, client.send, stream=True) as silence:
+        time.sleep(0.02)  # noqa: ASYNC251
+        await asyncio.sleep(0)  # the timer is due
+        await asyncio.sleep(0)  # its comment is not yet begun
+        await silence.settle()
+        await start_stream(of, silence.send)
+        await silence.send({"type": "http.response.body", "body": b"end"})
+    assert [message.get("body") for message in client.messages] == [None, b": waiting\n\n", b"end"]

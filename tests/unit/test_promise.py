@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from router.errors import StructuredOutputViolation, UpstreamRejected
+from router.errors import AnswerTruncated, StructuredOutputViolation, UpstreamFailed, UpstreamRejected
 from router.structured.workshop import Enforcement
 from tests.support.fakes import (
     DONE,
@@ -118,6 +118,29 @@ async def test_what_an_engine_refuses_to_constrain_it_is_asked_in_words(stream: 
     assert gateway.headers["structured"] == "retried"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "Invalid schema for response_format 'person'", "param": "response_format", "code": None},
+        {"message": "This response_format type is unavailable now"},
+    ],
+)
+async def test_so_is_an_api_that_takes_no_such_schema(error: dict[str, Any]) -> None:
+    gateway = Dispatching([large()], {"llm-0": [refuses(400, {"error": error}), answers(GOOD)]})
+    await gateway.ask(model="llm", response_format=AS_PERSON)
+    first, second = (sent.body for sent in gateway.upstream.sent)
+    assert "response_format" in first
+    assert "response_format" not in second
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_number_that_json_has_not_is_not_written_again(stream: bool) -> None:
+    body = whole(FENCED).replace(b'"id": "x"', b'"created": 1e999')
+    event = chunk(FENCED).replace(b'"id": "x"', b'"created": 1e999')
+    gateway = Dispatching([model()], {"slm-0": [streams([[event, STOP, DONE]])] if stream else bodies(body)})
+    await gateway.fails(UpstreamFailed, response_format=AS_PERSON, stream=stream)
+
+
 async def test_what_is_refused_twice_goes_up() -> None:
     gateway = Dispatching(script={"slm-0": [REFUSES], "llm-0": [answers(GOOD)]})
     await gateway.ask(response_format=AS_PERSON)
@@ -162,6 +185,12 @@ async def test_what_decoding_enforces_flows_at_once() -> None:
 
 def _call(**fields: Any) -> Any:
     return call(stream=True, **fields)
+
+
+async def test_unless_the_client_wants_it_verified_first() -> None:
+    gateway = enforced({"slm-0": [streamed(BAD), streamed(GOOD)]})
+    await gateway.ask(stream=True, response_format=AS_PERSON, routing={"stream_check": "hold"})
+    assert gateway.record.retries == [("slm", "structured")]
 
 
 @pytest.mark.parametrize("word", ["partial", "none"])
@@ -303,6 +332,45 @@ async def test_what_was_meant_must_be_known(name: str) -> None:
     assert "tool_choice" not in gateway.upstream.sent[1].body
 
 
+async def test_a_form_beside_a_call_that_was_meant_is_not_asked_for() -> None:
+    gateway = enforced({"slm-0": bodies(made_call(BAD), made_call())})
+    await gateway.ask(tools=TOOLS, response_format=AS_PERSON)
+    assert gateway.upstream.sent[1].body["tool_choice"] == {"type": "function", "function": {"name": "f"}}
+    assert "response_format" not in gateway.upstream.sent[1].body
+
+
+# --- what is said of it
+
+
+async def test_a_stream_that_flows_says_at_its_beginning_that_it_was_asked_for_again() -> None:
+    gateway = enforced({"slm-0": [streamed("no"), streamed(GOOD)]})
+    async with gateway.dispatch(call(stream=True, response_format=AS_PERSON)):
+        assert gateway.headers["structured"] == "retried"
+
+
+async def test_a_stream_that_is_lost_counts_as_invalid_and_names_its_model() -> None:
+    gateway = Dispatching([model()], {"slm-0": [streamed('{"age": ' + " " * 300)]})
+    error = await gateway.fails(StructuredOutputViolation, call(stream=True, response_format=AS_PERSON))
+    assert "The answer of model 'slm'" in str(error)
+    assert gateway.record.verdicts == [("slm", "json_schema", "invalid")] * 2
+
+
+async def test_the_correction_of_a_text_that_no_utf8_can_hold_is_sent() -> None:
+    gateway = Dispatching(script={"slm-0": bodies(whole('{"age": "\ud800"}'), whole(GOOD))})
+    await gateway.ask(response_format=AS_PERSON)
+    assert gateway.record.retries == [("slm", "structured")]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_only_what_the_endpoints_clients_read_is_judged(stream: bool) -> None:
+    both = {"index": 0, "text": "no", "finish_reason": "stop", "delta" if stream else "message": {"content": GOOD}}
+    raw = json.dumps({"id": "x", "choices": [both], "usage": usage_of(10, 5)}).encode()
+    gateway = Dispatching(script={"slm-0": [lambda: FakeExchange(body=raw, steps=[[raw, DONE]])], "llm-0": [REFUSES]})
+    await gateway.ask(stream=stream, response_format=AS_PERSON)
+    of_completions = {"endpoint": "completions", "prompt": "p", "model": "slm"}
+    await gateway.fails(StructuredOutputViolation, call(stream=stream, response_format=AS_PERSON, **of_completions))
+
+
 # --- truncation
 
 
@@ -332,6 +400,31 @@ async def test_where_nobody_is_left_the_cut_answer_is_better_than_none() -> None
     await gateway.ask(response_format=AS_PERSON, max_tokens=10, routing={"on_truncation": "retry"})
     assert len(gateway.record.attempts) == 2
     assert gateway.headers["structured"] == "truncated"
+
+
+async def test_nor_is_anybody_left_where_more_room_cannot_be_given() -> None:
+    gateway = Dispatching([model()], {"slm-0": bodies(whole('{"age', finish="length"))})
+    await gateway.ask(response_format=AS_PERSON, routing={"on_truncation": "retry"})
+    assert len(gateway.record.attempts) == 1
+    assert gateway.headers["structured"] == "truncated"
+
+
+CUT_ONCE = bodies(whole('{"age', finish="length"))
+
+
+async def test_more_room_costs_no_more_than_the_client_allows() -> None:
+    gateway = Dispatching([large(context=8_000)], {"llm-0": [*CUT_ONCE, answers(GOOD)]})
+    wanted = {"on_truncation": "retry", "max_cost_usd": 0.0006}
+    await gateway.fails(AnswerTruncated, response_format=AS_PERSON, max_tokens=200, routing=wanted)
+    assert len(gateway.upstream.sent) == 1
+
+
+async def test_what_only_the_second_try_asked_for_is_not_the_clients_fault() -> None:
+    too_long = refuses(400, {"error": {"message": "This model's maximum context length is 100 tokens."}})
+    gateway = Dispatching([model()], {"slm-0": [*CUT_ONCE, too_long]})
+    await gateway.fails(AnswerTruncated, response_format=AS_PERSON, max_tokens=50, routing={"on_truncation": "retry"})
+    gateway = Dispatching([model()], {"slm-0": [*bodies(whole(BAD)), too_long]})
+    await gateway.fails(StructuredOutputViolation, response_format=AS_PERSON)
 
 
 async def test_a_cut_answer_that_calls_itself_whole_says_length() -> None:

@@ -226,6 +226,7 @@ async def test_an_error_tells_what_its_attempts_cost() -> None:
     assert client.headers["x-smallfirst-cost-usd"] == usd(4 * ONE_LARGE)
     assert client.headers["x-smallfirst-route"] == "auto"
     assert "x-smallfirst-model" not in client.headers
+    assert "x-smallfirst-structured" not in client.headers
     assert "x-smallfirst-saved-usd" not in client.headers, "nobody answered: nothing is saved"
     assert one.outcome == "structured_violation"
 

@@ -20,7 +20,7 @@ from router.errors import (
 from router.pool import Lease, Pool
 from router.stream import DRAIN_S, AnswerStream
 from router.structured.constraint import Constraint, Form
-from router.structured.follow import Follower
+from router.structured.follow import Follower, Pace
 from router.types import Usage
 from router.upstream.openai import OpenAIDialect
 from router.upstream.vllm import VllmDialect
@@ -28,6 +28,10 @@ from tests.support.fakes import DONE, HANG, ROLE, STREAM, FakeExchange, call, ch
 
 STOP = chunk(finish="stop")
 ANY_OBJECT = Constraint(Form("json_object", "response_format"))
+
+
+def broken(_kind: object, fault: str, _choice: object) -> StructuredOutputViolation:
+    return StructuredOutputViolation(fault)
 
 
 class Case:
@@ -41,6 +45,7 @@ class Case:
         total_s: float = 600.0,
         idle_s: float = 30.0,
         held: bool = False,
+        pace: Pace = "hold",
         **of_call: Any,
     ) -> None:
         self.pool: Pool = pool(model(timeouts=Timeouts(idle_s=idle_s)))
@@ -53,7 +58,7 @@ class Case:
         self.instead: Any = None
         self.stream = AnswerStream(
             one, self.lease, self.exchange, VllmDialect(), now + first_s, now + total_s,
-            *((Follower(ANY_OBJECT, "hold"), self.verify) if held else ()),
+            *((Follower(ANY_OBJECT, pace, broken), self.verify) if held else ()),
         )  # fmt: skip
 
     async def verify(self, choices: Any, usage: Any) -> Any:
@@ -138,6 +143,22 @@ async def test_what_the_judge_changed_leaves_changed_with_its_usage() -> None:
     assert events[-1] == usage_chunk()
 
 
+async def test_usage_beside_choices_is_told_again_on_its_own() -> None:
+    last = json.loads(STOP) | {"usage": {"prompt_tokens": 1}}
+    for asked_for in (True, False):
+        case = Case([[chunk("```{}```"), json.dumps(last).encode(), DONE]], held=True, usage=asked_for)
+        case.instead = [{"index": 0, "message": {"role": "assistant", "content": "{}"}, "finish_reason": "stop"}]
+        told = [json.loads(event) for event in await case.rest()]
+        assert [event["usage"] for event in told if "usage" in event] == [{"prompt_tokens": 1}] * asked_for
+
+
+async def test_what_is_told_again_has_the_frame_of_the_answer() -> None:
+    before = b'{"id": "", "model": "", "choices": [], "prompt_filter_results": []}'
+    case = Case([[before, chunk("```{}```"), STOP, DONE]], held=True)
+    case.instead = [{"index": 0, "message": {"role": "assistant", "content": "{}"}, "finish_reason": "stop"}]
+    assert {json.loads(event)["id"] for event in await case.rest()} == {"x"}
+
+
 async def test_what_the_judge_refuses_never_leaves() -> None:
     case = Case(STREAM, held=True)
     case.instead = StructuredOutputViolation("no")
@@ -162,6 +183,15 @@ async def test_what_waits_for_the_client_has_a_bound(monkeypatch: pytest.MonkeyP
     assert case.health == "bad"
     streaming = Case([[ROLE], *([chunk("x" * 100)] for _ in range(20)), [STOP, DONE]])
     assert len(await streaming.rest()) == 22, "what the client takes does not count"
+
+
+async def test_what_is_followed_has_the_same_bound_for_its_text_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.stream.MAX_BODY_BYTES", 1000)
+    steps = [[chunk('{"a": "')], *([chunk("x" * 100)] for _ in range(20))]
+    case = Case(steps, held=True, pace="check")
+    events, error = await case.until_error()
+    assert "longer than 1000 bytes" in str(error)
+    assert len(events) > 1
 
 
 async def test_an_end_without_done_after_the_answer_is_an_end() -> None:

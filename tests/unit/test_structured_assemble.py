@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import UpstreamFailed
-from router.structured.assemble import Assembly
+from router.structured.assemble import Assembly, as_read
 
 
 def assemble(events):
@@ -117,6 +117,22 @@ def test_texts_survive_any_split_and_any_interleaving(texts, data, chat):
 def test_what_a_call_does_not_say_is_not_made_up():
     (choice,) = assemble([chunk({"tool_calls": [call(id="a", name="f", arguments={"x": 1})]})])
     assert choice["message"]["tool_calls"] == [{"id": "a", "function": {"name": "f", "arguments": {"x": 1}}}]
+
+
+def test_arguments_that_came_as_a_value_are_not_lost_to_what_follows():
+    assembly = Assembly()
+    assembly.add(chunk({"tool_calls": [call(index=0, id="a", name="f", arguments={"x": 1})]}))
+    assembly.add(chunk({"tool_calls": [call(index=0, arguments="")]}))
+    with pytest.raises(UpstreamFailed, match="no chunk"):
+        assembly.add(chunk({"tool_calls": [call(index=0, arguments="{}")]}))
+
+
+def test_of_the_two_endpoints_forms_only_the_one_that_is_read_counts():
+    both = {"index": 0, "text": "a", "delta": {"content": "b"}, "message": {"content": "c"}}
+    assert as_read(both, is_chat=True).keys() == {"index", "delta", "message"}
+    assert as_read(both, is_chat=False) == {"index": 0, "text": "a"}
+    one = {"index": 0, "text": "a"}
+    assert as_read(one, is_chat=False) is one
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ def test_so_it_is_at_every_depth(within):
     "schema",
     [
         {"type": "object"},
+        {"type": "object", "properties": {}},
         {"properties": {"a": INTEGER}, "additionalProperties": INTEGER},
         {"properties": {"a": INTEGER}, "patternProperties": {"^x": INTEGER}},
         {"properties": {"a": INTEGER}, "minProperties": 2},

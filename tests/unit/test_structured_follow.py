@@ -15,6 +15,10 @@ MUST = Constraint(calls=Calls({"f": Tool("f")}, required=True))
 ROLE = {"role": "assistant", "content": ""}
 
 
+def following(constraint, pace):
+    return Follower(constraint, pace, lambda kind, fault, choice: StructuredOutputViolation(f"no {kind}: {fault}"))
+
+
 def chunk(delta=None, finish=None, index=0):
     return {"choices": [{"index": index, "delta": delta or {}, "finish_reason": finish}]}
 
@@ -26,7 +30,7 @@ def call(arguments, number=0, name=None):
 
 def left(constraint, pace, *deltas, finish="stop"):
     """Which of the events go on at once, each with those that waited before it."""
-    follower = Follower(constraint, pace)
+    follower = following(constraint, pace)
     return [follower.may_leave(chunk(delta)) for delta in deltas] + [follower.may_leave(chunk(finish=finish))]
 
 
@@ -41,7 +45,7 @@ def test_checked_all_leaves_but_the_end():
 
 
 def test_what_comes_after_the_end_waits_with_it():
-    follower = Follower(JSON, "check")
+    follower = following(JSON, "check")
     follower.may_leave(chunk(finish="stop"))
     assert not follower.may_leave({"choices": [], "usage": {"prompt_tokens": 1}})
 
@@ -52,14 +56,14 @@ def test_thoughts_are_not_checked():
 
 @pytest.mark.parametrize("wrong", ['"a": 1', '{"a": NaN', '{"a": 1, "a"', "{}{", '{"a": "\n'])
 def test_what_cannot_become_valid_any_more_ends_the_stream(wrong):
-    follower = Follower(JSON, "check")
+    follower = following(JSON, "check")
     assert follower.may_leave(chunk({"content": "{"}))
     with pytest.raises(StructuredOutputViolation, match="json_object"):
         follower.may_leave(chunk({"content": wrong + "!"}))
 
 
 def test_wrong_arguments_end_it_too():
-    follower = Follower(MUST, "check")
+    follower = following(MUST, "check")
     assert follower.may_leave(chunk(call("{", name="f")))
     with pytest.raises(StructuredOutputViolation):
         follower.may_leave(chunk(call("'a'")))
@@ -87,7 +91,7 @@ def test_it_leaves_once_it_is_no_call():
 
 
 def test_calls_wait_after_a_text_that_has_left():
-    follower = Follower(TALK, "talk")
+    follower = following(TALK, "talk")
     assert follower.may_leave(chunk({"content": "Let me see."}))
     assert not follower.may_leave(chunk(call("{}", name="f")))
     assert not follower.may_leave(chunk({"content": "more"}))
@@ -98,7 +102,7 @@ def test_calls_wait_after_a_text_that_has_left():
 
 
 def test_a_role_alone_is_no_beginning():
-    follower = Follower(JSON, "check")
+    follower = following(JSON, "check")
     follower.may_leave(chunk(ROLE))
     assert not follower.begun
     follower.may_leave(chunk({"content": "{"}))
@@ -108,14 +112,14 @@ def test_a_role_alone_is_no_beginning():
 @pytest.mark.parametrize("pace", ["hold", "check"])
 @pytest.mark.parametrize("endless", [" ", "\n\t", "ab" * 40])
 def test_an_answer_without_an_end_is_stopped(pace, endless):
-    follower = Follower(JSON, pace)
+    follower = following(JSON, pace)
     follower.may_leave(chunk({"content": '{"a": ' + ('"' if endless[0] == "a" else "")}))
     with pytest.raises(StructuredOutputViolation, match="without an end"):
         list(map(follower.may_leave, [chunk({"content": endless})] * 10_000))
 
 
 def test_each_choice_is_followed_on_its_own():
-    follower = Follower(JSON, "check")
+    follower = following(JSON, "check")
     assert follower.may_leave(chunk({"content": "{"}, index=0))
     assert follower.may_leave(chunk({"content": "{"}, index=1))
     assert follower.may_leave(chunk({"content": "}"}, index=1))
@@ -123,8 +127,56 @@ def test_each_choice_is_followed_on_its_own():
     assert not follower.may_leave(chunk({"content": "}"}, index=0))
 
 
+def test_calls_without_a_number_wait_for_only_the_whole_tells_them_apart():
+    follower = following(MUST, "check")
+    for id_ in "ab":
+        function = {"name": "f", "arguments": "{}"}
+        assert not follower.may_leave(chunk({"tool_calls": [{"id": id_, "function": function}]}))
+    assert len(follower.choices()[0]["message"]["tool_calls"]) == 2
+
+
+def test_the_error_is_of_what_was_being_said():
+    seen = []
+
+    def broken(*args):
+        seen.append(args)
+        return StructuredOutputViolation("")
+
+    follower = Follower(MUST, "hold", broken)
+    follower.may_leave(chunk(call('{"a":', name="f")))
+    with pytest.raises(StructuredOutputViolation):
+        follower.may_leave(chunk(call(" " * 300)))
+    kind, fault, choice = seen[0]
+    assert (kind, fault) == ("tools", "it went on without an end: endless whitespace")
+    assert choice["message"]["tool_calls"][0]["function"]["arguments"] == '{"a":'
+
+
+def test_a_delta_that_is_none_says_nothing():
+    follower = following(JSON, "check")
+    follower.may_leave({"choices": [{"index": 0, "text": "", "delta": "x"}]})
+    assert not follower.begun
+
+
+@pytest.mark.parametrize("text", ["<think>" + "hm, " * 1000, '{"name' + "x" * 1000, '{"name": "' + "x" * 1000])
+def test_of_what_may_be_a_call_only_the_beginning_is_looked_at(text):
+    follower = following(TALK, "talk")
+    for at in range(0, len(text), 7):
+        follower.may_leave(chunk({"content": text[at : at + 7]}))
+    (seen,) = follower._texts.values()
+    assert len(seen.add("")) <= 256
+    assert seen.unsure == may_be_call(text)
+
+
+@pytest.mark.parametrize(("after", "leaves"), [("Paris.", True), ('{"name": "f"', False)])
+def test_what_follows_thoughts_decides(after, leaves):
+    follower = following(TALK, "talk")
+    for piece in ["<thi", "nk>", *["hm " * 50] * 9, "</th", "ink>\n"]:
+        assert not follower.may_leave(chunk({"content": piece}))
+    assert follower.may_leave(chunk({"content": after})) == leaves
+
+
 def test_a_completion_is_text():
-    follower = Follower(JSON, "check")
+    follower = following(JSON, "check")
     assert follower.may_leave({"choices": [{"index": 0, "text": "{", "finish_reason": None}]})
     assert not follower.may_leave({"choices": [{"index": 0, "text": "}", "finish_reason": "stop"}]})
     assert follower.choices() == [{"index": 0, "text": "{}", "finish_reason": "stop"}]

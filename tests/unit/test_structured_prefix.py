@@ -88,6 +88,7 @@ def test_every_beginning_of_json_is_accepted(text):
         assert prefix.complete == whole(text[:end])
 
 
+@example("tru{", [])
 @given(TEXTS, st.lists(st.integers(0)))
 def test_the_cuts_change_nothing(text, cuts):
     def end(*texts):

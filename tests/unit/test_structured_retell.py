@@ -37,6 +37,19 @@ def test_a_whole_answer():
     assert again["finish_reason"] == "stop"
 
 
+def test_a_cut_call_beside_a_changed_choice_is_told_as_it_is():
+    cut = choice("length", tool_calls=[{"id": "c", "function": {"name": "f", "arguments": "{"}}])
+    gone = {**cut, "finish_reason": None}
+    (last,) = retell([cut], [gone], FRAME)
+    assert json.loads(last)["choices"][0]["finish_reason"] == "length"
+
+
+def test_a_choice_that_has_left_is_not_finished_twice():
+    gone = [choice(content="Hi")]
+    events = retell([choice(content="Hi"), choice(index=1, content="{}")], gone, FRAME)
+    assert {part["index"] for event in events for part in json.loads(event)["choices"]} == {1}
+
+
 def test_calls_have_their_index_and_their_name_once():
     events = retell([choice("tool_calls", tool_calls=[CALL, {**CALL, "id": "d"}])], [], FRAME)
     deltas = [json.loads(event)["choices"][0]["delta"] for event in events]

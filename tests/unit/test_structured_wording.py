@@ -107,6 +107,13 @@ def test_a_call_that_must_be_made_goes_on_untouched(model, hold):
     assert put(call, Constraint(None, MUST_CALL), model, hold, Learned()) is call
 
 
+@pytest.mark.parametrize("model", [GUIDANCE, XGRAMMAR, UNKNOWN])
+@pytest.mark.parametrize("field", [{"response_format": FORMAT}, {"structured_outputs": {"json": SCHEMA}}])
+def test_where_a_call_must_be_made_no_form_goes_on(model, field):
+    call = asked(model, "whole", Constraint(None, MUST_CALL), tools=TOOLS, tool_choice="required", **field)
+    assert field.keys().isdisjoint(call.fields)
+
+
 def test_guidance_decodes_no_arguments_but_those_that_have_a_name():
     call = asked(GUIDANCE, "whole", Constraint(None, MUST_CALL), tools=TOOLS, tool_choice="required")
     assert call.fields["tools"] == [{"type": "function", "function": {"name": "f", "parameters": CLOSED}}]
@@ -172,3 +179,7 @@ def test_a_correction_quotes_calls_too():
     assert '"arguments"' in as_text({"message": {"tool_calls": calls, "content": None}})
     assert as_text({"text": "t"}) == "t"
     assert as_text({"message": {"content": None}}) == ""
+
+
+def test_a_correction_can_be_sent_whatever_it_quotes():
+    assert as_text({"text": "a\ud800"}) == "a?"
