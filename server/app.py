@@ -9,7 +9,6 @@ from typing import get_args
 
 from fastapi import FastAPI, Request
 from fastapi_offline import FastAPIOffline
-from router.structured.workshop import Workshop
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from router.config import Config
 from router.dispatch import Dispatcher
 from router.record import RequestRecord
+from router.structured.workshop import Workshop
 from router.types import Endpoint
 from server import envelope
 from server.access import AccessLog
