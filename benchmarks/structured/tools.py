@@ -24,8 +24,8 @@ STANDIN, LADDER = "stand-in", "small-first"
 STANDIN_PRICE = {"input_usd_per_mtok": 0.40, "cached_input_usd_per_mtok": 0.10, "output_usd_per_mtok": 1.60}
 """the stand-in is charged as the API model would be in whose place it stands"""
 MODES = ("auto", "pinned")
-STANDIN_OF = 2
-"""every second task is asked of the stand-in alone: it is slow, and only to compare with"""
+STANDIN_OF = 4
+"""every fourth task is asked of the stand-in alone: it is slow, and only to compare with"""
 
 
 def models_yaml(config: Mapping[str, Any], small: str, gguf: Path) -> dict[str, Any]:
