@@ -1,0 +1,170 @@
+"""How good is an order of calls? The quality-cost curve of asking the strong model in that order, and its figures.
+
+r_w, r_s: quality of always-weak, of always-strong; c: the share of calls that the strong model answers.
+PGR(c) = (r(c) - r_w) / (r_s - r_w) (performance gap recovered), APGR its integral over c, CPT(x) the smallest c with
+PGR >= x (RouteLLM, arXiv 2406.18665, section 2.2). C95 is the smallest c with r >= 0.95 r_s, $95 the same in
+dollars, as a share of what always-strong costs. Calls with the same score come in any order: in expectation their part
+of the curve is a straight line, with no bins and no luck.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.routing.data import Row
+
+Floats = NDArray[np.float64]
+Figures = dict[str, float | None]
+FIGURES = ("apgr", "cpt50", "cpt80", "c95", "usd95")
+ENOUGH = 0.95
+CLOSE = 1e-12
+"""sums of floats differ by less"""
+
+
+class Rank(NamedTuple):
+    """Where one call stands, for every threshold t: it goes to the strong model if t <= max(escalate, skip).
+
+    `skip` is for cascades: from that threshold down the weak model is not even asked, so its answer is not paid.
+    Minus infinity: it is always asked.
+    """
+
+    escalate: float
+    skip: float = -inf
+
+
+Policy = Callable[[Row], float | Rank]
+"""higher: rather to the strong model. A cascade may look at the weak model's confidence, but never at `weak`, `strong`
+or `strong_usd`: those are what is to be found out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A curve's corners, from always-weak to always-strong: share of strong calls, mean quality, mean dollars."""
+
+    share: Floats
+    quality: Floats
+    usd: Floats | None
+    strong_usd: float
+    """what always-strong costs a call, dollars; 0 without prices"""
+
+
+class Order:
+    """Calls in the order in which a policy sends them to the strong model.
+
+    Args:
+        rows: the calls.
+        scores: what a policy says of each.
+        pays_weak: the weak model has answered before the policy decides, and is paid (a cascade).
+
+    Raises:
+        ValueError: a score is not a number.
+    """
+
+    def __init__(self, rows: Sequence[Row], scores: Sequence[float | Rank], *, pays_weak: bool) -> None:
+        ranks = [_rank(score) for score in scores]
+        escalate = np.array([max(rank) for rank in ranks])
+        skip = np.array([rank.skip for rank in ranks])
+        self.priced = all(row.weak_usd is not None and row.strong_usd is not None for row in rows)
+        weak_usd, strong_usd = np.array([(row.weak_usd or 0.0, row.strong_usd or 0.0) for row in rows]).T
+        self._weak = np.array([row.weak for row in rows])
+        self._gain = np.array([row.gain for row in rows])
+        self._weak_usd, self._strong_usd = weak_usd, strong_usd
+        # two kinds of events while the threshold falls: a call is escalated, and its weak answer is no longer asked for
+        skipped = np.flatnonzero(skip > -inf) if pays_weak else np.array([], dtype=np.intp)
+        when = np.concatenate([escalate, skip[skipped]])
+        order = np.argsort(-when, kind="stable")
+        self._row = np.concatenate([np.arange(len(rows)), skipped])[order]
+        self._calls = np.concatenate([np.ones(len(rows)), np.zeros(len(skipped))])[order]
+        self._usd = np.concatenate([strong_usd - (0.0 if pays_weak else weak_usd), -weak_usd[skipped]])[order]
+        falls = when[order]
+        self._groups = np.flatnonzero(np.concatenate([[True], falls[1:] != falls[:-1]]))
+
+    def curve(self, weights: Floats | None = None) -> Curve:
+        """Return the curve; `weights`: how often each call counts, for resampling (shape: calls)."""
+        each = np.ones(len(self._weak)) if weights is None else weights
+        total, here = each.sum(), each[self._row]
+        return Curve(
+            share=self._corners(0.0, here * self._calls / total),
+            quality=self._corners(each @ self._weak / total, here * self._calls * self._gain[self._row] / total),
+            usd=self._corners(each @ self._weak_usd / total, here * self._usd / total) if self.priced else None,
+            strong_usd=float(each @ self._strong_usd / total),
+        )
+
+    def _corners(self, start: float, steps: Floats) -> Floats:
+        return start + np.concatenate([[0.0], np.cumsum(np.add.reduceat(steps, self._groups))])
+
+
+def _rank(score: float | Rank) -> Rank:
+    rank = score if isinstance(score, Rank) else Rank(score)
+    if rank.escalate != rank.escalate or rank.skip != rank.skip:
+        raise ValueError("a score is not a number")
+    return rank
+
+
+def figures(curve: Curve) -> Figures:
+    """Return a curve's figures, as fractions; None for what does not exist: a gain between equals, dollars unpriced."""
+    weak, strong = curve.quality[0], curve.quality[-1]
+    found: Figures = dict.fromkeys(FIGURES)
+    if abs(strong - weak) > CLOSE:
+        pgr = (curve.quality - weak) / (strong - weak)
+        found["apgr"] = float(np.trapezoid(pgr, curve.share))
+        found["cpt50"] = least(curve.share, pgr, 0.5)
+        found["cpt80"] = least(curve.share, pgr, 0.8)
+    found["c95"] = least(curve.share, curve.quality, ENOUGH * strong)
+    if curve.usd is not None and curve.strong_usd > 0:
+        found["usd95"] = least(curve.usd / curve.strong_usd, curve.quality, ENOUGH * strong)
+    return found
+
+
+def least(cost: Floats, quality: Floats, enough: float) -> float:
+    """Return the least cost on a curve of straight lines where the quality is enough; its end is."""
+    before, after = quality[:-1], quality[1:]
+    crosses = (before < enough - CLOSE) != (after < enough - CLOSE)
+    step = np.where(crosses, after - before, 1.0)
+    at = cost[:-1] + np.where(crosses, (enough - before) / step, 0.0) * np.diff(cost)
+    return float(np.concatenate([cost[quality >= enough - CLOSE], at[crosses]]).min())
+
+
+def both(to_save_calls: Curve, to_save_usd: Curve) -> Figures:
+    """Return the figures of a policy that orders calls by what is to be saved."""
+    found = figures(to_save_calls)
+    return found if to_save_usd is to_save_calls else found | {"usd95": figures(to_save_usd)["usd95"]}
+
+
+def intervals(
+    orders: Mapping[str, tuple[Order, Order]], calls: int, *, times: int, seed: int
+) -> dict[str, dict[str, Floats]]:
+    """Resample the calls (Efron's bootstrap) and return all figures of each policy, the same samples for all.
+
+    Args:
+        orders: of each policy, to save calls and to save dollars.
+        calls: how many calls there are.
+        times: how many samples.
+        seed: of the samples.
+
+    Returns:
+        policy -> figure -> array of `times` values, NaN where a sample has none; differences of two are paired.
+    """
+    random = np.random.default_rng(seed)
+    drawn: dict[str, list[Figures]] = {name: [] for name in orders}
+    for _ in range(times):
+        weights = np.bincount(random.integers(calls, size=calls), minlength=calls).astype(np.float64)
+        for name, (calls_order, usd_order) in orders.items():
+            curve = calls_order.curve(weights)
+            drawn[name].append(both(curve, curve if usd_order is calls_order else usd_order.curve(weights)))
+    return {
+        name: {key: np.array([one[key] for one in values], dtype=np.float64) for key in FIGURES}
+        for name, values in drawn.items()
+    }
+
+
+def spread(values: Floats) -> tuple[float, float] | None:
+    """Return the middle 95% of the values; None where there are none."""
+    there = values[np.isfinite(values)]
+    return None if not there.size else (float(np.quantile(there, 0.025)), float(np.quantile(there, 0.975)))

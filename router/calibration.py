@@ -1,0 +1,220 @@
+"""From a score of the small model's answer to the probability that it is good enough, and to a safe threshold.
+
+Both learn from labelled calls: a score (higher: surer) and whether the answer was as good as the large model's. Scores
+mean different things in different tasks (a choice's log-odds, a whole text's), so each task has its own curve.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import exp, inf, isfinite, lgamma, log, log1p, nextafter
+from typing import Any
+
+Labelled = tuple[str, float, float]
+"""task, score, label: 1 is good enough, 0 is not; between: as judges disagree"""
+
+FOLDS = 5
+FEWEST = 10
+"""a task with fewer labelled calls goes by the route's curve"""
+CREDIBILITIES = (10.0, 30.0, 100.0, 300.0, 1000.0, inf)
+"""candidates for the number of calls at which a task's own curve weighs as much as the route's"""
+
+
+@dataclass(frozen=True, slots=True)
+class Isotonic:
+    """A curve that never falls: the centre of each block of scores, and the mean label there.
+
+    Between centres it is a straight line, so that scores of one block keep their order (centred isotonic regression:
+    Oron and Flournoy, Statistics in Biopharmaceutical Research 9(3), 2017, section 2.2); outside it is flat.
+    """
+
+    centres: tuple[float, ...]
+    values: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, scores: Sequence[float], labels: Sequence[float], weights: Sequence[float] | None = None) -> Isotonic:
+        """Fit by pool-adjacent-violators (Barlow et al., Statistical Inference under Order Restrictions, 1972).
+
+        Args:
+            scores: finite, in any order.
+            labels: as many, each in 0..1.
+            weights: as many, above 0; None: all the same.
+
+        Raises:
+            ValueError: there are none, or not as many of each, or one is out of its range.
+        """
+        weights = [1.0] * len(scores) if weights is None else weights
+        if not scores or not len(scores) == len(labels) == len(weights):
+            raise ValueError("an isotonic curve needs as many labels and weights as scores, and at least one")
+        if not all(map(isfinite, scores)) or not all(0 <= label <= 1 for label in labels) or min(weights) <= 0:
+            raise ValueError("scores must be finite, labels between 0 and 1, weights above 0")
+        blocks: list[_Block] = []
+        for score, label, weight in sorted(zip(scores, labels, weights, strict=True)):
+            block = _Block(score, weight, weight * score, weight * label)
+            # the same score is the same block, whatever its labels
+            while blocks and (blocks[-1].last == block.last or blocks[-1].value >= block.value):
+                block = blocks.pop().joined(block)
+            blocks.append(block)
+        return cls(tuple(block.centre for block in blocks), tuple(block.value for block in blocks))
+
+    def __call__(self, score: float) -> float:
+        """Return the mean label to expect at this score, 0 to 1."""
+        above = bisect_right(self.centres, score)
+        if above == 0:
+            return self.values[0]
+        if above == len(self.centres):
+            return self.values[-1]
+        left, right = self.centres[above - 1], self.centres[above]
+        low, high = self.values[above - 1], self.values[above]
+        return low + (high - low) * ((score - left) / (right - left))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        return {"centres": list(self.centres), "values": list(self.values)}
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> Isotonic:
+        """Return what `to_dict` was called on."""
+        return cls(tuple(saved["centres"]), tuple(saved["values"]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    last: float
+    weight: float
+    scores: float
+    labels: float
+    """weighted sums"""
+
+    @property
+    def centre(self) -> float:
+        return self.scores / self.weight
+
+    @property
+    def value(self) -> float:
+        return min(1.0, self.labels / self.weight)
+
+    def joined(self, above: _Block) -> _Block:
+        return _Block(above.last, self.weight + above.weight, self.scores + above.scores, self.labels + above.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The route's curve, and each task's own with the weight that it has earned.
+
+    P = z P_task + (1 - z) P_route with z = n / (n + k), n being the task's labelled calls: Buehlmann's credibility
+    (Experience Rating and Credibility, ASTIN Bulletin 4(3), 1967). His k is the variance within tasks over that
+    between them; as curves are mixed here and not means, k is the candidate with the least squared error on calls left
+    out. Where tasks do not differ that is infinity, and all calls share one curve.
+    """
+
+    route: Isotonic | None = None
+    """None: nothing is known, and nothing is good enough"""
+    tasks: Mapping[str, tuple[float, Isotonic]] = field(default_factory=dict)
+
+    @classmethod
+    def fit(cls, data: Iterable[Labelled]) -> Calibration:
+        """Fit on labelled calls.
+
+        Raises:
+            ValueError: a score is not finite, or a label not in 0..1.
+        """
+        calls = sorted(data, key=lambda call: call[1])  # so that each fold has low scores and high ones
+        if not calls:
+            return cls()
+        route, own = _curve(calls), _own_curves(calls)
+        k = _credibility(calls) if len(own) > 1 else inf
+        return cls(route, {} if k == inf else {task: (n / (n + k), curve) for task, (n, curve) in own.items()})
+
+    def probability(self, task: str, score: float) -> float:
+        """Return P(the small model's answer is good enough), 0 to 1; it never falls as the score rises."""
+        if self.route is None:
+            return 0.0
+        of_route = self.route(score)
+        if task not in self.tasks:
+            return of_route
+        share, curve = self.tasks[task]
+        return share * curve(score) + (1 - share) * of_route
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        return {
+            "route": self.route and self.route.to_dict(),
+            "tasks": {task: {"share": share} | curve.to_dict() for task, (share, curve) in self.tasks.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> Calibration:
+        """Return what `to_dict` was called on."""
+        return cls(
+            saved["route"] and Isotonic.from_dict(saved["route"]),
+            {task: (of["share"], Isotonic.from_dict(of)) for task, of in saved["tasks"].items()},
+        )
+
+
+def _curve(calls: Sequence[Labelled]) -> Isotonic:
+    return Isotonic.fit([score for _, score, _ in calls], [label for _, _, label in calls])
+
+
+def _own_curves(calls: Iterable[Labelled]) -> dict[str, tuple[int, Isotonic]]:
+    """Return for each task with enough calls their number and its curve."""
+    by_task: dict[str, list[Labelled]] = {}
+    for call in calls:
+        by_task.setdefault(call[0], []).append(call)
+    return {task: (len(of), _curve(of)) for task, of in by_task.items() if len(of) >= FEWEST}
+
+
+def _credibility(calls: Sequence[Labelled]) -> float:
+    """Return the k that predicts best the calls of each fold from the others; the larger of two that are as good."""
+    error = dict.fromkeys(CREDIBILITIES, 0.0)
+    for fold in range(FOLDS):
+        rest = [call for place, call in enumerate(calls) if place % FOLDS != fold]
+        route, own = _curve(rest), _own_curves(rest)
+        for task, score, label in calls[fold::FOLDS]:
+            of_route = route(score)
+            n, curve = own.get(task, (0, route))
+            beyond = curve(score) - of_route
+            for k in CREDIBILITIES:
+                error[k] += (of_route + n / (n + k) * beyond - label) ** 2
+    return min(CREDIBILITIES, key=lambda k: (error[k], -k))
+
+
+def guaranteed_threshold(comparisons: Iterable[tuple[float, bool]], *, max_risk: float, delta: float) -> float | None:
+    """Return the loosest threshold t such that serving the small model at scores >= t is safe; None: no t is.
+
+    Safe: with probability 1 - delta over the comparisons, R(t) = P(score >= t and the models disagree) <= max_risk.
+    R falls as t rises, so the bound need hold at one t only: no correction for having looked at many (risk-controlling
+    prediction sets, Bates et al., arXiv 2101.02703, Theorem 1). It is the exact binomial one (Clopper and Pearson,
+    Biometrika 26, 1934), its size being the number of all comparisons.
+
+    Args:
+        comparisons: (score, whether the models disagree) of calls drawn at random, whatever they hold.
+        max_risk: share of all calls, above 0 and below 1.
+        delta: above 0 and below 1.
+    """
+    seen = list(comparisons)
+    allowed = most_disagreements(len(seen), max_risk, delta)
+    if allowed < 0:
+        return None
+    disagreeing = sorted((score for score, disagree in seen if disagree), reverse=True)
+    return nextafter(disagreeing[allowed], inf) if len(disagreeing) > allowed else -inf
+
+
+def most_disagreements(comparisons: int, max_risk: float, delta: float) -> int:
+    """Return the largest K of which the upper 1 - delta Clopper-Pearson bound is at most `max_risk`; -1: not even 0.
+
+    The bound BetaInv(1 - delta; K + 1, n - K) is the p at which P(Binomial(n, p) <= K) = delta, and that falls with p:
+    the bound is at most `max_risk` just where P(Binomial(n, max_risk) <= K) <= delta.
+    """
+    chance, most = 0.0, -1
+    for k in range(comparisons):
+        chance += exp(
+            lgamma(comparisons + 1) - lgamma(k + 1) - lgamma(comparisons - k + 1)
+            + k * log(max_risk) + (comparisons - k) * log1p(-max_risk)
+        )  # fmt: skip
+        if chance > delta:
+            break
+        most = k
+    return most
