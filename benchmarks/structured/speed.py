@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import process_time
 from typing import Any
 
 from benchmarks.structured.checker import planned
 from benchmarks.structured.data import SchemaTask
 from benchmarks.structured.requests import answered, call_for
+from router.errors import StructuredOutputViolation
 from router.structured.check import judge
 from router.structured.constraint import Constraint
+from router.structured.follow import Follower
 from router.structured.plan import Planner
-from router.structured.prefix import JsonPrefix
-from router.structured.runaway import Runaway
 from router.structured.workshop import Workshop
+from router.types import ConstraintKind
 
 MOST_US_PER_KB, MOST_US_PER_EVENT = 10.0, 5.0
 LONG = 1_000
@@ -34,14 +35,15 @@ async def measure(tasks: Sequence[SchemaTask], say: Callable[[str], None]) -> di
         short = [(constraint, text) for constraint, text in answers if len(text) < LONG]
         say(f"  {len(long)} long answers and {len(short)} short ones, {ROUNDS} rounds")
         kilobytes = sum(len(text.encode()) for _, text in long) / 1e3
-        pieces = [[text[at : at + EVENT] for at in range(0, len(text), EVENT)] for _, text in answers]
+        streams = [(constraint, chunks(text)) for constraint, text in answers]
+        events = sum(len(of) for _, of in streams)
         return {
             "long_answers": len(long),
             "judge_us_per_kb": _each(await _whole(long, workshop), kilobytes),
             "short_answers": len(short),
             "judge_us_per_short": _each(await _whole(short, workshop), len(short)),
-            "events": sum(map(len, pieces)),
-            "us_per_event": _each(_least(lambda: follow(pieces)), sum(map(len, pieces))),
+            "events": events,
+            "us_per_event": _each(_least(lambda: follow(streams)), events),
             "cached_plan_us": await _cached_plan(Planner(workshop), tasks),
         }
     finally:
@@ -58,13 +60,22 @@ async def light_answers(planner: Planner, tasks: Sequence[SchemaTask]) -> list[t
     return found
 
 
-def follow(streams: Sequence[Sequence[str]]) -> None:
-    """Check streams as they come, piece by piece."""
-    for pieces in streams:
-        prefix, runaway = JsonPrefix(), Runaway()
-        for piece in pieces:
-            prefix.feed(piece)
-            runaway.feed(piece)
+def follow(streams: Sequence[tuple[Constraint, Sequence[Mapping[str, Any]]]]) -> None:
+    """Check streams as they come, chunk by chunk, as those that flow at once are."""
+    for constraint, chunks in streams:
+        follower = Follower(constraint, "check", _refused)
+        for chunk in chunks:
+            follower.may_leave(chunk)
+
+
+def chunks(text: str) -> list[Mapping[str, Any]]:
+    """Return a text as a stream brings it."""
+    pieces = [text[at : at + EVENT] for at in range(0, len(text), EVENT)]
+    return [{"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]} for piece in pieces]
+
+
+def _refused(kind: ConstraintKind, fault: str, choice: Mapping[str, Any]) -> StructuredOutputViolation:
+    return StructuredOutputViolation(f"a right answer was refused as {kind}: {fault}")
 
 
 async def _whole(answers: Sequence[tuple[Constraint, str]], workshop: Workshop) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 from router.errors import UpstreamFailed
 
-_TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
+_TEXTS = frozenset({"content", "refusal", "reasoning_content", "reasoning"})
 
 
 def as_read(choice: Mapping[str, Any], *, is_chat: bool) -> Mapping[str, Any]:
@@ -36,7 +36,10 @@ class Assembly:
             UpstreamFailed: it does not have the form of a chunk.
         """
         for part in _list(event.get("choices")):
-            self._choices.setdefault(_integer(part.get("index", 0)), _Choice()).add(part)
+            index = _integer(part.get("index", 0))
+            if (choice := self._choices.get(index)) is None:
+                choice = self._choices[index] = _Choice()
+            choice.add(part)
 
     def choices(self) -> list[dict[str, Any]]:
         """Return them in the order of their index."""
@@ -84,9 +87,9 @@ class _Choice:
             self.texts.setdefault("text", []).append(_text(part["text"]))
             return
         delta = _mapping(part.get("delta") or {})
-        for key in _TEXTS:
-            if delta.get(key) is not None:
-                self.texts.setdefault(key, []).append(_text(delta[key]))
+        for key, value in delta.items():
+            if value is not None and key in _TEXTS:
+                self.texts.setdefault(key, []).append(_text(value))
         for call in _list(delta.get("tool_calls")):
             self.calls.setdefault(self._call_index(call), _Call()).add(call)
         if legacy := delta.get("function_call"):
@@ -117,7 +120,7 @@ class _Choice:
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         raise _no_chunk("an object")
     return value
 

@@ -11,7 +11,7 @@ What has left cannot be taken back. So each event either goes on at once or wait
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from router.errors import StructuredOutputViolation
@@ -75,9 +75,10 @@ class Follower:
 
     def _read(self, part: Mapping[str, Any]) -> None:
         index, delta = str(part.get("index", 0)), part.get("delta")
-        message: Mapping[str, Any] = delta if isinstance(delta, Mapping) else {"content": part.get("text")}
+        message: Mapping[str, Any] = delta if isinstance(delta, dict) else {"content": part.get("text")}
         for key, piece in _pieces(message):
-            text = self._texts.setdefault((index, key), _Text(is_json=self._is_json(key)))
+            if (text := self._texts.get((index, key))) is None:
+                text = self._texts[index, key] = _Text(is_json=self._is_json(key))
             if self._pace == "talk" and key == "content":
                 text.unsure = text.unsure and may_be_call(text.add(piece))
             elif fault := self._fault(text, piece, is_numbered=key != _UNNUMBERED):
@@ -143,20 +144,23 @@ def _without_thoughts(text: str) -> str:
 
 def _says(part: Mapping[str, Any]) -> bool:
     delta = part.get("delta")
-    said = isinstance(delta, Mapping) and any(value for key, value in delta.items() if key != "role")
+    said = isinstance(delta, dict) and any(value for key, value in delta.items() if key != "role")
     return said or bool(part.get("text"))
 
 
 def _pieces(message: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    if isinstance(content := message.get("content"), str) and content:
-        yield "content", content
-    calls = message.get("tool_calls") or ()
+    content, calls, legacy = message.get("content"), message.get("tool_calls") or (), message.get("function_call")
+    said = (("content", content),) if content and isinstance(content, str) else ()
+    return [*said, *_pieces_of_calls(calls, legacy)] if calls or legacy else said
+
+
+def _pieces_of_calls(calls: object, legacy: object) -> Iterator[tuple[str, str]]:
     for call in calls if isinstance(calls, list) else ():
-        function = call.get("function") if isinstance(call, Mapping) else None
-        arguments = function.get("arguments") if isinstance(function, Mapping) else None
-        number = call.get("index") if isinstance(call, Mapping) else None
+        function = call.get("function") if isinstance(call, dict) else None
+        arguments = function.get("arguments") if isinstance(function, dict) else None
+        number = call.get("index") if isinstance(call, dict) else None
         yield f"call {number}", arguments if isinstance(arguments, str) else ""
-    if isinstance(legacy := message.get("function_call"), Mapping):
+    if isinstance(legacy, dict):
         yield "function_call", str(legacy.get("arguments") or "")
 
 
