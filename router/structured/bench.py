@@ -39,17 +39,12 @@ def enforces(backend: Backend, kind: FormKind, source: str) -> Enforcement:
 
 def instance_fault(text: str, instance: str) -> Fault | None:
     """Return where and why a JSON text breaks a schema that was found valid; None: it does not."""
-    value = loads(instance)
-    validator = _compiled(text)
-    try:
-        return None if validator.is_valid(value) else fault_of(loads(text), validator, value)
-    except ValueError as error:  # a limit of the validator: what it cannot judge is not served
-        return Fault("", f"cannot be judged: {error}")
+    return fault_of(*_compiled(text), loads(instance))
 
 
 @lru_cache(maxsize=8)
-def _compiled(text: str) -> jsonschema_rs.Validator:
-    return jsonschema_rs.validator_for(text, **schema.compile_options())
+def _compiled(text: str) -> tuple[Any, jsonschema_rs.Validator]:
+    return loads(text), jsonschema_rs.validator_for(text, **schema.compile_options())
 
 
 WORK: dict[str, Callable[..., Any]] = {

@@ -12,13 +12,11 @@ from typing import Any
 
 from router.config import Model
 from router.errors import StructuredOutputViolation
+from router.structured.asked import FORMAT_FIELDS
 from router.structured.constraint import Calls, Constraint, Form
 from router.types import ChatCall, ConstraintKind, Hold
 
-FORM_FIELDS = (
-    "response_format", "structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar",
-    "guided_decoding_backend", "guided_whitespace_pattern",
-)  # fmt: skip
+FORM_FIELDS = (*FORMAT_FIELDS, "guided_decoding_backend", "guided_whitespace_pattern")
 WHITESPACE = r"[ \n\r\t]{0,32}"
 """between two tokens of JSON: room for deep indentation, and an end to models that go on with blanks for ever"""
 MORE_ROOM = 4
@@ -65,7 +63,7 @@ def put(call: ChatCall, constraint: Constraint, model: Model, hold: Hold, learne
     if learned.meant:
         constraint = learned.meant.constraint
     if constraint.form:
-        changes, words = _form(constraint, constraint.form, call, model, hold)
+        changes, words = _form(changes, constraint, constraint.form, call, model, hold)
     elif constraint.calls and constraint.calls.required:
         strict, words = _calls(constraint.calls, call, model, hold)
         changes |= strict
@@ -81,8 +79,9 @@ def put(call: ChatCall, constraint: Constraint, model: Model, hold: Hold, learne
 _LIMITS = ("max_tokens", "max_completion_tokens")
 
 
-def _form(constraint: Constraint, form: Form, call: ChatCall, model: Model, hold: Hold) -> tuple[_Changes, str]:
-    gone: _Changes = dict.fromkeys(name for name in FORM_FIELDS if name in call.body)
+def _form(
+    gone: _Changes, constraint: Constraint, form: Form, call: ChatCall, model: Model, hold: Hold
+) -> tuple[_Changes, str]:
     if hold == "none" or (constraint.calls and model.engine == "vllm"):
         # a vLLM that constrains the form could not call any more
         words = _in_words(form)
