@@ -8,11 +8,13 @@ import re
 from typing import Any
 
 import msgspec
+import orjson
 
 MAX_DEPTH = 200
 """Levels of nesting. More is an attack or a model that repeats itself; C readers further on would crash on it."""
 
-_ESCAPED_COLON = b"\\u003"
+_ESCAPED_COLON = "\\u003"
+_NO_STRUCTURE = bytes({*range(256)} - {*b":{["})
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -46,7 +48,7 @@ def loads(text: str, *, unique_keys: bool = False) -> Any:
         return _carefully(text, _PLAIN)
     try:
         return _unique_at_once(text)
-    except (msgspec.DecodeError, ValueError, RecursionError):
+    except (msgspec.DecodeError, orjson.JSONEncodeError, ValueError, RecursionError):
         return _carefully(text, _UNIQUE)
 
 
@@ -73,16 +75,16 @@ def _carefully(text: str, decoder: json.JSONDecoder) -> Any:
 def _unique_at_once(text: str) -> Any:
     """Parse what is surely fine, at half the time; any error: it has to be read with care.
 
-    A key named twice is lost in the value, and its colon with it.
+    A key named twice is lost in the value, and its colon with it. An integer beyond 64 bits, which a double may not
+    hold either, cannot be written again.
     """
     raw = text.encode()
-    for at in range(154, len(raw), 155):
-        if raw[at : at + 1].isdigit() and raw[at - 154 : at].isdigit():
-            raise ValueError  # 309 digits, which a double may not hold, fill one of these parts
     value = _FAST.decode(raw)
-    if (b"\\" in raw and _ESCAPED_COLON in raw) or raw.count(b":") != msgspec.json.encode(value).count(b":"):
+    structure = raw.translate(None, _NO_STRUCTURE)
+    colons = structure.count(b":")
+    if colons != orjson.dumps(value).count(b":") or ("\\" in text and _ESCAPED_COLON in text):
         raise ValueError
-    if len(raw) > 2 * MAX_DEPTH and raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
+    if len(structure) - colons > MAX_DEPTH and _deeper(value, MAX_DEPTH):
         raise ValueError
     return value
 

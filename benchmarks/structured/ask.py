@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,9 @@ async def ask_all(
     async def worker(session: aiohttp.ClientSession) -> None:
         nonlocal answered
         for name in turns:
-            kept.add(name, await _ask(session, url, bodies[name]))
+            began = time.monotonic()
+            reply = await _ask(session, url, bodies[name])
+            kept.add(name, replace(reply, seconds=round(time.monotonic() - began, 3)))
             answered += 1
             if answered % REPORT_EVERY == 0:
                 say(f"  {answered} of {len(waiting)}")

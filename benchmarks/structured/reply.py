@@ -24,12 +24,14 @@ class Reply:
     said: Mapping[str, str] = field(default_factory=dict)
     """the headers `x-smallfirst-...`, without that prefix"""
     choice: Mapping[str, Any] | None = None
-    """message and finish_reason; of a stream, its chunks put together"""
+    """message and finish_reason, and logprobs where there are any; of a stream, its chunks put together"""
     error: str = ""
     """the error's code, or its type where it has none"""
     message: str = ""
     """the error's message"""
     usage: Mapping[str, Any] | None = None
+    seconds: float | None = None
+    """from the request to the end of the answer, where that was measured"""
 
     def outcome(self, asked: Mapping[str, Any]) -> str:
         """Return what became of a request: `valid`, `truncated`, `refused`, `invalid`, or `error STATUS CODE`.
@@ -58,8 +60,10 @@ def read(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
         content = json.loads(body)
         if status != 200 or "error" in content:
             return _failed(status, said, content["error"])
-        choice = content["choices"][0]
-        return Reply(status, said, _choice(choice["message"], choice["finish_reason"]), usage=content.get("usage"))
+        first = content["choices"][0]
+        choice = _choice(first["message"], first["finish_reason"])
+        told = {"logprobs": first["logprobs"]} if first.get("logprobs") else {}
+        return Reply(status, said, choice | told, usage=content.get("usage"))
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise NotUnderstood(f"status {status}: {body[:200]!r}: {error!r}") from None
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from router.errors import UpstreamFailed
 
+_Place = tuple[int, int]
+"""of a call: its number, and how many calls with this number came before"""
 _TEXTS = frozenset({"content", "refusal", "reasoning_content", "reasoning"})
 
 
@@ -40,6 +42,17 @@ class Assembly:
             if (choice := self._choices.get(index)) is None:
                 choice = self._choices[index] = _Choice()
             choice.add(part)
+
+    def tells_apart(self, part: Mapping[str, Any]) -> bool:
+        """Return whether each call in the next part of a choice comes with a number that no other call has.
+
+        Raises:
+            UpstreamFailed: it does not have the form of a part.
+        """
+        choice = self._choices.get(_integer(part.get("index", 0)), _Choice())
+        calls = [*_list(_mapping(part.get("delta") or {}).get("tool_calls"))]
+        places = [choice.place(call) for call in calls if call.get("index") is not None]
+        return len({*places}) == len(calls) and all(before == 0 for _, before in places)
 
     def choices(self) -> list[dict[str, Any]]:
         """Return them in the order of their index."""
@@ -75,7 +88,7 @@ class _Call:
 @dataclass(slots=True)
 class _Choice:
     texts: dict[str, list[str]] = field(default_factory=dict)
-    calls: dict[int, _Call] = field(default_factory=dict)
+    calls: dict[_Place, _Call] = field(default_factory=dict)
     function_call: _Call | None = None
     finish_reason: str | None = None
     is_chat: bool = True
@@ -91,18 +104,24 @@ class _Choice:
             if value is not None and key in _TEXTS:
                 self.texts.setdefault(key, []).append(_text(value))
         for call in _list(delta.get("tool_calls")):
-            self.calls.setdefault(self._call_index(call), _Call()).add(call)
+            self.calls.setdefault(self.place(call), _Call()).add(call)
         if legacy := delta.get("function_call"):
             self.function_call = self.function_call or _Call()
             self.function_call.add({"function": legacy})
 
-    def _call_index(self, call: Mapping[str, Any]) -> int:
-        """Return the call that a fragment belongs to; some upstreams leave `index` out: a new id is a new call."""
-        if call.get("index") is not None:
-            return _integer(call["index"])
-        last = max(self.calls, default=-1)
-        is_new = last < 0 or (call.get("id") and call["id"] != self.calls[last].id)
-        return last + 1 if is_new else last
+    def place(self, part: Mapping[str, Any]) -> _Place:
+        """Return the call that a fragment belongs to: that of its number.
+
+        Some upstreams leave numbers out, and some number all calls 0: then a new id is a new call.
+        """
+        is_numbered = part.get("index") is not None
+        number = _integer(part["index"]) if is_numbered else max(self.calls, default=(0, 0))[0]
+        last = max((place for place in self.calls if place[0] == number), default=None)
+        if last is None:
+            return number, 0
+        is_named = bool(_mapping(part.get("function") or {}).get("name"))
+        is_new = part.get("id") and part["id"] != self.calls[last].id and (is_named or not is_numbered)
+        return (number, last[1] + 1) if is_new else last
 
     def whole(self) -> dict[str, Any]:
         texts = {key: "".join(parts) for key, parts in self.texts.items()}

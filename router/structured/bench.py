@@ -8,6 +8,7 @@ it. So does one that takes more memory than MEMORY.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import signal
@@ -22,9 +23,10 @@ import jsonschema_rs
 import msgspec
 
 from router.strictjson import loads
-from router.structured import guidance, schema, xgrammar_alone
+from router.structured import check, guidance, schema, xgrammar_alone
+from router.structured.constraint import Constraint
 from router.structured.instance import fault_of
-from router.structured.workshop import Enforcement, Fault
+from router.structured.workshop import Enforcement, Fault, Finding, Workshop
 from router.types import Backend, FormKind
 
 MEMORY = 2 << 30
@@ -47,12 +49,26 @@ def _compiled(text: str) -> tuple[Any, jsonschema_rs.Validator]:
     return loads(text), jsonschema_rs.validator_for(text, **schema.compile_options())
 
 
+def find(constraint: dict[str, Any], message: dict[str, Any], at_limit: bool) -> Finding:
+    """Return what a message is by a constraint, as the gateway sent it."""
+    return asyncio.run(check.find(msgspec.convert(constraint, Constraint), message, _Inside(), at_limit=at_limit))
+
+
+class _Inside(Workshop):
+    """The workshop as seen from inside: what it is asked, it does itself."""
+
+    async def _ask(self, *request: Any) -> bytes:
+        name, *arguments = request
+        return msgspec.json.encode(WORK[name](*arguments))
+
+
 WORK: dict[str, Callable[..., Any]] = {
     "enforces": enforces,
     "match": guidance.match,
     "grammar_fault": guidance.grammar_fault,
     "schema_fault": schema.fault_of,
     "instance_fault": instance_fault,
+    "find": find,
 }
 
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from router.strictjson import NotJson
 from router.structured.constraint import Calls, Tool
 from router.structured.instance import instance_fault, one_line
-from router.structured.repair import read, without_thought
+from router.structured.repair import read
+from router.structured.thoughts import without_thought
 from router.structured.workshop import Fault, Workshop
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"

@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
-from router.strictjson import NotJson
+from router.strictjson import NotJson, loads
 from router.structured.calls import OPEN, cut_arguments, judge_calls, written_calls
 from router.structured.constraint import Calls, Constraint, Form
 from router.structured.instance import instance_fault, one_line
 from router.structured.prefix import JsonPrefix
-from router.structured.repair import read, texts, without_opening, without_thought
-from router.structured.workshop import Fault, Match, TookTooLong, Workshop
-from router.types import ConstraintKind, Verdict
+from router.structured.repair import read, texts, without_opening
+from router.structured.thoughts import without_thought
+from router.structured.workshop import Fault, Finding, Match, TookTooLong, Workshop
+from router.types import Verdict
 
+MOST_CHARS = 32_000
+"""of a message that the gateway's own process judges: that takes a few milliseconds, whatever is wrong with it"""
+
+_TOO_LONG = "it cannot be judged in time"
 _Fields = Mapping[str, Any]
 
 
-class _Finding(NamedTuple):
-    kind: ConstraintKind
-    fault: Fault | None = None
-    changes: _Fields = MappingProxyType({})
-    """fields of the message that have to leave otherwise than they came"""
-    finish_reason: str | None = None
-
-
 async def judge(
-    constraint: Constraint, choice: Mapping[str, Any], workshop: Workshop, *, at_limit: bool = False
-) -> tuple[Verdict, Mapping[str, Any]]:
+    constraint: Constraint, choice: _Fields, workshop: Workshop, *, at_limit: bool = False
+) -> tuple[Verdict, _Fields]:
     """Judge one choice of a whole answer (`message` or `text`, and `finish_reason`); return with it what may leave.
 
-    That is the choice itself, or a changed copy: of a repaired one, or one that was cut and did not say so.
+    That is the choice itself, or a changed copy: of a repaired one, or one that was cut and did not say so. A long one
+    is judged in the workshop.
 
     1. Refused, or stopped by a content filter: the client sees that for itself.
     2. Cut at the token limit: `finish_reason` says so.
@@ -42,28 +39,69 @@ async def judge(
     5. Invalid where the upstream counted as many tokens as there may be (`at_limit`), and the beginning of something
        valid: cut, whatever `finish_reason` says.
     """
-    said = choice.get("message")
-    message: _Fields = said if isinstance(said, Mapping) else {"content": choice.get("text")}
-    finish = choice.get("finish_reason")
+    said, finish = choice.get("message"), choice.get("finish_reason")
+    message: _Fields = said if isinstance(said, dict) else {"content": choice.get("text")}
     if message.get("refusal") or finish == "content_filter":
         return Verdict("refused", kind=constraint.kind), choice
     if finish == "length":
         return Verdict("truncated", kind=constraint.kind), choice
-    kind, fault, changes, new_finish = await _find(constraint, message, workshop)
-    if fault and at_limit and await _is_cut(constraint, message, fault, workshop):
-        return Verdict("truncated", kind=kind), {**choice, "finish_reason": "length"}
+    if constraint.form and _is_plainly(constraint.form, message):
+        return Verdict("valid", kind=constraint.form.kind), choice
+    if _length(message) <= MOST_CHARS:
+        kind, fault, changes, new_finish = await find(constraint, message, workshop, at_limit=at_limit)
+    else:
+        kind, fault, changes, new_finish = await _find_in_workshop(constraint, message, workshop, at_limit=at_limit)
     if fault:
         return Verdict("invalid", one_line(fault.message), fault.path, kind), choice
+    if new_finish == "length":
+        return Verdict("truncated", kind=kind), {**choice, "finish_reason": "length"}
     if not changes:
         return Verdict("valid", kind=kind), choice
-    repaired = {"message": {**message, **changes}} if isinstance(said, Mapping) else {"text": changes["content"]}
+    repaired = {"message": {**message, **changes}} if isinstance(said, dict) else {"text": changes["content"]}
     return Verdict("repaired", kind=kind), {**choice, **repaired, "finish_reason": new_finish or finish}
 
 
-async def _find(constraint: Constraint, message: _Fields, workshop: Workshop) -> _Finding:
-    if message.get("tool_calls") or message.get("function_call"):
+async def find(constraint: Constraint, message: _Fields, workshop: Workshop, *, at_limit: bool) -> Finding:
+    """Judge a message by steps 3 to 5, in this process whatever its size."""
+    finding = await _find(constraint, message, workshop)
+    if finding.fault and at_limit and await _is_cut(constraint, message, finding.fault, workshop):
+        return Finding(finding.kind, finish_reason="length")
+    return finding
+
+
+async def _find_in_workshop(constraint: Constraint, message: _Fields, workshop: Workshop, *, at_limit: bool) -> Finding:
+    try:
+        return await workshop.find(constraint, message, at_limit=at_limit)
+    except TookTooLong:
+        return Finding(constraint.kind, Fault("", _TOO_LONG))
+
+
+def _length(message: _Fields) -> int:
+    """Return about how many characters of a message have to be read."""
+    return sum(len(str(message.get(key) or "")) for key in ("content", "tool_calls", "function_call"))
+
+
+def _is_plainly(form: Form, message: _Fields) -> bool:
+    """Return whether a message is nothing but JSON of the form, as far as that is quickly told: most answers are."""
+    content, schema = message.get("content"), form.schema
+    if schema is None or schema.validator is None or _calls(message):
+        return False
+    if not isinstance(content, str) or len(content) > MOST_CHARS:
+        return False
+    try:
+        return schema.validator.is_valid(loads(content, unique_keys=True))
+    except ValueError:
+        return False
+
+
+def _calls(message: _Fields) -> bool:
+    return bool(message.get("tool_calls") or message.get("function_call"))
+
+
+async def _find(constraint: Constraint, message: _Fields, workshop: Workshop) -> Finding:
+    if _calls(message):
         fault, fields = await judge_calls(constraint.calls, message, workshop)
-        return _Finding("tools", fault, {} if fault else _changed(message, fields))
+        return Finding("tools", fault, {} if fault else _changed(message, fields))
     form = await _find_form(constraint.form, message, workshop) if constraint.form else None
     if form and not form.fault and not form.changes:
         return form
@@ -74,18 +112,18 @@ async def _find(constraint: Constraint, message: _Fields, workshop: Workshop) ->
     if finding := written or form:
         return finding
     is_call_missing = constraint.calls is not None and constraint.calls.required
-    return _Finding("tools", Fault("", "no function is called, but one must be") if is_call_missing else None)
+    return Finding("tools", Fault("", "no function is called, but one must be") if is_call_missing else None)
 
 
-async def _find_form(form: Form, message: _Fields, workshop: Workshop) -> _Finding:
+async def _find_form(form: Form, message: _Fields, workshop: Workshop) -> Finding:
     content = message.get("content")
     if not isinstance(content, str):
-        return _Finding(form.kind, Fault("", "there is no content" if content is None else "the content is no string"))
+        return Finding(form.kind, Fault("", "there is no content" if content is None else "the content is no string"))
     find = _find_json if form.kind in ("json_schema", "json_object") else _find_text
     fault, text = await find(form, content, workshop)
     if fault or text == content:
-        return _Finding(form.kind, fault)
-    return _Finding(form.kind, changes={"content": text, **_thought(message, content)})
+        return Finding(form.kind, fault)
+    return Finding(form.kind, changes={"content": text, **_thought(message, content)})
 
 
 async def _find_json(form: Form, content: str, workshop: Workshop) -> tuple[Fault | None, str]:
@@ -107,7 +145,7 @@ async def _find_text(form: Form, content: str, workshop: Workshop) -> tuple[Faul
             if (await _match(form, text, workshop)).word == "valid":
                 return None, text
     except TookTooLong:
-        return Fault("", "it cannot be judged in time"), content
+        return Fault("", _TOO_LONG), content
     too_short = "it ends before it is whole" if as_it_is.word == "incomplete" else f"it does not match the {form.kind}"
     return Fault("", as_it_is.message or too_short), content
 
@@ -121,16 +159,16 @@ async def _match(form: Form, text: str, workshop: Workshop) -> Match:
     return Match("incomplete" if begun else "invalid", f"it is none of {', '.join(map(repr, form.choices[:20]))}")
 
 
-async def _find_written(calls: Calls, message: _Fields, workshop: Workshop) -> _Finding | None:
+async def _find_written(calls: Calls, message: _Fields, workshop: Workshop) -> Finding | None:
     content = message.get("content")
     written = written_calls(calls, content) if isinstance(content, str) else None
     if written is None or not isinstance(content, str):
         return None
     fault, fields = await judge_calls(calls, written, workshop)
     if fault:
-        return _Finding("tools", fault)
+        return Finding("tools", fault)
     changes = {"content": None, **fields, **_thought(message, content)}
-    return _Finding("tools", None, changes, "function_call" if calls.legacy else "tool_calls")
+    return Finding("tools", None, changes, "function_call" if calls.legacy else "tool_calls")
 
 
 def _changed(message: _Fields, fields: _Fields) -> _Fields:
@@ -145,7 +183,7 @@ def _thought(message: _Fields, content: str) -> _Fields:
 
 
 async def _is_cut(constraint: Constraint, message: _Fields, fault: Fault, workshop: Workshop) -> bool:
-    if message.get("tool_calls") or message.get("function_call"):
+    if _calls(message):
         arguments = cut_arguments(message, fault)
         return arguments is not None and _is_begun(arguments)
     content = message.get("content")

@@ -20,17 +20,16 @@ from router.structured.assemble import Assembly
 from router.structured.constraint import Constraint
 from router.structured.prefix import JsonPrefix
 from router.structured.runaway import Runaway
+from router.structured.thoughts import is_thinking, shortened, without_thought
 from router.types import ConstraintKind
 
 Pace = Literal["hold", "check", "talk"]
 Broken = Callable[[ConstraintKind, str, Mapping[str, Any]], StructuredOutputViolation]
 """makes the error of what was judged, what is wrong with it, and the choice as far as it has come"""
-_THINK, _THOUGHT = "<think>", "</think>"
 _OPENERS = ("<tool_call>", "```tool_call", "```json", "```")
 _KEYS = ('"name"', '"arguments"', '"parameters"', '"function"', '"type"')
 _LONGEST_HEAD = 256
 """characters behind the thoughts; what may be a call after as many is taken for one"""
-_UNNUMBERED = "call None"
 
 
 class Follower:
@@ -81,7 +80,7 @@ class Follower:
                 text = self._texts[index, key] = _Text(is_json=self._is_json(key))
             if self._pace == "talk" and key == "content":
                 text.unsure = text.unsure and may_be_call(text.add(piece))
-            elif fault := self._fault(text, piece, is_numbered=key != _UNNUMBERED):
+            elif fault := self._fault(text, piece, is_sure=key == "content" or self._assembly.tells_apart(part)):
                 raise self._broken(
                     self._constraint.kind if key == "content" else "tools",
                     fault,
@@ -98,12 +97,12 @@ class Follower:
         form = self._constraint.form
         return key != "content" or (form is not None and form.kind in ("json_schema", "json_object"))
 
-    def _fault(self, text: _Text, piece: str, *, is_numbered: bool) -> str:
-        """Return why the answer is lost with this piece; empty: it is not."""
+    def _fault(self, text: _Text, piece: str, *, is_sure: bool) -> str:
+        """Return why the answer is lost with this piece; empty: it is not. `is_sure`: the piece is this text's."""
         if reason := text.runaway.feed(piece):
             return f"it went on without an end: {reason}"
-        if self._pace == "check" and not is_numbered:
-            self._pace = "hold"  # whose piece it is, only the whole can tell
+        if self._pace == "check" and not is_sure:
+            self._pace = "hold"  # the client is told the whole, with numbers of our own
         if self._pace == "check" and text.prefix is not None:
             try:
                 text.prefix.feed(piece)
@@ -129,17 +128,8 @@ class _Text:
     def add(self, piece: str) -> str:
         """Return how the text begins, as far as `may_be_call` has to know it."""
         if len(self._head) < _LONGEST_HEAD:
-            self._head = _without_thoughts(self._head + piece)[:_LONGEST_HEAD]
+            self._head = shortened(self._head + piece)[:_LONGEST_HEAD]
         return self._head
-
-
-def _without_thoughts(text: str) -> str:
-    """Return a text without its leading thoughts; of those that go on, enough to see their end."""
-    rest = text.removeprefix("\ufeff").lstrip()
-    if not rest.startswith(_THINK):
-        return rest
-    thought, end, rest = rest.removeprefix(_THINK).partition(_THOUGHT)
-    return rest if end else _THINK + thought[-len(_THOUGHT) :]
 
 
 def _says(part: Mapping[str, Any]) -> bool:
@@ -166,14 +156,9 @@ def _pieces_of_calls(calls: object, legacy: object) -> Iterator[tuple[str, str]]
 
 def may_be_call(text: str) -> bool:
     """Return whether a text that begins so may turn out to be a call that the model wrote as its content."""
-    rest = text.removeprefix("\ufeff").lstrip()
-    if rest.startswith(_THINK):
-        _, thought, rest = rest.partition(_THOUGHT)
-        rest = rest.lstrip()
-        if not thought:
-            return True
-    elif _THINK.startswith(rest):
+    if is_thinking(text):
         return True
+    rest = without_thought(text)[1].lstrip()
     for opener in _OPENERS:
         if rest.startswith(opener):
             rest = rest[len(opener) :].lstrip()

@@ -13,8 +13,8 @@ from typing import Any
 
 from router.strictjson import NotJson, loads
 from router.structured.constraint import Form
+from router.structured.thoughts import without_thought
 
-_THINK, _THOUGHT = "<think>", "</think>"
 _FENCE = "```"
 _INFO = re.compile(r"[\w+-]*+[ \t]*+\r?\n")
 _JSON_INFO = re.compile(r"json(?=\s*+[{\[])", re.IGNORECASE)
@@ -59,18 +59,6 @@ def texts(form: Form, text: str) -> Iterator[str]:
         yield meant.removesuffix(".")
         yield _unquoted(meant.removesuffix("."))
         yield unquoted.removesuffix(".")
-
-
-def without_thought(text: str) -> tuple[str, str]:
-    """Return a leading `<think>` block's inside, and what follows it, without a byte order mark.
-
-    A block without an end leaves nothing.
-    """
-    rest = text.removeprefix("\ufeff")
-    if not rest.lstrip().startswith(_THINK):
-        return "", rest
-    thought, _, rest = rest.lstrip().removeprefix(_THINK).partition(_THOUGHT)
-    return thought.strip(), rest
 
 
 def without_opening(text: str) -> str:

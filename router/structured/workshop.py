@@ -11,12 +11,14 @@ import os
 import signal
 import sys
 from collections import OrderedDict
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Literal, NamedTuple, Self, cast
+from typing import Any, Literal, NamedTuple, Self, cast
 
 import msgspec
 
-from router.types import Backend, FormKind
+from router.structured.constraint import Constraint
+from router.types import Backend, ConstraintKind, FormKind
 
 GRACE_S = 10.0
 """beyond the limit, for a process that was stopped or still imports its libraries"""
@@ -49,8 +51,20 @@ class Enforcement(NamedTuple):
     """partial, and only with guidance's option of that name"""
 
 
+class Finding(NamedTuple):
+    """What a message was found to be."""
+
+    kind: ConstraintKind
+    fault: Fault | None = None
+    changes: Mapping[str, Any] = {}
+    """fields of the message that have to leave otherwise than they came"""
+    finish_reason: str | None = None
+    """what the answer has to say that it does not; `length`: it is cut"""
+
+
 _ENFORCEMENT = msgspec.json.Decoder(Enforcement)
 _MATCH = msgspec.json.Decoder(Match)
+_FINDING = msgspec.json.Decoder(Finding)
 _FAULT: msgspec.json.Decoder[Fault | None] = msgspec.json.Decoder(Fault | None)
 _TEXT: msgspec.json.Decoder[str | None] = msgspec.json.Decoder(str | None)
 
@@ -107,6 +121,10 @@ class Workshop:
         """Return where and why a JSON text breaks a valid schema; None: it does not."""
         return _FAULT.decode(await self._ask("instance_fault", text, instance))
 
+    async def find(self, constraint: Constraint, message: Mapping[str, Any], *, at_limit: bool) -> Finding:
+        """Judge a long message, see `check.find`."""
+        return _FINDING.decode(await self._ask("find", constraint, message, at_limit))
+
     async def close(self) -> None:
         """End all processes; whoever still waits gets TookTooLong."""
         self._closed = True
@@ -120,9 +138,9 @@ class Workshop:
         self._known.put(key, found)
         return found
 
-    async def _ask(self, *request: str) -> bytes:
+    async def _ask(self, *request: object) -> bytes:
         """Have a request done; a process that ends although it had time left is replaced, once."""
-        written = msgspec.json.encode(request)
+        written = msgspec.json.encode(request, enc_hook=_stays_here)
         async with self._places:
             for _ in range(2):
                 try:
@@ -141,6 +159,10 @@ class Workshop:
             await bench.end()
             raise TookTooLong("the gateway is shutting down")
         return bench
+
+
+def _stays_here(_validator: object) -> None:
+    """Return what of a compiled schema is sent: it is compiled again, of its text."""
 
 
 class _Bench:

@@ -82,6 +82,38 @@ def test_calls_without_an_index_are_told_apart_by_id():
     assert [(c["id"], c["function"]["arguments"]) for c in calls] == [("a", "{} "), ("b", "[]")]
 
 
+def test_calls_of_one_number_are_told_apart_by_id_and_name():
+    events = [
+        chunk({"tool_calls": [call(0, id="a", name="f", arguments="{")]}),
+        chunk({"tool_calls": [call(0, id="a", name="f", arguments="}")]}),
+        chunk({"tool_calls": [call(0, id="b", name="f", arguments="["), call(0, id="c", name="g", arguments="1")]}),
+        chunk({"tool_calls": [call(0, arguments="2")]}),
+        chunk({"tool_calls": [call(0, id="of the event", arguments="3")]}),
+        chunk({"tool_calls": [call(1, id="d", name="h", arguments="4")]}),
+    ]
+    calls = assemble(events)[0]["message"]["tool_calls"]
+    assert [(c["id"], c["function"]["arguments"]) for c in calls] == [("a", "{}"), ("b", "["), ("c", "123"), ("d", "4")]
+
+
+@pytest.mark.parametrize(
+    ("calls", "are_told_apart"),
+    [
+        ([], True),
+        ([call(0, arguments="}")], True),
+        ([call(0, id="a", name="f")], True),
+        ([call(1, id="b", name="f")], True),
+        ([call(1, id="b", name="f"), call(2, id="c", name="f")], True),
+        ([call(0, id="b", name="f")], False),
+        ([call(1, id="b", name="f"), call(1, id="c", name="f")], False),
+        ([call(arguments="}")], False),
+    ],
+)
+def test_calls_are_told_apart_by_numbers_of_their_own(calls, are_told_apart):
+    assembly = Assembly()
+    assembly.add(chunk({"tool_calls": [call(0, id="a", name="f", arguments="{")]}))
+    assert assembly.tells_apart(chunk({"tool_calls": calls})["choices"][0]) == are_told_apart
+
+
 def test_a_legacy_function_call():
     events = [chunk({"function_call": {"name": "f", "arguments": "{"}}), chunk({"function_call": {"arguments": "}"}})]
     assert assemble(events)[0]["message"]["function_call"] == {"name": "f", "arguments": "{}"}

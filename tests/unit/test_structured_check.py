@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.structured.check import judge
+from router.structured.check import MOST_CHARS, find, judge
 from router.structured.constraint import Calls, Constraint, Form, Schema, Tool
 from router.structured.instance import MAX_MESSAGE, QUICK_CHARS, fault_of
 from router.structured.schema import compile_options
@@ -39,6 +39,12 @@ class Workshop:
             raise TookTooLong
         schema = json.loads(text)
         return fault_of(schema, jsonschema_rs.validator_for(schema, **compile_options()), json.loads(instance))
+
+    async def find(self, constraint, message, *, at_limit):
+        self.asked.append("find")
+        if self.stuck:
+            raise TookTooLong
+        return await find(constraint, message, self, at_limit=at_limit)
 
 
 def schema_of(value, *, heavy=False) -> Schema:
@@ -434,6 +440,31 @@ def test_an_answer_cut_at_the_limit_says_so_whatever_it_said(constraint, choice,
 def test_an_answer_that_ends_right_at_the_limit_is_whole():
     assert both(PERSON, said(A), at_limit=True)[0].word == "valid"
     assert both(PERSON, said(f"```json\n{A}"), at_limit=True)[0].word == "repaired"
+
+
+LONG = "x" * MOST_CHARS
+
+
+@pytest.mark.parametrize(
+    ("constraint", "choice", "word"),
+    [
+        (of({"type": "string"}), said(json.dumps(LONG)), "valid"),
+        (of({"type": "string"}), said(f"```json\n{json.dumps(LONG)}\n```"), "repaired"),
+        (of({"type": "string"}), {"text": f"\ufeff{json.dumps(LONG)}", "finish_reason": "stop"}, "repaired"),
+        (of({"type": "integer"}), said(json.dumps(LONG)), "invalid"),
+        (of({"type": "string"}), said(f'"{LONG}'), "truncated"),
+        (AUTO, called(call(json.dumps({"city": LONG}))), "valid"),
+        (AUTO, called(call({"city": LONG})), "repaired"),
+        (LEGACY, said(None, function_call={"name": "weather", "arguments": f'{{"{LONG}'}), "truncated"),
+    ],
+)
+def test_a_long_answer_is_judged_in_the_workshop(constraint, choice, word):
+    workshop = Workshop()
+    assert both(constraint, choice, workshop, at_limit=True)[0].word == word
+    assert workshop.asked[0] == "find"
+    verdict, may_leave = both(constraint, choice, Workshop(stuck=True), at_limit=True)
+    assert (verdict.word, verdict.message) == ("invalid", "it cannot be judged in time")
+    assert may_leave is choice
 
 
 def test_messages_stay_short_and_do_not_repeat_the_answer():

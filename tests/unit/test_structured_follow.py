@@ -69,6 +69,15 @@ def test_wrong_arguments_end_it_too():
         follower.may_leave(chunk(call("'a'")))
 
 
+def test_a_call_under_the_number_of_another_one_waits_for_the_whole():
+    follower = following(MUST, "check")
+    assert follower.may_leave(chunk(call('{"a": 1}', name="f")))
+    second = call('{"a": 2}', name="f")
+    second["tool_calls"][0]["id"] = "d"
+    assert not follower.may_leave(chunk(second))
+    assert [len(choice["message"]["tool_calls"]) for choice in (*follower.left, *follower.choices())] == [1, 2]
+
+
 def test_while_nothing_has_left_it_is_held_instead_for_it_may_be_repaired():
     assert left(JSON, "check", ROLE, {"content": "```json\n"}, {"content": "{}\n```"}) == [True, False, False, False]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from router.strictjson import NotJson, loads
 from router.structured.constraint import Form
-from router.structured.repair import read, texts, without_opening, without_thought
+from router.structured.repair import read, texts, without_opening
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=15)
@@ -176,20 +176,6 @@ def test_what_a_text_may_mean(kind, text, meant):
 )
 def test_what_a_text_may_not_mean(kind, text):
     assert "yes" not in texts(Form(kind, kind), text)
-
-
-@pytest.mark.parametrize(
-    ("text", "thought", "rest"),
-    [
-        ("<think>a\n</think>b", "a", "b"),
-        ("\n<think>a</think><think>b</think>c", "a", "<think>b</think>c"),
-        ("<think>a", "a", ""),
-        ("\ufeffb", "", "b"),
-        (" b<think>a</think>", "", " b<think>a</think>"),
-    ],
-)
-def test_thoughts_come_first_or_not_at_all(text, thought, rest):
-    assert without_thought(text) == (thought, rest)
 
 
 @pytest.mark.parametrize(

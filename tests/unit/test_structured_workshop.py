@@ -10,13 +10,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from jsonschema_rs import validator_for
 
 from router.structured import xgrammar_alone
-from router.structured.workshop import Enforcement, Fault, Match, TookTooLong, Workshop
+from router.structured.check import find
+from router.structured.constraint import Calls, Constraint, Form, Schema, Tool
+from router.structured.workshop import Enforcement, Fault, Finding, Match, TookTooLong, Workshop
 
 TAG = json.dumps(
     {"structures": [{"begin": "<call>", "schema": {"type": "integer"}, "end": "</call>"}], "triggers": ["<call"]}
 )
+CALL = {"id": "b", "type": "function", "function": {"name": "f", "arguments": '{"a":3}'}}
 ENDLESS = 'start: a\na: "a" | "aa" | a a'
 """so ambiguous that a thousand letters take a minute"""
 
@@ -171,6 +175,24 @@ async def test_heavy_schemas_and_what_breaks_them(workshop):
     fault = await workshop.instance_fault(schema, '{"a":"x"}')
     assert fault is not None
     assert fault.path == "/a"
+
+
+@pytest.mark.parametrize(
+    ("message", "finding"),
+    [
+        ({"content": '{"a":3}'}, Finding("json_schema")),
+        ({"content": '```\n{"a":3}\n```'}, Finding("json_schema", changes={"content": '{"a":3}'})),
+        ({"content": '{"b":3}'}, Finding("json_schema", Fault("", '"a" is a required property'))),
+        ({"content": '{"a":'}, Finding("json_schema", finish_reason="length")),
+        ({"tool_calls": [CALL]}, Finding("tools")),
+    ],
+)  # fmt: skip
+async def test_a_long_message_is_judged_as_a_short_one_is(workshop, message, finding):
+    value = {"properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    schema = Schema(json.dumps(value), value, validator_for(value))
+    constraint = Constraint(Form("json_schema", "response_format", schema), Calls({"f": Tool("f", schema)}))
+    assert await workshop.find(constraint, message, at_limit=True) == finding
+    assert await find(constraint, message, workshop, at_limit=True) == finding
 
 
 async def test_what_never_ends_is_given_up_and_what_waited_is_done(hasty):
