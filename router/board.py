@@ -18,6 +18,7 @@ from router.config import Model
 from router.pool import Health, Lease, Liveness, Pool, Replica
 from router.shared import CELL_BYTES, Lock, cells
 from router.types import ModelStatus
+from router.uptime import Uptime
 
 NOBODY = -1
 DETAIL_BYTES = 256
@@ -25,9 +26,10 @@ UP, RESTARTS, LENGTH, TEXT = 0, 1, 2, 3  # cells of a post
 
 
 class Post:
-    """A replica's liveness, as the process that watches it last posted it."""
+    """A replica's liveness, as the process that watches it last posted it; how long it was up needs no posting."""
 
-    def __init__(self, lock: Lock) -> None:
+    def __init__(self, lock: Lock, uptime: Uptime) -> None:
+        self.uptime = uptime
         self._cells = cells(TEXT + DETAIL_BYTES // CELL_BYTES)
         self._text = self._cells[TEXT:].cast("B")
         self._lock = lock
@@ -66,7 +68,7 @@ class SharedReplica(Replica):
         super().__init__(name, url, liveness)
         self.worker = 0
         self._lock = lock
-        self._record = Struct(f"qddqddqqq{workers}q")
+        self._record = Struct(f"qdddqddqqq{workers}q")
         self._cells = cells(1 + 2 * self._record.size // CELL_BYTES)
         self._held = [0] * workers
         self._prober = NOBODY
@@ -79,6 +81,7 @@ class SharedReplica(Replica):
             share.in_flight,
             share.virtual_s,
             share.since,
+            share.busy_s,
             breaker.failures,
             opened_at,
             breaker.cooldown_s,
@@ -99,6 +102,7 @@ class SharedReplica(Replica):
             share.in_flight,
             share.virtual_s,
             share.since,
+            share.busy_s,
             breaker.failures,
             math.nan if breaker.opened_at is None else breaker.opened_at,
             breaker.cooldown_s,

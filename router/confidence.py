@@ -1,49 +1,71 @@
 """How sure was the small model of its own answer? Features of its tokens' logprobs. Pure.
 
 Of a structured answer only the tokens of values count: braces, keys and commas are what the constraint demands, and
-nearly certain in right and in wrong answers alike.
+nearly certain in right and in wrong answers alike. All JSON that the answer holds is looked at: of a tool call the name
+counts as the arguments do. An answer of several choices (`n`, several prompts) is as sure as its least sure one.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from itertools import accumulate, chain
 from math import exp, expm1, isfinite, log
-from typing import NamedTuple
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
 
 LOWEST = -100.0
 """engines write -9999 or worse for what their masks forbid; nothing is less likely than this"""
 SUREST = -1e-6
 """a logprob of 0 is a rounded one"""
 LOW_QUANTILE = 0.1
-MOST_NEGATIVE = -1e300
-ENDS = (b" ", b"\t", b"\r", b"\n", b",", b"]", b"}")
+ENDS = frozenset(b" \t\r\n,]}")
+"""what a number ends with; ending there is a part of the value, as it is of a string's ("Pa" is not "Paris")"""
+ARRAY, IN_OBJECT = ord("["), -1
+DEEPEST = 64
+"""what is nested deeper is read as if it began there: pointers must not grow with the square of a hostile answer"""
 
-# the inside of a string, and the quote that ends it: ending there is a part of the value ("Pa" is not "Paris")
-_STRING = rb'"(?P<string>[^"\\]*(?:\\.[^"\\]*)*"?)'
-# a number, and the character that ends it, for the same reason
-_NUMBER = rb"(?P<number>-?\d[-+.\deE]*[ \t\r\n,\]}]?)"
-_JSON = re.compile(
-    rb"\s*(?:" + _STRING + rb"|" + _NUMBER + rb"|(?P<word>true|false|null)|(?P<mark>[\[\]{},:]))", re.DOTALL
+_INSIDE = rb'[^"\\]*+(?:\\.[^"\\]*+)*+'
+_STEP = re.compile(
+    rb'[\s,]*+(?:"(?P<key>' + _INSIDE + rb')"\s*+:\s*+)?'
+    rb'(?:"(?P<string>' + _INSIDE + rb'"?)|(?P<number>-?\d[-+.\deE]*)|(?P<word>true|false|null)|(?P<open>[\[{]))'
+    rb"|[\s,]*+(?:(?P<close>[\]}])|(?P<other>.|\Z))",
+    re.DOTALL,
 )
 _OPEN = re.compile(rb"[\[{]")
 
+Byte = Annotated[int, Meta(ge=0, le=255)]
 
-class TokenLogprob(NamedTuple):
-    """One token of an answer."""
 
-    text: bytes
-    """a token may be a part of a character"""
+class Alternative(Struct, frozen=True, gc=False):
+    """Another token that could have stood in a token's place."""
+
+    token: str
+    logprob: float
+
+
+class TokenLogprob(Struct, frozen=True, gc=False):
+    """One token of an answer, in the form in which chat answers tell it."""
+
+    token: str
     logprob: float
     """natural, at most 0"""
-    others: tuple[float, ...] = ()
-    """logprobs of the likeliest other tokens in its place, as many as were asked for"""
+    raw: tuple[Byte, ...] | None = field(default=None, name="bytes")
+    """a token may be a part of a character, and `token` is no text then; None: what `token` says"""
+    top_logprobs: tuple[Alternative, ...] = ()
+    """the likeliest tokens in its place, often itself among them, as many as were asked for"""
+
+    @property
+    def others(self) -> list[float]:
+        """Return the logprobs of those that are not itself."""
+        return [other.logprob for other in self.top_logprobs if other.token != self.token]
 
 
-@dataclass(frozen=True, slots=True)
-class Confidence:
+class Confidence(Struct, frozen=True):
     """Features of an answer; logprobs are natural. With several tokens, the weakest tell more than the average."""
 
     tokens: int
@@ -58,7 +80,7 @@ class Confidence:
     """the least lead of a token over the best other, below 0 where it was not the likeliest; None: none are known"""
     entropy: float | None = None
     """mean over the tokens, nats; what is not among the known ones counts as one more token, so it is a lower bound"""
-    fields: Mapping[str, float] = field(default_factory=dict)
+    fields: Mapping[str, float] = {}
     """of a structured answer: JSON Pointer of each value -> sum of its tokens' logprobs"""
 
     @property
@@ -73,155 +95,107 @@ def log_odds(logprob: float) -> float:
     return at - log(-expm1(at))
 
 
-def features(tokens: Sequence[TokenLogprob], text: str = "", *, structured: bool = False) -> Confidence | None:
-    """Return the features of an answer; None where there are no tokens.
+def least_sure(choices: Iterable[Confidence | None]) -> Confidence | None:
+    """Return the features of the choice with the lowest score; None where one is unknown, or none is there."""
+    known = list(choices)
+    return None if None in known else min(filter(None, known), key=lambda one: one.total, default=None)
+
+
+def features(tokens: Sequence[TokenLogprob], *, structured: bool = False) -> Confidence | None:
+    """Return the features of one choice; None where there are no tokens.
 
     Args:
-        tokens: all of the answer, in order.
-        text: a tool call's arguments, where they are a part of the answer; empty: the first JSON in it.
-        structured: the answer is JSON, or holds it: only values count, and where there are none (`{}`), all tokens.
+        tokens: all of it, in order.
+        structured: it is JSON, or holds it: only values count, and where there are none (`{}`), all tokens.
     """
-    fields = _by_field(tokens, text.encode(errors="replace")) if structured else {}
-    places = sorted({place for of in fields.values() for place in of}) or range(len(tokens))
-    counted = [tokens[place] for place in places]
-    if not counted:
+    if not tokens:
         return None
-    logprobs = sorted(_clipped(token.logprob) for token in counted)
-    known = [token for token in counted if token.others]
+    logprobs = [token.logprob if LOWEST < token.logprob < 0 else _clipped(token.logprob) for token in tokens]
+    counted: list[int] = []
+    fields: dict[str, float] = {}
+    for path, places in _by_field(tokens) if structured else ():
+        fields[path] = fields.get(path, 0.0) + sum([logprobs[place] for place in places])
+        # one that ends a value and begins another counts for both, and once in all
+        counted += places if not counted or counted[-1] < places[0] else places[1:]
+    if counted:
+        tokens, logprobs = [tokens[place] for place in counted], [logprobs[place] for place in counted]
+    ranked, total = sorted(logprobs), sum(logprobs)
+    margin, entropy = _beside_others(tokens, logprobs)
     return Confidence(
-        tokens=len(counted),
-        total=sum(logprobs),
-        mean=sum(logprobs) / len(counted),
-        low=logprobs[int(LOW_QUANTILE * (len(counted) - 1))],
-        least=logprobs[0],
-        margin=min((_clipped(one.logprob) - _clipped(max(one.others)) for one in known), default=None),
-        entropy=sum(map(_entropy, known)) / len(known) if known else None,
-        fields={path: sum(_clipped(tokens[place].logprob) for place in of) for path, of in fields.items()},
+        tokens=len(ranked),
+        total=total,
+        mean=total / len(ranked),
+        low=ranked[int(LOW_QUANTILE * (len(ranked) - 1))],
+        least=ranked[0],
+        margin=margin,
+        entropy=entropy,
+        fields=fields,
     )
-
-
-def read_logprobs(choice: object) -> tuple[TokenLogprob, ...]:
-    """Return the tokens of one choice of a chat's or a completion's answer; empty where it does not tell them."""
-    said = choice.get("logprobs") if isinstance(choice, Mapping) else None
-    if not isinstance(said, Mapping):
-        return ()
-    content = said.get("content")
-    return tuple(_of_chat(content) if isinstance(content, list) else _of_completion(said))
-
-
-def _of_chat(content: Iterable[object]) -> Iterator[TokenLogprob]:
-    for one in content:
-        if isinstance(one, Mapping) and (logprob := _number(one.get("logprob"))) is not None:
-            top = one.get("top_logprobs")
-            others = top if isinstance(top, list) else []
-            yield TokenLogprob(
-                _token(one),
-                logprob,
-                tuple(
-                    other
-                    for entry in others
-                    if isinstance(entry, Mapping)
-                    and _token(entry) != _token(one)
-                    and (other := _number(entry.get("logprob"))) is not None
-                ),
-            )
-
-
-def _of_completion(said: Mapping[str, object]) -> Iterator[TokenLogprob]:
-    texts, logprobs, tops = (said.get(name) for name in ("tokens", "token_logprobs", "top_logprobs"))
-    if not isinstance(texts, list) or not isinstance(logprobs, list):
-        return
-    alternatives = tops if isinstance(tops, list) and len(tops) == len(texts) else [None] * len(texts)
-    for text, value, top in zip(texts, logprobs, alternatives, strict=False):
-        if (logprob := _number(value)) is not None:
-            others = top.items() if isinstance(top, Mapping) else ()
-            found = (_number(other) for name, other in others if name != text)
-            yield TokenLogprob(str(text).encode(errors="replace"), logprob, tuple(n for n in found if n is not None))
-
-
-def _token(entry: Mapping[str, object]) -> bytes:
-    raw = entry.get("bytes")
-    if isinstance(raw, list) and all(isinstance(byte, int) and 0 <= byte < 256 for byte in raw):
-        return bytes(raw)
-    return str(entry.get("token", "")).encode(errors="replace")
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if abs(value) <= -MOST_NEGATIVE else MOST_NEGATIVE
 
 
 def _clipped(logprob: float) -> float:
     return min(0.0, max(LOWEST, logprob)) if isfinite(logprob) else LOWEST
 
 
-def _entropy(token: TokenLogprob) -> float:
-    chances = [exp(_clipped(logprob)) for logprob in (token.logprob, *token.others)]
-    chances.append(1 - sum(chances))
-    return -sum(chance * log(chance) for chance in chances if chance > 0)
+def _beside_others(tokens: Iterable[TokenLogprob], logprobs: Iterable[float]) -> tuple[float | None, float | None]:
+    """Return margin and entropy, where others than the tokens themselves are known."""
+    margins, entropies = [], []
+    for token, logprob in zip(tokens, logprobs, strict=True):
+        if token.top_logprobs and (others := [_clipped(other) for other in token.others]):
+            margins.append(logprob - max(others))
+            chances = [exp(logprob), *map(exp, others)]
+            entropies.append(-sum(chance * log(chance) for chance in (*chances, 1 - sum(chances)) if chance > 0))
+    return (min(margins), sum(entropies) / len(entropies)) if margins else (None, None)
 
 
-def _by_field(tokens: Sequence[TokenLogprob], text: bytes) -> dict[str, list[int]]:
-    """Return the places of the tokens of each value; one that ends a value and begins another belongs to both."""
-    answer = b"".join(token.text for token in tokens)
-    start, stop = 0, len(answer)
-    if text and (at := answer.find(text)) >= 0:  # else it is not as the model wrote it: parsers rewrite arguments
-        start, stop = at, at + len(text)
-    found: dict[str, list[int]] = {}
-    place, end = -1, 0
-    for path, first, last in _values(answer, start, stop):
-        while end <= first:
-            place += 1
-            end += len(tokens[place].text)
-        of = found.setdefault(path, [])
-        of.append(place)
-        while end < last:
-            place += 1
-            end += len(tokens[place].text)
-            of.append(place)
-    return found
+def _by_field(tokens: Sequence[TokenLogprob]) -> Iterator[tuple[str, range]]:
+    """Yield the pointer of each value, and the places of its tokens."""
+    parts = [token.raw or token.token.encode(errors="replace") for token in tokens]
+    ends = list(accumulate(map(len, parts)))
+    for path, first, last in _values(bytes(chain.from_iterable(parts))):
+        place = bisect_right(ends, first)
+        yield path, range(place, bisect_left(ends, last, place) + 1)
 
 
-def _values(text: bytes, start: int, stop: int) -> Iterator[tuple[str, int, int]]:
+def _values(text: bytes) -> Iterator[tuple[str, int, int]]:
     """Yield pointer, first byte and end of each string, number, boolean and null in all JSON that the text holds."""
-    while opened := _OPEN.search(text, start, stop):
-        start = opened.start()
-        path: list[str | int] = []
-        """a step for each open object (its key; empty until there is one) and array (the index)"""
-        key = False
-        """what comes next is a key"""
-        while match := _JSON.match(text, start, stop):
-            start = match.end()
-            mark = match["mark"]
-            if mark in (b"{", b"["):
-                path.append("" if mark == b"{" else 0)
-                key = mark == b"{"
-            elif mark in (b"}", b"]"):
-                del path[-1]
-                key = False
-            elif mark == b",":
-                step = path[-1]
-                key = isinstance(step, str)
-                path[-1] = "" if isinstance(step, str) else step + 1
-            elif mark is None and key:
-                path[-1], key = _key(match["string"]), False
-            elif mark is None:
-                kind = match.lastgroup or ""
-                # the character that ends a number is also what comes after it
-                start -= kind == "number" and match[kind][-1:] in ENDS
-                if match.start(kind) < match.end(kind):
-                    yield "".join(f"/{_escaped(step)}" for step in path), match.start(kind), match.end(kind)
-            if not path:
+    start = 0
+    while opened := _OPEN.search(text, start):
+        start = opened.end()
+        path, index = "", _first_index(text, start)  # of the innermost container: its pointer, what comes next in it
+        around: list[tuple[str, int]] = []
+        for step in _STEP.finditer(text, start):
+            start, kind = step.end(), step.lastgroup or ""
+            if kind == "close":
+                if not around:
+                    break
+                path, index = around.pop()
+                continue
+            key = step["key"]
+            if kind == "other" or (index == IN_OBJECT and key is None) or len(around) == DEEPEST:
+                start -= kind == "open"
                 break
+            at = f"{path}/{_step(key) if index == IN_OBJECT else index}"
+            index += index != IN_OBJECT
+            if kind == "open":
+                around.append((path, index))
+                path, index = at, _first_index(text, start)
+                continue
+            first, last = step.span(kind)
+            if kind == "number" and last < len(text) and text[last] in ENDS:
+                last += 1
+            if first < last:
+                yield at, first, last
 
 
-def _key(string: bytes | None) -> str:
-    try:
-        return str(json.loads(b'"' + (string or b'"')))
-    except ValueError:
-        return (string or b"").decode(errors="replace")
+def _first_index(text: bytes, start: int) -> int:
+    """Return the index of what comes first behind a bracket."""
+    return 0 if text[start - 1] == ARRAY else IN_OBJECT
 
 
-def _escaped(step: str | int) -> str:
-    return str(step).replace("~", "~0").replace("/", "~1")
+def _step(key: bytes) -> str:
+    """Return a key as a step of a JSON Pointer."""
+    if b"\\" in key:
+        with suppress(ValueError):
+            key = json.loads(b'"' + key + b'"').encode(errors="replace")
+    return key.decode(errors="replace").replace("~", "~0").replace("/", "~1")

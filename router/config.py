@@ -8,24 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, get_args
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
-from router.types import NANO, Ability, Backend, Engine, PolicyName, Tier
+from router.entry import Entry, as_tuple
+from router.price import Price, Usd
+from router.types import Ability, Backend, Engine, HoldName, PolicyName, Tier
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Usd = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 USUAL_ABILITIES: Mapping[Engine, frozenset[Ability]] = {
     "vllm": frozenset({"completions", "tools", "structured", "logprobs"}),
     "openai": frozenset({"tools", "structured", "logprobs"}),  # few APIs still serve /completions
@@ -41,12 +34,8 @@ def _not_none(value: str) -> str:
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$"), AfterValidator(_not_none)]
 
 
-def _as_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
 def _one_or_many(value: object) -> object:
-    return (value,) if isinstance(value, str) else _as_tuple(value)
+    return (value,) if isinstance(value, str) else as_tuple(value)
 
 
 def _set_of_words(value: object) -> object:
@@ -77,53 +66,7 @@ def _header_value(value: SecretStr) -> SecretStr:
     return value
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
-
-
-class Price(_Frozen):
-    """US dollars: either an hour of one replica, or a million tokens of each kind."""
-
-    replica_hour_usd: Usd | None = None
-    input_usd_per_mtok: Usd | None = None
-    cached_input_usd_per_mtok: Usd | None = None
-    output_usd_per_mtok: Usd | None = None
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Price:
-        per_token = self.input_usd_per_mtok is not None and self.output_usd_per_mtok is not None
-        any_token = (
-            per_token
-            or self.cached_input_usd_per_mtok is not None
-            or (self.input_usd_per_mtok is not None or self.output_usd_per_mtok is not None)
-        )
-        if (self.replica_hour_usd is not None) == any_token or (any_token and not per_token):
-            raise ValueError(
-                "expected either `replica_hour_usd` alone, or `input_usd_per_mtok` and `output_usd_per_mtok` "
-                "(and `cached_input_usd_per_mtok` where cached input is cheaper)"
-            )
-        return self
-
-    @cached_property
-    def nano_per_hour(self) -> int | None:
-        """Return nano-dollars of an hour of one replica; None where the price is by tokens."""
-        return None if self.replica_hour_usd is None else _nano(self.replica_hour_usd)
-
-    @cached_property
-    def nano_per_mtok(self) -> tuple[int, int, int] | None:
-        """Return nano-dollars of a million tokens of input, cached input and output; None where it is by the hour."""
-        if self.input_usd_per_mtok is None or self.output_usd_per_mtok is None:
-            return None
-        cached = self.cached_input_usd_per_mtok
-        cached = self.input_usd_per_mtok if cached is None else cached
-        return _nano(self.input_usd_per_mtok), _nano(cached), _nano(self.output_usd_per_mtok)
-
-
-def _nano(usd: float) -> int:
-    return round(usd * NANO)
-
-
-class Timeouts(_Frozen):
+class Timeouts(Entry):
     """Seconds. `first_byte_s` and `idle_s` hold for streams and count events; a whole answer has the others."""
 
     connect_s: Positive = 5.0
@@ -132,13 +75,13 @@ class Timeouts(_Frozen):
     total_s: Positive = 300.0
 
 
-class Requires(_Frozen):
+class Requires(Entry):
     """What the machine must have for the entry to be used; else it is left out, with one line that says so."""
 
     gpu: bool
 
 
-class Model(_Frozen):
+class Model(Entry):
     """One served model: managed (`source`: we start vLLM) or attached (`base_url`: someone else runs it)."""
 
     name: Name
@@ -153,7 +96,7 @@ class Model(_Frozen):
     requires: Requires | None = None
     upstream_model: str | None = Field(None, min_length=1)
     replicas: int = Field(1, ge=1, le=64)
-    gpus: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_as_tuple)] = ()
+    gpus: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(as_tuple)] = ()
     context: int | None = Field(None, ge=1)
     vllm_args: dict[str, Any] = Field(default_factory=dict)
     structured_backend: Backend | None = None
@@ -210,25 +153,68 @@ class Model(_Frozen):
         return self
 
 
-class RouteEntry(_Frozen):
-    """A route as written: a ladder of model names, cheapest first; the last is the fallback."""
+class Guarantee(Entry):
+    """With this confidence, at most this share of a route's calls gets an answer that is worse than the fallback's."""
 
-    ladder: Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+    max_quality_loss: float = Field(gt=0, lt=1)
+    confidence: float = Field(0.9, gt=0, lt=1)
+
+
+_OF_LEARNED = {"evidence", "min_confidence", "guarantee", "hold", "samples", "waiting_usd_per_hour"}
+
+
+class RouteEntry(Entry):
+    """A route as written: a ladder of model names, cheapest first; the last is the fallback.
+
+    A rung may be a list of models of one tier: experts side by side, of which the policy chooses one.
+    """
+
+    ladder: Annotated[
+        tuple[Annotated[tuple[str, ...], BeforeValidator(_one_or_many), Field(min_length=1)], ...],
+        BeforeValidator(as_tuple),
+        Field(min_length=1),
+    ]
     policy: PolicyName = "fixed"
     threshold: float = Field(0.5, ge=0, le=1)
+    evidence: str | None = Field(None, min_length=1)
+    min_confidence: float | None = Field(None, ge=0, le=1)
+    guarantee: Guarantee | None = None
+    hold: HoldName | None = None
+    samples: int | None = Field(None, ge=2, le=32)
+    waiting_usd_per_hour: Usd = 0.0
 
     @model_validator(mode="after")
-    def _threshold_has_a_use(self) -> RouteEntry:
-        if "threshold" in self.model_fields_set and self.policy != "heuristic":
+    def _every_key_has_a_use(self) -> RouteEntry:
+        given = self.model_fields_set
+        if "threshold" in given and self.policy != "heuristic":
             raise ValueError("`threshold` is read by `policy: heuristic` only")
+        if self.policy not in ("classifier", "cascade"):
+            for key in sorted(_OF_LEARNED & given):
+                raise ValueError(f"`{key}` is read by `policy: cascade` and `classifier` only")
+        if self.policy == "classifier":
+            for key in sorted({"guarantee", "hold", "samples"} & given):
+                raise ValueError(f"`{key}` is read by `policy: cascade` only: a classifier does not look at answers")
+            if self.evidence is None:
+                raise ValueError("`policy: classifier` needs `evidence`, which `smallfirst calibrate` makes")
+        if self.guarantee is not None:
+            if self.min_confidence is not None:
+                raise ValueError("`guarantee` and `min_confidence` are two ways to say what is good enough; take one")
+            if self.evidence is None:
+                raise ValueError("`guarantee` needs `evidence`, which `smallfirst calibrate` makes")
+            if self.hold == "first":
+                raise ValueError("`guarantee` is given of whole answers: `hold: first` lets them go before their end")
         return self
 
 
-class ModelsFile(_Frozen):
+class ModelsFile(Entry):
     """The whole file."""
 
     models: dict[str, Model] = Field(min_length=1)
     routes: dict[Name, RouteEntry] = Field(default_factory=dict)
+
+
+Rung = tuple[Model, ...]
+"""models of one tier, side by side"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,10 +226,21 @@ class Route:
     """
 
     name: str
-    ladder: tuple[Model, ...]
+    rungs: tuple[Rung, ...]
     fallback: Model
     policy: PolicyName = "fixed"
     threshold: float = 0.5
+    evidence: Path | None = None
+    min_confidence: float | None = None
+    guarantee: Guarantee | None = None
+    hold: HoldName | None = None
+    samples: int | None = None
+    waiting_usd_per_hour: float = 0.0
+
+    @property
+    def ladder(self) -> tuple[Model, ...]:
+        """Return all models, from the lowest rung up."""
+        return tuple(model for rung in self.rungs for model in rung)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,4 +260,4 @@ class Config:
         if found := self.routes.get(name):
             return found
         model = self.models.get(name)
-        return Route(name, (model,), model) if model else None
+        return Route(name, ((model,),), model) if model else None

@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from router.config import Config, Model, ModelsFile, Price, Requires, Route, RouteEntry, Timeouts
+from router import pricelist
+from router.config import Config, Guarantee, Model, ModelsFile, Requires, Route, RouteEntry, Timeouts
 from router.errors import ConfigError
+from router.price import Price, PromptTier
 from router.yamlfile import KeyPath, YamlFile, dotted, substitute_env
 
 NOT_BUILT = {
-    "guarantee": "the guarantee comes with `policy: cascade`, which is not built yet",
     "prefill": "continuing an answer on another upstream is not built yet",
 }
 
@@ -62,6 +63,8 @@ def _prepare(file: YamlFile, env: Mapping[str, str], gpu: bool) -> tuple[dict[st
             where = f"{file.where(('models', name, key))}: models.{name}.{key}"
             try:
                 filled[key], unset = substitute_env(value, env)
+                if key == "price":
+                    filled[key] = pricelist.resolved(filled[key])
             except ValueError as error:
                 raise ConfigError(f"{where}: {error}") from None
             if unset is None:
@@ -86,16 +89,37 @@ def _route(
     at: KeyPath = ("routes", name)
     if name in models:
         raise ConfigError(f"{file.where(at)}: routes.{name}: a model has the same name; clients could mean either")
-    for i, model in enumerate(entry.ladder):
+    named: set[str] = set()
+    for i, rung in enumerate(entry.ladder):
         where = f"{file.where((*at, 'ladder', i))}: routes.{name}.ladder[{i}]"
-        if model not in models:
-            raise ConfigError(f"{where}: unknown model {model!r}{_meant(model, models)}")
-        if model in entry.ladder[:i]:
-            raise ConfigError(f"{where}: {model!r} stands in the ladder twice")
-    ladder = tuple(models[model] for model in entry.ladder if model not in left_out)
-    if not ladder:
+        for model in rung:
+            if model not in models:
+                raise ConfigError(f"{where}: unknown model {model!r}{_meant(model, models)}")
+            if model in named:
+                raise ConfigError(f"{where}: {model!r} stands in the ladder twice")
+            named.add(model)
+        if len({models[model].tier for model in rung}) > 1:
+            raise ConfigError(f"{where}: experts side by side must be of one tier")
+    if len(entry.ladder[-1]) > 1:
+        raise ConfigError(f"{where}: the last rung is the fallback: expected one model, not several side by side")
+    rungs = tuple(
+        here for rung in entry.ladder if (here := tuple(models[model] for model in rung if model not in left_out))
+    )
+    if not rungs:
         raise ConfigError(f"{file.where(at)}: routes.{name}: every model of its ladder is left out")
-    return Route(name, ladder, models[entry.ladder[-1]], entry.policy, entry.threshold)
+    return Route(
+        name,
+        rungs,
+        models[entry.ladder[-1][0]],
+        policy=entry.policy,
+        threshold=entry.threshold,
+        evidence=file.path.parent / entry.evidence if entry.evidence else None,
+        min_confidence=entry.min_confidence,
+        guarantee=entry.guarantee,
+        hold=entry.hold,
+        samples=entry.samples,
+        waiting_usd_per_hour=entry.waiting_usd_per_hour,
+    )
 
 
 _OURS = {"name", "place"}  # fields of a model that are no keys
@@ -131,10 +155,6 @@ def _explain(file: YamlFile, fault: Any) -> str:
         )
     elif isinstance(value, (str, int, float)) and not {"api_key", "base_url"} & set(key):  # which may hold secrets
         message += f", got {str(value)[:60]!r}" if isinstance(value, str) else f", got {value}"
-    if key[-1] == "policy" and value in ("classifier", "cascade"):
-        message += " (that policy is not built yet)"
-    if "ladder" in key and isinstance(value, list) and isinstance(key[-1], int):
-        message += " (experts side by side are not built yet)"
     return f"{file.where(key)}: {dotted(key)}: {message}"
 
 
@@ -151,14 +171,20 @@ def _value(data: Any, key: KeyPath) -> Any:
 
 
 def _known_keys(key: KeyPath) -> list[str]:
-    owner: dict[str, type[BaseModel]] = {"price": Price, "timeouts": Timeouts, "requires": Requires}
+    owner: dict[str, type[BaseModel]] = {
+        "price": PromptTier if "tiers" in key[3:] else Price,
+        "timeouts": Timeouts,
+        "requires": Requires,
+    }
+    of_route: dict[str, type[BaseModel]] = {"guarantee": Guarantee}
     if len(key) == 1:
         schema: type[BaseModel] = ModelsFile
     elif key[0] == "routes":
-        schema = RouteEntry
+        schema = of_route.get(str(key[2]), RouteEntry) if len(key) > 3 else RouteEntry
     else:
         schema = owner.get(str(key[2]), Model) if len(key) > 3 else Model
-    return sorted(set(schema.model_fields) - _OURS)
+    also = {"bundled"} if schema is Price else set()
+    return sorted((set(schema.model_fields) | also) - _OURS)
 
 
 def _meant(word: str, known: Mapping[str, Any] | list[str]) -> str:

@@ -2,6 +2,7 @@
 
 SmallfirstError
 ├── ConfigError               models.yaml or a setting is wrong: the start is refused
+├── BadData                   labelled calls are not as documented: nothing is learned from them
 ├── EngineError               a managed vLLM could not be prepared or started
 └── ApiError                  the client gets it: status, type, code, param
     ├── BadRequest            400  the request itself is wrong
@@ -13,6 +14,7 @@ SmallfirstError
     ├── UpstreamRejected      the upstream's own 4xx, status and body kept
     ├── UpstreamFailed        502  broken answer, lost connection, 5xx, our key refused
     ├── UpstreamTimedOut      504
+    ├── LowConfidence         502  the answer is less likely to be good than the client demands
     └── StructuredOutputViolation  502  the answer does not satisfy the asked format
         └── AnswerTruncated        502  it was cut, and the client wants no cut one
 """
@@ -29,6 +31,10 @@ class SmallfirstError(Exception):
 
 class ConfigError(SmallfirstError):
     """A setting or models.yaml is wrong; the message names file, line or key, and what was expected."""
+
+
+class BadData(SmallfirstError):
+    """Labelled calls are not as documented; the message names file, line, field, and what was expected."""
 
 
 class EngineError(SmallfirstError):
@@ -152,6 +158,14 @@ class UpstreamTimedOut(UpstreamError):
 
     status = 504
     code = "upstream_timeout"
+
+
+class LowConfidence(ApiError):
+    """An answer is less likely to be as good as the fallback's than it must be."""
+
+    status = 502
+    type = "server_error"
+    code = "confidence_too_low"
 
 
 class StructuredOutputViolation(ApiError):

@@ -10,13 +10,13 @@ under one name would be judged by each other's evidence. So, only what surely va
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from router.prompt import texts
@@ -66,21 +66,23 @@ def fingerprint(call: ChatCall, task: str | None = None) -> str:
     """
     if task is not None:
         return f"{call.model}/task:{task}"
-    template = list(_template(call))
-    digest = blake2b(json.dumps(template).encode(), digest_size=DIGEST_BYTES)
+    template = msgspec.json.encode(_template(call), order="deterministic")
+    digest = blake2b(template, digest_size=DIGEST_BYTES)
     return f"{call.model}/{digest.hexdigest()}"
 
 
-def _template(call: ChatCall) -> Iterator[str]:
+def _template(call: ChatCall) -> Mapping[str, object]:
     body = call.body
     messages = body["messages"] if call.is_chat else ()
-    system = [_masked(text) for text in texts(_only(call, messages, _SYSTEM_ROLES))] if call.is_chat else []
-    tools = sorted(_tools(body)) if call.is_chat else []
-    formats = [f"{name} {json.dumps(body[name], sort_keys=True)}" for name in format_fields(body)]
-    yield from ("system", *system, "tools", *tools, "format", *formats)
-    if not (system or tools or formats):
-        asked = _only(call, messages, ("user",)) if call.is_chat else call
-        yield from ("form", *form(next(texts(asked), "")))
+    repeated = {
+        "system": [_masked(text) for text in texts(_only(call, messages, _SYSTEM_ROLES))] if call.is_chat else [],
+        "tools": sorted(_tools(body)) if call.is_chat else [],
+        "format": {name: body[name] for name in format_fields(body)},
+    }
+    if any(repeated.values()):
+        return repeated
+    asked = _only(call, messages, ("user",)) if call.is_chat else call
+    return {"form": form(next(texts(asked), ""))}
 
 
 def _only(call: ChatCall, messages: Iterable[Mapping[str, Any]], roles: Container[object]) -> ChatCall:

@@ -67,7 +67,9 @@ class Fleet:
                 self._watchers.append(probe)
                 yield name, url, probe
             else:
-                yield name, url, Unwatched()
+                unwatched = Unwatched()
+                unwatched.uptime.note(monotonic(), up=True)
+                yield name, url, unwatched
 
     def _share(self, model: Model, replicas: Iterable[tuple[str, str, Liveness]], workers: int) -> SharedPool:
         lock = Lock()
@@ -75,7 +77,7 @@ class Fleet:
         for name, url, watched_by in replicas:
             liveness = watched_by
             if isinstance(watched_by, Supervisor | Probe):
-                liveness = Post(lock)
+                liveness = Post(lock, watched_by.uptime)
                 self._posts.append((watched_by, liveness))
             shared.append(SharedReplica(name, url, liveness, lock, workers))
         self._post([0] * len(self._posts))
@@ -117,6 +119,7 @@ class Fleet:
         for watcher, post in self._posts:
             if isinstance(watcher, Supervisor):
                 post.write(up=False, restarts=post.restarts + 1, detail="restarting: its supervisor ended")
+                watcher.uptime.note(monotonic(), up=False)
 
     async def _keep_posting(self) -> None:
         before = [post.restarts for _, post in self._posts]  # of watchers that have died

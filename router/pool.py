@@ -17,8 +17,9 @@ from router.breaker import Breaker
 from router.config import Model
 from router.errors import Unavailable
 from router.record import Attempt
-from router.types import ModelStatus
+from router.types import ModelStatus, ReplicaWork
 from router.upstream.base import Exchange
+from router.uptime import Uptime
 
 log = logging.getLogger("smallfirst.pool")
 
@@ -44,6 +45,11 @@ class Liveness(Protocol):
         """How often it was started again."""
         ...
 
+    @property
+    def uptime(self) -> Uptime:
+        """For how long it was up."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Unwatched:
@@ -52,6 +58,7 @@ class Unwatched:
     up: bool = True
     detail: str = ""
     restarts: int = 0
+    uptime: Uptime = field(default_factory=Uptime)
 
 
 @dataclass(slots=True)
@@ -166,6 +173,10 @@ class Pool:
             in_flight=sum(replica.share.in_flight for replica in self.replicas),
             restarts=sum(replica.liveness.restarts for replica in self.replicas),
             detail=self._detail(now),
+            work=[
+                ReplicaWork(replica.name, replica.liveness.uptime.until(now), replica.share.busy_until(now))
+                for replica in self.replicas
+            ],
         )
 
     def _detail(self, now: float) -> str:

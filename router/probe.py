@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from time import monotonic
 
 from router.errors import UpstreamFailed, UpstreamTimedOut
 from router.upstream.base import Upstream
+from router.uptime import Uptime
 
 log = logging.getLogger("smallfirst.probe")
 
@@ -23,6 +25,7 @@ class Probe:
         self.restarts = 0
         self._url = api_root.removesuffix("/v1") + "/health"
         self._upstream = upstream
+        self.uptime = Uptime()
         self._failures = 0
 
     @property
@@ -59,5 +62,6 @@ class Probe:
     def _note(self, answers: bool) -> None:
         was_up = self.up
         self._failures = 0 if answers else self._failures + 1
+        self.uptime.note(monotonic(), up=self.up)
         if was_up != self.up:
             log.warning("%s is %s", self.name, "up again" if self.up else "down: it does not answer its health check")

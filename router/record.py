@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from router import cost
-from router.config import Model, Price
+from router.confidence import Confidence
+from router.config import Model
+from router.price import Price
 from router.types import ConstraintKind, Decision, EscalationReason, Usage, VerdictWord
 
 Outcome = Literal[
@@ -35,6 +37,8 @@ class Attempt:
     """as the upstream counted"""
     estimate: Usage | None = None
     """of an attempt that broke off before the upstream said its count"""
+    samples: int = 1
+    """answers that were asked for so that they vote on one; all of them are paid"""
     events: int = 0
     """content events of a stream so far, about a token each"""
     busy_s: float = 0.0
@@ -45,6 +49,27 @@ class Attempt:
         """Return what it cost; None where the price or the usage is unknown, which is not the same as free."""
         usage = self.usage or self.estimate or (None if self.answered else Usage())
         return cost.of_attempt(usage, self.busy_s, self.price)
+
+
+class Judgement(NamedTuple):
+    """What was held of an answer, or of its beginning, before it might leave."""
+
+    model: str
+    score: float | None
+    """log-odds that the model gives it; None: it says nothing of itself"""
+    gain: float
+    """quality that the fallback's answer is expected to have over it, about -1 to 1"""
+    threshold: float
+    """the largest gain that would have been accepted"""
+    accepted: bool
+    beginning: bool = False
+    """of the first tokens only"""
+    confidence: Confidence | None = None
+
+    @property
+    def probability(self) -> float:
+        """Return P(it is as good as the fallback's answer), 0 to 1."""
+        return min(1.0, max(0.0, 1 - self.gain))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +108,9 @@ class RequestRecord:
     escalations: list[Escalation] = field(default_factory=list)
     verdicts: list[tuple[str, ConstraintKind, VerdictWord]] = field(default_factory=list)
     """(model, kind, word) of each checked answer"""
+    judgements: list[Judgement] = field(default_factory=list)
+    unsure: str = ""
+    """why an answer had to do that is not sure enough: what kept a higher rung from answering"""
     structured: str = ""
     """how the accepted answer came to satisfy its format (decoded, repaired, retried, escalated), why it does not
     (truncated, refused), checking: only its end will tell, or none: no format was asked for"""
@@ -110,18 +138,38 @@ class RequestRecord:
         return self._bill
 
     @property
+    def answering(self) -> Attempt | None:
+        """Return the attempt whose answer the client gets, or the last one."""
+        for attempt in reversed(self.attempts):
+            if not attempt.failure:
+                return attempt
+        return self.attempts[-1] if self.attempts else None
+
+    @property
     def usage(self) -> Usage | None:
-        """Return the tokens of the last attempt, the one that answered."""
-        return self.attempts[-1].usage if self.attempts else None
+        """Return the tokens of the attempt that answered."""
+        return self.answering.usage if self.answering else None
+
+    @property
+    def confidence(self) -> float | None:
+        """Return P(the answer is as good as the fallback's) as it was judged last; None: it was not."""
+        judged = [one.probability for one in self.judgements if one.model == self.model]
+        return judged[-1] if judged else None
 
     @property
     def fallback_cost_nano_usd(self) -> int | None:
         """Return what the fallback would have cost for the same tokens; None without its price or an answer."""
-        if not self.model or self.fallback is None or self.fallback.price is None:
+        one = self.answering
+        if not self.model or one is None or self.fallback is None or self.fallback.price is None:
             return None
         if self.model == self.fallback.name:
-            return self.attempts[-1].cost_nano_usd
-        return cost.of_tokens(self.usage, self.fallback.price) if self.usage else None
+            return one.cost_nano_usd
+        return None if one.usage is None else cost.of_tokens(self._asked_once(one, one.usage), self.fallback.price)
+
+    def _asked_once(self, one: Attempt, usage: Usage) -> Usage:
+        """Return an answer's tokens without what a vote added to it, and what a correction added to its prompt."""
+        prompt = min(tried.usage.prompt for tried in self.attempts if tried.usage and tried.model == one.model)
+        return Usage(prompt, min(usage.cached, prompt), round(usage.completion / one.samples))
 
     @property
     def cost_nano_usd(self) -> int | None:
@@ -136,6 +184,8 @@ class RequestRecord:
     @property
     def reason(self) -> str:
         """Return why this model answered: the last escalation's reason, else the policy's."""
+        if self.unsure:
+            return f"unsure: {self.unsure}"
         if self.escalations and self.escalations[-1].reason != "policy":
             return self.escalations[-1].reason
         return self.decision.reason if self.decision else ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from router.errors import (
     AnswerTruncated,
     ApiError,
+    LowConfidence,
     Overloaded,
     StructuredOutputViolation,
     Unavailable,
@@ -38,6 +39,8 @@ def of(error: ApiError) -> Failure:
     match error:
         case AnswerTruncated(more_room=more_room):
             return Failure(error, "truncated", retry=more_room)
+        case LowConfidence():
+            return Failure(error, "confidence", retry=False)
         case StructuredOutputViolation():
             return Failure(error, "structured", retry=True)
         case UpstreamRejected(code="context_length_exceeded"):

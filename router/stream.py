@@ -10,6 +10,7 @@ from typing import Any
 from router import retry
 from router.answer import DONE, StreamReader, only_usage, write
 from router.errors import ApiError, UpstreamError, UpstreamFailed, UpstreamTimedOut
+from router.gate import Gate
 from router.pool import Health, Lease
 from router.structured.assemble import as_read
 from router.structured.follow import Follower
@@ -30,7 +31,8 @@ _FRAME = ("id", "object", "created", "model", "system_fingerprint")
 class AnswerStream:
     """Yields the event payloads that came together, without `[DONE]`.
 
-    With a `follower`, events leave when it lets them; what waits until the end leaves as `verify` has it.
+    With a `follower`, events leave when it lets them; what waits until the end leaves as `verify` has it. With a
+    `gate`, the first of them waits until it is open.
     Raises ApiError where the upstream did not finish its answer, or the answer broke its format.
     """
 
@@ -44,6 +46,7 @@ class AnswerStream:
         end_by: float,
         follower: Follower | None = None,
         verify: Verify | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._lease = lease
         self._exchange = exchange
@@ -55,6 +58,7 @@ class AnswerStream:
         self._end_by = end_by
         self._follower = follower
         self._verify = verify
+        self._gate = gate
         self._frame: dict[str, Any] = {}
         self._usage: Any = None
         self._ready: list[bytes] = []
@@ -67,6 +71,8 @@ class AnswerStream:
     async def begin(self) -> None:
         """Read until the first content may leave: until then another upstream can still be asked instead.
 
+        Where the gate stays closed, the stream is read to its end; its events are there, if they are wanted after all.
+
         Raises:
             ApiError: the upstream failed before, or all that it said was held and broke its format.
         """
@@ -77,6 +83,8 @@ class AnswerStream:
 
     @property
     def _begun(self) -> bool:
+        if self._gate is not None and not self._gate.is_open:
+            return False
         return self._reader.content if self._follower is None else self._follower.begun
 
     def __aiter__(self) -> AnswerStream:
@@ -123,9 +131,13 @@ class AnswerStream:
                 if event.strip() == DONE:
                     self._whole = True
                     break
+                if self._gate is not None:
+                    event = self._gate.hear(event)  # noqa: PLW2901 - without its logprobs
                 chunk = self._reader.read(event)
                 if error := chunk.get("error"):
                     raise self._dialect.refusal(self._lease.model, _status(error), event, None)
+                if self._gate is not None:
+                    self._gate.judge_beginning(chunk)
                 if self._keep_usage or not only_usage(chunk):
                     self._take(event, chunk)
         finally:
@@ -137,6 +149,8 @@ class AnswerStream:
             raise UpstreamFailed("the upstream ended its stream before it finished the answer")
         if self._whole and self._follower and self._verify and self._follower.waits:
             await self._judge(self._follower, self._verify)
+        if self._whole and self._gate is not None:
+            self._gate.end()
 
     def _take(self, event: bytes, chunk: Mapping[str, Any]) -> None:
         self._kept += len(event)

@@ -5,9 +5,9 @@ Those that every request makes are msgspec's: they are made in a fifth of a data
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -19,7 +19,8 @@ NANO = 1_000_000_000
 Endpoint = Literal["chat/completions", "completions"]
 Tier = Literal["slm", "llm"]
 Engine = Literal["vllm", "openai"]
-PolicyName = Literal["fixed", "heuristic"]
+PolicyName = Literal["fixed", "heuristic", "classifier", "cascade"]
+HoldName = Literal["first", "whole", "none"]
 Ability = Literal["completions", "tools", "structured", "logprobs", "image", "audio", "file"]
 
 EscalationReason = Literal[
@@ -32,6 +33,7 @@ EscalationReason = Literal[
     "structured",  # the answer failed its check twice
     "truncated",  # the answer was cut, and the client wants no cut one
     "cost",  # dearer than the client's `routing.max_cost_usd`
+    "confidence",  # the answer is not likely enough to be good
     "policy",  # the policy chose a higher rung to begin with
 ]
 
@@ -41,8 +43,14 @@ class RoutingOptions(Struct, frozen=True):
 
     policy: PolicyName | None = None
     max_cost_usd: float | None = None
+    min_confidence: float | None = None
+    """the least probability, 0 to 1, that an answer is as good as the fallback's"""
+    task: str | None = None
+    """the client's own name for what it asks again and again"""
     allow_fallback: bool = True
     deadline_ms: int | None = None
+    hold: HoldName | None = None
+    """how much of a stream waits until it is known whether it may be believed"""
     stream_check: Literal["hold", "prefix"] | None = None
     """what a stream does that is not yet verified: wait, or come out while it can still become valid"""
     on_truncation: Literal["accept", "retry"] | None = None
@@ -103,12 +111,43 @@ class ChatCall(Struct, frozen=True):
         return max(self.body.get("n") or 1, best_of) * self.prompts
 
 
+class Sight(Struct, frozen=True):
+    """What is known of one small model's answer to a call before it is asked.
+
+    A call's gain is the quality (0 to 1) of the fallback's answer less that of the small model's.
+    """
+
+    task: str
+    likely: Sequence[float] = ()
+    """the gains that its answers to such calls leave to expect, rising; empty: nothing is known"""
+    hint: float = 0.0
+    """what the prompt says of the gain beyond what the answer's confidence will say"""
+
+
+class Look(Struct, frozen=True):
+    """What asking one small model first is worth, as a learned policy sees it."""
+
+    sight: Sight
+    threshold: float
+    """its answer is accepted where the gain that it leaves to expect is no larger"""
+    price: float
+    """of its call, as a share of the fallback's dollars"""
+    value: float | None
+    """what asking it first saves, as a share of the fallback's dollars; None: nothing is known of this model"""
+
+
 class Decision(Struct, frozen=True):
     """A policy's word: start at `rung` of the ladder. `score` in 0..1, higher is harder; None: not scored."""
 
     rung: int
     reason: str
     score: float | None = None
+    way: Sequence[str] = ()
+    """models in the order in which they are to be asked; empty: all from `rung` on, as written"""
+    fallback_usd: float | None = None
+    """what the fallback is expected to charge"""
+    looks: Mapping[str, Look] = {}
+    """by model"""
 
 
 class Usage(Struct, frozen=True):
@@ -143,8 +182,7 @@ Hold = Literal["whole", "partial", "none", "unknown"]
 VerdictWord = Literal["valid", "repaired", "invalid", "truncated", "refused"]
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """What the check says of one answer. `path` (JSON Pointer) and `message` say where and why it is invalid."""
 
     word: VerdictWord
@@ -161,6 +199,14 @@ class Reply(Struct, frozen=True):
     events: AsyncIterator[list[bytes]] | None = None
 
 
+class ReplicaWork(NamedTuple):
+    """The seconds for which a replica was seen up, and had at least one request in flight."""
+
+    replica: str
+    up_s: float
+    busy_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
     """What a model's pool looks like now. `detail` is one line for people; empty when all replicas are up."""
@@ -171,3 +217,4 @@ class ModelStatus:
     in_flight: int
     restarts: int
     detail: str = ""
+    work: Sequence[ReplicaWork] = ()

@@ -18,6 +18,16 @@ MAX_ENTRIES = 100_000
 _KEY_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")  # a bare 7 is a number, a bare yes is true
 
 
+class _DatesAsText(yaml.SafeLoader):
+    """Leaves a date the text that it is: whoever wants one can say what was expected."""
+
+
+_DatesAsText.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 class YamlFile:
     """A parsed YAML file that knows where each key stands.
 
@@ -35,7 +45,7 @@ class YamlFile:
             raise ConfigError(f"{path}: is not UTF-8 (byte {error.start})") from None
         try:
             root = yaml.compose(text, Loader=yaml.SafeLoader)
-            self.data: Any = yaml.safe_load(text)
+            self.data: Any = yaml.load(text, Loader=_DatesAsText)  # noqa: S506 (it is a SafeLoader)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark
             where = f"{path}:{mark.line + 1}" if mark else str(path)

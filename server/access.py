@@ -15,7 +15,7 @@ from starlette.types import Scope
 
 from router.record import RequestRecord
 from router.types import NANO
-from server import logs
+from server import decisions, logs
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +104,7 @@ class _Line(msgspec.Struct, omit_defaults=True):
     attempts: int | None = None
     stream: bool | None = None
     structured: str = ""
+    learned: decisions.LearnedDecision | None = None
     status: int | None = None
     outcome: str = ""
     error_code: str = ""
@@ -133,6 +134,7 @@ class _Line(msgspec.Struct, omit_defaults=True):
             len(record.attempts),
             record.stream,
             record.structured,
+            decisions.of(record),
             record.status,
             record.outcome,
             record.error_code,

@@ -44,7 +44,7 @@ def create_app(config: Config, settings: Settings, backstage: Backstage, worker:
     metrics = Metrics(config, fleet.statuses, backstage.tallies, worker)
     admission = Admission(*settings.slots(worker), settings.queue_timeout_s, shown=metrics.admission)
     workshop = Workshop()
-    dispatcher = Dispatcher(config, fleet.pools, upstream, workshop)
+    dispatcher = Dispatcher(config, backstage.policies, fleet.pools, upstream, workshop)
     models = backstage.models
     access = AccessLog()
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from router.config import Config
 from router.fleet import Fleet
+from router.policies import Policies
 from router.upstream.http import HttpUpstream
 from server.banner import announce
 from server.models import ModelList
@@ -16,14 +17,18 @@ from server.tally import Tally
 
 
 class Backstage:
-    """The client for upstreams, the fleet, the list of models, and a tally for each worker.
+    """The client for upstreams, the fleet, the policies, the list of models, and a tally for each worker.
 
     `url` is where clients reach the gateway; `progress` shows lines to the person who started it.
+
+    Raises:
+        ConfigError: a route's evidence cannot be used.
     """
 
     def __init__(self, config: Config, settings: Settings, *, url: str, progress: Callable[[str], None]) -> None:
         self.upstream = HttpUpstream()
         self.fleet = Fleet(config, self.upstream, settings.state_dir, progress, workers=settings.workers)
+        self.policies = Policies(config)
         self.models = ModelList(config)
         self.tallies = tuple(Tally() for _ in range(settings.workers))
         self._config, self._keys = config, bool(settings.api_keys)

@@ -1,43 +1,56 @@
-"""The command `smallfirst`: `serve` and `check`."""
+"""The command `smallfirst`: `serve`, `check`, `calibrate` and `prices`."""
 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import socket
 import sys
 import tempfile
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 try:
+    from router import pricelist
     from router.config import Config
     from router.configfile import load
     from router.engine.gpu import gpu_present
     from router.engine.preflight import check_managed
-    from router.errors import ConfigError
+    from router.errors import BadData, ConfigError
+    from router.policies import Policies
     from server.settings import Settings, add_arguments
 except KeyboardInterrupt:
     sys.exit(0)  # as in `main`
 
+
+log = logging.getLogger("smallfirst.cli")
 
 BACKLOG = 2048
 """connections that may wait to be accepted, for each worker"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status: 0, or 2 where a setting or models.yaml is wrong."""
+    """Run the command and return its exit status: 0, or 2 where a setting, models.yaml or data is wrong."""
     arguments = _parser().parse_args(argv)
     try:
+        if arguments.command == "prices":
+            return _prices(arguments.config)
         config = load(arguments.config, os.environ, gpu=gpu_present())
+        if arguments.command == "calibrate":
+            return _calibrate(config, arguments)
         check_managed(config)
         for line in config.left_out.values():
             _say(line)
         if arguments.command == "check":
+            Policies(config)
+            for line in _old_prices(config):
+                _say(line)
             print(f"{arguments.config}: {len(config.models)} models, {len(config.routes)} routes: valid")  # noqa: T201
             return 0
         return _serve(config, Settings.from_env(os.environ, vars(arguments)))
-    except ConfigError as error:
+    except (ConfigError, BadData) as error:
         _say(f"smallfirst: {error}")
         return 2
     except KeyboardInterrupt:
@@ -49,11 +62,51 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve", help="start the gateway, and the vLLM processes that models.yaml asks for")
     check = commands.add_parser("check", help="say what is wrong with a models.yaml, without starting anything")
-    for command in (serve, check):
+    calibrate = commands.add_parser("calibrate", help="learn from labelled calls which answers a route may keep")
+    for command in (serve, check, calibrate):
         command.add_argument("--config", type=Path, default=Path("models.yaml"), metavar="FILE",
                              help="what is served (default: models.yaml)")  # fmt: skip
+    prices = commands.add_parser("prices", help="print the bundled prices, with the day and the source of each")
+    prices.add_argument("--config", type=Path, metavar="FILE",
+                        help="print those of this models.yaml instead, and where an hour breaks even")  # fmt: skip
     add_arguments(serve)
+    _add_data_options(calibrate)
     return parser
+
+
+def _add_data_options(calibrate: argparse.ArgumentParser) -> None:
+    add = calibrate.add_argument
+    add("--data", type=Path, action="append", required=True, metavar="FILE",
+        help="labelled calls, as docs/routing.md describes them; may be given several times")  # fmt: skip
+    add("--route", metavar="NAME", help="whose calls they are (default: the first route)")
+    add("--out", type=Path, default=Path("evidence.json"), metavar="FILE",
+        help="what the route's `evidence` then names (default: evidence.json)")  # fmt: skip
+    add("--beginning", type=_tokens, default=0, metavar="TOKENS",
+        help="learn also what the first so many tokens of a text say of it, for `hold: first`")  # fmt: skip
+
+
+def _tokens(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a number of tokens from 1, got {text!r}")
+    return int(text)
+
+
+def _calibrate(config: Config, arguments: argparse.Namespace) -> int:
+    from server import calibrate  # noqa: PLC0415 - as for `serve`
+
+    print(calibrate.run(config, arguments, _say))  # noqa: T201
+    return 0
+
+
+def _prices(path: Path | None) -> int:
+    from server import pricetable  # noqa: PLC0415 - as for `serve`
+
+    print(pricetable.text(load(path, os.environ, gpu=gpu_present()) if path else None))  # noqa: T201
+    return 0
+
+
+def _old_prices(config: Config) -> list[str]:
+    return pricelist.out_of_date(config.written.values(), datetime.now(UTC).date())
 
 
 def _serve(config: Config, settings: Settings) -> int:
@@ -65,6 +118,8 @@ def _serve(config: Config, settings: Settings) -> int:
 
     provider_keys = [model.api_key for model in config.models.values() if model.api_key is not None]
     logs.configure([key.get_secret_value() for key in (*settings.api_keys, *provider_keys)])
+    for line in _old_prices(config):
+        log.warning("%s", line)
     if any(model.managed for model in config.models.values()):
         _check_writable(settings.state_dir)
     listeners = _listen(settings)

@@ -9,26 +9,20 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from importlib.metadata import version
 from itertools import accumulate
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from prometheus_client.metrics_core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from router.config import Config, Model
-from router.record import Outcome, RequestRecord
+from router.config import Config
+from router.record import Attempt, Outcome, RequestRecord
 from router.types import NANO, ConstraintKind, ModelStatus, VerdictWord
+from server.readings import PREFIX, READ, readings
 from server.tally import Key, Labels, Tally, total
 
-PREFIX = "smallfirst_"
 NONE = "none"
 
 DURATION_BUCKETS_S = (
@@ -37,28 +31,24 @@ DURATION_BUCKETS_S = (
 FIRST_TOKEN_BUCKETS_S = (
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0
 )  # fmt: skip
+CONFIDENCE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 _LABELS: dict[str, tuple[str, ...]] = {
     "requests_total": ("route", "model", "outcome"),
     "request_duration_seconds": ("route", "model"),
     "time_to_first_token_seconds": ("route", "model"),
     "tokens_total": ("model", "kind"),
+    "replica_tokens_total": ("model", "replica", "kind"),
     "cost_usd_total": ("route", "model"),
     "fallback_cost_usd_total": ("route", "model"),
     "unpriced_requests_total": ("route", "model"),
     "escalations_total": ("route", "from_model", "to_model", "reason"),
     "retries_total": ("model", "reason"),
     "structured_verdicts_total": ("model", "kind", "verdict"),
-    "requests_in_flight": (),
-    "requests_queued": (),
-    "replicas": ("model",),
-    "replicas_up": ("model",),
-    "replica_in_flight": ("model",),
-    "replica_restarts_total": ("model",),
-    "model_info": ("model", "tier"),
-    "build_info": ("version",),
+    "judged_answers_total": ("route", "model", "verdict"),
+    "answer_confidence": ("route", "model"),
 }
-METRIC_NAMES = frozenset(PREFIX + name for name in _LABELS)
+METRIC_NAMES = frozenset(PREFIX + name for name in (*_LABELS, *READ))
 """as Prometheus knows them; a histogram's name without `_bucket`, `_sum`, `_count`"""
 
 ADMISSION: Key = ("admission",)
@@ -67,6 +57,7 @@ ADMISSION: Key = ("admission",)
 _COUNTERS = {  # name: text, how many make one of Prometheus's unit
     "requests_total": ("Finished requests.", 1),
     "tokens_total": ("Tokens of all attempts, as upstreams count; cached_prompt is a part of prompt.", 1),
+    "replica_tokens_total": ("Tokens of all attempts, by the replica that made them.", 1),
     "cost_usd_total": ("Spent in all attempts, by the model that was tried.", NANO),
     "fallback_cost_usd_total": (
         "What the fallback would have cost, by the model that answered; less the cost it is the saving.",
@@ -76,10 +67,12 @@ _COUNTERS = {  # name: text, how many make one of Prometheus's unit
     "escalations_total": ("Steps up the ladder.", 1),
     "retries_total": ("Further tries on the same rung.", 1),
     "structured_verdicts_total": ("Checked answers.", 1),
+    "judged_answers_total": ("Answers, or their beginnings, that had to be sure enough, by whether they were.", 1),
 }
-_HISTOGRAMS = {  # name: text, bounds; cells: one a bucket, then the nanoseconds of all
+_HISTOGRAMS = {  # name: text, bounds; cells: one a bucket, then the sum of all in billionths
     "request_duration_seconds": ("From the request's start to the answer's end.", DURATION_BUCKETS_S),
     "time_to_first_token_seconds": ("From the request's start to its first content.", FIRST_TOKEN_BUCKETS_S),
+    "answer_confidence": ("P(an answer is as good as the fallback's) of those judged.", CONFIDENCE_BUCKETS),
 }
 
 
@@ -102,13 +95,6 @@ class _Series:
     @cached_property
     def first_token(self) -> int:
         return self._histogram("time_to_first_token_seconds")
-
-    @cached_property
-    def tokens(self) -> tuple[int, int, int]:
-        prompt, cached, completion = (
-            self._place("tokens_total", self._model, kind) for kind in ("prompt", "cached_prompt", "completion")
-        )
-        return prompt, cached, completion
 
     @cached_property
     def cost(self) -> int:
@@ -148,6 +134,7 @@ class Metrics(Collector):
         self._tallies = tallies or (Tally(),)
         self._tally = self._tallies[mine]
         self._series: dict[tuple[str, str], _Series] = {}
+        self._tokens: dict[tuple[str, str], tuple[int, int, int]] = {}
         at = self._tally.place(ADMISSION, 2)
         self.admission = self._tally.cells[at : at + 2]
         """where the admission of this process says how many requests hold a slot, and how many wait for one"""
@@ -162,9 +149,9 @@ class Metrics(Collector):
         tally, route = self._tally, record.route
         series = self._of(route, record.model)
         tally.add(series.outcome(record.outcome), 1)
-        self._time(series.duration, DURATION_BUCKETS_S, record.finished - record.started)
+        self._observe(series.duration, DURATION_BUCKETS_S, record.finished - record.started)
         if record.first_token_s is not None:
-            self._time(series.first_token, FIRST_TOKEN_BUCKETS_S, record.first_token_s)
+            self._observe(series.first_token, FIRST_TOKEN_BUCKETS_S, record.first_token_s)
         if record.attempts:
             self._count_attempts(record, series)
         for step in record.escalations:
@@ -174,6 +161,13 @@ class Metrics(Collector):
             self._count("retries_total", self._known(name), reason)
         for name, kind, word in record.verdicts:
             self._count("structured_verdicts_total", self._known(name), kind, word)
+        if record.unsure:
+            self._count("judged_answers_total", self._known_route(route), self._known(record.model), "unsure")
+        for judged in record.judgements:
+            of = self._known_route(route), self._known(judged.model)
+            self._count("judged_answers_total", *of, "accepted" if judged.accepted else "rejected")
+            at = self._tally.place(("answer_confidence", *of), len(CONFIDENCE_BUCKETS) + 2)
+            self._observe(at, CONFIDENCE_BUCKETS, judged.probability)
 
     def _count_attempts(self, record: RequestRecord, series: _Series) -> None:
         add = self._tally.add
@@ -182,7 +176,7 @@ class Metrics(Collector):
         for attempt in record.attempts:
             tried = series if attempt.model == record.model else self._of(record.route, attempt.model)
             if (usage := attempt.usage) is not None:
-                prompt, cached, completion = tried.tokens
+                prompt, cached, completion = self._tokens_of(attempt)
                 add(prompt, usage.prompt)
                 add(cached, usage.cached)
                 add(completion, usage.completion)
@@ -217,6 +211,7 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield every metric; prometheus_client calls it."""
         counted = total(self._tallies)
+        counted["tokens_total"] = _of_models(counted.get("replica_tokens_total", {}))
         for name, (text, scale) in _COUNTERS.items():
             counter = CounterMetricFamily(PREFIX + name, text, labels=_LABELS[name])
             for labels, [value] in counted.get(name, {}).items():
@@ -225,12 +220,12 @@ class Metrics(Collector):
         for name, (text, bounds) in _HISTOGRAMS.items():
             histogram = HistogramMetricFamily(PREFIX + name, text, labels=_LABELS[name])
             words = [*map(str, bounds), "+Inf"]
-            for labels, [*counts, nanoseconds] in counted.get(name, {}).items():
+            for labels, [*counts, billionths] in counted.get(name, {}).items():
                 buckets = list(zip(words, accumulate(counts), strict=True))  # each has those below it too
-                histogram.add_metric(labels, buckets, nanoseconds / NANO)
+                histogram.add_metric(labels, buckets, billionths / NANO)
             yield histogram
         [(in_flight, queued)] = counted[ADMISSION[0]].values()
-        yield from _readings(in_flight, queued, list(self._statuses()), self._models)
+        yield from readings(in_flight, queued, list(self._statuses()), self._models)
 
     def _of(self, route: str, model: str) -> _Series:
         if found := self._series.get((route, model)):
@@ -240,9 +235,17 @@ class Metrics(Collector):
             self._series[known] = _Series(self._tally, *known)
         return self._series[known]
 
-    def _time(self, at: int, bounds: tuple[float, ...], seconds: float) -> None:
-        self._tally.add(at + bisect_left(bounds, seconds), 1)
-        self._tally.add(at + len(bounds) + 1, round(seconds * NANO))
+    def _tokens_of(self, attempt: Attempt) -> tuple[int, int, int]:
+        replica = attempt.model, attempt.replica
+        if replica not in self._tokens:
+            key = ("replica_tokens_total", *(replica if attempt.model in self._models else (NONE, NONE)))
+            place = self._tally.place
+            self._tokens[replica] = place((*key, "prompt")), place((*key, "cached_prompt")), place((*key, "completion"))
+        return self._tokens[replica]
+
+    def _observe(self, at: int, bounds: tuple[float, ...], value: float) -> None:
+        self._tally.add(at + bisect_left(bounds, value), 1)
+        self._tally.add(at + len(bounds) + 1, round(value * NANO))
 
     def _count(self, *key: str, amount: int = 1) -> None:
         self._tally.add(self._tally.place(key), amount)
@@ -252,6 +255,13 @@ class Metrics(Collector):
 
     def _known_route(self, route: str) -> str:
         return route if route in self._routes else NONE
+
+
+def _of_models(of_replicas: Mapping[Labels, Sequence[int]]) -> dict[Labels, list[int]]:
+    sums: dict[Labels, list[int]] = {}
+    for (model, _, kind), [tokens] in of_replicas.items():
+        sums.setdefault((model, kind), [0])[0] += tokens
+    return sums
 
 
 def _to_compare_with(record: RequestRecord, spent: int, last: int) -> int:
@@ -265,29 +275,3 @@ def _to_compare_with(record: RequestRecord, spent: int, last: int) -> int:
         return last
     fallback_cost = record.bill().fallback
     return spent if fallback_cost is None else fallback_cost
-
-
-def _readings(
-    in_flight: int, queued: int, statuses: Sequence[ModelStatus], models: Mapping[str, Model]
-) -> Iterator[Metric]:
-    """Yield what is read at the scrape."""
-
-    def gauge(name: str, text: str, *samples: tuple[Labels, int]) -> Metric:
-        family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-        metric = family(PREFIX + name, text, labels=_LABELS[name])
-        for labels, value in samples:
-            metric.add_metric(labels, value)
-        return metric
-
-    def of_models(name: str, text: str, field: Callable[[ModelStatus], int]) -> Metric:
-        return gauge(name, text, *(((status.model,), field(status)) for status in statuses))
-
-    yield gauge("requests_in_flight", "Requests that hold a slot.", ((), in_flight))
-    yield gauge("requests_queued", "Requests that wait for a slot.", ((), queued))
-    yield of_models("replicas", "Configured replicas.", lambda status: status.replicas)
-    yield of_models("replicas_up", "Replicas that can serve.", lambda status: status.up)
-    yield of_models("replica_in_flight", "Requests at the replicas.", lambda status: status.in_flight)
-    yield of_models("replica_restarts_total", "Times that a replica was started again.", lambda status: status.restarts)
-    tiers = (((name, model.tier), 1) for name, model in models.items())
-    yield gauge("model_info", "Always 1; the labels are a model and its tier.", *tiers)
-    yield gauge("build_info", "Always 1; the label is the version.", ((version("smallfirst"),), 1))

@@ -57,6 +57,8 @@ def smallfirst_headers(record: RequestRecord) -> RawHeaders:
     )
     headers = [(name, value.encode()) for name, value in known if value]
     headers.append((b"x-smallfirst-attempts", b"%d" % len(record.attempts)))
+    if record.judgements and (confidence := record.confidence) is not None:
+        headers.append((b"x-smallfirst-confidence", b"%.3f" % confidence))
     return headers
 
 

@@ -134,8 +134,18 @@ class Routing(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
-    policy: Literal["fixed", "heuristic"] | None = Field(None, description="Instead of the route's own policy.")
+    policy: Literal["fixed", "heuristic", "classifier", "cascade"] | None = Field(
+        None, description="Instead of the route's own policy."
+    )
     max_cost_usd: Annotated[float, Field(gt=0, le=100_000)] | None = Field(None, description="Leave dearer models out.")
+    min_confidence: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description="The least probability that an answer is as good as the fallback's; else that one is asked."
+    )
+    task: _Named | None = Field(None, description="A name for what is asked again and again, instead of a guessed one.")
+    hold: Literal["first", "whole", "none"] | None = Field(
+        None,
+        description="What a stream waits for where confidence decides: that of its first tokens, of all, or none.",
+    )
     allow_fallback: bool | None = Field(None, description="False: the route's last rung may not answer.")
     deadline_ms: Annotated[int, Field(ge=1, le=86_400_000)] | None = Field(None, description="For the whole request.")
     stream_check: Literal["hold", "prefix"] | None = Field(

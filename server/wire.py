@@ -21,7 +21,6 @@ _REQUESTS: Mapping[Endpoint, type[BaseModel]] = {"chat/completions": ChatRequest
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _MOST = {"messages": 10_000, "tools": 1_000, "functions": 1_000, "logit_bias": 10_000}
 """entries; validating more would stop the world for others"""
-_NOT_BUILT = {"min_confidence": None, "policy": ("classifier", "cascade")}
 
 
 def decode(endpoint: Endpoint, raw: bytes) -> ChatCall:
@@ -32,7 +31,6 @@ def decode(endpoint: Endpoint, raw: bytes) -> ChatCall:
     """
     body = _parse(raw)
     _refuse_endless(body)
-    _refuse_unbuilt(body.get("routing"))
     try:
         _REQUESTS[endpoint].__pydantic_validator__.validate_python(body)
     except ValidationError as error:
@@ -117,18 +115,6 @@ def _refuse_endless(body: Mapping[str, Any]) -> None:
                 f"Invalid '{name}': too long. Expected at most {most} entries, but got {len(value)}.",
                 param=name,
                 code="array_above_max_length",
-            )
-
-
-def _refuse_unbuilt(routing: object) -> None:
-    if not isinstance(routing, Mapping):
-        return
-    for key, values in _NOT_BUILT.items():
-        value = routing.get(key)
-        if value is not None and (values is None or value in values):
-            what = f"'routing.{key}'" + (f" {value!r}" if values else "")
-            raise BadRequest(
-                f"{what} is not supported by this version.", param=f"routing.{key}", code="unsupported_value"
             )
 
 

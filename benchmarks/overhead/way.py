@@ -16,7 +16,7 @@ from benchmarks.overhead.inprocess import PATH, AtOnce, FakeUpstream, Replay, Si
 from router import strictjson
 from router.answer import StreamReader, parse_whole
 from router.dispatch import DIALECTS, Dispatcher
-from router.policy.base import POLICIES
+from router.policy.heuristic import Heuristic
 from router.record import RequestRecord
 from router.structured.check import judge
 from router.structured.constraint import Constraint
@@ -85,7 +85,7 @@ async def way(world: World) -> list[Stop]:
     script = world.scenario.script
     answer = AtOnce(*((b"", script.events()) if script.stream else (script.whole(), ())))
     workshop = Workshop()
-    dispatcher = Dispatcher(world.config, world.backstage.fleet.pools, answer, workshop)
+    dispatcher = Dispatcher(world.config, world.backstage.policies, world.backstage.fleet.pools, answer, workshop)
     planner = Planner(workshop)
     told = await _tell(dispatcher, call)
     return [
@@ -143,7 +143,7 @@ def _arrival(world: World, told: _Told) -> list[Stop]:
 
 
 def _decision(world: World, call: ChatCall, planner: Planner) -> list[Stop]:
-    route = world.config.routes[call.model]
+    route, policies = world.config.routes[call.model], world.backstage.policies
     model = route.ladder[0]
     pool, dialect = world.backstage.fleet.pools[model.name], DIALECTS[model.engine]
 
@@ -152,8 +152,8 @@ def _decision(world: World, call: ChatCall, planner: Planner) -> list[Stop]:
 
     return [
         Stop("plan", _awaited(lambda: planner.plan(call))),
-        Stop("policy", _called(lambda: POLICIES["fixed"](route).decide(call, len(route.ladder)))),
-        Stop("instead: heuristic", _called(lambda: POLICIES["heuristic"](route).decide(call, 2)), kind="part"),
+        Stop("policy", _called(lambda: policies.of(route, call).decide(call, route.rungs))),
+        Stop("instead: heuristic", _called(lambda: Heuristic(route.threshold).decide(call, route.rungs)), kind="part"),
         Stop("acquire and release", _called(lease)),
         Stop("dialect", _called(lambda: dialect.body(call, model))),
     ]

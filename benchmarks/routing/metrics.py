@@ -37,6 +37,11 @@ class Rank(NamedTuple):
     escalate: float
     skip: float = -inf
 
+    @classmethod
+    def of(cls, score: float | Rank) -> Rank:
+        """Return the rank of a score: that of a policy that never skips, unless it says otherwise."""
+        return score if isinstance(score, Rank) else cls(score)
+
 
 Policy = Callable[[Row], float | Rank]
 """higher: rather to the strong model. A cascade may look at the weak model's confidence, but never at `weak`, `strong`
@@ -67,7 +72,9 @@ class Order:
     """
 
     def __init__(self, rows: Sequence[Row], scores: Sequence[float | Rank], *, pays_weak: bool) -> None:
-        ranks = [_rank(score) for score in scores]
+        ranks = [Rank.of(score) for score in scores]
+        if any(rank.escalate != rank.escalate or rank.skip != rank.skip for rank in ranks):
+            raise ValueError("a score is not a number")
         escalate = np.array([max(rank) for rank in ranks])
         skip = np.array([rank.skip for rank in ranks])
         self.priced = all(row.weak_usd is not None and row.strong_usd is not None for row in rows)
@@ -98,13 +105,6 @@ class Order:
 
     def _corners(self, start: float, steps: Floats) -> Floats:
         return start + np.concatenate([[0.0], np.cumsum(np.add.reduceat(steps, self._groups))])
-
-
-def _rank(score: float | Rank) -> Rank:
-    rank = score if isinstance(score, Rank) else Rank(score)
-    if rank.escalate != rank.escalate or rank.skip != rank.skip:
-        raise ValueError("a score is not a number")
-    return rank
 
 
 def figures(curve: Curve) -> Figures:

@@ -30,7 +30,7 @@ def draw(report: dict[str, Any], file: Path) -> None:
     runs = [run for run in report["runs"] if run["shown"]]
     lines = ceil(len(runs) / COLUMNS)
     figure = new_figure(5 * min(COLUMNS, len(runs)), 4 * lines)
-    grid = figure.subplots(lines, min(COLUMNS, len(runs)), squeeze=False).flat
+    grid = list(figure.subplots(lines, min(COLUMNS, len(runs)), squeeze=False).flat)
     for axes in grid:
         axes.set_axis_off()
     for axes, run in zip(grid, runs, strict=False):

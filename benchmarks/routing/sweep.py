@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 from benchmarks.routing.data import NoData, Row, averages, load, pair, rows
 from benchmarks.routing.metrics import Curve, Floats, Order, both, intervals, spread
-from benchmarks.routing.policies import Scored, cross_score, score
+from benchmarks.routing.policies import Scored, cross_score, hashed, score
 
 Raw = Sequence[Mapping[str, Any]]
 SEED = 5
@@ -63,7 +64,8 @@ def everything(folder: Path) -> Iterator[Run]:
     """Yield all runs of a folder's files.
 
     Within each file, cross-fitted, for every pair of its models (without confidences, for each with the best); the
-    same for files with confidences of the same models, mixed. Across files of a given pair, each on each.
+    same for files with confidences of the same models, mixed. Of files of a given pair, also one half on the other, and
+    across such files each on each.
 
     Raises:
         NoData: there is none, or a file cannot be used.
@@ -74,8 +76,12 @@ def everything(folder: Path) -> Iterator[Run]:
     direct = {name: rows(raw, None, None) for name, raw in files.items() if not any("models" in row for row in raw)}
     for name, found in direct.items():
         yield Run(name, name, "weak", "strong", found, found)
+        if len(found) == 1:
+            continue
+        half, other_half = ([found[place] for place in hashed(found)[start::2]] for start in (0, 1))
+        yield Run(f"{name}, half", f"{name}, other half", "weak", "strong", half, other_half, shown=False)
     for (name, found), (other, found_too) in permutations(direct.items(), 2):
-        yield Run(name, other, "weak", "strong", found, found_too)
+        yield Run(name, other, "weak", "strong", found, found_too, shown=False)
     pools = {name: raw for name, raw in files.items() if name not in direct}
     for name, raw in (pools | _mixed(pools)).items():
         pairs = _pairs(raw)
@@ -103,10 +109,13 @@ def figures_of(run: Run, samples: int) -> dict[str, Any]:
         "calls": len(run.of_test),
         "support": outcome.support,
         "shown": run.shown,
+        "quality": [fmean(row.weak for row in run.of_test), fmean(row.strong for row in run.of_test)],
         "policies": {name: both(*of) for name, of in curves.items()},
         "intervals": {name: {key: spread(values) for key, values in one.items()} for name, one in drawn.items()},
         "differences": _differences(drawn),
-        "curves": {name: _thinned(usd if usd.usd is not None else calls) for name, (calls, usd) in curves.items()},
+        "curves": {
+            name: _thinned(usd if usd.usd is not None else calls) for name, (calls, usd) in curves.items() if run.shown
+        },
     }
 
 
@@ -122,12 +131,14 @@ def _curves(calls: Order, usd: Order) -> tuple[Curve, Curve]:
 
 def _differences(drawn: Mapping[str, Mapping[str, Floats]]) -> dict[str, Any]:
     """Return intervals of what policies are better by, on the same samples."""
-    pairs = {"classifier - length": ("classifier", "length", "apgr")}
+    pairs = [("classifier", "length")]
     if "cascade" in drawn:
-        for other in ("raw_cascade", "classifier"):
-            for key in ("apgr", "usd95"):
-                pairs[f"cascade - {other}, {key}"] = ("cascade", other, key)
-    return {name: spread(drawn[one][key] - drawn[other][key]) for name, (one, other, key) in pairs.items()}
+        pairs += [("cascade", "raw_cascade"), ("cascade", "classifier")]
+    return {
+        f"{one} - {other}, {key}": spread(drawn[one][key] - drawn[other][key])
+        for one, other in pairs
+        for key in ("apgr", "usd95")
+    }
 
 
 def _thinned(curve: Curve) -> dict[str, list[float]]:

@@ -19,6 +19,7 @@ from router.engine.places import bound_log, log_file, new_log, read_last_words, 
 from router.engine.process import Guarded, explain
 from router.engine.source import prepare
 from router.errors import EngineError, SmallfirstError
+from router.uptime import Uptime
 
 Phase = Literal["preparing", "starting", "ready", "unresponsive", "restarting", "stopped"]
 
@@ -45,6 +46,7 @@ class Supervisor:
         self.phase: Phase = "preparing"
         self.detail = ""
         self.restarts = 0
+        self.uptime = Uptime()
         self._model = model
         self._index = index
         self._state_dir = state_dir
@@ -193,6 +195,7 @@ class Supervisor:
 
     def _enter(self, phase: Phase, detail: str) -> None:
         self.phase, self.detail = phase, detail
+        self.uptime.note(time.monotonic(), up=self.up)
 
 
 def backoff_s(failures: int) -> float:

@@ -1,28 +1,20 @@
-"""A policy scores a call and chooses the rung to start at. Pure: no I/O, no clock.
-
-A policy that learns (classifier, cascade) gets its evidence in its constructor and keeps this one method.
-"""
+"""A policy chooses where a call starts. Pure: no I/O, no clock."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
-from router.config import Route
-from router.policy.fixed import Fixed
-from router.policy.heuristic import Heuristic
-from router.types import ChatCall, Decision, PolicyName
+from router.config import Rung
+from router.types import ChatCall, Decision
+
+NO_WAITS: Mapping[str, float] = MappingProxyType({})
 
 
 class Policy(Protocol):
     """Chooses where on a route's ladder a call starts."""
 
-    def decide(self, call: ChatCall, rungs: int) -> Decision:
-        """Return the rung to start at, below `rungs`, and why."""
+    def decide(self, call: ChatCall, rungs: Sequence[Rung], waits: Mapping[str, float] = NO_WAITS) -> Decision:
+        """Return the rung to start at, one of `rungs`, and why; `waits` are seconds until a model answered lately."""
         ...
-
-
-POLICIES: dict[PolicyName, Callable[[Route], Policy]] = {
-    "fixed": lambda route: Fixed(),
-    "heuristic": lambda route: Heuristic(route.threshold),
-}

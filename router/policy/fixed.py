@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+from router.config import Rung
+from router.policy.base import NO_WAITS
 from router.types import ChatCall, Decision
 
 
 class Fixed:
-    """Start at the bottom; the next rung is for what the first cannot do."""
+    """Start at the bottom; the next model is for what the first cannot do."""
 
-    def decide(self, call: ChatCall, rungs: int) -> Decision:
+    def decide(self, call: ChatCall, rungs: Sequence[Rung], waits: Mapping[str, float] = NO_WAITS) -> Decision:
         """Return the first rung."""
         return Decision(rung=0, reason="fixed")

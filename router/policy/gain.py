@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from math import sqrt
+from math import sqrt, tanh
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -31,8 +31,9 @@ PRIOR = {"characters": 1.0, "capitals": 0.5}
 MEASURE_SCALE = 0.1
 """of a standard deviation of a measure, beside 1 for all words together and 1 for all pieces"""
 FURTHEST = 3.0
-"""a measure counts at most so many standard deviations"""
-OUTLINE = ("known words", "known pieces", "likeness", *MEASURES)
+"""a measure, and the prior, count at most so many standard deviations"""
+FAMILIAR = ("known words", "known pieces", "likeness")
+OUTLINE = (*FAMILIAR, *MEASURES)
 
 
 class Guess(NamedTuple):
@@ -70,7 +71,8 @@ class Prior(NamedTuple):
 
     def __call__(self, seen: Seen) -> float:
         """Return what the prior adds to the mean gain."""
-        return (prior_of(seen) - self.mean) / self.deviation * self.worth
+        deviations = (prior_of(seen) - self.mean) / self.deviation
+        return FURTHEST * tanh(deviations / FURTHEST) * self.worth
 
 
 class GainModel(Struct, frozen=True):
@@ -134,10 +136,7 @@ class GainModel(Struct, frozen=True):
         return of_buckets + of_measures + self.offset
 
     def _support(self, seen: Seen) -> float:
-        off = [
-            value - usual
-            for value, usual in zip(outline(seen, self.buckets, self.unknown_idf), self.centre, strict=True)
-        ]
+        off = strangeness(outline(seen, self.buckets, self.unknown_idf), self.centre)
         distance = sum(
             one * sum(entry * other for entry, other in zip(row, off, strict=True))
             for one, row in zip(off, self.precision, strict=True)
@@ -176,6 +175,12 @@ def outline(seen: Seen, buckets: Mapping[int, Known], unknown_idf: float, own: f
     """
     known_words, known_pieces = (_known(block, buckets, unknown_idf, own) for block in (seen.words, seen.pieces))
     return [known_words, known_pieces, _likeness(seen.words, buckets, own), *seen.measures]
+
+
+def strangeness(outlined: Sequence[float], centre: Sequence[float]) -> list[float]:
+    """Return how far an outline is off the centre. To be more familiar than usual is not strange."""
+    off = [value - usual for value, usual in zip(outlined, centre, strict=True)]
+    return [*(min(0.0, one) for one in off[: len(FAMILIAR)]), *off[len(FAMILIAR) :]]
 
 
 def _known(block: Mapping[int, float], buckets: Mapping[int, Known], unknown_idf: float, own: float) -> float:

@@ -18,6 +18,7 @@ from router.policy.gain import (
     outline,
     prior_of,
     scaled,
+    strangeness,
     tf_idf,
 )
 from router.policy.ridge import Floats, Sparse, path
@@ -119,6 +120,7 @@ def _usual(outlines: Floats) -> tuple[Floats, Floats, Floats]:
     # few texts: as if there were, beside them, as many uncorrelated ones as there are values
     covariance = (n * covariance + width * np.diag(variances)) / (n + width)
     precision = np.linalg.inv(covariance)
-    distances = np.einsum("ti,ij,tj->t", off, precision, off)
+    strange = np.array([strangeness(one, centre) for one in outlines.tolist()])
+    distances = np.einsum("ti,ij,tj->t", strange, precision, strange)
     # the width is the mean of normal ones: no nearer text is strange, however alike those learned from are
     return centre, precision, np.maximum(distances, width)

@@ -8,9 +8,11 @@ what small models are known to be weak at: long answers, many tools, deep schema
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from router.config import Rung
+from router.policy.base import NO_WAITS
 from router.prompt import rough_tokens
 from router.types import ChatCall, Decision
 
@@ -41,14 +43,15 @@ class Heuristic:
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold
 
-    def decide(self, call: ChatCall, rungs: int) -> Decision:
+    def decide(self, call: ChatCall, rungs: Sequence[Rung], waits: Mapping[str, float] = NO_WAITS) -> Decision:
         """Return the rung, the score in 0..1 and the sign that weighed most."""
+        last = len(rungs) - 1
         signs = difficulty(call)
         score = min(1.0, sum(signs.values()))
-        if score < self.threshold or rungs == 1:
+        if score < self.threshold or not last:
             return Decision(rung=0, reason="heuristic", score=score)
         above = (score - self.threshold) / (1 - self.threshold) if self.threshold < 1 else 1.0
-        rung = min(rungs - 1, 1 + int(above * (rungs - 1)))
+        rung = min(last, 1 + int(above * last))
         return Decision(rung=rung, reason=f"heuristic: {max(signs, key=signs.__getitem__)}", score=score)
 
 

@@ -42,6 +42,11 @@ class Promise:
         self._asked = constraint
         self._meant: Meant | None = None
 
+    @property
+    def is_free(self) -> bool:
+        """Return whether any text will do: calls may be made, need not be, and no form is asked for."""
+        return _is_free(self._constraint)
+
     async def put(self, model: Model) -> ChatCall:
         """Return the call as this model is to be asked."""
         learned = self._learned

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import random
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from benchmarks.routing import plot
 from benchmarks.routing.__main__ import main
 from benchmarks.routing.data import rows
-from benchmarks.routing.metrics import FIGURES
-from benchmarks.routing.policies import cross_score
+from benchmarks.routing.metrics import FIGURES, Order, Rank, figures
+from benchmarks.routing.policies import cross_score, levels
 from benchmarks.vllm.plot import NoMatplotlib, new_figure
 
 HARD, EASY = ("integral", "theorem", "lemma"), ("cat", "garden", "apple")
@@ -101,7 +105,36 @@ def test_each_call_is_scored_by_those_who_have_not_seen_it() -> None:
     outcome = cross_score(found)
     assert all(len(one.scores) == 40 for one in outcome.policies.values())
     assert list(outcome.policies["oracle"].scores) == [row.gain for row in found]
-    assert len(set(outcome.policies["classifier"].scores)) > 20
+    assert len(set(outcome.policies["classifier"].scores)) > 5
+
+
+RANKS = st.lists(
+    st.builds(Rank, st.floats(-2, 2), st.sampled_from([-inf, -1.0, 0.0, 0.5, 1.0])), min_size=1, max_size=20
+)
+
+
+@settings(deadline=None)
+@given(RANKS, st.randoms(use_true_random=False))
+def test_levels_keep_the_figures(ranks: list[Rank], random: random.Random) -> None:
+    lines = [
+        {
+            "id": str(n),
+            "prompt": "Why?",
+            "weak": random.random(),
+            "strong": random.random(),
+            "weak_cost": 1,
+            "strong_cost": 9,
+        }
+        for n in range(len(ranks))
+    ]
+    found = rows(lines, None, None)
+    before, after = (figures(Order(found, scores, pays_weak=True).curve()) for scores in (ranks, levels(ranks)))
+    assert after == pytest.approx(before)
+
+
+def test_scores_of_two_fits_are_compared_by_their_levels() -> None:
+    assert levels([0.1, 0.3, 0.2]) == levels([10.0, 30.0, 20.0]) == [Rank(1 / 6), Rank(5 / 6), Rank(1 / 2)]
+    assert levels([Rank(0.1, 0.15), 0.2]) == [Rank(0.0, 1 / 4), Rank(3 / 4)]
 
 
 def test_all_files_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,10 +146,13 @@ def test_all_files_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main(["--all", str(tmp_path), "--out", str(out), "--samples", "5"]) == 0
     report = json.loads((out / "report.json").read_text())
     titles = [(run["train"], run["test"]) for run in report["runs"]]
-    assert titles == [("a", "a"), ("b", "b"), ("a", "b"), ("b", "a"), ("c", "c"), ("d", "d"), ("c + d", "c + d")]
+    halves = [(f"{name}, half", f"{name}, other half") for name in "ab"]
+    across = [("a", "b"), ("b", "a")]
+    assert titles == [("a", "a"), halves[0], ("b", "b"), halves[1], *across, ("c", "c"), ("d", "d"), ("c + d", "c + d")]
     told = (out / "report.md").read_text()
-    assert "## a -> b: weak -> strong" in told
+    assert "| a -> b | 0." in told
     assert "| c + d | small -> large |" in told
+    assert "### c + d: small -> large" in told
     assert capsys.readouterr().out.count("oracle") == len(titles)
     try:
         new_figure(1, 1)
@@ -125,6 +161,18 @@ def test_all_files_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str
     (out / "report.png").unlink()
     assert main(["--redraw", "--out", str(out)]) == 0
     assert (out / "report.png").exists()
+
+
+def test_the_picture_has_the_curves_of_each_run_that_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        figure = new_figure(4, 4)
+    except NoMatplotlib:
+        pytest.skip("no matplotlib")
+    monkeypatch.setattr(plot, "new_figure", lambda width, height: figure)
+    curve = {"share": [0.0, 1.0], "quality": [0.5, 0.9]}
+    run = {"shown": True, "crossed": True, "test": "a", "weak": "small", "strong": "large", "curves": {"random": curve}}
+    plot.draw({"runs": [run, run | {"shown": False}, run]}, tmp_path / "report.png")
+    assert [len(axes.lines) for axes in figure.axes if axes.axison] == [1, 1]
 
 
 def test_what_cannot_be_read_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

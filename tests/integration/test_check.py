@@ -53,8 +53,13 @@ WRONG: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "wrong type": ("    context: 2048", "    context: many", ("models.yaml:6", "models.small.context", "many")),
     "wrong tier": ("    tier: slm", "    tier: tiny", ("models.yaml:3", "models.small.tier", "slm")),
     "unknown model": ("[small, large]", "[small, lrage]", ("models.yaml:17", "routes.auto.ladder[1]", "large")),
-    "not built policy": ("policy: fixed", "policy: cascade", ("models.yaml:18", "routes.auto.policy", "not built")),
-    "not built key": ("    policy: fixed", "    guarantee: {confidence: 0.9}", ("models.yaml:18", "guarantee")),
+    "unknown policy": ("policy: fixed", "policy: best", ("models.yaml:18", "routes.auto.policy", "cascade")),
+    "no evidence": ("policy: fixed", "policy: cascade\n    evidence: e.json", ("e.json", "cannot be read")),
+    "half a guarantee": (
+        "    policy: fixed",
+        "    guarantee: {confidence: 0.9}",
+        ("models.yaml:18", "max_quality_loss"),
+    ),
     "half a price": (
         ", output_usd_per_mtok: 1.60",
         "",

@@ -151,7 +151,7 @@ def test_every_metric_that_alerts_and_dashboards_name_is_there(lane: Lane) -> No
         name: path.name
         for path in files
         if not path.name.endswith("_test.yml")
-        for name in re.findall(r"\bsmallfirst_[a-z_]+", path.read_text())
+        for name in re.findall(r"(?<!:)\bsmallfirst_[a-z_]+", path.read_text())  # behind a colon: recorded by us
     }
     assert named, "deploy/ names no metric"
     known = exposed | {f"{name}_{part}" for name in exposed for part in ("bucket", "sum", "count", "total")}

@@ -66,6 +66,7 @@ def test_a_worker_that_is_killed_takes_nothing_with_it(upstream: Upstream, tmp_p
 
         asking = threading.Thread(target=ask_all_the_time)
         asking.start()
+        worked = lane.counter("replica_busy_seconds_total", model="slm-0")
         kill(victim.pid)
         with pytest.raises((http.client.IncompleteRead, ConnectionError)):
             answer.read()
@@ -74,6 +75,8 @@ def test_a_worker_that_is_killed_takes_nothing_with_it(upstream: Upstream, tmp_p
         # the count of what is in flight is exact again, and no counter has gone back
         until(lambda: lane.counter("replica_in_flight", model="slm-0") == 1)
         assert lane.counter("requests_total", outcome="ok", model="slm-0") == 20
+        assert lane.counter("replica_tokens_total", kind="prompt", model="slm-0", replica="slm-0/0") == 20 * 10
+        assert lane.counter("replica_busy_seconds_total", model="slm-0") >= worked > 0
         gate.set()
         assert b"data: [DONE]" in kept.read()
         ended.set()

@@ -164,6 +164,13 @@ def test_requests_at_the_same_time_together_cost_what_the_replica_cost(lane: Lan
     assert opened - arrived <= total <= after - before, "a dollar a second, whatever the number of requests"
     lane.expect_of(8, "requests_total", model=lane.name("hourly"))
     assert Decimal(str(round(lane.counter("cost_usd_total", model=lane.name("hourly")), 9))) == total
+    page, mine = lane.metrics(), {"model": lane.name("hourly"), "replica": f"{lane.name('hourly')}/0"}
+    busy_s = page.value("smallfirst_replica_busy_seconds_total", **mine)
+    assert busy_s == pytest.approx(float(total), abs=1e-6), "what it worked is what its requests paid for"
+    up_s = page.value("smallfirst_replica_up_seconds_total", **mine)
+    assert busy_s < up_s
+    assert page.value("smallfirst_replica_paid_usd_total", **mine) == pytest.approx(up_s, abs=1e-8)
+    assert page.value("smallfirst_replica_tokens_total", kind="completion", **mine) == 8 * 2
 
 
 def test_a_sound_answer_is_what_it_is_with_one_process(lane: Lane, both: list[Connection]) -> None:

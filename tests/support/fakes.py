@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
-from router.config import Config, Model, Price, Route, Timeouts
+from router.config import Config, Model, Route, Timeouts
 from router.errors import ApiError, UpstreamTimedOut
 from router.pool import Pool, Replica
+from router.price import Price
 from router.types import ChatCall, RoutingOptions
 
 TOKENS = Price(input_usd_per_mtok=0.4, cached_input_usd_per_mtok=0.1, output_usd_per_mtok=1.6)
@@ -36,9 +37,10 @@ def pool(of: Model) -> Pool:
     return Pool(of, [Replica(f"{of.name}/{i}", url) for i, url in enumerate(of.base_url)])
 
 
-def config(*models: Model, policy: str = "fixed", threshold: float = 0.5) -> Config:
+def config(*models: Model, **settings: Any) -> Config:
     """One route, `auto`, over all models."""
-    route = Route("auto", models, models[-1], policy, threshold)  # type: ignore[arg-type]
+    rungs = settings.pop("rungs", None) or tuple((one,) for one in models)
+    route = Route("auto", rungs, models[-1], **settings)
     return Config({one.name: one for one in models}, {"auto": route}, {})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import monotonic
@@ -11,10 +11,14 @@ from typing import Any
 
 import pytest
 
-from router.config import Config, Model
+from router.config import Config, Model, Route
 from router.deadline import Deadline
 from router.dispatch import Dispatcher
 from router.errors import ApiError
+from router.policies import Policies
+from router.policy.base import Policy
+from router.policy.evidence import Evidence
+from router.policy.learned import USUAL_MIN_CONFIDENCE, Cascade
 from router.pool import Pool
 from router.record import RequestRecord
 from router.structured.workshop import Workshop
@@ -23,23 +27,40 @@ from server.relay import smallfirst_headers
 from tests.support.fakes import FakeUpstream, answers, call, config, large, model, pool, read_into
 
 
+class Knowing(Policies):
+    """One cascade for all calls, with evidence that no file holds."""
+
+    def __init__(self, config: Config, evidence: Mapping[str, Evidence]) -> None:
+        route = config.routes["auto"]
+        self.cascade = Cascade(route.fallback, evidence, route.min_confidence or USUAL_MIN_CONFIDENCE)
+
+    def of(self, route: Route, call: ChatCall) -> Policy:
+        return self.cascade
+
+
 @dataclass
 class Dispatching:
-    """A dispatcher over fakes. `models` from the lowest rung up; `script` by host (`slm-0`, `llm-0`, ...)."""
+    """A dispatcher over fakes. `models` from the lowest rung up; `script` by host (`slm-0`, `llm-0`, ...).
+
+    `settings` are the route's; `evidence` among them is what was learned, by model.
+    """
 
     models: Sequence[Model] = ()
     script: dict[str, list[Any]] = field(default_factory=dict)
-    policy: str = "fixed"
+    settings: Mapping[str, Any] = field(default_factory=dict)
     config: Config | None = None
     workshop: Workshop = field(default_factory=Workshop)
 
     def __post_init__(self) -> None:
         models = self.models or (model(), large())
-        self.config = self.config or config(*models, policy=self.policy)
+        settings = dict(self.settings)
+        evidence = settings.pop("evidence", None)
+        self.config = self.config or config(*models, **settings)
         self.pools: dict[str, Pool] = {one.name: pool(one) for one in models}
         defaults = {url.split("/")[2]: [answers()] for one in models for url in one.base_url}
         self.upstream = FakeUpstream(defaults | self.script)
-        self.dispatcher = Dispatcher(self.config, self.pools, self.upstream, self.workshop)
+        policies = Policies(self.config) if evidence is None else Knowing(self.config, evidence)
+        self.dispatcher = Dispatcher(self.config, policies, self.pools, self.upstream, self.workshop)
         self.record = RequestRecord("req_1", monotonic())
 
     async def ask(self, one: ChatCall | None = None, **fields: Any) -> list[bytes]:

@@ -389,8 +389,12 @@ def answer(
     finish: str | None = "stop",
     message: dict[str, Any] | None = None,
     model: str | None = None,
+    logprob: float = -0.01,
 ) -> Behaviour:
-    """Answer as a sound upstream does: whole or streamed, as the request asks; usage in a stream only when asked."""
+    """Answer as a sound upstream does: whole or streamed, as the request asks; usage and logprobs only when asked.
+
+    `logprob` is that of each piece.
+    """
     parts = list(pieces) if pieces is not None else [text] if text else []
     counted = usage if usage is not None else usage_of(10, 2)
 
@@ -400,7 +404,7 @@ def answer(
         if asked.get("stream"):
             chat = call.path.endswith("chat/completions")
             events: list[Any] = [first()] if chat else []
-            events += [delta(part) if chat else text_chunk(part) for part in parts]
+            events += [_telling(delta(part) if chat else text_chunk(part), asked, [part], logprob) for part in parts]
             events += [finished(finish) if chat else text_chunk("", finish)]
             if (asked.get("stream_options") or {}).get("include_usage"):
                 events.append(usage_event(counted))
@@ -415,9 +419,18 @@ def answer(
         else:
             body["object"] = "text_completion"
             choice["text"] = joined
-        await respond(200, body | {"choices": [choice]})(call)
+        await respond(200, _telling(body | {"choices": [choice]}, asked, parts, logprob))(call)
 
     return behave
+
+
+def _telling(answer: dict[str, Any], asked: dict[str, Any], pieces: list[str], logprob: float) -> dict[str, Any]:
+    if asked.get("logprobs") not in (None, False):
+        [choice] = answer["choices"]
+        tokens = [{"token": text, "logprob": logprob, "bytes": list(text.encode())} for text in pieces]
+        of_completion = {"tokens": pieces, "token_logprobs": [logprob] * len(pieces), "top_logprobs": None}
+        choice["logprobs"] = of_completion if "text" in choice else {"content": tokens}
+    return answer
 
 
 # Events of a stream.

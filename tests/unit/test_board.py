@@ -24,6 +24,7 @@ from router.errors import Unavailable
 from router.fleet import Fleet
 from router.pool import Health, Lease, Pool, Unwatched
 from router.shared import Lock, cells
+from router.uptime import Uptime
 from tests.support.fakes import FakeUpstream, config, model, pool
 
 
@@ -112,7 +113,7 @@ def test_a_change_that_was_not_finished_is_none() -> None:
     original = shared()
     lease = of_worker(0, original).acquire(0.0)
     [place] = original._shared
-    place._record.pack_into(place._cells, place._place(place._cells[0] + 1), *[7] * 11)
+    place._record.pack_into(place._cells, place._place(place._cells[0] + 1), *[7] * 12)
     worker = of_worker(1, original)
     assert worker.status(0.0).in_flight == 1
     lease.release(2.0, "good")
@@ -214,6 +215,7 @@ def test_shares_add_up_over_real_processes() -> None:
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
     whole.release(ended := time.monotonic(), "good")
     assert original.status(ended).in_flight == 0
+    assert original.status(ended).work[0].busy_s == pytest.approx(ended - began, abs=2e-6)
     assert sum(spent) / 1e9 + whole.attempt.busy_s == pytest.approx(ended - began, abs=2e-6)
 
 
@@ -245,7 +247,7 @@ def test_processes_killed_at_any_moment_leave_nothing_behind() -> None:
 
 @pytest.mark.parametrize("detail", ["", "vLLM starting, 5 s", "d" * 1000, "é" * 200])
 def test_a_post_says_what_was_written(detail: str) -> None:
-    post = Post(Lock())
+    post = Post(Lock(), Uptime())
     assert (post.up, post.restarts, post.detail) == (False, 0, "")
     post.write(up=True, restarts=3, detail=detail)
     assert (post.up, post.restarts) == (True, 3)
@@ -259,6 +261,7 @@ class Watcher:
     up: bool = True
     detail: str = ""
     restarts: int = 0
+    uptime: Uptime = field(default_factory=Uptime)
     ran: list[str] = field(default_factory=list)
 
     async def run(self) -> None:
@@ -300,11 +303,16 @@ async def test_when_the_fleet_dies_what_it_supervised_is_down_and_its_successor_
 ) -> None:
     one = built(tmp_path, MANAGED, model())
     one._posts[0][1].write(up=True, restarts=4, detail="")
+    began = time.monotonic()
+    for watcher in one._watchers:
+        watcher.uptime.note(began, up=True)
     assert [post.up for _, post in one._posts] == [True, False, True]
     one.mourn()
     tiny, slm = one.statuses()
     assert (tiny.up, tiny.restarts, tiny.detail) == (0, 6, "; ".join(["restarting: its supervisor ended"] * 2))
     assert (slm.up, slm.restarts) == (1, 0), "it may be as it was"
+    assert [one.statuses()[0].work[0].up_s] == [tiny.work[0].up_s], "it counts no more"
+    assert one.statuses()[1].work[0].up_s > slm.work[0].up_s > 0
     watchers = [Watcher(restarts=1), Watcher(), Watcher()]
     one._watchers = []
     one._posts = [(watcher, post) for watcher, (_, post) in zip(watchers, one._posts, strict=True)]  # type: ignore[misc]
@@ -312,6 +320,13 @@ async def test_when_the_fleet_dies_what_it_supervised_is_down_and_its_successor_
     await asyncio.sleep(0)
     await one.stop()
     assert [status.restarts for status in one.statuses()] == [7, 0]
+
+
+def test_what_nobody_watches_is_taken_for_up_from_the_start(tmp_path: Path) -> None:
+    began = time.monotonic()
+    one = built(tmp_path, model(engine="openai"))
+    [work] = one.statuses()[0].work
+    assert 0 < work.up_s <= time.monotonic() - began
 
 
 def test_alone_nothing_is_shared(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.confidence import LOWEST, TokenLogprob, features, log_odds, read_logprobs
+from router.confidence import DEEPEST, LOWEST, Alternative, TokenLogprob, features, least_sure, log_odds
 
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
 VALUES = st.recursive(
@@ -17,24 +17,19 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=8,
 )
-ANYTHING = st.recursive(
-    st.none() | st.booleans() | NUMBERS | st.integers() | st.text(max_size=3),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["content", "logprob", "token", "bytes", "top_logprobs", "tokens"]), inner)
-    ),
-    max_leaves=10,
-)
 
 
 def tokens(*pairs: tuple[str, float]) -> list[TokenLogprob]:
-    return [TokenLogprob(text.encode(), logprob) for text, logprob in pairs]
+    return [TokenLogprob(text, logprob) for text, logprob in pairs]
+
+
+def token(text: str, logprob: float, *others: Any) -> TokenLogprob:
+    tops = tuple(Alternative(*other) for other in zip(others[::2], others[1::2], strict=True))
+    return TokenLogprob(text, logprob, top_logprobs=tops)
 
 
 def test_features_of_free_text() -> None:
-    found = features(
-        [TokenLogprob(b"Par", -0.5, (-1.5, -3.0)), TokenLogprob(b"is", -0.1, (-0.05,)), TokenLogprob(b".", -0.3)]
-    )
+    found = features([token("Par", -0.5, "Lon", -1.5, "Par", -0.5), token("is", -0.1, "as", -0.05), token(".", -0.3)])
     assert found is not None
     assert (found.tokens, found.least, found.low) == (3, -0.5, -0.5)
     assert found.total == pytest.approx(-0.9)
@@ -54,7 +49,7 @@ def test_the_low_quantile_passes_over_a_single_outlier_among_many() -> None:
 
 def test_entropy_of_a_fair_coin() -> None:
     half = math.log(0.5)
-    found = features([TokenLogprob(b"heads", half, (half,))])
+    found = features([token("heads", half, "tails", half)])
     assert found is not None
     assert found.entropy == pytest.approx(math.log(2))
     assert found.margin == 0.0
@@ -87,16 +82,12 @@ def test_nested_fields_have_pointers() -> None:
     assert found.fields["/a~1b/1"] == -4.0
 
 
-def test_a_tool_call_is_found_in_its_envelope() -> None:
-    arguments = '{"city": "Rome"}'
+def test_of_a_call_the_name_counts_too() -> None:
     answer = tokens(("<tool_call>", -1.0), ('{"name": "', -1.0), ("weather", -0.5), ('", "arguments": ', -1.0),
                     ('{"city": "', -1.0), ("Rome", -0.25), ('"}', -0.125), ("}</tool_call>", -1.0))  # fmt: skip
-    alone = features(answer, arguments, structured=True)
-    assert alone is not None
-    assert alone.fields == {"/city": -0.375}
-    rewritten = features(answer, '{"city":"Rome"}', structured=True)
-    assert rewritten is not None
-    assert rewritten.fields == {"/name": -1.5, "/arguments/city": -0.375}
+    found = features(answer, structured=True)
+    assert found is not None
+    assert found.fields == {"/name": -1.5, "/arguments/city": -0.375}
 
 
 def test_calls_in_a_row_add_up() -> None:
@@ -116,7 +107,7 @@ def test_without_values_every_token_counts() -> None:
 
 def test_characters_cut_by_tokens() -> None:
     raw = '{"n": "漢"}'.encode()
-    found = features([TokenLogprob(bytes([byte]), -1.0) for byte in raw], structured=True)
+    found = features([TokenLogprob("\ufffd", -1.0, (byte,)) for byte in raw], structured=True)
     assert found is not None
     assert found.fields == {"/n": -4.0}
 
@@ -126,7 +117,7 @@ def test_every_value_of_any_json_is_found(value: Any, data: st.DataObject) -> No
     wrapped = {"v": value}
     raw = json.dumps(wrapped, ensure_ascii=data.draw(st.booleans())).encode(errors="replace")
     cuts = sorted(data.draw(st.sets(st.integers(0, len(raw)), max_size=12)) | {0, len(raw)})
-    answer = [TokenLogprob(raw[a:b], -1.0) for a, b in pairwise(cuts)]
+    answer = [TokenLogprob("", -1.0, tuple(raw[a:b])) for a, b in pairwise(cuts)]
     found = features(answer, structured=True)
     assert found is not None
     assert set(found.fields) == set(_pointers(wrapped, ""))
@@ -143,22 +134,48 @@ def _pointers(value: Any, at: str) -> list[str]:
 
 
 @given(
-    st.lists(st.tuples(st.binary(max_size=4) | st.sampled_from([b'{"', b'":', b"[", b"]", b"}", b",", b"1"]), NUMBERS)),
-    st.text(),
+    st.lists(
+        st.tuples(st.binary(max_size=4) | st.sampled_from([b'{"', b'":', b"[", b"]", b"}", b",", b"1", b"\\"]), NUMBERS)
+    )
 )
-def test_features_of_anything_are_finite(pairs: list[tuple[bytes, float]], text: str) -> None:
-    answer = [TokenLogprob(part, logprob, (logprob, -1.0)) for part, logprob in pairs]
+def test_features_of_anything_are_finite(pairs: list[tuple[bytes, float]]) -> None:
+    answer = [TokenLogprob("", logprob, tuple(part), (Alternative("x", -1.0),)) for part, logprob in pairs]
     for structured in (False, True):
-        found = features(answer, text, structured=structured)
+        found = features(answer, structured=structured)
         assert (found is None) == (not pairs)
         if found is not None:
-            assert all(
-                map(
-                    math.isfinite,
-                    (found.total, found.mean, found.low, found.least, found.score, *found.fields.values()),
-                )
-            )
+            told = (found.total, found.mean, found.low, found.least, found.score, *found.fields.values())
+            assert all(map(math.isfinite, told))
             assert LOWEST <= found.least <= found.low <= 0
+            assert found.tokens <= len(pairs)
+
+
+def test_what_is_cut_counts_as_far_as_it_came() -> None:
+    found = features(tokens(('{"a": ', -1.0), ("1", -2.0), (', "b": "x', -4.0), (', "c', -8.0)), structured=True)
+    assert found is not None
+    assert found.fields == {"/a": -6.0, "/b": -12.0}
+    unread = features(tokens(('{"a": 1,', -1.0), (' "b', -2.0)), structured=True)
+    assert unread is not None
+    assert unread.fields == {"/a": -1.0}
+
+
+def test_pointers_do_not_grow_without_end() -> None:
+    found = features(tokens(*(("[", -1.0) for _ in range(5_000)), ("1", -2.0)), structured=True)
+    assert found is not None
+    assert [len(path) <= 2 * DEEPEST for path in found.fields] == [True]
+
+
+@pytest.mark.parametrize("part", ['"', "\\", '"a', "[", "{", '{"', '{"a":', " ", "[1,", '"\\"', "-", "1", '{"a" '])
+def test_a_hostile_answer_takes_no_longer_than_its_length(part: str) -> None:
+    assert features([TokenLogprob(part * 100_000, -1.0)], structured=True) is not None
+    assert features([TokenLogprob("[" + part * 100_000, -1.0)], structured=True) is not None
+
+
+def test_several_choices_are_as_sure_as_the_least_sure_one() -> None:
+    sure, unsure = features(tokens(("a", -0.1))), features(tokens(("b", -0.2)))
+    assert least_sure([sure, unsure]) is unsure
+    assert least_sure([sure, None]) is None
+    assert least_sure([]) is None
 
 
 def test_log_odds() -> None:
@@ -166,33 +183,3 @@ def test_log_odds() -> None:
     assert log_odds(math.log(0.9)) == pytest.approx(math.log(9))
     assert log_odds(-math.inf) == LOWEST
     assert log_odds(0.0) == log_odds(-1e-9) > 13
-
-
-def test_reads_a_chat_answer() -> None:
-    top = [{"token": "é", "bytes": [195, 169], "logprob": -0.5}, {"token": "e", "logprob": -1.5}, {"token": "x"}]
-    choice = {
-        "logprobs": {
-            "content": [
-                {"token": "é", "bytes": [195, 169], "logprob": -0.5, "top_logprobs": top},
-                {"token": "!", "logprob": -9999.0},
-            ]
-        }
-    }
-    assert read_logprobs(choice) == (TokenLogprob("é".encode(), -0.5, (-1.5,)), TokenLogprob(b"!", -9999.0))
-
-
-def test_reads_a_completion() -> None:
-    said = {"tokens": ["a", "b"], "token_logprobs": [None, -1.0], "top_logprobs": [None, {"b": -1.0, "c": -2.0}]}
-    assert read_logprobs({"logprobs": said}) == (TokenLogprob(b"b", -1.0, (-2.0,)),)
-
-
-@given(st.fixed_dictionaries({"logprobs": ANYTHING}) | ANYTHING)
-def test_reads_whatever_an_upstream_sends(choice: object) -> None:
-    read = read_logprobs(choice)
-    assert (features(read, structured=True) is None) == (not read)
-
-
-def test_a_number_beyond_a_double_is_the_lowest() -> None:
-    found = features(read_logprobs({"logprobs": {"content": [{"token": "a", "logprob": -(10**400)}]}}))
-    assert found is not None
-    assert found.total == LOWEST

@@ -1,13 +1,15 @@
 """models.yaml: what loads, and what each mistake says."""
 
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from router.config import Config
+from router.config import Config, Guarantee
 from router.configfile import load
 from router.errors import ConfigError
+from router.pricelist import bundled
 
 SECRET = "sk-canary-0123456789"
 ENV = {"KEY": SECRET}
@@ -27,7 +29,13 @@ routes:
   auto:
     ladder: [small, big]
 """
+SIDE = BASE.replace("routes:", "  other: {tier: llm, engine: openai, base_url: https://other/v1}\nroutes:")
 ROOT = Path(__file__).parents[2]
+
+
+def route(policy: str, more: str = "") -> str:
+    """The base with a policy, and other keys of its route in the same line."""
+    return BASE.replace("    ladder: [small, big]\n", f"    {{ladder: [small, big], policy: {policy}, {more}}}\n")
 
 
 @pytest.fixture
@@ -54,6 +62,35 @@ def test_the_base_loads(read):
     assert config.routes["auto"].policy == "fixed"
     assert config.routes["auto"].fallback == big
     assert not config.left_out
+
+
+def test_a_cascade_has_its_keys(read, path):
+    keys = "    policy: cascade\n    evidence: e.json\n    guarantee: {max_quality_loss: 0.05}\n    samples: 5\n"
+    one = read(BASE + keys).routes["auto"]
+    assert one.evidence == path.parent / "e.json", "beside models.yaml, wherever the gateway is started"
+    assert one.guarantee == Guarantee(max_quality_loss=0.05, confidence=0.9)
+    assert (one.min_confidence, one.hold, one.samples) == (None, None, 5)
+
+
+def test_a_rung_may_hold_experts_side_by_side(read):
+    text = BASE.replace("  big:", "  other: {tier: slm, engine: vllm, base_url: http://o/v1}\n  big:")
+    one = read(text.replace("[small, big]", "[[small, other], big]")).routes["auto"]
+    assert [[model.name for model in rung] for rung in one.rungs] == [["small", "other"], ["big"]]
+    assert [model.name for model in one.ladder] == ["small", "other", "big"]
+
+
+def test_a_bundled_price_is_its_entry_of_the_list(read):
+    config = read(BASE.replace("{input_usd_per_mtok: 0.4, output_usd_per_mtok: 1.6}", "{bundled: gemini-2.5-pro}"))
+    assert config.models["big"].price is bundled()["gemini-2.5-pro"]
+
+
+def test_a_price_may_have_tiers_a_day_and_a_source(read):
+    tier = "{above_prompt_tokens: 1000, input_usd_per_mtok: 1, output_usd_per_mtok: 2}"
+    price = (
+        read(BASE.replace("1.6}", f"1.6, tiers: [{tier}], as_of: 2026-11-10, source: the bill}}")).models["big"].price
+    )
+    assert [rate.above for rate in price.rates] == [-1, 1000]
+    assert (price.as_of, price.source) == (date(2026, 11, 10), "the bill")
 
 
 def test_the_example_of_the_design_loads(read):
@@ -134,6 +171,23 @@ WRONG = [
         "11: models.big.price.input_usd_per_mtok: expected less than or eq",
     ),
     ("price text", BASE.replace("0.4", "low"), "11: models.big.price.input_usd_per_mtok: expected a number, got 'low'"),
+    ("price day", put("price", "{replica_hour_usd: 1, as_of: 5/6/26}"), "3: models.small.price.as_of: expected a date"),
+    ("price key", put("price", "{bundeld: a}"), "3: models.small.price.bundeld: unknown key; did you mean 'bundled'?"),
+    ("no such price", put("price", "{bundled: gpt-4.1-mni}"), "3: models.small.price: bundled: no price for 'gpt-4.1"),
+    ("two prices", put("price", "{bundled: gpt-4.1, as_of: 2026-11-10}"), "3: models.small.price: `bundled` is the"),
+    (
+        "tier key",
+        BASE.replace("1.6}", "1.6, tiers: [{above: 5}]}"),
+        "11: models.big.price.tiers[0].above_prompt_tokens: missing",
+    ),
+    (
+        "tiers of an hour",
+        put(
+            "price",
+            "{replica_hour_usd: 1, tiers: [{above_prompt_tokens: 5, input_usd_per_mtok: 1, output_usd_per_mtok: 2}]}",
+        ),
+        "3: models.small.price: `tiers` belong to a price by tokens",
+    ),
     ("timeout 0", put("timeouts", "{idle_s: 0}"), "3: models.small.timeouts.idle_s: expected greater than 0, got 0"),
     ("model none", BASE.replace("small", "none"), "2: models.none: `none` is the metrics' word for no name"),
     ("route none", BASE.replace("  auto:", "  none:"), "13: routes.none: `none` is the metrics' word for no name"),
@@ -156,7 +210,11 @@ WRONG = [
     ("no ladder", BASE.replace("ladder: [small, big]", "policy: fixed"), "13: routes.auto.ladder: missing"),
     ("collision", BASE.replace("  auto:", "  big:"), "13: routes.big: a model has the same name"),
     ("threshold unread", BASE + "    threshold: 0.5\n", "13: routes.auto: `threshold` is read by `policy: heuristic`"),
-    ("policy", BASE + "    policy: best\n", "15: routes.auto.policy: expected 'fixed' or 'heuristic', got 'best'"),
+    (
+        "policy",
+        BASE + "    policy: best\n",
+        "15: routes.auto.policy: expected 'fixed', 'heuristic', 'classifier' or 'cascade', got 'best'",
+    ),
     (
         "part of a text",
         BASE.replace("${env", "x${env"),
@@ -167,14 +225,45 @@ WRONG = [
         put("upstream_model", "${env.NO}", "big"),
         "7: models.big.upstream_model: the environment variable NO",
     ),
-    # named in the design, not built yet
+    ("confidence unread", BASE + "    min_confidence: 0.5\n", "13: routes.auto: `min_confidence` is read by `policy"),
     (
-        "cascade",
-        BASE + "    policy: cascade\n",
-        "15: routes.auto.policy: expected 'fixed' or 'heuristic', got 'cascade'",
+        "vain hold",
+        route("classifier", "evidence: e, hold: first"),
+        "13: routes.auto: `hold` is read by `policy: cascade`",
     ),
-    ("guarantee", BASE + "    guarantee: {max_quality_loss: 0.1}\n", "15: routes.auto.guarantee: the guarantee comes"),
-    ("experts", BASE.replace("[small,", "[[small],"), "14: routes.auto.ladder[0]: expected text (experts side by side"),
+    ("classifier", route("classifier"), "13: routes.auto: `policy: classifier` needs `evidence`"),
+    (
+        "guarantee",
+        route("cascade", "guarantee: {max_quality_loss: 0.1}"),
+        "13: routes.auto: `guarantee` needs `evidence`",
+    ),
+    (
+        "two limits",
+        route("cascade", "evidence: e, min_confidence: 0.9, guarantee: {max_quality_loss: 0.1}"),
+        "13: routes.auto: `guarantee` and `min_confidence` are two ways",
+    ),
+    (
+        "guaranteed beginning",
+        route("cascade", "evidence: e, hold: first, guarantee: {max_quality_loss: 0.1}"),
+        "13: routes.auto: `guarantee` is given of whole answers",
+    ),
+    (
+        "guarantee's key",
+        route("cascade", "evidence: e, guarantee: {max_quality_loss: 0.1, max_loss: 1}"),
+        "14: routes.auto.guarantee.max_loss: unknown key; did you mean 'max_quality_loss'?",
+    ),
+    (
+        "tiers",
+        BASE.replace("[small, big]", "[[small, big], big]"),
+        "14: routes.auto.ladder[0]: experts side by side must",
+    ),
+    (
+        "two fallbacks",
+        SIDE.replace("[small, big]", "[small, [big, other]]"),
+        "15: routes.auto.ladder[1]: the last rung is the fallback: expected one model",
+    ),
+    ("empty rung", BASE.replace("[small, big]", "[[], big]"), "14: routes.auto.ladder[0]: expected at least one entry"),
+    # named in the design, not built yet
     ("prefill", put("prefill", "true"), "3: models.small.prefill: continuing an answer on another upstream is not"),
 ]
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from router import cost
-from router.config import Price
 from router.cost import BusyShare
+from router.price import Price, PromptTier
 from router.types import Usage
 
 MINI = Price(input_usd_per_mtok=0.4, cached_input_usd_per_mtok=0.1, output_usd_per_mtok=1.6)
@@ -53,6 +53,38 @@ def test_token_costs_are_exact_integers(usage: Usage, fresh: float, cached: floa
     assert -Fraction(1, 2) < got - exact <= Fraction(1, 2)
 
 
+TIERED = Price(
+    input_usd_per_mtok=1.0,
+    cached_input_usd_per_mtok=0.1,
+    output_usd_per_mtok=10.0,
+    tiers=(PromptTier(above_prompt_tokens=1000, input_usd_per_mtok=2.0, output_usd_per_mtok=15.0),),
+)
+
+
+@pytest.mark.parametrize(
+    ("usage", "nano"),
+    [
+        (Usage(prompt=1000, cached=400, completion=5), 600 * 1000 + 400 * 100 + 5 * 10_000),
+        (Usage(prompt=1001, cached=400, completion=5), 601 * 2000 + 400 * 2000 + 5 * 15_000),
+        (Usage(), 0),
+    ],
+    ids=["up to the tier", "all of it at the tier of its prompt, the cached part counted", "nothing"],
+)
+def test_the_length_of_the_prompt_says_what_all_of_the_request_is_charged_at(usage: Usage, nano: int) -> None:
+    assert cost.of_tokens(usage, TIERED) == nano
+    assert cost.marginal(usage, TIERED) == nano
+
+
+def test_one_more_call_to_a_replica_that_is_paid_by_the_hour_costs_nothing_more() -> None:
+    assert cost.marginal(Usage(prompt=10, completion=5), Price(replica_hour_usd=4.0)) == 0
+    assert cost.marginal(Usage(prompt=10, completion=5), None) is None
+
+
+def test_time_is_charged_by_the_hour_only() -> None:
+    assert cost.of_time(1800.0, Price(replica_hour_usd=3.0)) == 1_500_000_000
+    assert cost.of_time(1800.0, MINI) is None
+
+
 def test_tokens_of_an_hourly_price_are_unpriced() -> None:
     assert cost.of_tokens(Usage(prompt=1), Price(replica_hour_usd=1.0)) is None
 
@@ -80,13 +112,52 @@ def test_at_most() -> None:
     assert cost.at_most(10, None, MINI) is None
 
 
+PER_MTOK = st.integers(0, 1000).map(float)
+TIER_STARTS = st.lists(st.integers(1, 300), unique=True, max_size=3).map(sorted)
+
+
+@given(
+    TIER_STARTS,
+    st.lists(st.tuples(PER_MTOK, PER_MTOK, PER_MTOK), min_size=4, max_size=4),
+    st.integers(0, 300),
+    st.integers(0, 300),
+    st.data(),
+)
+def test_no_call_within_the_bounds_costs_more_than_the_most(
+    starts: list[int], usd: list[tuple[float, float, float]], prompt: int, completion: int, data: st.DataObject
+) -> None:
+    """Also where a longer prompt is cheaper, or cached input dearer."""
+    tiers = [
+        PromptTier(
+            above_prompt_tokens=start,
+            input_usd_per_mtok=fresh,
+            cached_input_usd_per_mtok=cached,
+            output_usd_per_mtok=out,
+        )
+        for start, (fresh, cached, out) in zip(starts, usd[1:], strict=False)
+    ]
+    fresh, cached, out = usd[0]
+    price = Price(
+        input_usd_per_mtok=fresh, cached_input_usd_per_mtok=cached, output_usd_per_mtok=out, tiers=tuple(tiers)
+    )
+    most = cost.at_most(prompt, completion, price)
+    some = data.draw(st.builds(Usage, *(st.integers(0, most) for most in (prompt, prompt, completion))))
+    assert (cost.of_tokens(some, price) or 0) <= (most or 0)
+    costs = [
+        cost.of_tokens(Usage(length, cached, completion), price)
+        for length in range(prompt + 1)
+        for cached in (0, length)
+    ]
+    assert most == max(costs), "and one of them costs just that"
+
+
 class Sharing(RuleBasedStateMachine):
     """Requests come and go in any order; time is a fraction, so that sums can be compared exactly."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = Fraction(0)
-        self.share = BusyShare(virtual_s=Fraction(0), since=Fraction(0))  # type: ignore[arg-type]
+        self.share = BusyShare(virtual_s=Fraction(0), since=Fraction(0), busy_s=Fraction(0))  # type: ignore[arg-type]
         self.marks: list[tuple[Fraction, float]] = []
         self.handed_out = Fraction(0)
         self.busy = Fraction(0)
@@ -112,6 +183,7 @@ class Sharing(RuleBasedStateMachine):
     @invariant()
     def counts(self) -> None:
         assert self.share.in_flight == len(self.marks)
+        assert self.share.busy_until(self.now) == self.busy  # type: ignore[arg-type]
 
     def teardown(self) -> None:
         while self.marks:

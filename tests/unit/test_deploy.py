@@ -27,6 +27,8 @@ MOUNTS: list[str] = [mount for service in SERVICES.values() for mount in service
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 [GROUP] = yaml.safe_load((DEPLOY / "prometheus/alerts.yml").read_text())["groups"]
 RULES: list[dict[str, Any]] = GROUP["rules"]
+[MONEY] = yaml.safe_load((DEPLOY / "prometheus/money.yml").read_text())["groups"]
+RECORDS: list[dict[str, Any]] = MONEY["rules"]
 DASHBOARD = json.loads((DEPLOY / "grafana/dashboards/smallfirst.json").read_text())
 OPERATING = (ROOT / "docs/operating.md").read_text()
 
@@ -189,6 +191,16 @@ def test_every_alert_is_explained_tested_and_graded():
     run_promtool("test", "rules", "deploy/prometheus/alerts_test.yml")
 
 
+def test_every_recorded_series_is_explained_and_tested():
+    tests = yaml.safe_load((DEPLOY / "prometheus/money_test.yml").read_text())["tests"]
+    asked = " ".join(case["expr"] for test in tests for case in test["promql_expr_test"])
+    money = (ROOT / "docs/money.md").read_text()
+    for rule in RECORDS:
+        assert rule["record"] in asked
+        assert f"`{rule['record']}`" in money
+    run_promtool("test", "rules", "deploy/prometheus/money_test.yml")
+
+
 # The metrics: exported, described, asked for
 
 
@@ -242,6 +254,7 @@ def fill(expression: str) -> str:
 
 QUERIES = (
     [(rule["alert"], rule["expr"]) for rule in RULES]
+    + [(rule["record"], rule["expr"]) for rule in RECORDS]
     + [(title, expression) for title, expression, _ in panel_queries()]
     + [(note["name"], note["expr"]) for note in DASHBOARD["annotations"]["list"] if "expr" in note]
 )

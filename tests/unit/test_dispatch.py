@@ -28,6 +28,7 @@ from router.errors import (
     UpstreamRejected,
     UpstreamTimedOut,
 )
+from router.pool import Unwatched
 from router.types import Ability, RoutingOptions, Usage
 from tests.support.fakes import (
     DONE,
@@ -318,10 +319,7 @@ async def test_but_not_where_it_is_stuck_or_full(answer: Any) -> None:
 async def test_a_replica_that_is_down_is_not_asked() -> None:
     gateway = Dispatching([model(), large()])
 
-    class Down:
-        up, detail, restarts = False, "slm/0 starts", 0
-
-    gateway.pools["slm"].replicas[0].liveness = Down()  # type: ignore[assignment]
+    gateway.pools["slm"].replicas[0].liveness = Unwatched(up=False, detail="slm/0 starts")
     await gateway.ask()
     assert gateway.upstream.hosts == ["llm-0"]
     assert gateway.steps == [("slm", "llm", "unavailable")]
@@ -489,13 +487,13 @@ async def test_without_fallback_only_the_last_as_written_is_dropped() -> None:
 
 async def test_where_the_fallback_is_left_out_no_other_is_dropped_in_its_place() -> None:
     a, b, absent = model("a"), model("b"), large("c")
-    served = Config({"a": a, "b": b}, {"auto": Route("auto", (a, b), absent)}, {"c": "no key"})
+    served = Config({"a": a, "b": b}, {"auto": Route("auto", ((a,), (b,)), absent)}, {"c": "no key"})
     gateway = Dispatching([a, b], {"a-0": [refuses(429, FULL)]}, config=served)
     await gateway.ask(routing={"allow_fallback": False})
     assert gateway.upstream.hosts == ["a-0", "b-0"]
     assert gateway.record.fallback is absent
     assert gateway.record.fallback_cost_nano_usd == 10 * 400 + 5 * 1600, "what a user without a key saves"
-    alone = Config({"a": a}, {"auto": Route("auto", (a,), absent)}, {"c": "no key"})
+    alone = Config({"a": a}, {"auto": Route("auto", ((a,),), absent)}, {"c": "no key"})
     gateway = Dispatching([a], config=alone)
     await gateway.ask(routing={"allow_fallback": False})
     assert gateway.upstream.hosts == ["a-0"]
@@ -527,13 +525,13 @@ async def test_the_client_may_choose_the_policy() -> None:
     assert gateway.upstream.hosts == ["llm-0"]
     assert gateway.steps == [("slm", "llm", "policy")]
     assert gateway.headers["reason"] == "heuristic: long prompt"
-    gateway = Dispatching(policy="heuristic")
+    gateway = Dispatching(settings={"policy": "heuristic"})
     await gateway.ask(messages=hard, routing={"policy": "fixed"})
     assert gateway.upstream.hosts == ["slm-0"]
 
 
 async def test_the_policy_of_the_route() -> None:
-    gateway = Dispatching(policy="heuristic")
+    gateway = Dispatching(settings={"policy": "heuristic"})
     await gateway.ask()
     assert gateway.upstream.hosts == ["slm-0"]
     assert gateway.record.decision is not None
@@ -541,7 +539,7 @@ async def test_the_policy_of_the_route() -> None:
 
 
 async def test_the_policy_cannot_choose_what_the_client_does_not_allow() -> None:
-    gateway = Dispatching(policy="heuristic")
+    gateway = Dispatching(settings={"policy": "heuristic"})
     hard = [{"role": "user", "content": "x" * 40_000}]
     await gateway.ask(messages=hard, routing={"allow_fallback": False})
     assert gateway.upstream.hosts == ["slm-0"]

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -139,8 +140,11 @@ async def test_a_sick_engine_gets_no_requests_until_it_answers_again(
     await bench.until(lambda: bench.subject.phase == "unresponsive")
     assert not bench.subject.up
     assert bench.subject.detail == "vLLM does not answer its health check"
+    now, uptime = monotonic(), bench.subject.uptime
+    assert uptime.until(now) == uptime.until(now + 9.0) > 0, "the time up stands still"
     bench.answer("200 OK")
     await bench.until(lambda: bench.subject.up)
+    assert uptime.until(now + 9.0) > uptime.until(now + 8.0)
     assert bench.subject.detail == ""
     assert bench.subject.restarts == 0, "the same process"
 

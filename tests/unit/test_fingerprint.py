@@ -106,7 +106,7 @@ def test_only_the_first_question_of_a_conversation_counts() -> None:
 
 
 def test_the_same_in_every_process() -> None:
-    assert of("Extract the invoice of March 3, 2026.", tools=[WEATHER]) == "auto/b388deb32f3ec463"
+    assert of("Extract the invoice of March 3, 2026.", tools=[WEATHER]) == "auto/65056fe4e2979af0"
 
 
 @given(st.text(), st.text(), st.lists(st.sampled_from([WEATHER, CLOCK, {"type": "function"}, "x"])))

@@ -10,8 +10,9 @@ from msgspec.structs import replace
 
 from router.abilities import needs
 from router.fit import LETTERS_PER_TOKEN_AT_MOST, why_not
+from router.price import Price, PromptTier
 from router.retry import Failure
-from router.types import Ability
+from router.types import Ability, RoutingOptions
 from tests.support.fakes import call, large, model
 
 
@@ -67,6 +68,17 @@ LONGEST_TOKENS = st.one_of(
 def test_never_refuses_what_could_fit(tokens: list[str], wanted: int) -> None:
     one = saying("".join(tokens), max_tokens=wanted or None)
     assert why_not(model(context=max(1, len(tokens) + wanted)), one, frozenset()) is None
+
+
+@pytest.mark.parametrize(("above", "nano_a_token"), [(5000, 400), (1000, 4000)], ids=["out of reach", "within reach"])
+def test_a_prompt_of_bounded_length_takes_the_dearest_tier_that_it_may_reach(above: int, nano_a_token: int) -> None:
+    tier = PromptTier(above_prompt_tokens=above, input_usd_per_mtok=4.0, output_usd_per_mtok=1.6)
+    llm = large(price=Price(input_usd_per_mtok=0.4, output_usd_per_mtok=1.6, tiers=(tier,)))
+    one = replace(saying("x" * 3000, max_tokens=10), size=3200)
+    worst = 3200 * nano_a_token + 10 * 1600
+    for limit, fits in ((worst, True), (worst - 1, False)):
+        failure = why_not(llm, replace(one, routing=RoutingOptions(max_cost_usd=limit / 1e9)), frozenset())
+        assert (failure is None) is fits
 
 
 def test_a_cost_limit_holds_in_the_worst_case() -> None:

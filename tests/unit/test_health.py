@@ -10,7 +10,9 @@ from server.health import readiness
 from tests.support.fakes import large, model
 
 SLM, LLM, SIDE = model("slm"), large("llm"), model("side")
-CONFIG = Config({"slm": SLM, "llm": LLM, "side": SIDE}, {"auto": Route("auto", (SLM, LLM), LLM)}, {"gpu": "no GPU"})
+CONFIG = Config(
+    {"slm": SLM, "llm": LLM, "side": SIDE}, {"auto": Route("auto", ((SLM,), (LLM,)), LLM)}, {"gpu": "no GPU"}
+)
 
 
 def statuses(**up: int) -> list[ModelStatus]:

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Scope
 
-from router.config import Model, Price
+from router.config import Model
+from router.price import Price
 from router.record import Attempt, RequestRecord
 from router.types import Decision, Usage
 from server import logs

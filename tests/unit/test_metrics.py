@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from router.config import Config, Model, Price, Route
-from router.record import Attempt, Escalation, RequestRecord
+from router.config import Config, Model, Route
+from router.price import Price
+from router.record import Attempt, Escalation, Judgement, RequestRecord
 from router.shared import LARGEST
-from router.types import ModelStatus, Usage
+from router.types import ModelStatus, ReplicaWork, Usage
 from server.admission import Admission
 from server.metrics import ADMISSION, DURATION_BUCKETS_S, FIRST_TOKEN_BUCKETS_S, METRIC_NAMES, Metrics
 from server.tally import Tally
@@ -20,7 +21,7 @@ CHEAP = Price(input_usd_per_mtok=1.0, cached_input_usd_per_mtok=0.1, output_usd_
 DEAR = Price(input_usd_per_mtok=10.0, output_usd_per_mtok=20.0)
 SLM = Model(name="slm", tier="slm", engine="vllm", base_url=("http://slm/v1",), price=CHEAP)
 LLM = Model(name="llm", tier="llm", engine="openai", base_url=("http://llm/v1",), price=DEAR)
-CONFIG = Config({"slm": SLM, "llm": LLM}, {"auto": Route("auto", (SLM, LLM), LLM)}, {})
+CONFIG = Config({"slm": SLM, "llm": LLM}, {"auto": Route("auto", ((SLM,), (LLM,)), LLM)}, {})
 USAGE = Usage(prompt=100, cached=40, completion=10)  # 84,000 nano-dollars on the SLM, 1,200,000 on the LLM
 
 
@@ -240,6 +241,31 @@ def test_buckets_span_what_language_models_take() -> None:
         assert list(bounds) == sorted(set(bounds))
 
 
+def test_tokens_are_counted_by_the_replica_that_made_them() -> None:
+    metrics = gateway()
+    metrics.observe(record(attempts=[attempt(), Attempt("slm", "slm/1", usage=USAGE), attempt()]))
+    seen = samples(metrics)
+    assert seen["replica_tokens_total{kind=prompt,model=slm,replica=replica}"] == 200
+    assert seen["replica_tokens_total{kind=cached_prompt,model=slm,replica=slm/1}"] == 40
+    assert seen["replica_tokens_total{kind=completion,model=slm,replica=slm/1}"] == 10
+    assert seen["tokens_total{kind=completion,model=slm}"] == 30
+
+
+def test_a_replicas_time_is_told_and_what_it_cost_where_it_is_paid_by_the_hour() -> None:
+    work = [ReplicaWork("llm/0", up_s=7200.0, busy_s=1800.0), ReplicaWork("llm/1", up_s=0.5, busy_s=0.0)]
+    models = {"slm": SLM, "llm": BY_HOUR, "free": BY_HOUR.model_copy(update={"price": None})}
+    statuses = [ModelStatus(name, 2, 2, 0, 0, work=work) for name in models]
+    seen = samples(Metrics(Config(models, {}, {}), lambda: statuses))
+    for name in models:
+        assert seen[f"replica_up_seconds_total{{model={name},replica=llm/0}}"] == 7200.0
+        assert seen[f"replica_busy_seconds_total{{model={name},replica=llm/0}}"] == 1800.0
+    paid = {name: value for name, value in seen.items() if name.startswith("replica_paid")}
+    assert paid == {
+        "replica_paid_usd_total{model=llm,replica=llm/0}": 7.2,
+        "replica_paid_usd_total{model=llm,replica=llm/1}": 0.0005,
+    }
+
+
 async def test_gauges_are_read_at_the_scrape() -> None:
     statuses = [ModelStatus("slm", replicas=2, up=1, in_flight=3, restarts=4, detail="one is down")]
     metrics = Metrics(CONFIG, lambda: statuses)
@@ -265,6 +291,7 @@ def test_the_names_are_the_contract() -> None:
     assert {name for name, kind in types.items() if kind == "histogram"} == {
         "smallfirst_request_duration_seconds",
         "smallfirst_time_to_first_token_seconds",
+        "smallfirst_answer_confidence",
     }
     assert {name for name, kind in types.items() if kind == "counter"} == {
         name for name in METRIC_NAMES if name.endswith("_total")
@@ -335,3 +362,18 @@ def test_what_may_be_counted_stands_at_zero_before() -> None:
 def test_every_model_has_its_tier() -> None:
     seen = samples(gateway())
     assert seen["model_info{model=slm,tier=slm}"] == seen["model_info{model=llm,tier=llm}"] == 1
+
+
+def test_judged_answers_are_counted_by_how_sure_they_were() -> None:
+    metrics = gateway()
+    unsure = Judgement("slm", -1.0, gain=0.75, threshold=0.2, accepted=False)
+    sure = Judgement("slm", 3.0, gain=0.04, threshold=0.2, accepted=True)
+    metrics.observe(record(judgements=[unsure, sure]))
+    metrics.observe(record(unsure="upstream_error"))
+    found = samples(metrics)
+    assert found["judged_answers_total{model=slm,route=auto,verdict=unsure}"] == 1
+    assert found["judged_answers_total{model=slm,route=auto,verdict=rejected}"] == 1
+    assert found["judged_answers_total{model=slm,route=auto,verdict=accepted}"] == 1
+    assert found["answer_confidence_bucket{le=0.3,model=slm,route=auto}"] == 1
+    assert found["answer_confidence_bucket{le=0.99,model=slm,route=auto}"] == 2
+    assert found["answer_confidence_sum{model=slm,route=auto}"] == pytest.approx(1.21)

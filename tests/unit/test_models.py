@@ -22,7 +22,7 @@ def test_lists_routes_and_models_sorted() -> None:
 
 def test_what_is_left_out_is_not_listed() -> None:
     one = model()
-    left_out = ModelList(Config({"slm": one}, {"auto": Route("auto", (one,), one)}, {"llm": "no key"}))
+    left_out = ModelList(Config({"slm": one}, {"auto": Route("auto", ((one,),), one)}, {"llm": "no key"}))
     assert [entry["id"] for entry in left_out.all()["data"]] == ["auto", "slm"]
     with pytest.raises(NotFound):
         left_out.one("llm")

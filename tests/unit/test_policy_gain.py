@@ -64,6 +64,14 @@ def test_it_knows_its_own(model: GainModel) -> None:
     assert fmean(model.support(text) for text in texts) > 0.9
 
 
+def test_what_was_seen_before_is_not_strange() -> None:
+    # each has a number that no other has: word by word, it is better known than any was to the others
+    texts, gains = calls(300)
+    own = [f"{text} ({place})" for place, text in enumerate(texts)]
+    model = GainModel.fit(own, gains)
+    assert fmean(model.support(text) for text in own) > 0.9
+
+
 @pytest.mark.parametrize(
     "strange",
     ["Schreibe ein Gedicht über den Herbst.", "def f(x):\n    return {x: 1}\n" * 5, "integral theorem lemma", ""],

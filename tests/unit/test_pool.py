@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -10,6 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from router.breaker import FAILURES_TO_OPEN, FIRST_COOLDOWN_S
 from router.errors import Unavailable
 from router.pool import Health, Lease, Pool, Replica
+from router.types import ReplicaWork
+from router.uptime import Uptime
 from tests.support.fakes import FakeExchange, model, pool
 
 
@@ -18,6 +20,7 @@ class Watched:
     up: bool = True
     detail: str = ""
     restarts: int = 0
+    uptime: Uptime = field(default_factory=Uptime)
 
 
 def watched(*livenesses: Watched) -> Pool:
@@ -138,6 +141,19 @@ def test_status() -> None:
     status = one.status(0.0)
     assert (status.model, status.replicas, status.up, status.in_flight, status.restarts) == ("slm", 2, 1, 1, 3)
     assert status.detail == "slm/1 ended"
+
+
+def test_a_replicas_work_is_the_time_that_it_was_up_and_the_time_with_a_request_in_flight() -> None:
+    first, second = Watched(), Watched()
+    one = watched(first, second)
+    first.uptime.note(1.0, up=True)
+    second.uptime.note(3.0, up=True)
+    second.uptime.note(4.0, up=False)
+    leases = [one.acquire(2.0, tried=["slm/1"]) for _ in range(2)]
+    leases[0].release(4.0, "good")
+    assert one.status(5.0).work == [ReplicaWork("slm/0", 4.0, 3.0), ReplicaWork("slm/1", 1.0, 0.0)]
+    leases[1].release(6.0, "good")
+    assert one.status(9.0).work[0] == ReplicaWork("slm/0", 8.0, 4.0)
 
 
 def test_a_replica_that_rests_is_not_up_until_its_cooldown_is_over() -> None:

@@ -75,6 +75,13 @@ async def test_falls_on_the_second_failure_in_a_row_and_rises_on_the_first_succe
     assert words == ["slm/0 is down", "slm/0 is up again"], "said once each"
 
 
+async def test_its_time_up_counts_from_its_first_answer_until_it_fell(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([10.0, 15.0, 17.0, 19.0])
+    monkeypatch.setattr(probe, "monotonic", lambda: next(clock))
+    _, _, watch, _ = await play(monkeypatch, LIVES, LOST, LOST, LOST)
+    assert watch.uptime.until(100.0) == 7.0
+
+
 async def test_detail_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
     _, _, watch, _ = await play(monkeypatch, LOST, LOST)
     assert not watch.up

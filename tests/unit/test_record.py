@@ -4,13 +4,24 @@ from typing import Any
 
 import pytest
 
-from router.config import Price
+from router.price import Price, PromptTier
 from router.record import Attempt, Escalation, RequestRecord
 from router.types import Decision, Usage
 from tests.support.fakes import HOURS, TOKENS, large, model
 
 NANO_OF_TOKENS = 10 * 400 + 5 * 1600
 SPENT = Usage(prompt=10, completion=5)
+DEAR = Price(
+    input_usd_per_mtok=10.0,
+    cached_input_usd_per_mtok=1.0,
+    output_usd_per_mtok=40.0,
+    tiers=(
+        PromptTier(
+            above_prompt_tokens=1000, input_usd_per_mtok=20.0, cached_input_usd_per_mtok=2.0, output_usd_per_mtok=80.0
+        ),
+    ),
+)
+DEAR_NANO = 10 * 10_000 + 5 * 40_000
 
 
 def attempt(**fields: Any) -> Attempt:
@@ -60,6 +71,39 @@ def test_saved_is_what_the_fallback_would_have_cost_less_what_was_spent() -> Non
 def test_a_vain_attempt_is_a_loss() -> None:
     one = record(attempt(busy_s=1.0), attempt(model="llm", price=TOKENS), model="llm", fallback=large(price=TOKENS))
     assert one.bill().saved == -1_000_000
+
+
+def test_an_answer_that_was_thrown_away_is_paid_for_all_the_same() -> None:
+    weak, strong = attempt(price=TOKENS, failure="confidence"), attempt(model="llm", price=DEAR)
+    one = record(weak, strong, model="llm", fallback=large(price=DEAR))
+    assert one.bill() == (NANO_OF_TOKENS + DEAR_NANO, DEAR_NANO, -NANO_OF_TOKENS)
+
+
+def test_an_answer_that_had_to_do_after_all_is_compared_by_its_own_tokens() -> None:
+    weak, strong = attempt(busy_s=0.0), attempt(model="llm", failure="timeout", answered=False, price=DEAR)
+    strong.usage = None
+    one = record(weak, strong, model="slm", fallback=large(price=DEAR))
+    assert one.bill() == (0, DEAR_NANO, DEAR_NANO)
+
+
+def test_the_fallbacks_tiers_and_its_price_of_cached_input_are_what_is_saved() -> None:
+    usage = Usage(prompt=2000, cached=500, completion=10)
+    one = record(attempt(busy_s=0.0, usage=usage), model="slm", fallback=large(price=DEAR))
+    assert one.bill().saved == 1500 * 20_000 + 500 * 2_000 + 10 * 80_000
+
+
+def test_a_vote_is_paid_whole_and_saves_what_one_answer_would_have_cost() -> None:
+    voted = attempt(price=TOKENS, usage=Usage(prompt=10, completion=25), samples=5)
+    one = record(voted, model="slm", fallback=large(price=DEAR))
+    assert one.bill().cost == 10 * 400 + 25 * 1600
+    assert one.bill().fallback == DEAR_NANO
+
+
+def test_what_a_correction_adds_to_the_prompt_is_no_saving() -> None:
+    first = attempt(failure="structured")
+    corrected = attempt(usage=Usage(prompt=200, cached=20, completion=5))
+    one = record(first, corrected, model="slm", fallback=large(price=DEAR))
+    assert one.fallback_cost_nano_usd == 10 * 1_000 + 5 * 40_000
 
 
 def test_the_fallback_itself_saves_nothing() -> None:

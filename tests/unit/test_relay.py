@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from router.dispatch import Dispatcher
 from router.errors import UpstreamFailed
+from router.policies import Policies
 from router.record import Attempt, Escalation, RequestRecord
 from router.structured.workshop import Workshop
 from router.types import Decision, Reply, Usage
@@ -200,7 +201,8 @@ AS_OBJECT = {"response_format": {"type": "json_object"}}
 async def asked(script: dict[str, Any], **fields: Any) -> tuple[Client, RequestRecord]:
     """Send a chat to the endpoint over two models priced by tokens, and return what the client got."""
     models = model(price=TOKENS), large()
-    dispatcher = Dispatcher(config(*models), {one.name: pool(one) for one in models}, FakeUpstream(script), Workshop())
+    served, pools = config(*models), {one.name: pool(one) for one in models}
+    dispatcher = Dispatcher(served, Policies(served), pools, FakeUpstream(script), Workshop())
     endpoint = TextEndpoint("chat/completions", Keyring([]), Admission(1, 0, 1.0), dispatcher)
     raw = json.dumps({"model": "auto", "messages": [{"role": "user", "content": "x" * 400}]} | fields).encode()
     to_come = [{"type": "http.request", "body": raw}]

@@ -37,6 +37,7 @@ CASES: list[tuple[ApiError, dict[str, Any]]] = [
     (UpstreamFailed("x"), {"reason": "upstream_error", "retry": True, "speaks_against_replica": True}),
     (errors.AnswerTruncated("x", more_room=True), {"reason": "truncated", "retry": True}),
     (errors.AnswerTruncated("x", more_room=False), {"reason": "truncated", "retry": False}),
+    (errors.LowConfidence("x"), {"reason": "confidence", "retry": False}),
     (errors.Overloaded("x"), {"reason": "overloaded", "retry": True, "needs_other_replica": True}),
     (errors.Unavailable("x"), {"reason": "unavailable", "retry": False}),
     (errors.BadRequest("x"), OWN_FAULT),

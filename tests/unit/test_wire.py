@@ -14,7 +14,7 @@ from router.policy.heuristic import Heuristic
 from router.prompt import rough_tokens, texts
 from router.types import RoutingOptions
 from server.wire import decode, describe
-from tests.support.fakes import large
+from tests.support.fakes import large, model
 
 CHAT = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
 TEXT = {"model": "auto", "prompt": "hi"}
@@ -74,10 +74,14 @@ def test_a_call_carries_the_body_as_the_client_sent_it():
         (None, RoutingOptions()),
         ({}, RoutingOptions()),
         ({"policy": None, "allow_fallback": None, "max_cost_usd": None, "deadline_ms": None}, RoutingOptions()),
-        ({"min_confidence": None}, None),
         (
             {"policy": "heuristic", "max_cost_usd": 1, "allow_fallback": False, "deadline_ms": 2000},
-            RoutingOptions("heuristic", 1, False, 2000),
+            RoutingOptions("heuristic", 1, allow_fallback=False, deadline_ms=2000),
+        ),
+        ({"min_confidence": None, "task": None, "hold": None}, RoutingOptions()),
+        (
+            {"policy": "cascade", "min_confidence": 0.9, "task": "triage", "hold": "first"},
+            RoutingOptions("cascade", min_confidence=0.9, task="triage", hold="first"),
         ),
         ({"stream_check": None, "on_truncation": None}, RoutingOptions()),
         (
@@ -87,9 +91,6 @@ def test_a_call_carries_the_body_as_the_client_sent_it():
     ],
 )
 def test_routing_becomes_options(routing, expected):
-    if expected is None:
-        assert refused("chat/completions", CHAT | {"routing": routing}).param == "routing.min_confidence"
-        return
     call = chat(routing=routing)
     assert call.routing == expected
     assert "routing" not in call.body
@@ -334,9 +335,10 @@ CHAT_WRONG = [
     ({"routing": {"on_truncation": "fail"}}, "routing.on_truncation", "invalid_value"),
     ({"routing": 3}, "routing", "invalid_type"),
     ({"routing": {"xyz": 1}}, "routing.xyz", "unknown_parameter"),
-    ({"routing": {"min_confidence": 0.5}}, "routing.min_confidence", "unsupported_value"),
-    ({"routing": {"policy": "cascade"}}, "routing.policy", "unsupported_value"),
-    ({"routing": {"policy": "classifier"}}, "routing.policy", "unsupported_value"),
+    ({"routing": {"min_confidence": 1.5}}, "routing.min_confidence", "decimal_above_max_value"),
+    ({"routing": {"policy": "best"}}, "routing.policy", "invalid_value"),
+    ({"routing": {"task": ""}}, "routing.task", "empty_string"),
+    ({"routing": {"hold": "all"}}, "routing.hold", "invalid_value"),
     ({"routing": {"policy": "best"}}, "routing.policy", "invalid_value"),
     ({"routing": {"policy": []}}, "routing.policy", "invalid_value"),
     ({"routing": {"max_cost_usd": 0}}, "routing.max_cost_usd", "decimal_below_min_value"),
@@ -404,8 +406,6 @@ def test_a_missing_field_is_named(endpoint, field):
             "Invalid type for 'messages[0].content': expected a string or an array of content parts, "
             "but got an integer instead.",
         ),
-        ({"routing": {"policy": "cascade"}}, "'routing.policy' 'cascade' is not supported by this version."),
-        ({"routing": {"min_confidence": 1}}, "'routing.min_confidence' is not supported by this version."),
         ({"routing": {"x": 1}}, "Unknown parameter: 'routing.x'."),
     ],
 )
@@ -484,7 +484,7 @@ def test_what_only_chat_knows_decides_nothing_of_a_completion(name, value):
     assert (list(texts(call)), rough_tokens(call)) == (["hi"], 0)
     assert needs(call) == {"completions"}
     assert why_not(ABLE, call, needs(call)) is None
-    decision = Heuristic(0.01).decide(call, 2)
+    decision = Heuristic(0.01).decide(call, ((model(),), (large(),)))
     assert (decision.rung, decision.score) == (0, 0.0)
 
 
@@ -498,7 +498,7 @@ def test_what_only_completions_know_decides_nothing_of_a_chat(name, value):
     assert (list(texts(call)), rough_tokens(call)) == (["hi"], 0)
     assert needs(call) == frozenset()
     assert why_not(ABLE, call, needs(call)) is None
-    assert Heuristic(0.01).decide(call, 2).score == 0.0
+    assert Heuristic(0.01).decide(call, ((model(),), (large(),))).score == 0.0
 
 
 def test_a_limit_that_both_know_is_read_of_both():

@@ -56,6 +56,10 @@ def test_an_empty_file_holds_nothing(write):
     assert YamlFile(write("")).data is None
 
 
+def test_a_date_is_text_also_one_that_no_calendar_has(write):
+    assert YamlFile(write("a: 2026-11-10\nb: 2026-13-45\n")).data == {"a": "2026-11-10", "b": "2026-13-45"}
+
+
 def test_merge_keys_are_read(write):
     data = YamlFile(write("a: &a {x: 1}\nb:\n  <<: *a\n  y: 2\n")).data
     assert data["b"] == {"x": 1, "y": 2}

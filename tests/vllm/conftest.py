@@ -50,7 +50,11 @@ def gateway(fallback: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Ite
     big = {"tier": "llm", "engine": "openai", "base_url": fallback.url("big"), "api_key": UPSTREAM_KEY}
     config = {
         "models": managed_models() | {"big": big | {"price": LLM_PRICE}},
-        "routes": {"auto": {"ladder": [MODEL, "big"]}, "alone": {"ladder": [MODEL]}},
+        "routes": {
+            "auto": {"ladder": [MODEL, "big"]},
+            "alone": {"ladder": [MODEL]},
+            "voting": {"ladder": [MODEL, "big"], "policy": "cascade", "samples": 3, "min_confidence": 0.1},
+        },
     }
     with Gateway(config, tmp_path_factory.mktemp("vllm"), own_state=False) as running:
         running.at_first = running.http.get("/ready")

@@ -1,0 +1,154 @@
+"""`python -m benchmarks.routing.replay`: decide again what a gateway decided; what would other limits have kept?
+
+The access log of a gateway with JSON logs (`learned` of each line) says all that its learned policies saw; the prompt
+is not needed. The same policies decide here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from math import inf
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from benchmarks.vllm.program import say
+from router.config import Config, Model
+from router.configfile import load
+from router.errors import ConfigError
+from router.policies import Policies
+from router.policy.evidence import EVERY
+from router.policy.learned import Cascade, saving
+from router.types import ChatCall, Decision, Look, RoutingOptions, Sight
+
+CLOSE = 1e-4
+"""numbers in the log are rounded, and so is what is worked out of them"""
+LIMITS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Replay a log; return 0 where every decision is the same, 1 where one is not, 2 where there are none."""
+    options = _parse(argv)
+    try:
+        config = load(options.config, os.environ, gpu=options.gpu)
+        replay = Replay(config)
+        lines = list(_lines(options.log))
+    except (ConfigError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    if not lines:
+        print(f"{options.log}: no line tells of a learned policy: a cascade logs `learned` as JSON", file=sys.stderr)
+        return 2
+    others = [line for line in lines if not replay.agrees(line)]
+    say(f"{len(lines)} decisions, {len(lines) - len(others)} the same again")
+    for line in others[:10]:
+        say(f"  another: {line['request_id']}")
+    for row in replay.what_if(lines):
+        say(row)
+    return 1 if others else 0
+
+
+class Replay:
+    """The policies of one configuration, asked with what a log tells."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._policies = Policies(config)
+
+    def agrees(self, line: Mapping[str, Any]) -> bool:
+        """Return whether the policy comes to the same values, gains and verdicts as the log tells."""
+        learned = line["learned"]
+        cascade = self._cascade(line["route"])
+        decision = _decision(cascade, learned)
+        values_agree = all(
+            _close(look.value, learned["models"][name]["value"]) for name, look in decision.looks.items()
+        )
+        return values_agree and all(
+            self._judges_alike(cascade, decision, judged) for judged in learned.get("judged", ())
+        )
+
+    def what_if(self, lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+        """Yield what other limits would have kept of the whole answers that were judged."""
+        gains = [
+            judged["gain"]
+            for line in lines
+            for judged in line["learned"].get("judged", ())
+            if not judged.get("beginning")
+        ]
+        yield f"{len(gains)} answers were judged; min_confidence -> kept, expected loss of all"
+        for limit in LIMITS if gains else ():
+            kept = [gain for gain in gains if gain <= 1 - limit]
+            loss = sum(max(0.0, gain) for gain in kept) / len(gains)
+            yield f"  {limit:.2f} -> {len(kept) / len(gains):6.1%}, {loss:.3f}"
+
+    def _cascade(self, route: str) -> Cascade:
+        found = self._config.route(route)
+        if found is None:
+            raise ConfigError(f"the log has a route {route!r}; models.yaml has none of that name")
+        call = ChatCall("chat/completions", route, {}, {}, 0, routing=RoutingOptions(policy="cascade"))
+        policy = self._policies.of(found, call)
+        assert isinstance(policy, Cascade)
+        return policy
+
+    def _judges_alike(self, cascade: Cascade, decision: Decision, judged: Mapping[str, Any]) -> bool:
+        model: Model = self._config.models[judged["model"]]
+        again = cascade.judge(decision, model, None, judged.get("score"), beginning=judged.get("beginning", False))
+        undecided = abs(again.gain - again.threshold) <= CLOSE
+        return _close(again.gain, judged["gain"]) and (again.accepted == judged["accepted"] or undecided)
+
+
+def _decision(cascade: Cascade, learned: Mapping[str, Any]) -> Decision:
+    looks = {}
+    for name, seen in learned["models"].items():
+        threshold = seen["threshold"] if seen["threshold"] is not None else inf if seen["accepts_all"] else -inf
+        price = inf if seen["price"] is None else seen["price"]
+        expected = seen["expected_gain"]
+        by_prompt = learned["reason"].startswith("classifier")
+        likely = (expected,) if by_prompt else _likely(cascade, name, learned["task"], expected)
+        sight = Sight(learned["task"], likely, seen["hint"])
+        value = saving(sight.likely, threshold, price) if sight.likely else None
+        looks[name] = Look(sight, threshold, price, value)
+    return Decision(0, "replayed", looks=looks)
+
+
+def _likely(cascade: Cascade, model: str, task: str, expected: float | None) -> Sequence[float]:
+    """Return what was likely: what is usual in the task, moved to where this prompt was guessed to be."""
+    evidence = cascade.evidence.get(model)
+    usual = evidence and (evidence.tasks.get(task) or evidence.tasks.get(EVERY))
+    if not usual or expected is None:
+        return ()
+    return [gain + expected - fmean(usual.gains) for gain in usual.gains]
+
+
+def _close(one: float | None, other: float | None) -> bool:
+    return one == other or (one is not None and other is not None and abs(one - other) <= CLOSE * max(1, abs(one)))
+
+
+def _lines(log: Path) -> Iterator[Mapping[str, Any]]:
+    for text in log.read_text(encoding="utf-8", errors="replace").split("\n"):
+        if '"learned"' in text:
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue  # other programs write there, too
+            if isinstance(line, dict) and isinstance(line.get("learned"), dict):
+                yield line
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.routing.replay",
+        description="Decide again what a gateway decided, with the same policies, from its log alone.",
+    )
+    parser.add_argument("--config", type=Path, default=Path("models.yaml"), metavar="FILE", help="the gateway's own")
+    parser.add_argument("--log", type=Path, required=True, metavar="FILE", help="its standard error, as JSON lines")
+    parser.add_argument("--gpu", action="store_true", help="the gateway's machine has a GPU")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""Who is asked for a call's answer, and who after them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from router.cascade import Standing, Step, next_step
+from router.config import Model, Rung
+from router.record import Escalation, RequestRecord
+from router.retry import Failure
+from router.types import Decision, EscalationReason
+
+ABOUT_THE_ANSWER: frozenset[EscalationReason] = frozenset({"structured", "truncated", "confidence"})
+"""the answer was not good enough: those beside who gave it, which the policy thought no better, are passed over"""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The models that a call may be answered by, each with its rung, in the order in which they are asked."""
+
+    steps: Sequence[tuple[int, Model]]
+    at: int = 0
+
+    @classmethod
+    def of(cls, rungs: Sequence[Rung], decision: Decision) -> Way:
+        """Return the way that a policy has chosen."""
+        if not decision.way:
+            return cls([(at, model) for at in range(decision.rung, len(rungs)) for model in rungs[at]])
+        found = {model.name: (at, model) for at, rung in enumerate(rungs) for model in rung}
+        return cls([found[name] for name in decision.way])
+
+    @property
+    def model(self) -> Model:
+        """Return who is asked now."""
+        return self.steps[self.at][1]
+
+    @property
+    def rung(self) -> int:
+        """Return where on the ladder that is."""
+        return self.steps[self.at][0]
+
+    @property
+    def is_last(self) -> bool:
+        """Return whether nobody else can be asked."""
+        return self.at == len(self.steps) - 1
+
+    @property
+    def rung_above(self) -> bool:
+        """Return whether somebody on a higher rung can be asked."""
+        return self.steps[-1][0] > self.rung
+
+    def after(self, failure: Failure) -> Way | None:
+        """Return the way on from who failed so; None: nobody is left."""
+        for at in range(self.at + 1, len(self.steps)):
+            if self.steps[at][0] > self.rung or failure.reason not in ABOUT_THE_ANSWER:
+                return Way(self.steps, at)
+        return None
+
+
+@dataclass(slots=True)
+class Course:
+    """How far a request has come on its way."""
+
+    way: Way
+    tried: list[str] = field(default_factory=list)
+    """replicas of the present model that have failed"""
+
+    @classmethod
+    def begin(cls, rungs: Sequence[Rung], decision: Decision, record: RequestRecord) -> Course:
+        """Start where a policy says; the record is told where that is not the first rung."""
+        way = Way.of(rungs, decision)
+        if decision.rung:
+            record.escalations.append(Escalation(rungs[0][0].name, way.model.name, "policy"))
+        return cls(way)
+
+    def go_on(self, failure: Failure, other_replicas: int, record: RequestRecord) -> Step:
+        """Take note of a failure; return whether the same model is asked again, another one, or nobody.
+
+        Args:
+            failure: of the present model.
+            other_replicas: of it that could take the call and have not been tried.
+            record: is told of retries and escalations.
+        """
+        model, after = self.way.model, self.way.after(failure)
+        step = next_step(failure, Standing(len(self.tried), other_replicas, after is not None, bool(record.retries)))
+        if step == "fail" or failure.reason is None:
+            return "fail"
+        if step == "escalate" and after is not None:
+            if after.rung > self.way.rung:
+                record.escalations.append(Escalation(model.name, after.model.name, failure.reason))
+            else:
+                record.retries.append((model.name, failure.reason))
+            self.way, self.tried = after, []
+        else:
+            record.retries.append((model.name, failure.reason))
+        return step

@@ -1,0 +1,205 @@
+"""The policies that learn: who is asked first, and whether a small model's answer may be believed. Pure.
+
+Both go by one threshold t on the gain, the quality that the fallback's answer has over the small model's:
+
+1. A small model is asked where looking at its answer is worth its price (`skip`); of several, that of the greatest
+   value. `cascade` knows what the answers to such calls left to expect, `classifier` what the prompt does.
+2. In a cascade, its answer is accepted where the gain that it leaves to expect is at most t.
+3. Else the next rung is asked.
+
+t is 1 - `min_confidence`, or the dollars that the fallback's answer will cost times what one dollar has to bring;
+the latter follows from the guarantee. Decisions go by marginal costs: a replica that is paid by the hour is paid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf
+from statistics import fmean
+from typing import ClassVar
+
+from router import cost
+from router.calibration import guaranteed_threshold
+from router.confidence import Confidence
+from router.config import Guarantee, Model, Rung
+from router.fingerprint import fingerprint
+from router.policy.base import NO_WAITS
+from router.policy.evidence import Comparison, Evidence
+from router.policy.skip import LEAST_GAIN, value_of_looking
+from router.prompt import rough_tokens, texts
+from router.record import Judgement
+from router.types import NANO, ChatCall, Decision, Look, PolicyName, Sight, Usage
+
+USUAL_MIN_CONFIDENCE = 0.8
+LARGEST_THRESHOLD = 1e6
+"""with this one already, every answer is accepted"""
+USUAL_ANSWER_TOKENS = 128
+"""where nothing is known of the fallback's answers to such calls"""
+NOTHING_KNOWN = Evidence()
+"""an answer's confidence is taken at its word"""
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What both policies know."""
+
+    fallback: Model
+    """the model that the small ones are compared with"""
+    evidence: Mapping[str, Evidence] = field(default_factory=dict)
+    """what was learned of each small model, by its name"""
+    min_confidence: float | None = USUAL_MIN_CONFIDENCE
+    """the least probability that an answer is as good as the fallback's; None: the guarantee decides"""
+    least_scores: Mapping[str, float | None] = field(default_factory=dict)
+    """see `guaranteed`"""
+
+    waiting_usd_per_s: float = 0.0
+    """what a client's time is worth"""
+    name: ClassVar[PolicyName]
+
+    def decide(self, call: ChatCall, rungs: Sequence[Rung], waits: Mapping[str, float] = NO_WAITS) -> Decision:
+        """Return the models that are worth asking; of those side by side the one of the greatest value comes first."""
+        task, text, tokens = fingerprint(call, call.routing.task), "\n\n".join(texts(call)), rough_tokens(call)
+        fallback_usd = expected_usd(self.fallback, self.evidence, task, tokens)
+        looks: dict[str, Look] = {}
+        for model in (model for rung in rungs for model in rung if model is not self.fallback):
+            sight, threshold = self._sight(model, task, text), self._threshold(model, call, fallback_usd)
+            usd = expected_usd(model, self.evidence, task, tokens)
+            price = self._price(usd, waits.get(model.name), fallback_usd, waits.get(self.fallback.name))
+            value = saving(sight.likely, threshold, price) if sight.likely else None
+            looks[model.name] = Look(sight, threshold, price, value)
+        start, way = _way(rungs, {name: inf if look.value is None else look.value for name, look in looks.items()})
+        first = looks.get(way[0])
+        hardness = min(1.0, max(0.0, fmean(first.sight.likely))) if first and first.sight.likely else None
+        return Decision(start, self.name if first else f"{self.name}: skipped", hardness, way, fallback_usd, looks)
+
+    def _sight(self, model: Model, task: str, text: str) -> Sight:
+        raise NotImplementedError
+
+    def _price(
+        self, usd: float | None, wait_s: float | None, fallback_usd: float | None, fallback_wait_s: float | None
+    ) -> float:
+        """Return what asking a model costs as a share of the fallback, in dollars and in the client's time.
+
+        What nobody has priced or measured costs nothing.
+        """
+        if fallback_usd is None:
+            return 0.0
+        worth = self.waiting_usd_per_s if wait_s is not None and fallback_wait_s is not None else 0.0
+        of_model, of_fallback = (usd or 0.0) + worth * (wait_s or 0.0), fallback_usd + worth * (fallback_wait_s or 0.0)
+        if not of_model:
+            return 0.0
+        return of_model / of_fallback if of_fallback else inf
+
+    def _threshold(self, model: Model, call: ChatCall, fallback_usd: float | None) -> float:
+        """Return the largest gain that an accepted answer of this model may leave to expect."""
+        wanted = call.routing.min_confidence
+        least = self.min_confidence if wanted is None else wanted
+        if least is not None:
+            return 1 - least
+        score = self.least_scores.get(model.name)
+        return -inf if score is None else -score * (fallback_usd or 1.0)
+
+    def _known(self, model: Model) -> Evidence:
+        return self.evidence.get(model.name, NOTHING_KNOWN)
+
+
+class Cascade(Learned):
+    """The small model answers first, and its confidence decides."""
+
+    name = "cascade"
+
+    def _sight(self, model: Model, task: str, text: str) -> Sight:
+        return self._known(model).sight(task, text)
+
+    def judge(
+        self, decision: Decision, model: Model, confidence: Confidence | None, score: float | None, *, beginning: bool
+    ) -> Judgement:
+        """Return whether an answer, or its beginning, may be believed.
+
+        Args:
+            decision: what was decided before it was asked for.
+            model: whose answer it is.
+            confidence: what is recorded of it.
+            score: its log-odds; None: it says nothing of itself.
+            beginning: it is of the first tokens only.
+        """
+        look = decision.looks[model.name]
+        gain = self._known(model).gain(look.sight, score, beginning=beginning)
+        return Judgement(model.name, score, gain, look.threshold, gain <= look.threshold, beginning, confidence)
+
+    def beginning_tokens(self, model: Model) -> int:
+        """Return of how many first tokens it is known what they say of the answer; 0: of none."""
+        return self._known(model).beginning_tokens
+
+
+class Classifier(Learned):
+    """The prompt alone decides."""
+
+    name = "classifier"
+
+    def _sight(self, model: Model, task: str, text: str) -> Sight:
+        return Sight(task, [self._known(model).prompt_gain(text).gain])
+
+
+def expected_usd(model: Model, evidence: Mapping[str, Evidence], task: str, prompt_tokens: int) -> float | None:
+    """Return the marginal dollars that a call is expected to cost; None where the price is unknown."""
+    known = next((known for one in evidence.values() if (known := one.completion_tokens(task))), None)
+    usage = Usage(prompt=prompt_tokens, completion=round(known or USUAL_ANSWER_TOKENS))
+    nano = cost.marginal(usage, model.price)
+    return None if nano is None else nano / NANO
+
+
+def guaranteed(
+    guarantee: Guarantee,
+    fallback: Model,
+    evidence: Mapping[str, Evidence],
+    comparisons: Mapping[str, Sequence[Comparison]],
+) -> dict[str, float | None]:
+    """Return of each model the least -gain/usd at which its answers may be accepted; None: at none.
+
+    Then, with the guarantee's confidence, at most `max_quality_loss` of all calls get a small model's answer that is
+    worse than the fallback's. Of several small models each gets an equal part of both (Bonferroni): whoever answers,
+    the sum holds. That some of their calls are not even looked at only lowers the risk.
+    """
+    scores = {
+        name: [
+            (-one.gain / (expected_usd(fallback, evidence, one.task, one.prompt_tokens) or 1.0), one.worse)
+            for one in of
+        ]
+        for name, of in comparisons.items()
+    }
+    return {
+        name: guaranteed_threshold(
+            of, max_risk=guarantee.max_quality_loss / len(scores), delta=(1 - guarantee.confidence) / len(scores)
+        )
+        for name, of in scores.items()
+    }
+
+
+def saving(likely: Sequence[float], threshold: float, price: float) -> float:
+    """Return what it saves to look at the small model's answer first, as a share of the fallback's dollars.
+
+    A gain of t is worth one call of the fallback, so that is the value of looking divided by t; as t falls to 0, only
+    answers that lose nothing are accepted, each of which spares that call.
+    """
+    if threshold <= LEAST_GAIN:
+        return sum(gain <= threshold for gain in likely) / len(likely) - price
+    finite = min(threshold, LARGEST_THRESHOLD)
+    return value_of_looking(likely, finite, price) / finite
+
+
+def _way(rungs: Sequence[Rung], worth: Mapping[str, float]) -> tuple[int, list[str]]:
+    """Return the rung to start at, and who is asked from there on: the best of it, and all above who are worth it.
+
+    `worth` of each small model, above 0 where it is to be asked; the fallback, which has none, always may be.
+    """
+    kept = [
+        sorted((model.name for model in rung if worth.get(model.name, inf) > 0), key=lambda name: -worth.get(name, 0.0))
+        for rung in rungs
+    ]
+    if not any(kept):  # the client wants no fallback
+        kept = [[model.name for model in rung] for rung in rungs]
+    best = [max((worth.get(name, 0.0) for name in names), default=-inf) for names in kept]
+    start = max(range(len(rungs)), key=best.__getitem__)
+    return start, [name for names in kept[start:] for name in names]
