@@ -9,8 +9,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby, pairwise
 from math import exp, inf, isfinite, lgamma, log, log1p, nextafter
-from typing import Any
+from operator import itemgetter
 
 Labelled = tuple[str, float, float]
 """task, score, label: 1 is good enough, 0 is not; between: as judges disagree"""
@@ -33,6 +34,13 @@ class Isotonic:
     centres: tuple[float, ...]
     values: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        """Refuse what no fit makes: it may come from a file."""
+        rising = all(low < high for low, high in pairwise(self.centres))
+        never_falling = all(low <= high for low, high in pairwise(self.values))
+        if not self.centres or len(self.centres) != len(self.values) or not rising or not never_falling:
+            raise ValueError("an isotonic curve needs as many values as centres, at least one, and none may fall")
+
     @classmethod
     def fit(cls, scores: Sequence[float], labels: Sequence[float], weights: Sequence[float] | None = None) -> Isotonic:
         """Fit by pool-adjacent-violators (Barlow et al., Statistical Inference under Order Restrictions, 1972).
@@ -51,10 +59,11 @@ class Isotonic:
         if not all(map(isfinite, scores)) or not all(0 <= label <= 1 for label in labels) or min(weights) <= 0:
             raise ValueError("scores must be finite, labels between 0 and 1, weights above 0")
         blocks: list[_Block] = []
-        for score, label, weight in sorted(zip(scores, labels, weights, strict=True)):
-            block = _Block(score, weight, weight * score, weight * label)
-            # the same score is the same block, whatever its labels
-            while blocks and (blocks[-1].last == block.last or blocks[-1].value >= block.value):
+        for score, of in groupby(sorted(zip(scores, labels, weights, strict=True)), key=itemgetter(0)):
+            same = [(label, weight) for _, label, weight in of]  # one block, whatever its labels
+            weight = sum(weight for _, weight in same)
+            block = _Block(weight, weight * score, sum(weight * label for label, weight in same))
+            while blocks and blocks[-1].value >= block.value:
                 block = blocks.pop().joined(block)
             blocks.append(block)
         return cls(tuple(block.centre for block in blocks), tuple(block.value for block in blocks))
@@ -70,19 +79,9 @@ class Isotonic:
         low, high = self.values[above - 1], self.values[above]
         return low + (high - low) * ((score - left) / (right - left))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
-        return {"centres": list(self.centres), "values": list(self.values)}
-
-    @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> Isotonic:
-        """Return what `to_dict` was called on."""
-        return cls(tuple(saved["centres"]), tuple(saved["values"]))
-
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    last: float
     weight: float
     scores: float
     labels: float
@@ -97,7 +96,7 @@ class _Block:
         return min(1.0, self.labels / self.weight)
 
     def joined(self, above: _Block) -> _Block:
-        return _Block(above.last, self.weight + above.weight, self.scores + above.scores, self.labels + above.labels)
+        return _Block(self.weight + above.weight, self.scores + above.scores, self.labels + above.labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,21 +136,6 @@ class Calibration:
             return of_route
         share, curve = self.tasks[task]
         return share * curve(score) + (1 - share) * of_route
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
-        return {
-            "route": self.route and self.route.to_dict(),
-            "tasks": {task: {"share": share} | curve.to_dict() for task, (share, curve) in self.tasks.items()},
-        }
-
-    @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> Calibration:
-        """Return what `to_dict` was called on."""
-        return cls(
-            saved["route"] and Isotonic.from_dict(saved["route"]),
-            {task: (of["share"], Isotonic.from_dict(of)) for task, of in saved["tasks"].items()},
-        )
 
 
 def _curve(calls: Sequence[Labelled]) -> Isotonic:

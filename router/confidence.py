@@ -18,6 +18,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
+LEAST_LIKELY = -1000.0
+"""of a whole answer: long texts are unlikely, and still to be told apart"""
 LOWEST = -100.0
 """engines write -9999 or worse for what their masks forbid; nothing is less likely than this"""
 SUREST = -1e-6
@@ -91,7 +93,7 @@ class Confidence(Struct, frozen=True):
 
 def log_odds(logprob: float) -> float:
     """Return log(p / (1 - p)) of p = exp(logprob): near 1, where most answers lie, it tells them apart."""
-    at = min(max(logprob, LOWEST), SUREST)
+    at = min(max(logprob, LEAST_LIKELY), SUREST)
     return at - log(-expm1(at))
 
 

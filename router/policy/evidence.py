@@ -131,7 +131,8 @@ class Evidence(Struct, frozen=True):
         """
         if score is None:
             return fmean(sight.likely) if sight.likely else MOST
-        return self._doubt(sight.task, score, beginning=beginning) + sight.hint - TIE * score
+        surer = 1 + score / (1 + abs(score))
+        return self._doubt(sight.task, score, beginning=beginning) + sight.hint - TIE * surer
 
     def completion_tokens(self, task: str) -> float | None:
         """Return how long the fallback's answers to such calls are; None: not known."""

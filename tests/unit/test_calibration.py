@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import json
 import random
 from itertools import pairwise
 from math import inf, nan
 from statistics import fmean
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,7 +131,7 @@ def test_a_surer_answer_is_never_less_probable(
 @given(CALLS, SCORES)
 def test_survives_json(calls: list[tuple[str, float, float]], score: float) -> None:
     calibration = Calibration.fit(calls)
-    again = Calibration.from_dict(json.loads(json.dumps(calibration.to_dict(), allow_nan=False)))
+    again = msgspec.json.decode(msgspec.json.encode(calibration), type=Calibration)
     assert [again.probability(task, score) for task in "abcd"] == [
         calibration.probability(task, score) for task in "abcd"
     ]
@@ -178,3 +178,26 @@ def test_the_risk_is_exceeded_in_at_most_delta_of_the_runs() -> None:
         kept += (1 - threshold) / runs
     assert exceeded / runs <= 0.1
     assert kept > 0.3  # of at most sqrt(.2) = .45: the bound is not bought with idleness
+
+
+def test_equal_scores_are_one_block_whatever_came_before() -> None:
+    curve = Isotonic.fit([0] * 10 + [1] * 10, [0] * 9 + [1] + [0] + [1] * 9)
+    assert (curve.centres, curve.values) == ((0.0, 1.0), (0.1, 0.9))
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 1)), min_size=1, max_size=60))
+def test_few_different_scores_have_their_own_means_where_those_rise(data: list[tuple[int, int]]) -> None:
+    scores, labels = zip(*data, strict=True)
+    curve = Isotonic.fit(scores, labels)
+    means = [fmean(label for other, label in data if other == score) for score in sorted(set(scores))]
+    if all(low < high for low, high in pairwise(means)):
+        assert list(curve.values) == pytest.approx(means)
+    assert all(low < high for low, high in pairwise(curve.values))
+
+
+@pytest.mark.parametrize(
+    ("centres", "values"), [((), ()), ((1.0,), ()), ((1.0, 0.0), (0.1, 0.9)), ((0.0, 1.0), (0.9, 0.1))]
+)
+def test_a_curve_that_no_fit_makes_is_refused(centres: tuple[float, ...], values: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="isotonic curve"):
+        Isotonic(centres, values)

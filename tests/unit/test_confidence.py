@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.confidence import DEEPEST, LOWEST, Alternative, TokenLogprob, features, least_sure, log_odds
+from router.confidence import DEEPEST, LEAST_LIKELY, LOWEST, Alternative, TokenLogprob, features, least_sure, log_odds
 
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
 VALUES = st.recursive(
@@ -181,5 +181,6 @@ def test_several_choices_are_as_sure_as_the_least_sure_one() -> None:
 def test_log_odds() -> None:
     assert log_odds(math.log(0.5)) == pytest.approx(0.0)
     assert log_odds(math.log(0.9)) == pytest.approx(math.log(9))
-    assert log_odds(-math.inf) == LOWEST
+    assert log_odds(-math.inf) == LEAST_LIKELY
+    assert log_odds(-400.0) < log_odds(-150.0), "of long texts, too"
     assert log_odds(0.0) == log_odds(-1e-9) > 13
