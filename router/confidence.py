@@ -41,6 +41,8 @@ _STEP = re.compile(
 _OPEN = re.compile(rb"[\[{]")
 
 Byte = Annotated[int, Meta(ge=0, le=255)]
+Logprob = Annotated[float, Meta(le=0.01)]
+"""more is no rounding: an upstream that tells something else is not understood"""
 
 
 class Alternative(Struct, frozen=True, gc=False):
@@ -54,7 +56,7 @@ class TokenLogprob(Struct, frozen=True, gc=False):
     """One token of an answer, in the form in which chat answers tell it."""
 
     token: str
-    logprob: float
+    logprob: Logprob
     """natural, at most 0"""
     raw: tuple[Byte, ...] | None = field(default=None, name="bytes")
     """a token may be a part of a character, and `token` is no text then; None: what `token` says"""

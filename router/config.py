@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 
 from router.entry import Entry, as_tuple
 from router.price import Price, Usd
-from router.types import Ability, Backend, Engine, HoldName, PolicyName, Tier
+from router.types import Ability, Backend, Engine, StreamHold, PolicyName, Tier
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 USUAL_ABILITIES: Mapping[Engine, frozenset[Ability]] = {
@@ -179,7 +179,7 @@ class RouteEntry(Entry):
     evidence: str | None = Field(None, min_length=1)
     min_confidence: float | None = Field(None, ge=0, le=1)
     guarantee: Guarantee | None = None
-    hold: HoldName | None = None
+    hold: StreamHold | None = None
     samples: int | None = Field(None, ge=2, le=32)
     waiting_usd_per_hour: Usd = 0.0
 
@@ -201,8 +201,10 @@ class RouteEntry(Entry):
                 raise ValueError("`guarantee` and `min_confidence` are two ways to say what is good enough; take one")
             if self.evidence is None:
                 raise ValueError("`guarantee` needs `evidence`, which `smallfirst calibrate` makes")
-            if self.hold == "first":
-                raise ValueError("`guarantee` is given of whole answers: `hold: first` lets them go before their end")
+            if self.hold in ("first", "none"):
+                raise ValueError(
+                    f"`guarantee` is given of whole answers: `hold: {self.hold}` lets them go before their end"
+                )
         return self
 
 
@@ -233,7 +235,7 @@ class Route:
     evidence: Path | None = None
     min_confidence: float | None = None
     guarantee: Guarantee | None = None
-    hold: HoldName | None = None
+    hold: StreamHold | None = None
     samples: int | None = None
     waiting_usd_per_hour: float = 0.0
 

@@ -6,8 +6,9 @@ other answer: the stream ends truthfully, with an error and no `[DONE]`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from time import monotonic
@@ -18,11 +19,11 @@ from router.abilities import needs
 from router.answer import parse_whole, write
 from router.cascade import ASKED_DIFFERENTLY
 from router.config import Config, Model, Route, Rung
-from router.errors import ApiError, NotFound, UpstreamError, UpstreamRejected
-from router.gate import Gate
+from router.errors import ApiError, NotFound, Unavailable, UpstreamError, UpstreamRejected
+from router.gate import Case, Gate, StreamGate, VotingGate, WholeGate
 from router.ladder import Course, Way
 from router.policies import Policies
-from router.policy.base import Policy
+from router.policy.base import NO_WAITS, Policy
 from router.policy.learned import Cascade
 from router.pool import Lease, Pool
 from router.prompt import rough_tokens
@@ -36,11 +37,12 @@ from router.types import ChatCall, Engine, Reply, Usage
 from router.upstream.base import Dialect, Upstream
 from router.upstream.openai import OpenAIDialect
 from router.upstream.vllm import VllmDialect
+from router.waits import Waits
 
 log = logging.getLogger("smallfirst.dispatch")
 
-NEWEST_COUNTS = 0.1
-"""share of the newest in the moving average of how long a model takes until its answer may leave"""
+NEAR_S = 0.02
+"""before the client's deadline, for an answer that has waited to leave"""
 
 DIALECTS: Mapping[Engine, Dialect] = {"vllm": VllmDialect(), "openai": OpenAIDialect()}
 
@@ -57,7 +59,7 @@ class Dispatcher:
         self._upstream = upstream
         self._workshop = workshop
         self._planner = Planner(workshop)
-        self._waits: dict[str, float] = {}
+        self._waits = Waits()
 
     def route(self, name: str) -> Route:
         """Return the route that a request's `model` names.
@@ -88,35 +90,34 @@ class Dispatcher:
         promise = await self._promise(call, record)
         wanted = needs(call)
         rungs = _allowed(route, call)
-        record.decision = policy.decide(call, rungs, self._waits)
+        record.decision = policy.decide(call, rungs, self._lately(route))
         course = Course.begin(rungs, record.decision, record)
         lease: Lease | None = None
         told: Failure | None = None
         unsure: _Unsure | None = None
         try:
             while True:
-                model = course.way.model
-                pool = self._pools[model.name]
-                put = call if promise is None else await promise.put(model)
+                model, pool = course.way.model, self._pools[course.way.model.name]
+                gate = self._gate(policy, route, call, promise, course.way, record)
+                put = await _put(call, promise, gate, model)
                 failure = fit.why_not(model, put, wanted, record.cost_nano_usd or 0)
                 if failure is None:
-                    gate = self._gate(policy, route, call, promise, course.way, record)
                     try:
                         lease = pool.acquire(monotonic(), tried=course.tried, last_resort=course.way.is_last)
                         record.attempts.append(lease.attempt)
-                        reply = await self._ask(put, promise, gate, lease, record, last=_is_last(call, course))
+                        asking = self._ask(put, promise, gate, lease, record, last=_is_final(call, course))
+                        reply = await (unsure.in_time(asking, call, record) if unsure else asking)
                         if gate is None or gate.is_open:
                             break
-                        failure, unsure = retry.of(gate.doubt()), _Unsure(reply, lease, record.structured)
+                        failure, unsure = retry.of(gate.doubt()), _Unsure.surer(unsure, reply, lease, record)
                     except ApiError as error:
-                        if isinstance(error, UpstreamError):
-                            error.of_model(model.name)
-                        told = _told(told, failure := retry.of(error))
+                        failure = _classified(error, model, gate)
+                        told = _told(told, failure)
                 if lease is not None:
                     course.tried.append(lease.replica.name)
                     _give_up(lease, failure, call)
                     lease = None
-                step = course.go_on(failure, pool.untried(monotonic(), course.tried), record)
+                step = course.go_on(failure, pool.untried(monotonic(), course.tried), record, spare=not unsure)
                 # not the message: upstreams quote prompts in theirs
                 log.info("%s: %s: %s: %s", record.request_id, model.name, failure.error.code, step)
                 if step == "fail":
@@ -134,9 +135,8 @@ class Dispatcher:
                 lease.abandon(monotonic())
                 _estimate(lease.attempt, call)
 
-    def _note_wait(self, model: Model, seconds: float) -> None:
-        before = self._waits.get(model.name, seconds)
-        self._waits[model.name] = before + NEWEST_COUNTS * (seconds - before)
+    def _lately(self, route: Route) -> Mapping[str, float]:
+        return self._waits.lately(monotonic()) if route.waiting_usd_per_hour else NO_WAITS
 
     async def _promise(self, call: ChatCall, record: RequestRecord) -> Promise | None:
         constraint = await self._planner.plan(call)
@@ -147,25 +147,20 @@ class Dispatcher:
     ) -> Gate | None:
         """Return who judges the next answer; None: it is believed.
 
-        That is the fallback's, and that of a model which cannot say how sure it is.
+        That is the fallback's, and where nobody demands more, that of a model which cannot say how sure it is.
         """
         model, decision, demanded = way.model, record.decision, call.routing.min_confidence is not None
-        if not isinstance(policy, Cascade) or decision is None or model.name not in decision.looks:
+        if not isinstance(policy, Cascade) or decision is None or (look := decision.looks.get(model.name)) is None:
             return None
         hold = call.routing.hold or route.hold or ("whole" if route.guarantee else "first")
-        is_mute = "logprobs" not in model.abilities or call.body.get("echo") is True  # or it would tell the prompt's
-        if is_mute or (call.stream and hold == "none") or not (way.rung_above or demanded):
+        votes = bool(route.samples) and call.is_chat and call.choices == 1 and not call.stream
+        tells = votes or "logprobs" in model.abilities or demanded or look.is_guaranteed
+        if not tells or (call.stream and hold == "none") or not (way.rung_above or demanded):
             return None
-        return Gate(
-            policy,
-            decision,
-            model,
-            call,
-            record,
-            samples=route.samples or 0,
-            is_formed=promise is not None and not promise.is_free,
-            early=hold == "first",
-        )
+        case = Case(policy, decision, model, call, record, promise is not None and not promise.is_free)
+        if call.stream:
+            return StreamGate(case, early=hold == "first")
+        return VotingGate(case, route.samples) if votes and route.samples else WholeGate(case)
 
     async def _ask(
         self,
@@ -184,9 +179,8 @@ class Dispatcher:
         if promise is not None:
             verify = partial(promise.verify, model=model, last=last)
             follower = promise.follow(model) if call.stream else None
-        if gate is not None:
-            call = gate.put(call)
-            record.held = call.stream
+        if isinstance(gate, StreamGate):
+            record.held = True
         body, record.dropped = dialect.body(call, model)
         now = monotonic()
         end_by = now + model.timeouts.total_s
@@ -205,25 +199,27 @@ class Dispatcher:
         lease.attempt.answered = True
         if not call.stream:
             whole = await exchange.read()
-            if gate is not None:
-                whole = gate.read(whole)
-            answer = parse_whole(whole, call.choices)
+            judge = gate if isinstance(gate, WholeGate) else None
+            if judge is not None:
+                whole = judge.read(whole)
+            answer = parse_whole(whole, call.choices if judge is None else judge.choices)
             usage = lease.attempt.usage = Usage.of(answer.get("usage"))
-            chosen = answer if gate is None else gate.choose(answer)
+            chosen = answer if judge is None else judge.choose(answer)
             lease.attempt.samples = len(answer["choices"]) // len(chosen["choices"])
             one_usage = usage if chosen is answer else None
             instead = await verify(chosen["choices"], one_usage) if verify else None
             if instead or chosen is not answer:
                 chosen = {**chosen, "choices": instead or chosen["choices"]}
                 whole = write(chosen)
-            if gate is not None:
-                gate.judge(chosen["choices"])
-            self._note_wait(model, monotonic() - now)
+            if judge is not None:
+                judge.judge(chosen["choices"])
+            self._waits.note(model.name, monotonic() - now, monotonic())
             lease.release(monotonic(), "good")
             return Reply(body=whole)
-        stream = AnswerStream(call, lease, exchange, dialect, first_by, end_by, follower, verify, gate)
+        held_by = gate if isinstance(gate, StreamGate) else None
+        stream = AnswerStream(call, lease, exchange, dialect, first_by, end_by, follower, verify, held_by)
         await stream.begin()
-        self._note_wait(model, monotonic() - now)
+        self._waits.note(model.name, monotonic() - now, monotonic())
         if gate is None or gate.is_open:
             record.first_token_s = monotonic() - record.started
         return Reply(events=stream)
@@ -234,18 +230,55 @@ class _Unsure(NamedTuple):
 
     reply: Reply
     lease: Lease
+    gain: float
     structured: str
+    dropped: tuple[str, ...]
+
+    @classmethod
+    def surer(cls, before: _Unsure | None, reply: Reply, lease: Lease, record: RequestRecord) -> _Unsure:
+        """Return the newest answer, or the one before where that is surer."""
+        now = cls(reply, lease, record.judgements[-1].gain, record.structured, record.dropped)
+        return now if before is None or now.gain < before.gain else before
+
+    async def in_time(self, asking: Awaitable[Reply], call: ChatCall, record: RequestRecord) -> Reply:
+        """Return what is asked for, unless the client's deadline is so near that this answer has to leave.
+
+        Raises:
+            Unavailable: it is.
+        """
+        if call.routing.deadline_ms is None:
+            return await asking
+        end_by = record.started + call.routing.deadline_ms / 1000 - NEAR_S
+        try:
+            async with asyncio.timeout(end_by - monotonic()):
+                return await asking
+        except TimeoutError:
+            raise Unavailable("The request's deadline is near.", code="deadline_exceeded") from None
 
     def settle(self, record: RequestRecord, above: Failure) -> tuple[Model, Reply]:
         """Return whose it is and the answer itself, which may leave after all; the record says why."""
         self.lease.attempt.failure = ""
-        record.unsure, record.structured = above.reason or "rejected", self.structured
+        record.unsure = above.reason or "rejected"
+        record.structured, record.dropped = self.structured, self.dropped
         if self.reply.events is not None:
             record.first_token_s = monotonic() - record.started
         return self.lease.model, self.reply
 
 
-def _is_last(call: ChatCall, course: Course) -> bool:
+async def _put(call: ChatCall, promise: Promise | None, gate: Gate | None, model: Model) -> ChatCall:
+    """Return the call as this model is to be asked."""
+    put = call if promise is None else await promise.put(model)
+    return put if gate is None else gate.put(put)
+
+
+def _classified(error: ApiError, model: Model, gate: Gate | None) -> Failure:
+    if isinstance(error, UpstreamError):
+        error.of_model(model.name)
+    failure = retry.of(error)
+    return failure if gate is None else gate.excuse(failure)
+
+
+def _is_final(call: ChatCall, course: Course) -> bool:
     """Return whether nobody could do better than this try if its answer is cut."""
     more_room = call.max_tokens is not None  # else the next one would be cut at the same place
     return not course.way.rung_above and (len(course.tried) + 1 >= TRIES_ON_A_RUNG or not more_room)

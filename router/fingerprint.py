@@ -24,8 +24,8 @@ from router.structured.asked import format_fields
 from router.types import ChatCall
 
 DIGEST_BYTES = 8
-REMEMBERED, LONGEST_REMEMBERED = 256, 32_768
-"""agents repeat their system prompts: so many, of at most so many characters, are masked once"""
+REMEMBERED, MOST_CHARS = 256, 32_768
+"""agents repeat their system prompts: so many are masked once; of a longer text, only the beginning names the task"""
 
 _SYSTEM_ROLES = ("system", "developer")
 _VARIABLE = re.compile(
@@ -75,29 +75,23 @@ def _template(call: ChatCall) -> Mapping[str, object]:
     body = call.body
     messages = body["messages"] if call.is_chat else ()
     repeated = {
-        "system": [_masked(text) for text in texts(_only(call, messages, _SYSTEM_ROLES))] if call.is_chat else [],
+        "system": [masked(text[:MOST_CHARS]) for text in texts(_only(call, messages, _SYSTEM_ROLES))]
+        if call.is_chat
+        else [],
         "tools": sorted(_tools(body)) if call.is_chat else [],
         "format": {name: body[name] for name in format_fields(body)},
     }
     if any(repeated.values()):
         return repeated
     asked = _only(call, messages, ("user",)) if call.is_chat else call
-    return {"form": form(next(texts(asked), ""))}
+    return {"form": form(next(texts(asked), "")[:MOST_CHARS])}
 
 
 def _only(call: ChatCall, messages: Iterable[Mapping[str, Any]], roles: Container[object]) -> ChatCall:
     return replace(call, body={"messages": [message for message in messages if message.get("role") in roles]})
 
 
-def _masked(text: str) -> str:
-    return _remembered(text) if len(text) <= LONGEST_REMEMBERED else masked(text)
-
-
 @lru_cache(maxsize=REMEMBERED)
-def _remembered(text: str) -> str:
-    return masked(text)
-
-
 def masked(text: str) -> str:
     """Return a system prompt without what varies from call to call of one template."""
     text = _ABOUT_THE_CALLER.sub(r"\1 _", _emptied(text))

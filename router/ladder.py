@@ -17,18 +17,27 @@ ABOUT_THE_ANSWER: frozenset[EscalationReason] = frozenset({"structured", "trunca
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """The models that a call may be answered by, each with its rung, in the order in which they are asked."""
+    """The models that may answer a call, each with its rung, in the order in which they are asked.
+
+    From `spare` on they are those that the policy would rather not ask: they are for a fallback that cannot.
+    """
 
     steps: Sequence[tuple[int, Model]]
+    spare: int
     at: int = 0
 
     @classmethod
     def of(cls, rungs: Sequence[Rung], decision: Decision) -> Way:
         """Return the way that a policy has chosen."""
+        every = [(at, model) for at, rung in enumerate(rungs) for model in rung]
         if not decision.way:
-            return cls([(at, model) for at in range(decision.rung, len(rungs)) for model in rungs[at]])
-        found = {model.name: (at, model) for at, rung in enumerate(rungs) for model in rung}
-        return cls([found[name] for name in decision.way])
+            wanted = [step for step in every if step[0] >= decision.rung]
+        else:
+            named = {step[1].name: step for step in every}
+            wanted = [named[name] for name in decision.way]
+        if len(wanted) == len(every):
+            return cls(wanted, len(wanted))
+        return cls([*wanted, *(step for step in every if step not in wanted)], len(wanted))
 
     @property
     def model(self) -> Model:
@@ -42,19 +51,25 @@ class Way:
 
     @property
     def is_last(self) -> bool:
-        """Return whether nobody else can be asked."""
+        """Return whether nobody is asked after this one."""
         return self.at == len(self.steps) - 1
 
     @property
+    def is_spare(self) -> bool:
+        """Return whether the policy would rather not have asked this one."""
+        return self.at >= self.spare
+
+    @property
     def rung_above(self) -> bool:
-        """Return whether somebody on a higher rung can be asked."""
-        return self.steps[-1][0] > self.rung
+        """Return whether somebody on a higher rung is asked after this one."""
+        return any(rung > self.rung for rung, _ in self.steps[self.at + 1 : self.spare])
 
     def after(self, failure: Failure) -> Way | None:
         """Return the way on from who failed so; None: nobody is left."""
         for at in range(self.at + 1, len(self.steps)):
-            if self.steps[at][0] > self.rung or failure.reason not in ABOUT_THE_ANSWER:
-                return Way(self.steps, at)
+            is_better = self.steps[at][0] > self.rung and at < self.spare
+            if is_better or failure.reason not in ABOUT_THE_ANSWER:
+                return Way(self.steps, self.spare, at)
         return None
 
 
@@ -74,24 +89,27 @@ class Course:
             record.escalations.append(Escalation(rungs[0][0].name, way.model.name, "policy"))
         return cls(way)
 
-    def go_on(self, failure: Failure, other_replicas: int, record: RequestRecord) -> Step:
+    def go_on(self, failure: Failure, other_replicas: int, record: RequestRecord, *, spare: bool) -> Step:
         """Take note of a failure; return whether the same model is asked again, another one, or nobody.
 
         Args:
             failure: of the present model.
             other_replicas: of it that could take the call and have not been tried.
             record: is told of retries and escalations.
+            spare: those may be asked whom the policy would rather not ask.
         """
         model, after = self.way.model, self.way.after(failure)
+        if after is not None and after.is_spare and not spare:
+            after = None
         step = next_step(failure, Standing(len(self.tried), other_replicas, after is not None, bool(record.retries)))
         if step == "fail" or failure.reason is None:
             return "fail"
-        if step == "escalate" and after is not None:
-            if after.rung > self.way.rung:
-                record.escalations.append(Escalation(model.name, after.model.name, failure.reason))
-            else:
-                record.retries.append((model.name, failure.reason))
-            self.way, self.tried = after, []
-        else:
+        if step == "escalate" and after is not None and after.rung > self.way.rung:
+            record.escalations.append(Escalation(model.name, after.model.name, failure.reason))
+        elif self.tried:
             record.retries.append((model.name, failure.reason))
+        if step == "escalate" and after is not None:
+            if after.is_spare:
+                record.unsure = failure.reason
+            self.way, self.tried = after, []
         return step

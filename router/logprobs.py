@@ -86,12 +86,12 @@ def tokens_of(body: bytes) -> list[tuple[TokenLogprob, ...]]:
         return []
 
 
-def tokens_of_event(event: bytes) -> list[tuple[int, tuple[TokenLogprob, ...]]]:
-    """Return the tokens in one event of a stream, each choice's with its index; empty where there are none."""
+def tokens_of_event(event: bytes) -> list[tuple[int, tuple[TokenLogprob, ...]]] | None:
+    """Return the tokens in one event of a stream, each choice's with its index; None where they cannot be read."""
     try:
         return [(choice.index, tokens) for choice in _ANSWER.decode(event).choices if (tokens := choice.read())]
     except _UNREADABLE:
-        return []
+        return None
 
 
 def read_logprobs(choice: object) -> tuple[TokenLogprob, ...]:

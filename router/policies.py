@@ -40,12 +40,21 @@ class Policies:
         wanted = call.routing
         demanding = wanted.min_confidence is not None and route.policy in ("fixed", "heuristic")
         name = wanted.policy or ("cascade" if demanding else route.policy)
+        voided = wanted.hold in ("first", "none") if route.guarantee else wanted.hold == "none"
+        if voided and (route.guarantee or wanted.min_confidence is not None):
+            raise BadRequest(
+                f"'routing.hold' {wanted.hold!r} lets an answer leave before it is known how sure it is, and "
+                f"{'this route guarantees that' if route.guarantee else 'routing.min_confidence demands that'}.",
+                param="routing.hold",
+            )
         if wanted.min_confidence is not None and name in ("fixed", "heuristic"):
             raise BadRequest(
                 f"'routing.min_confidence' is read by the policies 'cascade' and 'classifier', not by {name!r}.",
                 param="routing.min_confidence",
             )
-        policies = self._of_routes.get(route.name) or _all(route, {})  # a pinned model is its own route
+        policies = self._of_routes.get(route.name)
+        if policies is None:  # a pinned model is its own route
+            policies = self._of_routes[route.name] = _all(route, {})
         if found := policies.get(name):
             return found
         raise BadRequest(
@@ -60,15 +69,18 @@ def _all(route: Route, files: Mapping[Path, EvidenceFile]) -> Mapping[PolicyName
     least = route.min_confidence
     if least is None and route.guarantee is None:
         least = USUAL_MIN_CONFIDENCE
-    waiting = route.waiting_usd_per_hour / SECONDS_PER_HOUR
+    waiting, samples = route.waiting_usd_per_hour / SECONDS_PER_HOUR, route.samples or 0
     if route.evidence is None:
-        return usual | {"cascade": Cascade(route.fallback, min_confidence=least, waiting_usd_per_s=waiting)}
+        return usual | {"cascade": Cascade(route.fallback, {}, least, {}, waiting, samples)}
     file = files[route.evidence]
     _check(route, file)
     known = {model.name: file.models[model.name] for model in route.ladder if model.name in file.models}
+    for model in route.ladder:
+        if model is not route.fallback and model.name not in known:
+            log.warning("route %s: %s knows nothing of %s", route.name, route.evidence, model.name)
     scores = _least_scores(route, file, known)
     return usual | {
-        "cascade": Cascade(route.fallback, known, least, scores, waiting),
+        "cascade": Cascade(route.fallback, known, least, scores, waiting, samples),
         "classifier": Classifier(route.fallback, known, least, scores, waiting),
     }
 

@@ -64,6 +64,8 @@ class Judgement(NamedTuple):
     accepted: bool
     beginning: bool = False
     """of the first tokens only"""
+    voted: bool = False
+    """the score is of a vote"""
     confidence: Confidence | None = None
 
     @property

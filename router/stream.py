@@ -10,7 +10,7 @@ from typing import Any
 from router import retry
 from router.answer import DONE, StreamReader, only_usage, write
 from router.errors import ApiError, UpstreamError, UpstreamFailed, UpstreamTimedOut
-from router.gate import Gate
+from router.gate import StreamGate
 from router.pool import Health, Lease
 from router.structured.assemble import as_read
 from router.structured.follow import Follower
@@ -46,7 +46,7 @@ class AnswerStream:
         end_by: float,
         follower: Follower | None = None,
         verify: Verify | None = None,
-        gate: Gate | None = None,
+        gate: StreamGate | None = None,
     ) -> None:
         self._lease = lease
         self._exchange = exchange
@@ -61,6 +61,7 @@ class AnswerStream:
         self._gate = gate
         self._frame: dict[str, Any] = {}
         self._usage: Any = None
+        self._said: Choices = ()
         self._ready: list[bytes] = []
         self._held: list[bytes] = []
         self._kept = 0  # bytes of events in both; a follower keeps what all of them say
@@ -132,14 +133,14 @@ class AnswerStream:
                     self._whole = True
                     break
                 if self._gate is not None:
-                    event = self._gate.hear(event)  # noqa: PLW2901 - without its logprobs
+                    event = self._heard(event, self._gate)  # noqa: PLW2901 - without its logprobs
                 chunk = self._reader.read(event)
                 if error := chunk.get("error"):
                     raise self._dialect.refusal(self._lease.model, _status(error), event, None)
-                if self._gate is not None:
-                    self._gate.judge_beginning(chunk)
                 if self._keep_usage or not only_usage(chunk):
                     self._take(event, chunk)
+                if self._gate is not None and (self._follower is None or not self._follower.waits):
+                    self._gate.judge_beginning()
         finally:
             self._lease.attempt.usage, self._lease.attempt.events = self._reader.usage, self._reader.events
         if self._kept > MAX_BODY_BYTES:
@@ -150,7 +151,12 @@ class AnswerStream:
         if self._whole and self._follower and self._verify and self._follower.waits:
             await self._judge(self._follower, self._verify)
         if self._whole and self._gate is not None:
-            self._gate.end()
+            self._gate.end(self._said)
+
+    def _heard(self, event: bytes, gate: StreamGate) -> bytes:
+        heard = gate.hear(event)
+        self._kept += 0 if gate.is_open else len(event) - len(heard)
+        return heard
 
     def _take(self, event: bytes, chunk: Mapping[str, Any]) -> None:
         self._kept += len(event)
@@ -169,7 +175,9 @@ class AnswerStream:
 
     async def _judge(self, follower: Follower, verify: Verify) -> None:
         """Let the rest leave: as it came, or told again where its check changed it."""
-        if instead := await verify(follower.choices(), self._reader.usage):
+        self._said = follower.choices()
+        if instead := await verify(self._said, self._reader.usage):
+            self._said = instead
             self._held = retell(instead, follower.left, self._frame)
             if self._usage:
                 self._held.append(write({**self._frame, "choices": [], "usage": self._usage}))

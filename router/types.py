@@ -20,7 +20,7 @@ Endpoint = Literal["chat/completions", "completions"]
 Tier = Literal["slm", "llm"]
 Engine = Literal["vllm", "openai"]
 PolicyName = Literal["fixed", "heuristic", "classifier", "cascade"]
-HoldName = Literal["first", "whole", "none"]
+StreamHold = Literal["first", "whole", "none"]
 Ability = Literal["completions", "tools", "structured", "logprobs", "image", "audio", "file"]
 
 EscalationReason = Literal[
@@ -49,7 +49,7 @@ class RoutingOptions(Struct, frozen=True):
     """the client's own name for what it asks again and again"""
     allow_fallback: bool = True
     deadline_ms: int | None = None
-    hold: HoldName | None = None
+    hold: StreamHold | None = None
     """how much of a stream waits until it is known whether it may be believed"""
     stream_check: Literal["hold", "prefix"] | None = None
     """what a stream does that is not yet verified: wait, or come out while it can still become valid"""
@@ -132,6 +132,8 @@ class Look(Struct, frozen=True):
     """its answer is accepted where the gain that it leaves to expect is no larger"""
     price: float
     """of its call, as a share of the fallback's dollars"""
+    is_guaranteed: bool
+    """the threshold follows from the guarantee: what says nothing of itself is not accepted"""
     value: float | None
     """what asking it first saves, as a share of the fallback's dollars; None: nothing is known of this model"""
 
@@ -144,6 +146,8 @@ class Decision(Struct, frozen=True):
     score: float | None = None
     way: Sequence[str] = ()
     """models in the order in which they are to be asked; empty: all from `rung` on, as written"""
+    min_confidence: float | None = None
+    """that the client wants"""
     fallback_usd: float | None = None
     """what the fallback is expected to charge"""
     looks: Mapping[str, Look] = {}

@@ -25,7 +25,9 @@ class SeenBefore(Struct, frozen=True):
     threshold: float | None
     """None: infinite, so every answer would do, or none"""
     accepts_all: bool
+    is_guaranteed: bool
     price: float | None
+    """None: infinite"""
     value: float | None
     hint: float
     expected_gain: float | None
@@ -40,6 +42,7 @@ class Judged(Struct, frozen=True, omit_defaults=True):
     accepted: bool
     score: float | None = None
     beginning: bool = False
+    voted: bool = False
     confidence: Confidence | None = None
     """without its fields: their names may be the client's own words"""
 
@@ -48,8 +51,11 @@ class LearnedDecision(Struct, frozen=True, omit_defaults=True):
     """All of one request."""
 
     reason: str
+    """the policy's"""
     task: str
     way: Sequence[str]
+    min_confidence: float | None = None
+    """that the client wanted"""
     fallback_usd: float | None = None
     models: Mapping[str, SeenBefore] = {}
     judged: Sequence[Judged] = ()
@@ -64,6 +70,7 @@ def of(record: RequestRecord) -> LearnedDecision | None:
         decision.reason,
         next(iter(decision.looks.values())).sight.task,
         decision.way,
+        decision.min_confidence,
         decision.fallback_usd,
         {name: _seen_before(look) for name, look in decision.looks.items()},
         [_judged(one) for one in record.judgements],
@@ -75,8 +82,9 @@ def _seen_before(look: Look) -> SeenBefore:
     return SeenBefore(
         _rounded(look.threshold) if isfinite(look.threshold) else None,
         look.threshold == inf,
+        look.is_guaranteed,
         _rounded(look.price) if isfinite(look.price) else None,
-        None if look.value is None else _rounded(look.value),
+        _rounded(look.value) if look.value is not None and isfinite(look.value) else None,
         _rounded(look.sight.hint),
         _rounded(fmean(likely)) if likely else None,
     )
@@ -84,7 +92,7 @@ def _seen_before(look: Look) -> SeenBefore:
 
 def _judged(one: Judgement) -> Judged:
     confidence = None if one.confidence is None else replace(one.confidence, fields={})
-    return Judged(one.model, one.gain, one.accepted, one.score, one.beginning, confidence)
+    return Judged(one.model, one.gain, one.accepted, one.score, one.beginning, one.voted, confidence)
 
 
 def _rounded(value: float) -> float:

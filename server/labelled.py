@@ -20,6 +20,7 @@ from router.logprobs import read_logprobs
 from router.policy.evidence import Example
 from router.prompt import rough_tokens, texts
 from router.structured.asked import format_fields
+from router.structured.follow import may_be_call
 from router.types import ChatCall, Endpoint
 from server.wire import decode
 
@@ -184,7 +185,7 @@ def _scores(call: ChatCall, answer: _Answer, terms: Terms) -> tuple[float | None
     if answer.logprob is not None:
         return log_odds(answer.logprob), None
     tokens = read_logprobs(answer.choice)
-    structured = bool(format_fields(call.body)) or _has_call(answer)
+    structured = bool(format_fields(call.body)) or _has_call(call, answer)
     early = not structured and len(tokens) >= terms.beginning_tokens
     both = features(tokens, structured=structured), features(tokens[: terms.beginning_tokens]) if early else None
     of_all, of_first = (None if confidence is None else confidence.score for confidence in both)
@@ -195,9 +196,11 @@ def _of_vote(share: float, samples: int) -> float:
     return score(Vote(index=0, votes=round(share * samples), of=samples))
 
 
-def _has_call(answer: _Answer) -> bool:
+def _has_call(call: ChatCall, answer: _Answer) -> bool:
+    """Return whether the answer is a call, also one that the model wrote as its text."""
     message = (answer.choice or {}).get("message") or {}
-    return bool(message.get("tool_calls") or message.get("function_call"))
+    written = bool(call.body.get("tools")) and bool(message.get("content")) and may_be_call(message["content"])
+    return written or bool(message.get("tool_calls") or message.get("function_call"))
 
 
 def _decoded(raw: bytes | Raw, kind: type[T], at: str = "") -> T:

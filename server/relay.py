@@ -78,6 +78,8 @@ def summary(record: RequestRecord) -> bytes:
     cost, _, saved = record.bill()
     known = {
         "model": record.model,
+        "reason": record.reason,
+        "confidence": None if record.confidence is None else round(record.confidence, 3),
         "attempts": len(record.attempts),
         "structured": record.structured or None,
         "cost_usd": None if cost is None else usd(cost),

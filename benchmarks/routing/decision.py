@@ -24,7 +24,7 @@ from benchmarks.vllm.options import whole
 from benchmarks.vllm.program import say
 from router.confidence import Confidence, TokenLogprob, features
 from router.fingerprint import fingerprint
-from router.gate import Gate
+from router.gate import Case, WholeGate
 from router.logprobs import stripped, tokens_of, tokens_of_event, with_logprobs
 from router.policy.evidence import Evidence
 from router.policy.learned import Cascade
@@ -82,7 +82,7 @@ def parts(policy: Cascade, *, structured: bool) -> dict[str, Part]:
     def through_the_gate(one: Work) -> None:
         record = RequestRecord("id", 0.0)
         decision = policy.decide(one.call, RUNGS)
-        gate = Gate(policy, decision, SMALL, one.call, record, samples=0, is_formed=structured, early=False)
+        gate = WholeGate(Case(policy, decision, SMALL, one.call, record, is_formed=structured))
         gate.put(one.call)
         gate.read(one.answer)
         gate.judge(one.choices)

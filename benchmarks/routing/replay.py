@@ -10,20 +10,20 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from math import inf
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import inf, isfinite
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from benchmarks.vllm.program import say
-from router.config import Config, Model
+from router.config import Config, Model, Route
 from router.configfile import load
 from router.errors import ConfigError
 from router.policies import Policies
 from router.policy.evidence import EVERY
-from router.policy.learned import Cascade, saving
-from router.types import ChatCall, Decision, Look, RoutingOptions, Sight
+from router.policy.learned import Cascade, Learned, whom_to_ask
+from router.types import ChatCall, Decision, Look, PolicyName, RoutingOptions, Sight
 
 CLOSE = 1e-4
 """numbers in the log are rounded, and so is what is worked out of them"""
@@ -60,15 +60,16 @@ class Replay:
         self._policies = Policies(config)
 
     def agrees(self, line: Mapping[str, Any]) -> bool:
-        """Return whether the policy comes to the same values, gains and verdicts as the log tells."""
-        learned = line["learned"]
-        cascade = self._cascade(line["route"])
-        decision = _decision(cascade, learned)
-        values_agree = all(
-            _close(look.value, learned["models"][name]["value"]) for name, look in decision.looks.items()
-        )
-        return values_agree and all(
-            self._judges_alike(cascade, decision, judged) for judged in learned.get("judged", ())
+        """Return whether the policy comes to the same thresholds, values, way, gains and verdicts as the log tells."""
+        learned, route = line["learned"], self._route(line["route"])
+        policy = self._policy(route, learned)
+        looks = {name: _look(policy, self._config.models[name], learned, seen) for name, seen in _seen(learned)}
+        rungs = route.rungs if route.fallback.name in learned["way"] else route.rungs[:-1]
+        _, way = whom_to_ask(rungs, looks)
+        return (
+            way == learned["way"]
+            and all(_as_told(looks[name], seen) for name, seen in _seen(learned))
+            and all(self._judges_alike(policy, looks, judged) for judged in learned.get("judged", ()))
         )
 
     def what_if(self, lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -85,39 +86,63 @@ class Replay:
             loss = sum(max(0.0, gain) for gain in kept) / len(gains)
             yield f"  {limit:.2f} -> {len(kept) / len(gains):6.1%}, {loss:.3f}"
 
-    def _cascade(self, route: str) -> Cascade:
-        found = self._config.route(route)
-        if found is None:
-            raise ConfigError(f"the log has a route {route!r}; models.yaml has none of that name")
-        call = ChatCall("chat/completions", route, {}, {}, 0, routing=RoutingOptions(policy="cascade"))
-        policy = self._policies.of(found, call)
-        assert isinstance(policy, Cascade)
+    def _route(self, name: str) -> Route:
+        if found := self._config.route(name):
+            return found
+        raise ConfigError(f"the log has a route {name!r}; models.yaml has none of that name")
+
+    def _policy(self, route: Route, learned: Mapping[str, Any]) -> Learned:
+        policy = self._policies.of(route, _call(learned))
+        assert isinstance(policy, Learned)
         return policy
 
-    def _judges_alike(self, cascade: Cascade, decision: Decision, judged: Mapping[str, Any]) -> bool:
-        model: Model = self._config.models[judged["model"]]
-        again = cascade.judge(decision, model, None, judged.get("score"), beginning=judged.get("beginning", False))
+    def _judges_alike(self, policy: Learned, looks: Mapping[str, Look], judged: Mapping[str, Any]) -> bool:
+        assert isinstance(policy, Cascade)
+        again = policy.judge(
+            Decision(0, "replayed", looks=looks),
+            self._config.models[judged["model"]],
+            None,
+            judged.get("score"),
+            beginning=judged.get("beginning", False),
+            voted=judged.get("voted", False),
+        )
         undecided = abs(again.gain - again.threshold) <= CLOSE
         return _close(again.gain, judged["gain"]) and (again.accepted == judged["accepted"] or undecided)
 
 
-def _decision(cascade: Cascade, learned: Mapping[str, Any]) -> Decision:
-    looks = {}
-    for name, seen in learned["models"].items():
-        threshold = seen["threshold"] if seen["threshold"] is not None else inf if seen["accepts_all"] else -inf
-        price = inf if seen["price"] is None else seen["price"]
-        expected = seen["expected_gain"]
-        by_prompt = learned["reason"].startswith("classifier")
-        likely = (expected,) if by_prompt else _likely(cascade, name, learned["task"], expected)
-        sight = Sight(learned["task"], likely, seen["hint"])
-        value = saving(sight.likely, threshold, price) if sight.likely else None
-        looks[name] = Look(sight, threshold, price, value)
-    return Decision(0, "replayed", looks=looks)
+def _call(learned: Mapping[str, Any]) -> ChatCall:
+    policy: PolicyName = "classifier" if learned["reason"].startswith("classifier") else "cascade"
+    wanted = RoutingOptions(policy, min_confidence=learned.get("min_confidence"))
+    return ChatCall("chat/completions", "", {}, {}, 0, routing=wanted)
 
 
-def _likely(cascade: Cascade, model: str, task: str, expected: float | None) -> Sequence[float]:
+def _seen(learned: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    models: Mapping[str, Mapping[str, Any]] = learned["models"]
+    return models.items()
+
+
+def _look(policy: Learned, model: Model, learned: Mapping[str, Any], seen: Mapping[str, Any]) -> Look:
+    """Look at a model again. What it costs and what the prompt says, only the log knows."""
+    task, expected = learned["task"], seen["expected_gain"]
+    likely = _likely(policy, model.name, task, expected) if isinstance(policy, Cascade) else (expected,)
+    price = inf if seen["price"] is None else seen["price"]
+    return policy.look(Sight(task, likely, seen["hint"]), model, _call(learned), price, learned.get("fallback_usd"))
+
+
+def _as_told(look: Look, seen: Mapping[str, Any]) -> bool:
+    threshold = look.threshold if isfinite(look.threshold) else None
+    value = look.value if look.value is not None and isfinite(look.value) else None
+    return (
+        _close(threshold, seen["threshold"])
+        and (look.threshold == inf) == seen["accepts_all"]
+        and look.is_guaranteed == seen["is_guaranteed"]
+        and _close(value, seen["value"])
+    )
+
+
+def _likely(policy: Learned, model: str, task: str, expected: float | None) -> Sequence[float]:
     """Return what was likely: what is usual in the task, moved to where this prompt was guessed to be."""
-    evidence = cascade.evidence.get(model)
+    evidence = policy.evidence.get(model)
     usual = evidence and (evidence.tasks.get(task) or evidence.tasks.get(EVERY))
     if not usual or expected is None:
         return ()

@@ -58,7 +58,7 @@ class Example(Struct, frozen=True):
         return self.strong - self.weak
 
 
-class Comparison(Struct, frozen=True):
+class Comparison(Struct, frozen=True, forbid_unknown_fields=True):
     """A call that the fit has not seen: thresholds that hold are found among such."""
 
     task: str
@@ -70,7 +70,7 @@ class Comparison(Struct, frozen=True):
     """the small model's answer was not as good as the fallback's"""
 
 
-class Usual(Struct, frozen=True):
+class Usual(Struct, frozen=True, forbid_unknown_fields=True):
     """What is usual in the calls of one task."""
 
     guess: float
@@ -81,7 +81,7 @@ class Usual(Struct, frozen=True):
     """mean of the fallback's answers"""
 
 
-class Evidence(Struct, frozen=True):
+class Evidence(Struct, frozen=True, forbid_unknown_fields=True):
     """Says what gain to expect. Made by `fit`; msgspec encodes and decodes it."""
 
     calibration: Calibration = Calibration()

@@ -75,7 +75,7 @@ class Prior(NamedTuple):
         return FURTHEST * tanh(deviations / FURTHEST) * self.worth
 
 
-class GainModel(Struct, frozen=True):
+class GainModel(Struct, frozen=True, forbid_unknown_fields=True):
     """Guesses gains. Made by `fit`; msgspec encodes and decodes it. Guessing is plain Python: no numpy, no I/O."""
 
     mean: float = 0.0
@@ -116,10 +116,6 @@ class GainModel(Struct, frozen=True):
     def gain(self, text: str) -> float:
         """Return the expected gain, about -1 to 1."""
         return self.guess(text).gain
-
-    def support(self, text: str) -> float:
-        """Return how much of the learned counts, 0 to 1: of the strangest texts learned from, those no less strange."""
-        return self.guess(text).support
 
     def guess(self, text: str) -> Guess:
         """Return both; a few hundred microseconds for a thousand characters, and bounded for any number of them."""

@@ -32,6 +32,10 @@ from router.record import Judgement
 from router.types import NANO, ChatCall, Decision, Look, PolicyName, Sight, Usage
 
 USUAL_MIN_CONFIDENCE = 0.8
+LEAST_VALUE = 1e-9
+"""of a model that is to be asked after all others, and before the fallback"""
+ROUNDING = 1e-12
+"""a threshold is so much, as a share, below what it was worked out to be: what has just that gain is not accepted"""
 LARGEST_THRESHOLD = 1e6
 """with this one already, every answer is accepted"""
 USUAL_ANSWER_TOKENS = 128
@@ -55,6 +59,8 @@ class Learned:
 
     waiting_usd_per_s: float = 0.0
     """what a client's time is worth"""
+    samples: int = 0
+    """how many answers vote, and voted where the evidence is from; 0: confidence is of logprobs"""
     name: ClassVar[PolicyName]
 
     def decide(self, call: ChatCall, rungs: Sequence[Rung], waits: Mapping[str, float] = NO_WAITS) -> Decision:
@@ -63,18 +69,23 @@ class Learned:
         fallback_usd = expected_usd(self.fallback, self.evidence, task, tokens)
         looks: dict[str, Look] = {}
         for model in (model for rung in rungs for model in rung if model is not self.fallback):
-            sight, threshold = self._sight(model, task, text), self._threshold(model, call, fallback_usd)
-            usd = expected_usd(model, self.evidence, task, tokens)
+            usd = expected_usd(model, self.evidence, task, tokens, answers=max(1, self.samples))
             price = self._price(usd, waits.get(model.name), fallback_usd, waits.get(self.fallback.name))
-            value = saving(sight.likely, threshold, price) if sight.likely else None
-            looks[model.name] = Look(sight, threshold, price, value)
-        start, way = _way(rungs, {name: inf if look.value is None else look.value for name, look in looks.items()})
+            looks[model.name] = self.look(self._sight(model, task, text), model, call, price, fallback_usd)
+        start, way = whom_to_ask(rungs, looks)
         first = looks.get(way[0])
         hardness = min(1.0, max(0.0, fmean(first.sight.likely))) if first and first.sight.likely else None
-        return Decision(start, self.name if first else f"{self.name}: skipped", hardness, way, fallback_usd, looks)
+        reason = self.name if first or not looks else f"{self.name}: skipped"
+        return Decision(start, reason, hardness, way, call.routing.min_confidence, fallback_usd, looks)
 
     def _sight(self, model: Model, task: str, text: str) -> Sight:
         raise NotImplementedError
+
+    def look(self, sight: Sight, model: Model, call: ChatCall, price: float, fallback_usd: float | None) -> Look:
+        """Return what asking a model first is worth, given what is known of it and what it costs."""
+        threshold, is_guaranteed = self._threshold(model, call, fallback_usd)
+        value = saving(sight.likely, threshold, price) if sight.likely else 0.0 if threshold == -inf else None
+        return Look(sight, threshold, price, is_guaranteed, value)
 
     def _price(
         self, usd: float | None, wait_s: float | None, fallback_usd: float | None, fallback_wait_s: float | None
@@ -91,14 +102,17 @@ class Learned:
             return 0.0
         return of_model / of_fallback if of_fallback else inf
 
-    def _threshold(self, model: Model, call: ChatCall, fallback_usd: float | None) -> float:
-        """Return the largest gain that an accepted answer of this model may leave to expect."""
+    def _threshold(self, model: Model, call: ChatCall, fallback_usd: float | None) -> tuple[float, bool]:
+        """Return the largest gain that an accepted answer may leave to expect, and whether a guarantee says so."""
         wanted = call.routing.min_confidence
         least = self.min_confidence if wanted is None else wanted
         if least is not None:
-            return 1 - least
+            return (1 - least if least else inf), False
         score = self.least_scores.get(model.name)
-        return -inf if score is None else -score * (fallback_usd or 1.0)
+        if score is None or score == -inf:
+            return (-inf if score is None else inf), True
+        threshold = -score * (fallback_usd or 1.0)
+        return threshold - ROUNDING * max(abs(threshold), 1e-3), True
 
     def _known(self, model: Model) -> Evidence:
         return self.evidence.get(model.name, NOTHING_KNOWN)
@@ -113,7 +127,14 @@ class Cascade(Learned):
         return self._known(model).sight(task, text)
 
     def judge(
-        self, decision: Decision, model: Model, confidence: Confidence | None, score: float | None, *, beginning: bool
+        self,
+        decision: Decision,
+        model: Model,
+        confidence: Confidence | None,
+        score: float | None,
+        *,
+        beginning: bool = False,
+        voted: bool = False,
     ) -> Judgement:
         """Return whether an answer, or its beginning, may be believed.
 
@@ -123,10 +144,15 @@ class Cascade(Learned):
             confidence: what is recorded of it.
             score: its log-odds; None: it says nothing of itself.
             beginning: it is of the first tokens only.
+            voted: it is of a vote. What was learned of votes says nothing of logprobs, nor the other way round.
         """
         look = decision.looks[model.name]
-        gain = self._known(model).gain(look.sight, score, beginning=beginning)
-        return Judgement(model.name, score, gain, look.threshold, gain <= look.threshold, beginning, confidence)
+        known = self._known(model) if voted == bool(self.samples) else NOTHING_KNOWN
+        sight = Sight(look.sight.task) if known is NOTHING_KNOWN else look.sight
+        gain = known.gain(sight, score, beginning=beginning)
+        is_unknown = score is None or known is NOTHING_KNOWN
+        accepted = gain <= look.threshold and not (look.is_guaranteed and is_unknown)
+        return Judgement(model.name, score, gain, look.threshold, accepted, beginning, voted, confidence)
 
     def beginning_tokens(self, model: Model) -> int:
         """Return of how many first tokens it is known what they say of the answer; 0: of none."""
@@ -142,10 +168,12 @@ class Classifier(Learned):
         return Sight(task, [self._known(model).prompt_gain(text).gain])
 
 
-def expected_usd(model: Model, evidence: Mapping[str, Evidence], task: str, prompt_tokens: int) -> float | None:
+def expected_usd(
+    model: Model, evidence: Mapping[str, Evidence], task: str, prompt_tokens: int, *, answers: int = 1
+) -> float | None:
     """Return the marginal dollars that a call is expected to cost; None where the price is unknown."""
     known = next((known for one in evidence.values() if (known := one.completion_tokens(task))), None)
-    usage = Usage(prompt=prompt_tokens, completion=round(known or USUAL_ANSWER_TOKENS))
+    usage = Usage(prompt=prompt_tokens, completion=round((known or USUAL_ANSWER_TOKENS) * answers))
     nano = cost.marginal(usage, model.price)
     return None if nano is None else nano / NANO
 
@@ -189,11 +217,12 @@ def saving(likely: Sequence[float], threshold: float, price: float) -> float:
     return value_of_looking(likely, finite, price) / finite
 
 
-def _way(rungs: Sequence[Rung], worth: Mapping[str, float]) -> tuple[int, list[str]]:
+def whom_to_ask(rungs: Sequence[Rung], looks: Mapping[str, Look]) -> tuple[int, list[str]]:
     """Return the rung to start at, and who is asked from there on: the best of it, and all above who are worth it.
 
-    `worth` of each small model, above 0 where it is to be asked; the fallback, which has none, always may be.
+    Of whom nothing is known, little is expected. The fallback, at which nobody looks, may always be asked.
     """
+    worth = {name: LEAST_VALUE if look.value is None else look.value for name, look in looks.items()}
     kept = [
         sorted((model.name for model in rung if worth.get(model.name, inf) > 0), key=lambda name: -worth.get(name, 0.0))
         for rung in rungs

@@ -58,6 +58,7 @@ def a_log(folder: Path, learned: Evidence, limit: str) -> tuple[Path, Path]:
     lines: list[str] = ["uvicorn: started", '{"learned": 3}', '{"learned'] if limit else []
     for number in range(40):
         routing = {"task": "a" if number % 2 else "new", "policy": "classifier" if number % 4 == 0 else "cascade"}
+        routing |= {"min_confidence": 0.35} if number % 3 == 0 else {}
         one = call(messages=[{"role": "user", "content": f"{WORDS[number % 10]} omega {number}"}], routing=routing)
         policy = Policies(config).of(route, one)
         record = RequestRecord(f"req_{number}", 0.0, decision=policy.decide(one, route.rungs))
@@ -93,6 +94,20 @@ def test_a_decision_that_is_not_the_same_is_named(
     log.write_text("\n".join(map(json.dumps, lines)))
     assert main(["--config", str(models), "--log", str(log)]) == 1
     assert "another: req_3" in capsys.readouterr().out
+
+
+def test_other_limits_than_those_of_the_log_decide_otherwise(learned: Evidence, tmp_path: Path) -> None:
+    models, log = a_log(tmp_path, learned, "min_confidence: 0.7")
+    models.write_text(MODELS.replace("LIMIT", "min_confidence: 0.1"))
+    assert main(["--config", str(models), "--log", str(log)]) == 1
+
+
+def test_a_way_that_the_policy_would_not_take_is_seen(learned: Evidence, tmp_path: Path) -> None:
+    models, log = a_log(tmp_path, learned, "min_confidence: 0.7")
+    lines = [json.loads(line) for line in log.read_text().split("\n") if '"req_' in line]
+    lines[3]["learned"]["way"] = ["llm"]
+    log.write_text("\n".join(map(json.dumps, lines)))
+    assert main(["--config", str(models), "--log", str(log)]) == 1
 
 
 def test_a_log_without_learned_decisions_is_told(

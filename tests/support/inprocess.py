@@ -32,7 +32,8 @@ class Knowing(Policies):
 
     def __init__(self, config: Config, evidence: Mapping[str, Evidence]) -> None:
         route = config.routes["auto"]
-        self.cascade = Cascade(route.fallback, evidence, route.min_confidence or USUAL_MIN_CONFIDENCE)
+        least = route.min_confidence or USUAL_MIN_CONFIDENCE
+        self.cascade = Cascade(route.fallback, evidence, least, samples=route.samples or 0)
 
     def of(self, route: Route, call: ChatCall) -> Policy:
         return self.cascade

@@ -284,3 +284,19 @@ def test_data_that_are_no_utf_8_are_refused(tmp_path: Path) -> None:
     file.write_bytes(b'{"request": {}, "answers": {}, "task": "\xff"}\n')
     with pytest.raises(BadData, match=r"calls\.jsonl:1: "):
         list(read(file, TERMS))
+
+
+def test_a_call_written_as_text_has_the_confidence_of_its_values_too(tmp_path: Path) -> None:
+    pieces = (('{"name": "f", "arguments": {"a": ', -0.9), ("1", -0.1), ("}}", -0.01))
+    choice = {
+        "message": {"content": "".join(text for text, _ in pieces)},
+        "logprobs": {"content": [{"token": text, "logprob": value} for text, value in pieces]},
+    }
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    plain, called = (
+        example(tmp_path, {"small": {"quality": 1, "choice": choice}}, REQUEST | more)
+        for more in ({}, {"tools": tools})
+    )
+    assert plain.score is not None
+    assert called.score is not None
+    assert called.score > plain.score

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from router.calibration import Calibration, Isotonic
-from router.errors import BadRequest, LowConfidence, StructuredOutputViolation, UpstreamFailed
+from router.config import Guarantee
+from router.errors import BadRequest, LowConfidence, StructuredOutputViolation, UpstreamFailed, UpstreamRejected
 from router.policy.evidence import EVERY, Evidence, Usual
 from router.policy.learned import Cascade
 from router.types import Decision
@@ -18,6 +19,8 @@ from server import decisions
 from tests.support.fakes import (
     DONE,
     HANG,
+    HOURS,
+    TOKENS,
     FakeExchange,
     answers,
     call,
@@ -180,6 +183,24 @@ async def test_a_demand_that_the_named_policy_does_not_read_is_refused() -> None
     assert error.param == "routing.policy"
 
 
+@pytest.mark.parametrize("hold", ["none"])
+async def test_a_demand_and_a_stream_that_does_not_wait_contradict_each_other(hold: str) -> None:
+    error = await gateway().fails(BadRequest, stream=True, routing={"min_confidence": 0.5, "hold": hold})
+    assert error.param == "routing.hold"
+
+
+async def test_a_route_s_guarantee_is_not_the_client_s_to_void() -> None:
+    one = gateway(guarantee=Guarantee(max_quality_loss=0.1))
+    for hold in ("first", "none"):
+        error = await one.fails(BadRequest, stream=True, routing={"hold": hold})
+        assert error.param == "routing.hold"
+
+
+async def test_no_confidence_at_all_is_accepted_where_none_is_demanded() -> None:
+    one = gateway(whole(choice("Rome?", -300.0)))
+    assert text_of((await one.ask(routing={"min_confidence": 0.0}))[0]) == "Rome?"
+
+
 async def test_without_a_rung_above_the_answer_is_believed() -> None:
     one = gateway(unsure())
     assert text_of((await one.ask(routing={"allow_fallback": False}))[0]) == "Rome?"
@@ -197,6 +218,35 @@ async def test_a_model_declared_unable_to_tell_them_is_not_asked_for_them() -> N
     one = Dispatching((mute, large()), {"slm-0": [answers("Rome?")]}, settings={"policy": "cascade"})
     assert text_of((await one.ask())[0]) == "Rome?"
     assert "logprobs" not in one.upstream.sent[0].body
+
+
+@pytest.mark.parametrize("fields", [{}, {"echo": True}])
+async def test_a_demand_is_not_met_by_who_cannot_tell(fields: dict[str, Any]) -> None:
+    mute = model(abilities=frozenset({"tools", "structured", "completions"}))
+    one = Dispatching((mute, large(abilities=mute.abilities)), {"slm-0": [answers("Rome?")]})
+    one.script["llm-0"] = [answers("From the large one.")]
+    one = Dispatching(one.models, one.script)
+    asked = {"endpoint": "completions", "prompt": "x", "messages": None, **fields} if fields else {}
+    await one.ask(routing={"min_confidence": 0.9}, **asked)
+    assert one.headers["model"] == "llm"
+
+
+async def test_a_prompt_that_is_echoed_says_nothing_of_the_answer() -> None:
+    echoing = {"index": 0, "text": "x Paris", "finish_reason": "stop", "logprobs": {
+        "tokens": ["x", " Paris"], "token_logprobs": [-0.1, -0.01], "top_logprobs": None}}  # fmt: skip
+    able = frozenset({"tools", "structured", "completions", "logprobs"})
+    script = {"slm-0": [whole(echoing)], "llm-0": [whole(echoing)]}
+    one = Dispatching((model(), large(abilities=able)), script, settings={"policy": "cascade"})
+    await one.ask(endpoint="completions", prompt="x", echo=True, logprobs=1)
+    assert one.record.judgements[0].score is None
+
+
+async def test_what_the_gateway_has_added_is_not_the_client_s_fault() -> None:
+    refusal = refuses(400, {"error": {"message": "logprobs are not supported", "param": "logprobs"}})
+    one = gateway(refusal)
+    assert text_of((await one.ask())[0]) == "From the large one."
+    assert one.steps == [("slm", "llm", "ability")]
+    await gateway(refusal).fails(UpstreamRejected, logprobs=True)
 
 
 async def test_a_form_is_checked_before_the_confidence() -> None:
@@ -253,6 +303,45 @@ async def test_where_the_fallback_fails_the_unsure_stream_is_better_than_none() 
     assert json.loads(events[-1])["usage"] == usage_of(10, 5)
     assert one.headers["reason"] == "unsure: upstream_error"
     one.all_is_released()
+
+
+async def test_a_token_that_cannot_be_read_makes_the_stream_say_nothing() -> None:
+    odd = json.loads(piece("ris", SURE))
+    odd["choices"][0]["logprobs"]["content"][0]["logprob"] = None
+    one = gateway(streams([[piece("Pa", SURE)], [json.dumps(odd).encode()], [STOP], [usage_chunk(), DONE]]))
+    one.script["llm-0"] = [streams()]
+    one = Dispatching(script=one.script, settings=one.settings)
+    await one.ask(stream=True)
+    assert one.record.judgements[0].score is None
+    assert one.headers["model"] == "llm"
+
+
+async def test_a_choice_of_a_stream_that_tells_nothing_is_not_passed_over() -> None:
+    mute = json.dumps({"id": "x", "choices": [{"index": 1, "delta": {"content": "x"}, "finish_reason": None}]}).encode()
+    one = gateway(
+        streams([[piece("Pa", SURE)], [mute], [STOP, chunk(finish="stop", index=1)], [usage_chunk(), DONE]]),
+        large_says=streams([[STOP, chunk(finish="stop", index=1)], [usage_chunk(), DONE]]),
+    )
+    await one.ask(stream=True, n=2)
+    assert one.record.judgements[0].score is None
+
+
+async def test_a_call_written_as_text_is_judged_as_a_call_also_in_a_stream() -> None:
+    tools = [{"type": "function", "function": {"name": "f", "parameters": SCHEMA}}]
+    parts = [
+        ("<tool_call>", SURE),
+        ('{"name": "f", "arguments": {"a": ', SURE),
+        ("1", UNSURE),
+        ("}}</tool_call>", SURE),
+    ]
+    one = gateway(telling(*parts), large_says=streams(), **early(0.9))
+    await one.ask(stream=True, tools=tools)
+    assert [(judged.beginning, judged.accepted) for judged in one.record.judgements] == [(False, False)]
+    body = "".join(text for text, _ in parts)
+    tokens = [{"token": text, "logprob": logprob} for text, logprob in parts]
+    alike = gateway(whole({**choice(body, None), "logprobs": {"content": tokens}}), **early(0.9))
+    await alike.ask(tools=tools)
+    assert alike.record.judgements[0].confidence == one.record.judgements[0].confidence
 
 
 async def test_nothing_is_held_where_the_client_wants_it_so() -> None:
@@ -345,6 +434,86 @@ async def test_an_unsure_expert_is_followed_by_the_rung_above() -> None:
     assert one.steps == [("a", "llm", "confidence")]
 
 
+async def test_an_expert_that_is_not_able_was_not_tried() -> None:
+    a, b, llm = model("a", abilities=frozenset({"logprobs"})), model("b"), large()
+    number = {**choice('{"a": 1}', None), "logprobs": {"content": [{"token": '{"a": 1}', "logprob": SURE}]}}
+    one = Dispatching((a, b, llm), {"b-0": [whole(number)]},
+                      settings={"policy": "cascade", "rungs": ((a, b), (llm,))})  # fmt: skip
+    await one.ask(response_format=FORM)
+    assert (one.headers["model"], one.headers["structured"], one.record.retries) == ("b", "decoded", [])
+
+
+async def test_an_expert_of_whom_nothing_is_known_comes_after_those_who_are_known() -> None:
+    one = experts(sure("a"), sure("b"), evidence={"a": knows(0.0, 0.3)})
+    assert text_of((await one.ask())[0]) == "a"
+    one = experts(sure("a"), sure("b"), evidence={"a": knows(0.9, 0.9)})
+    assert text_of((await one.ask())[0]) == "b"
+
+
+# a fallback that cannot
+
+
+def skipping(**large_entry: Any) -> Dispatching:
+    llm = large(**large_entry)
+    settings = {"policy": "cascade", "evidence": {"slm": knows(0.9, 0.9)}}
+    return Dispatching((model(), llm), {"slm-0": [answers("Rome?")], "llm-0": [refuses(500)]}, settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("entry", "fields", "why"),
+    [
+        ({}, {}, "upstream_error"),
+        ({"abilities": frozenset({"tools"})}, {"response_format": {"type": "json_object"}}, "ability"),
+        ({}, {"routing": {"max_cost_usd": 1e-9}, "max_tokens": 10}, "cost"),
+        ({"context": 5}, {"messages": [{"role": "user", "content": "word " * 500}]}, "context"),
+    ],
+)
+async def test_who_was_skipped_answers_where_the_fallback_cannot(
+    entry: dict[str, Any], fields: dict[str, Any], why: str
+) -> None:
+    one = skipping(**entry)
+    one.script["slm-0"] = [answers("{}")]
+    one = Dispatching(one.models, one.script, settings=one.settings)
+    assert text_of((await one.ask(**fields))[0]) == "{}"
+    assert (one.headers["model"], one.headers["reason"]) == ("slm", f"unsure: {why}")
+    one.all_is_released()
+
+
+async def test_a_hard_call_whose_fallback_is_down_is_answered_from_below() -> None:
+    one = Dispatching(script={"llm-0": [refuses(500)]}, settings={"policy": "heuristic", "threshold": 0.0})
+    assert text_of((await one.ask())[0]) == "Paris."
+    assert one.headers["reason"] == "unsure: upstream_error"
+
+
+async def test_an_unsure_answer_goes_before_one_that_nobody_wanted() -> None:
+    a, b, llm = model("a"), model("b"), large()
+    script = {"a-0": [unsure("a")], "b-0": [sure("b")], "llm-0": [refuses(500)]}
+    settings = {"policy": "cascade", "rungs": ((a, b), (llm,)), "evidence": {"a": knows(0.0, 0.9), "b": knows(0.9)}}
+    one = Dispatching((a, b, llm), script, settings=settings)
+    assert text_of((await one.ask())[0]) == "a"
+    assert "b-0" not in one.upstream.hosts
+
+
+async def test_of_two_unsure_answers_the_surer_one_is_given() -> None:
+    a, b, llm = model("a"), model("b"), large()
+    script = {"a-0": [whole(choice("a", -0.5))], "b-0": [unsure("b")], "llm-0": [refuses(500)]}
+    one = Dispatching((a, b, llm), script, settings={"policy": "cascade"})
+    assert text_of((await one.ask())[0]) == "a"
+
+
+async def test_what_the_fallback_could_not_take_is_not_said_of_the_unsure_answer() -> None:
+    one = gateway(unsure(), large_says=refuses(500))
+    await one.ask(top_k=3)
+    assert "dropped" not in one.headers
+
+
+async def test_before_the_deadline_passes_the_unsure_answer_leaves() -> None:
+    one = gateway(unsure(), large_says=HANG)
+    assert text_of((await one.ask(routing={"deadline_ms": 150}))[0]) == "Rome?"
+    assert one.headers["reason"] == "unsure: unavailable"
+    one.all_is_released()
+
+
 async def test_a_fixed_route_takes_its_experts_in_their_order() -> None:
     one = experts(refuses(500), answers("b"), policy="fixed")
     assert text_of((await one.ask())[0]) == "b"
@@ -360,6 +529,36 @@ async def test_samples_vote_and_their_share_is_the_confidence() -> None:
     assert (one.upstream.sent[0].body["n"], one.upstream.sent[0].body["temperature"]) == (5, 0.7)
     assert [(part["index"], part["message"]["content"]) for part in json.loads(body)["choices"]] == [(0, "Paris")]
     assert one.record.judgements[0].probability == pytest.approx(4 / 7)
+
+
+async def test_a_model_without_logprobs_can_vote() -> None:
+    mute = model(abilities=frozenset({"tools", "structured"}))
+    votes = whole(*(choice("Paris", None, at) for at in range(3)))
+    one = Dispatching((mute, large()), {"slm-0": [votes]}, settings={"policy": "cascade", "samples": 3})
+    await one.ask(routing={"min_confidence": 0.7})
+    assert one.headers["confidence"] == "0.800"
+
+
+async def test_whoever_comes_votes() -> None:
+    one = gateway(whole(choice("Paris", None)), samples=5, min_confidence=0.6)
+    assert text_of((await one.ask())[0]) == "Paris"
+    assert one.record.judgements[0].probability == pytest.approx(2 / 3)
+    assert one.pools["slm"].replicas[0].breaker.failures == 0
+
+
+async def test_all_samples_count_for_the_client_s_limit() -> None:
+    one = gateway(samples=32)
+    asked = {"max_tokens": 10, "routing": {"max_cost_usd": 0.0003}}
+    priced = model(price=TOKENS)
+    one = Dispatching((priced, large(price=HOURS)), one.script, settings=one.settings)
+    await one.ask(**asked)
+    assert one.headers["reason"] == "cost", "32 answers of 10 tokens may cost more"
+
+
+async def test_what_was_learned_of_votes_says_nothing_of_logprobs() -> None:
+    one = gateway(telling(("Pa", UNSURE)), large_says=streams(), **early(0.5, samples=5))
+    await one.ask(stream=True)
+    assert one.record.judgements[0].gain == pytest.approx(1 - 0.135, abs=0.01), "taken at its word"
 
 
 async def test_samples_that_disagree_are_not_believed() -> None:
@@ -392,7 +591,8 @@ async def test_the_log_tells_all_that_a_decision_saw() -> None:
     assert told["task"] == "auto/task:capitals"
     assert told["way"] == ["slm", "llm"]
     assert seen == {
-        "threshold": 0.1, "accepts_all": False, "price": 0.0, "value": 0.99999, "hint": 0.0, "expected_gain": 0.0
+        "threshold": 0.1, "accepts_all": False, "is_guaranteed": False, "price": 0.0, "value": 0.99999, "hint": 0.0,
+        "expected_gain": 0.0,
     }  # fmt: skip
     [judged] = told["judged"]
     assert (judged["model"], judged["accepted"], judged["confidence"]["total"]) == ("slm", False, UNSURE)
@@ -413,7 +613,7 @@ async def test_of_other_policies_the_log_tells_nothing() -> None:
 
 
 async def test_how_long_each_model_takes_is_told_to_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = gateway(unsure())
+    one = gateway(unsure(), waiting_usd_per_hour=1.0)
     await one.ask()
     seen: list[Any] = []
     monkeypatch.setattr(Cascade, "decide", lambda self, *arguments: seen.append(dict(arguments[2])) or Decision(1, "x"))

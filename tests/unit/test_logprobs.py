@@ -99,13 +99,14 @@ def test_reads_events_of_streams() -> None:
         {"content": [{"token": "a", "logprob": -1, "bytes": [256]}]},
         {"tokens": ["an echoed", "prompt"], "token_logprobs": [None, -1.0]},
         {"tokens": ["a", "b"], "token_logprobs": [-1.0]},
+        {"content": [{"token": "a", "logprob": 0.9}]},
         {"content": "none"},
         [],
     ],
 )
 def test_an_answer_that_is_told_in_part_is_not_known(partly: Any) -> None:
     assert not any(tokens_of(answer(partly)))
-    assert tokens_of_event(answer(partly)) == []
+    assert tokens_of_event(answer(partly)) is None
     assert read_logprobs({"logprobs": partly}) == ()
 
 

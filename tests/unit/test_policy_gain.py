@@ -61,7 +61,7 @@ def test_what_it_would_have_guessed_of_its_own() -> None:
 
 def test_it_knows_its_own(model: GainModel) -> None:
     texts, _ = calls(100, seed=1)
-    assert fmean(model.support(text) for text in texts) > 0.9
+    assert fmean(model.guess(text).support for text in texts) > 0.9
 
 
 def test_what_was_seen_before_is_not_strange() -> None:
@@ -69,7 +69,7 @@ def test_what_was_seen_before_is_not_strange() -> None:
     texts, gains = calls(300)
     own = [f"{text} ({place})" for place, text in enumerate(texts)]
     model = GainModel.fit(own, gains)
-    assert fmean(model.support(text) for text in own) > 0.9
+    assert fmean(model.guess(text).support for text in own) > 0.9
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_what_was_seen_before_is_not_strange() -> None:
     ["Schreibe ein Gedicht über den Herbst.", "def f(x):\n    return {x: 1}\n" * 5, "integral theorem lemma", ""],
 )
 def test_about_others_the_prior_speaks(model: GainModel, strange: str) -> None:
-    assert model.support(strange) == 0
+    assert model.guess(strange).support == 0
     assert model.gain(strange) == model.mean + model.prior(see(strange))
 
 
@@ -92,7 +92,7 @@ def test_any_text_has_a_gain_near_the_possible_ones(model: GainModel, text: str)
 
 def test_longer_is_harder_where_nothing_is_known() -> None:
     for none in (GainModel(), GainModel.fit([], []), GainModel.fit(["a question", "and another"], [0.0, 1.0])):
-        assert none.support("Why?") == 0
+        assert none.guess("Why?").support == 0
         assert (
             none.gain("Why?") < none.gain("Why is that so, and since when?") < none.gain("Why Rome, Paris, Oslo? " * 9)
         )
@@ -112,7 +112,7 @@ def test_gains_that_do_not_differ(gains: list[float]) -> None:
 def test_texts_that_do_not_differ() -> None:
     model = GainModel.fit(["the same"] * 40, [0.0, 1.0] * 20)
     assert model.gain("the same") == pytest.approx(0.5)
-    assert model.support("the same") == 1
+    assert model.guess("the same").support == 1
 
 
 def test_a_model_can_be_kept(model: GainModel) -> None:

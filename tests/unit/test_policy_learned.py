@@ -137,6 +137,29 @@ def test_a_guarantee_allows_no_more_worse_answers_than_its_bound(
     assert worse <= loss * len(comparisons)
 
 
+@given(st.floats(-1, 1), st.floats(1e-7, 1e3), st.integers(0, 40))
+def test_of_equal_answers_none_is_accepted_where_they_are_too_often_worse(gain: float, usd: float, more: int) -> None:
+    llm = large("llm", price=Price(input_usd_per_mtok=usd, output_usd_per_mtok=usd))
+    evidence = {"slm": knows(gain, tokens=50)}
+    alike = [Comparison("t", gain, 7, worse=True)] * 10
+    better = [Comparison("t", min(gain, 0.0) - 0.5, 7, worse=False)] * (60 + more)
+    scores = guaranteed(Guarantee(max_quality_loss=0.1), llm, evidence, {"slm": [*alike, *better]})
+    policy = Cascade(llm, evidence, None, scores)
+    look = policy.decide(call(), ((SLM,), (llm,))).looks["slm"]
+    assert look.is_guaranteed
+    assert not gain <= look.threshold
+    assert min(gain, 0.0) - 0.5 <= look.threshold
+
+
+def test_under_a_guarantee_only_what_is_known_is_accepted() -> None:
+    policy = Cascade(LLM, {"slm": knows(0.0, tokens=9)}, None, {"slm": -inf})
+    assert accepted(policy, -2.0)
+    assert not accepted(policy, None)
+    decision = policy.decide(call(), LADDER)
+    assert not policy.judge(decision, SLM, None, 5.0, voted=True).accepted
+    assert Cascade(LLM, {}, None, {}).decide(call(), LADDER).way == ["llm"], "nothing is known of it at all"
+
+
 def test_a_guarantee_is_divided_among_the_small_models() -> None:
     few = [Comparison("t", 0.0, 10, worse=False)] * 60
     wanted = Guarantee(max_quality_loss=0.05, confidence=0.9)
@@ -185,3 +208,15 @@ def test_time_that_has_a_price_speaks_against_a_slow_model() -> None:
     assert [patient.decide(call(), rungs, waits).way[0] for waits in (slow, quick)] == ["slm", "slm"]
     assert [hasty.decide(call(), rungs, waits).way[0] for waits in (slow, quick)] == ["llm", "slm"]
     assert hasty.decide(call(), rungs, {"slm": 10.0}).way[0] == "slm", "the fallback's time is not known yet"
+
+
+def test_answers_that_vote_are_all_paid() -> None:
+    dear = model("slm", price=Price(input_usd_per_mtok=0.0, output_usd_per_mtok=0.4))
+    rungs = ((dear,), (LLM,))
+    once, voting = (Cascade(LLM, {"slm": knows(0.0, 0.9)}, samples=k).decide(call(), rungs) for k in (0, 5))
+    assert voting.looks["slm"].price == pytest.approx(5 * once.looks["slm"].price)
+    assert (once.way[0], voting.way[0]) == ("slm", "llm")
+
+
+def test_a_route_of_the_fallback_alone_skips_nobody() -> None:
+    assert Cascade(LLM).decide(call(), ((LLM,),)).reason == "cascade"

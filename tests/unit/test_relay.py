@@ -123,7 +123,8 @@ async def test_a_stream() -> None:
     assert (done, end) == (b"data: [DONE]", b"")
     assert comment.startswith(b": smallfirst ")
     assert json.loads(comment.removeprefix(b": smallfirst ")) == {
-        "model": "slm", "attempts": 1, "structured": "none", "cost_usd": "0.000002000", "saved_usd": "0.000010000",
+        "model": "slm", "reason": "fixed", "confidence": None, "attempts": 1, "structured": "none",
+        "cost_usd": "0.000002000", "saved_usd": "0.000010000",
     }  # fmt: skip
     assert start["status"] == 200
 
