@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 
 from router.entry import Entry, as_tuple
 from router.price import Price, Usd
-from router.types import Ability, Backend, Engine, StreamHold, PolicyName, Tier
+from router.types import Ability, Backend, Engine, PolicyName, StreamHold, Tier
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 USUAL_ABILITIES: Mapping[Engine, frozenset[Ability]] = {

@@ -99,11 +99,14 @@ class Course:
             spare: those may be asked whom the policy would rather not ask.
         """
         model, after = self.way.model, self.way.after(failure)
-        if after is not None and after.is_spare and not spare:
-            after = None
-        step = next_step(failure, Standing(len(self.tried), other_replicas, after is not None, bool(record.retries)))
-        if step == "fail" or failure.reason is None:
+        is_wanted = after is not None and not after.is_spare
+        step = next_step(failure, Standing(len(self.tried), other_replicas, is_wanted, bool(record.retries)))
+        if failure.reason is None:
             return "fail"
+        if step == "fail" and spare and after is not None:
+            step = "escalate"
+        if step == "fail":
+            return step
         if step == "escalate" and after is not None and after.rung > self.way.rung:
             record.escalations.append(Escalation(model.name, after.model.name, failure.reason))
         elif self.tried:

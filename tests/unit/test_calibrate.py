@@ -287,7 +287,7 @@ def test_data_that_are_no_utf_8_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_call_written_as_text_has_the_confidence_of_its_values_too(tmp_path: Path) -> None:
-    pieces = (('{"name": "f", "arguments": {"a": ', -0.9), ("1", -0.1), ("}}", -0.01))
+    pieces = (('{"name": "f", "arguments": {"a": "', -0.9), ('x"', -0.1), ("}}", -0.5))
     choice = {
         "message": {"content": "".join(text for text, _ in pieces)},
         "logprobs": {"content": [{"token": text, "logprob": value} for text, value in pieces]},

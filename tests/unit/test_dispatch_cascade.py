@@ -479,6 +479,14 @@ async def test_who_was_skipped_answers_where_the_fallback_cannot(
     one.all_is_released()
 
 
+async def test_the_fallback_is_asked_once_more_before_who_was_skipped() -> None:
+    one = skipping()
+    one.script["llm-0"] = [refuses(500), answers("From the large one.")]
+    one = Dispatching(one.models, one.script, settings=one.settings)
+    assert text_of((await one.ask())[0]) == "From the large one."
+    assert one.upstream.hosts == ["llm-0", "llm-0"]
+
+
 async def test_a_hard_call_whose_fallback_is_down_is_answered_from_below() -> None:
     one = Dispatching(script={"llm-0": [refuses(500)]}, settings={"policy": "heuristic", "threshold": 0.0})
     assert text_of((await one.ask())[0]) == "Paris."
