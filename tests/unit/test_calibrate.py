@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from router.confidence import log_odds
 from router.configfile import load
@@ -189,6 +191,43 @@ def test_ungraded_answers_are_compared_with_the_fallbacks(tmp_path: Path) -> Non
     assert (one := example(tmp_path, answers, YES_OR_NO)).weak == one.strong == 0.8
     wrong = answers | {"small": {"choice": said("no")}}
     assert example(tmp_path, wrong, YES_OR_NO).weak == 0
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=5,
+)
+answers = st.fixed_dictionaries(
+    {},
+    optional={
+        "quality": anything,
+        "logprob": anything,
+        "agree": anything,
+        "usage": anything,
+        "choice": st.fixed_dictionaries(
+            {}, optional={"message": anything | st.fixed_dictionaries({"content": anything}), "logprobs": anything}
+        ),
+    },
+)
+requests = anything | st.fixed_dictionaries(
+    {"messages": st.just(REQUEST["messages"])}, optional={"response_format": anything, "tools": anything}
+)
+
+
+@given(request=requests, small=answers, large=answers, task=anything)
+def test_a_line_is_a_labelled_call_or_says_what_is_wrong_with_it(
+    tmp_path_factory: pytest.TempPathFactory, request: object, small: object, large: object, task: object
+) -> None:
+    file = written(
+        tmp_path_factory.mktemp("data"), {"request": request, "answers": {"small": small, "large": large}, "task": task}
+    )
+    found, told = [], ""
+    try:
+        found = list(read(file, TERMS))
+    except BadData as error:
+        told = str(error)
+    assert told.startswith(f"{file}:1: ") or 0 <= found[0].examples["small"].weak <= 1
 
 
 OK = {"small": {"quality": 1}}
