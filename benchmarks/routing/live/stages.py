@@ -1,0 +1,135 @@
+"""The stages of a run: each model alone, what is learned from that, the cascade.
+
+Every answer is kept as it comes, and a stage whose answers are all there starts nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.routing.live.tasks import Task
+from benchmarks.structured import standin, tools
+from benchmarks.structured.ask import Kept, ask_all, key
+from benchmarks.structured.reply import Reply
+from benchmarks.vllm.launch import StartFailed, launched
+
+CONCURRENCY = 8
+MIN_CONFIDENCES = (0.5, 0.8, 0.95)
+ANSWERS, LABELLED, EVIDENCE = "answers.jsonl", "labelled.jsonl", "evidence.json"
+
+Say = Callable[[str], None]
+Replies = Mapping[str, Reply]
+"""by task"""
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """A configuration with one route, on whose ladder stand two models."""
+
+    config: Mapping[str, Any]
+    small: str
+    large: str
+    route: str
+
+    @classmethod
+    def of(cls, config: Path, gguf: Path | None, say: Say) -> Models:
+        """Take the first route's first and last model; with `gguf`, the stand-in is the last one.
+
+        Raises:
+            NoStandin: it is not there.
+        """
+        given = yaml.safe_load(config.read_text(encoding="utf-8"))
+        ladder = next(iter(given["routes"].values()))["ladder"]
+        small, large = ladder[0], ladder[-1]
+        if gguf is not None:
+            given, large = tools.models_yaml(given, small, standin.joined(gguf, say)), tools.STANDIN
+        models = {name: given["models"][name] for name in (small, large)}
+        return cls({"models": models}, small, large, "cascade")
+
+    def write(self, file: Path, evidence: Path | None = None) -> None:
+        """Write it for a gateway, with the cascade where there is evidence for it."""
+        learned = {"policy": "cascade", "evidence": str(evidence.absolute())} if evidence else {}
+        route = {"ladder": [self.small, self.large], **learned}
+        file.write_text(yaml.safe_dump({**self.config, "routes": {self.route: route}}, sort_keys=False))
+
+
+async def alone(models: Models, tasks: Sequence[Task], kept: Kept, folder: Path, say: Say) -> dict[str, Replies]:
+    """Ask each model every task; return the answers, with their logprobs, by model."""
+    models.write(folder / "alone.yaml")
+    ways = {name: {"model": name, "logprobs": True} for name in (models.small, models.large)}
+    return await _ask(ways, tasks, kept, folder / "alone.yaml", say)
+
+
+async def learn(models: Models, tasks: Sequence[Task], answers: Mapping[str, Replies], folder: Path, say: Say) -> str:
+    """Calibrate on the tasks that are not held out, by the command itself; return the table that it prints.
+
+    Raises:
+        StartFailed: it could not.
+    """
+    lines = [json.dumps(labelled(task, {name: of[task.id] for name, of in answers.items()})) for task in tasks
+             if not task.held_out]  # fmt: skip
+    (folder / LABELLED).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    models.write(folder / "alone.yaml")
+    say(f"calibrating on {len(lines)} tasks")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "server.cli", "calibrate", f"--config={folder / 'alone.yaml'}"),
+        *(f"--data={folder / LABELLED}", f"--out={folder / EVIDENCE}"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    told, _ = await process.communicate()
+    if process.returncode:
+        raise StartFailed(f"`smallfirst calibrate` ended with status {process.returncode}")
+    return told.decode()
+
+
+async def cascade(models: Models, tasks: Sequence[Task], kept: Kept, folder: Path, say: Say) -> dict[float, Replies]:
+    """Ask the cascade the tasks at each threshold; return the answers by threshold."""
+    models.write(folder / "cascade.yaml", folder / EVIDENCE)
+    learned_from = sha256((folder / LABELLED).read_bytes()).hexdigest()[:8]
+    names = {least: f"cascade {least:g} {learned_from}" for least in MIN_CONFIDENCES}
+    ways = {name: {"model": models.route, "routing": {"min_confidence": least}} for least, name in names.items()}
+    found = await _ask(ways, tasks, kept, folder / "cascade.yaml", say)
+    return {least: found[name] for least, name in names.items()}
+
+
+def labelled(task: Task, replies: Mapping[str, Reply]) -> dict[str, Any]:
+    """Return a task and its graded answers as `smallfirst calibrate` takes them."""
+    answers = {
+        name: {"quality": task.quality(reply)}
+        | ({"choice": reply.choice} if reply.choice else {})
+        | ({"usage": reply.usage} if reply.usage else {})
+        for name, reply in replies.items()
+    }
+    return {"request": task.asked, "answers": answers} | ({"task": task.name} if task.name else {})
+
+
+async def _ask(
+    ways: Mapping[str, Mapping[str, Any]], tasks: Sequence[Task], kept: Kept, config: Path, say: Say
+) -> dict[str, Replies]:
+    """Ask every task in each way, by a gateway that is started only if an answer is lacking."""
+    asked = {way: {task.id: _body(way, task, extra) for task in tasks} for way, extra in ways.items()}
+    keys = {way: {key(way, name, body): name for name, body in bodies.items()} for way, bodies in asked.items()}
+    if any(kept.get(one) is None for of in keys.values() for one in of):
+        say(f"starting smallfirst serve --config {config.name}")
+        async with launched(config, config.with_suffix(".log"), say) as started:
+            say(f"  ready after {started.started_in_s:.0f} s")
+            for way, of in keys.items():
+                say(f"{way}: {len(of)} tasks")
+                bodies = {one: asked[way][name] for one, name in of.items()}
+                await ask_all(started.root, bodies, kept, concurrency=CONCURRENCY, say=say)
+    return {way: {name: reply for one, name in of.items() if (reply := kept.get(one))} for way, of in keys.items()}
+
+
+def _body(way: str, task: Task, extra: Mapping[str, Any]) -> dict[str, Any]:
+    routing = extra.get("routing", {}) | ({"task": task.name} if task.name else {})
+    # what one way has put into an engine's prefix cache must not make the next one cheaper
+    return {**extra, **task.asked, "cache_salt": way} | ({"routing": routing} if routing else {})
