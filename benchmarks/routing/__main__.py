@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks import machine
 from benchmarks.routing import plot, report
 from benchmarks.routing.data import NoData
+from benchmarks.routing.loads import loads
 from benchmarks.routing.options import parse
 from benchmarks.routing.sweep import chosen, everything, figures_of
 from benchmarks.vllm.program import say
@@ -33,15 +34,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         for run in runs:
             found.append(figures_of(run, options.samples if options.out else 0))
-            say(report.line(found[-1]))
+            say(report.line(found[-1][0]))
     except NoData as error:
         print(error, file=sys.stderr)
         return 2
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(short(found[0]), indent=1) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(short(found[0][0]), indent=1) + "\n", encoding="utf-8")
     if options.out:
-        whole: dict[str, Any] = {"benchmark": "routing", **about, "samples": options.samples, "runs": found}
+        whole: dict[str, Any] = {
+            "benchmark": "routing",
+            **about,
+            "samples": options.samples,
+            "runs": [figures for figures, _ in found],
+            "loads": loads(found),
+        }
         write(whole, options.out, say, draw=plot.draw, markdown=report.markdown)
     return 0
 

@@ -61,6 +61,8 @@ def markdown(report: dict[str, Any], picture: bool) -> str:
     if looking:
         lines += ["## With a look at the small model's answer", ""]
         lines += [*_compared(looking, ["classifier", "raw_cascade", "cascade"]), ""]
+    if report["loads"]:
+        lines += ["## All pairs of a load together", "", *_together(report["loads"]), ""]
     lines += ["## In detail", ""]
     for run in runs:
         if run["shown"]:
@@ -104,6 +106,24 @@ def _compared(runs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Iterat
             cells += [_figure(run["policies"][name][key], key) for name in names]
             cells.append(_difference(run, base, ours, key))
         yield f"| {_title(run)} | {run['weak']} -> {run['strong']} | {' | '.join(cells)} |"
+
+
+def _together(loads: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line for each load: the means over the pairs of models, and what the cascade is better by."""
+    yield "The means over the pairs, of the same calls in the same samples; and over those without the weakest model."
+    yield ""
+    against = ("classifier", "raw_cascade")
+    names = (*against, "cascade", *(f"against {name}" for name in against))
+    columns = [f"{HEADINGS[key]} {name}" for key in MORE_IS_BETTER for name in names]
+    yield f"| | pairs | {' | '.join(columns)} |"
+    yield f"|---|--:|{'--:|' * len(columns)}"
+    for load in loads:
+        title = load["test"] + (f", without {load['without']}" if load["without"] else "")
+        cells = [str(load["pairs"])]
+        for key in MORE_IS_BETTER:
+            cells += [_figure(load["policies"][name][key], key) for name in (*against, "cascade")]
+            cells += [_difference(load, base, "cascade", key) for base in against]
+        yield f"| {title} | {' | '.join(cells)} |"
 
 
 def _run(run: Mapping[str, Any]) -> Iterator[str]:

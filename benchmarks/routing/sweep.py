@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.routing.data import NoData, Row, averages, load, pair, rows
-from benchmarks.routing.metrics import Curve, Floats, Order, both, intervals, spread
+from benchmarks.routing.loads import Drawn, differences
+from benchmarks.routing.metrics import Curve, Order, both, intervals, spread
 from benchmarks.routing.policies import Scored, cross_score, hashed, score
 
 Raw = Sequence[Mapping[str, Any]]
@@ -93,13 +94,13 @@ def everything(folder: Path) -> Iterator[Run]:
             yield Run(name, name, weak, strong, found, found, shown=(weak, strong) == shown)
 
 
-def figures_of(run: Run, samples: int) -> dict[str, Any]:
+def figures_of(run: Run, samples: int) -> tuple[dict[str, Any], Drawn]:
     """Fit and score all policies; return the figures of each, with 95% intervals, and what the run was."""
     outcome = cross_score(run.of_test) if run.crossed else score(run.of_train, run.of_test)
     orders = {name: _orders(run.of_test, one) for name, one in outcome.policies.items()}
     curves = {name: _curves(*of) for name, of in orders.items()}
     drawn = intervals(orders, len(run.of_test), times=samples, seed=SEED)
-    return {
+    found = {
         "train": run.train,
         "test": run.test,
         "weak": run.weak,
@@ -112,11 +113,12 @@ def figures_of(run: Run, samples: int) -> dict[str, Any]:
         "quality": [fmean(row.weak for row in run.of_test), fmean(row.strong for row in run.of_test)],
         "policies": {name: both(*of) for name, of in curves.items()},
         "intervals": {name: {key: spread(values) for key, values in one.items()} for name, one in drawn.items()},
-        "differences": _differences(drawn),
+        "differences": differences(drawn),
         "curves": {
             name: _thinned(usd if usd.usd is not None else calls) for name, (calls, usd) in curves.items() if run.shown
         },
     }
+    return found, drawn
 
 
 def _orders(calls: Sequence[Row], one: Scored) -> tuple[Order, Order]:
@@ -127,18 +129,6 @@ def _orders(calls: Sequence[Row], one: Scored) -> tuple[Order, Order]:
 def _curves(calls: Order, usd: Order) -> tuple[Curve, Curve]:
     curve = calls.curve()
     return curve, curve if usd is calls else usd.curve()
-
-
-def _differences(drawn: Mapping[str, Mapping[str, Floats]]) -> dict[str, Any]:
-    """Return intervals of what policies are better by, on the same samples."""
-    pairs = [("classifier", "length")]
-    if "cascade" in drawn:
-        pairs += [("cascade", "raw_cascade"), ("cascade", "classifier")]
-    return {
-        f"{one} - {other}, {key}": spread(drawn[one][key] - drawn[other][key])
-        for one, other in pairs
-        for key in ("apgr", "usd95")
-    }
 
 
 def _thinned(curve: Curve) -> dict[str, list[float]]:
