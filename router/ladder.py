@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from router.cascade import Standing, Step, next_step
 from router.config import Model, Rung
@@ -15,8 +16,7 @@ ABOUT_THE_ANSWER: frozenset[EscalationReason] = frozenset({"structured", "trunca
 """the answer was not good enough: those beside who gave it, which the policy thought no better, are passed over"""
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(Struct, frozen=True):
     """The models that may answer a call, each with its rung, in the order in which they are asked.
 
     From `spare` on they are those that the policy would rather not ask: they are for a fallback that cannot.
@@ -73,12 +73,11 @@ class Way:
         return None
 
 
-@dataclass(slots=True)
-class Course:
+class Course(Struct):
     """How far a request has come on its way."""
 
     way: Way
-    tried: list[str] = field(default_factory=list)
+    tried: list[str] = []
     """replicas of the present model that have failed"""
 
     @classmethod

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
+
+from msgspec import Struct
 
 from router import cost
 from router.confidence import Confidence
@@ -23,8 +24,7 @@ Outcome = Literal[
 ]
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(Struct):
     """One request to one replica. `failure` is empty when its answer was accepted."""
 
     model: str
@@ -74,8 +74,7 @@ class Judgement(NamedTuple):
         return min(1.0, max(0.0, 1 - self.gain))
 
 
-@dataclass(frozen=True, slots=True)
-class Escalation:
+class Escalation(Struct, frozen=True):
     """One step up the ladder."""
 
     from_model: str
@@ -92,8 +91,7 @@ class Bill(NamedTuple):
     """what the fallback would have cost, less what was spent; negative after a vain attempt"""
 
 
-@dataclass(slots=True)
-class RequestRecord:
+class RequestRecord(Struct):
     """Times are seconds of the monotonic clock; money is integer nano-dollars."""
 
     request_id: str
@@ -104,13 +102,13 @@ class RequestRecord:
     """a configured name, or empty: what a client made up never becomes a metric label"""
     stream: bool = False
     decision: Decision | None = None
-    attempts: list[Attempt] = field(default_factory=list)
-    retries: list[tuple[str, str]] = field(default_factory=list)
+    attempts: list[Attempt] = []
+    retries: list[tuple[str, str]] = []
     """(model, reason) of each further try on the same rung"""
-    escalations: list[Escalation] = field(default_factory=list)
-    verdicts: list[tuple[str, ConstraintKind, VerdictWord]] = field(default_factory=list)
+    escalations: list[Escalation] = []
+    verdicts: list[tuple[str, ConstraintKind, VerdictWord]] = []
     """(model, kind, word) of each checked answer"""
-    judgements: list[Judgement] = field(default_factory=list)
+    judgements: list[Judgement] = []
     unsure: str = ""
     """why an answer had to do that is not sure enough: what kept a higher rung from answering"""
     structured: str = ""

@@ -60,4 +60,4 @@ class TextEndpoint:
             if reply.events is None:
                 deadline.met()  # the rest is the client's own pace
             await silence.settle()
-            await relay(reply, record, silence.send)
+            await relay(reply, record, silence.send if call.stream else send)

@@ -9,9 +9,12 @@ from router.policy.base import NO_WAITS
 from router.types import ChatCall, Decision
 
 
+_FIRST = Decision(rung=0, reason="fixed")
+
+
 class Fixed:
     """Start at the bottom; the next model is for what the first cannot do."""
 
     def decide(self, call: ChatCall, rungs: Sequence[Rung], waits: Mapping[str, float] = NO_WAITS) -> Decision:
         """Return the first rung."""
-        return Decision(rung=0, reason="fixed")
+        return _FIRST
