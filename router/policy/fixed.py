@@ -8,7 +8,6 @@ from router.config import Rung
 from router.policy.base import NO_WAITS
 from router.types import ChatCall, Decision
 
-
 _FIRST = Decision(rung=0, reason="fixed")
 
 
