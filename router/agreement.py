@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from router import strictjson
+from router.choice import folded
 from router.structured.asked import asked_form
 from router.types import FormKind
 
@@ -45,7 +46,7 @@ def agreement(body: Mapping[str, Any], answer: Choice, standard: Choice) -> floa
     text, right_text = _text(answer), _text(standard)
     form = asked_form(body)
     if form is not None and form.kind in _OF_A_LABEL:
-        return float(_folded(text) == _folded(right_text))
+        return float(folded(text) == folded(right_text))
     leaves, right_leaves = _leaves_of(text), _leaves_of(right_text)
     if form is not None and form.kind in _OF_JSON:
         if right_leaves is None:
@@ -96,11 +97,7 @@ def _leaves(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[t
 def _written(value: object) -> str:
     """Return a value as it is compared: 1 and 1.0 are one number, case and spaces of a text do not count."""
     if isinstance(value, str):
-        value = _folded(value)
+        value = folded(value)
     elif isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     return json.dumps(value)
-
-
-def _folded(text: str) -> str:
-    return " ".join(text.casefold().split())

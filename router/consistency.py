@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from router import strictjson
+from router.choice import Choice, Function, folded
 
 NOT_WHOLE = ("length", "content_filter")
 
@@ -58,42 +59,19 @@ def score(result: Vote) -> float:
     return log((result.votes + 1) / (result.of - result.votes + 1))
 
 
-class _Function(Struct):
-    name: str
-    arguments: str = ""
-
-
-class _Call(Struct):
-    function: _Function
-
-
-class _Message(Struct):
-    content: str | None = None
-    tool_calls: list[_Call] | None = None
-    function_call: _Function | None = None
-
-
-class _Choice(Struct):
-    finish_reason: str | None = None
-    message: _Message = msgspec.field(default_factory=_Message)
-    text: str = ""
-
-
 def _answer(choice: Mapping[str, Any]) -> Hashable | None:
     """Return what is the same for answers that agree; None: it agrees with none."""
     try:
-        said = msgspec.convert(choice, _Choice)
-        functions = [call.function for call in said.message.tool_calls or ()]
-        functions += [said.message.function_call] if said.message.function_call else []
-        calls = tuple(sorted((function.name, _arguments(function)) for function in functions))
+        said = msgspec.convert(choice, Choice)
+        calls = tuple(sorted((function.name, _arguments(function)) for function in said.functions))
     except (msgspec.ValidationError, strictjson.NotJson):
         return None
     if said.finish_reason in NOT_WHOLE:
         return None
-    return calls or _meaning(said.message.content or said.text) or None
+    return calls or _meaning(said.says) or None
 
 
-def _arguments(function: _Function) -> str:
+def _arguments(function: Function) -> str:
     value = strictjson.loads(function.arguments or "{}", unique_keys=True)
     if not isinstance(value, dict):
         raise strictjson.NotJson("not an object")
@@ -104,7 +82,7 @@ def _meaning(text: str) -> str:
     try:
         return _written(strictjson.loads(text, unique_keys=True))
     except strictjson.NotJson:
-        return " ".join(text.casefold().split())
+        return folded(text)
 
 
 def _written(value: object) -> str:

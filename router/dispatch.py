@@ -153,14 +153,14 @@ class Dispatcher:
         if not isinstance(policy, Cascade) or decision is None or (look := decision.looks.get(model.name)) is None:
             return None
         hold = call.routing.hold or route.hold or ("whole" if route.guarantee else "first")
-        votes = bool(route.samples) and call.is_chat and call.choices == 1 and not call.stream
-        tells = votes or "logprobs" in model.abilities or demanded or look.is_guaranteed
+        votes = policy.votes_on(call)
+        tells = votes > 0 or "logprobs" in model.abilities or demanded or look.is_guaranteed
         if not tells or (call.stream and hold == "none") or not (way.rung_above or demanded):
             return None
         case = Case(policy, decision, model, call, record, promise is not None and not promise.is_free)
         if call.stream:
             return StreamGate(case, early=hold == "first")
-        return VotingGate(case, route.samples) if votes and route.samples else WholeGate(case)
+        return VotingGate(case, votes) if votes else WholeGate(case)
 
     async def _ask(
         self,

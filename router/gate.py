@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from router import consistency, logprobs
+from router.choice import has_call
 from router.confidence import Confidence, TokenLogprob, features, least_sure
 from router.config import Model
 from router.errors import LowConfidence, UpstreamRejected
@@ -44,6 +45,7 @@ class Gate:
     """One try's answer. `is_open`: it may leave."""
 
     _added: ClassVar[str] = "logprob"
+    """what an upstream names that refuses what was added to the call"""
 
     def __init__(self, case: Case) -> None:
         self._case = case
@@ -84,7 +86,7 @@ class Gate:
         return logprobs.with_logprobs(call) if self._tells else call
 
     def _judge(self, tokens: Tokens, choices: Iterable[Mapping[str, Any]]) -> None:
-        is_formed = self._case.is_formed or any(_has_call(choice.get("message")) for choice in choices)
+        is_formed = self._case.is_formed or any(has_call(choice.get("message")) for choice in choices)
         least = least_sure(
             features(said, structured=is_formed and len(said) <= MOST_TOKENS)
             for said in (tokens.get(index, ()) for index in range(self.choices))
@@ -124,7 +126,7 @@ class WholeGate(Gate):
 class VotingGate(WholeGate):
     """Of several answers to the same call: the client gets the one that most agree with."""
 
-    _added = ""
+    _added = ""  # it may be `n`, the temperature, or that many answers at once: whatever it says
 
     def __init__(self, case: Case, samples: int) -> None:
         super().__init__(case)
@@ -181,7 +183,3 @@ class StreamGate(Gate):
         """Judge the whole, by its choices as far as they are known."""
         if not self.is_open:
             self._judge(self._tokens if self._tells else {}, choices)
-
-
-def _has_call(message: object) -> bool:
-    return isinstance(message, Mapping) and bool(message.get("tool_calls") or message.get("function_call"))

@@ -104,13 +104,12 @@ class Course(Struct):
             return "fail"
         if step == "fail" and spare and after is not None:
             step = "escalate"
-        if step == "fail":
-            return step
-        if step == "escalate" and after is not None and after.rung > self.way.rung:
-            record.escalations.append(Escalation(model.name, after.model.name, failure.reason))
-        elif self.tried:
+        is_higher = step == "escalate" and after is not None and after.rung > self.way.rung
+        if step != "fail" and self.tried and not is_higher:
             record.retries.append((model.name, failure.reason))
         if step == "escalate" and after is not None:
+            if is_higher:
+                record.escalations.append(Escalation(model.name, after.model.name, failure.reason))
             if after.is_spare:
                 record.unsure = failure.reason
             self.way, self.tried = after, []

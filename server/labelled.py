@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from router.agreement import Incomparable, agreement
+from router.choice import Choice, has_call
 from router.confidence import features, log_odds
 from router.consistency import Vote, score
 from router.errors import BadData, BadRequest
@@ -51,27 +52,6 @@ class LabelledCall(NamedTuple):
     examples: Mapping[str, Example]
     ignored: frozenset[str]
     """models that answered, too, and are not of the route"""
-
-
-class _Function(Struct):
-    name: str
-    arguments: str = ""
-
-
-class _ToolCall(Struct):
-    function: _Function
-
-
-class _Message(Struct):
-    content: str | None = None
-    tool_calls: list[_ToolCall] | None = None
-    function_call: _Function | None = None
-
-
-class _Choice(Struct):
-    message: _Message | None = None
-    text: str | None = None
-    logprobs: dict[str, Any] | None = None
 
 
 class _Usage(Struct):
@@ -142,7 +122,7 @@ def _call(request: Mapping[str, Raw], route: str) -> ChatCall:
 def _answer(raw: Raw, at: str) -> _Answer:
     answer = _decoded(raw, _Answer, at)
     if answer.choice is not None:
-        _checked(lambda: msgspec.convert(answer.choice, _Choice), f"{at}.choice")
+        _checked(lambda: msgspec.convert(answer.choice, Choice), f"{at}.choice")
     return answer
 
 
@@ -185,7 +165,7 @@ def _scores(call: ChatCall, answer: _Answer, terms: Terms) -> tuple[float | None
     if answer.logprob is not None:
         return log_odds(answer.logprob), None
     tokens = read_logprobs(answer.choice)
-    structured = bool(format_fields(call.body)) or _has_call(call, answer)
+    structured = bool(format_fields(call.body)) or _calls(call, answer)
     early = not structured and len(tokens) >= terms.beginning_tokens
     both = features(tokens, structured=structured), features(tokens[: terms.beginning_tokens]) if early else None
     of_all, of_first = (None if confidence is None else confidence.score for confidence in both)
@@ -196,11 +176,11 @@ def _of_vote(share: float, samples: int) -> float:
     return score(Vote(index=0, votes=round(share * samples), of=samples))
 
 
-def _has_call(call: ChatCall, answer: _Answer) -> bool:
+def _calls(call: ChatCall, answer: _Answer) -> bool:
     """Return whether the answer is a call, also one that the model wrote as its text."""
     message = (answer.choice or {}).get("message") or {}
     written = bool(call.body.get("tools")) and bool(message.get("content")) and may_be_call(message["content"])
-    return written or bool(message.get("tool_calls") or message.get("function_call"))
+    return written or has_call(message)
 
 
 def _decoded(raw: bytes | Raw, kind: type[T], at: str = "") -> T:

@@ -13,6 +13,7 @@ the latter follows from the guarantee. Decisions go by marginal costs: a replica
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
@@ -45,7 +46,7 @@ NOTHING_KNOWN = Evidence()
 
 
 @dataclass(frozen=True, slots=True)
-class Learned:
+class Learned(ABC):
     """What both policies know."""
 
     fallback: Model
@@ -56,7 +57,6 @@ class Learned:
     """the least probability that an answer is as good as the fallback's; None: the guarantee decides"""
     least_scores: Mapping[str, float | None] = field(default_factory=dict)
     """see `guaranteed`"""
-
     waiting_usd_per_s: float = 0.0
     """what a client's time is worth"""
     samples: int = 0
@@ -69,7 +69,7 @@ class Learned:
         fallback_usd = expected_usd(self.fallback, self.evidence, task, tokens)
         looks: dict[str, Look] = {}
         for model in (model for rung in rungs for model in rung if model is not self.fallback):
-            usd = expected_usd(model, self.evidence, task, tokens, answers=max(1, self.samples))
+            usd = expected_usd(model, self.evidence, task, tokens, answers=self.votes_on(call) or 1)
             price = self._price(usd, waits.get(model.name), fallback_usd, waits.get(self.fallback.name))
             looks[model.name] = self.look(self._sight(model, task, text), model, call, price, fallback_usd)
         start, way = whom_to_ask(rungs, looks)
@@ -78,8 +78,13 @@ class Learned:
         reason = self.name if first or not looks else f"{self.name}: skipped"
         return Decision(start, reason, hardness, way, call.routing.min_confidence, fallback_usd, looks)
 
+    @abstractmethod
     def _sight(self, model: Model, task: str, text: str) -> Sight:
-        raise NotImplementedError
+        """Return what is known of a model's answer to a text before it is asked."""
+
+    def votes_on(self, call: ChatCall) -> int:
+        """Return how many answers to a call are to vote; 0: its confidence is of logprobs."""
+        return self.samples if call.is_chat and call.choices == 1 and not call.stream else 0
 
     def look(self, sight: Sight, model: Model, call: ChatCall, price: float, fallback_usd: float | None) -> Look:
         """Return what asking a model first is worth, given what is known of it and what it costs."""

@@ -218,5 +218,15 @@ def test_answers_that_vote_are_all_paid() -> None:
     assert (once.way[0], voting.way[0]) == ("slm", "llm")
 
 
+@pytest.mark.parametrize("fields", [{"stream": True}, {"n": 2}])
+def test_where_nobody_votes_one_answer_is_expected_to_be_paid(fields: dict[str, Any]) -> None:
+    rungs = ((model("slm", price=Price(input_usd_per_mtok=0.0, output_usd_per_mtok=0.4)),), (LLM,))
+    once, voting = (
+        Cascade(LLM, {"slm": knows(0.0, 0.9)}, samples=k).decide(call(**fields), rungs).looks["slm"].price
+        for k in (0, 5)
+    )
+    assert voting == once
+
+
 def test_a_route_of_the_fallback_alone_skips_nobody() -> None:
     assert Cascade(LLM).decide(call(), ((LLM,),)).reason == "cascade"
