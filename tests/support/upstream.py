@@ -156,10 +156,14 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
         self.server.connections.discard(self)
-        for call in self.calls:
-            call.mark_closed()
+        # asyncio closes the socket behind this: who is told now could still find it open
+        asyncio.get_running_loop().call_soon(self._mark_closed)
         self._news.set()
         self._writable.set()
+
+    def _mark_closed(self) -> None:
+        for call in self.calls:
+            call.mark_closed()
 
     def pause_writing(self) -> None:
         self._writable.clear()
