@@ -48,6 +48,7 @@ VLLM_ONLY = frozenset(
 LONGEST_MESSAGE = 500
 SHORTEST_KEY = 8
 TOO_LONG_CODES = ("context_length_exceeded", "exceed_context_size_error")
+TOO_LONG = ("maximum context length", "max_model_len")  # in the words of those that give no code: vLLM, SGLang
 
 
 class OpenAIDialect:
@@ -134,7 +135,8 @@ def refusal(model: Model, status: int, error: Mapping[str, Any], retry_after_s: 
         if status == 429:
             kept["code"] = kept["code"] or "rate_limit_exceeded"
             retry_after_s = 1.0 if retry_after_s is None else retry_after_s
-        if kept["code"] in TOO_LONG_CODES or kept["type"] in TOO_LONG_CODES:
+        told = status == 400 and any(words in str(error.get("message")) for words in TOO_LONG)
+        if told or kept["code"] in TOO_LONG_CODES or kept["type"] in TOO_LONG_CODES:
             kept |= {"type": "invalid_request_error", "code": "context_length_exceeded"}
         return UpstreamRejected(status, kept, retry_after_s=retry_after_s)
     return UpstreamFailed(f"the upstream answered {status}" + (f": {said}" if said else ""))

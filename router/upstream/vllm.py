@@ -14,7 +14,6 @@ from router.upstream.openai import addressed, error_object, refusal
 
 # how vLLM 0.32 words it; it gives no code
 VLLM_TYPES = ("BadRequestError", "Bad Request", "NotFoundError", "Not Found")
-TOO_LONG = ("maximum context length", "max_model_len")
 UNENFORCEABLE = (
     "json schema into a grammar",
     "features not supported by",
@@ -43,9 +42,7 @@ class VllmDialect:
         message = str(error.get("message") or "")
         said = error.get("code")
         code = said if isinstance(said, str) else None  # vLLM's own is the status
-        if status == 400 and any(words in message for words in TOO_LONG):
-            code = "context_length_exceeded"
-        elif status == 400 and any(words in message for words in UNENFORCEABLE):
+        if status == 400 and any(words in message for words in UNENFORCEABLE):
             code = "unsupported_schema"
         if 400 <= status < 500:
             kind = error.get("type")

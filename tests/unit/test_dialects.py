@@ -121,6 +121,7 @@ def observed(message: str, param: str | None = None, code: int = 400, kind: str 
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
+@BOTH
 @pytest.mark.parametrize(
     "error",
     [
@@ -137,8 +138,8 @@ def observed(message: str, param: str | None = None, code: int = 400, kind: str 
         ),
     ],
 )
-def test_vllm_too_long(error: dict[str, Any]) -> None:
-    got = refused(VLLM, 400, error)
+def test_vllms_words_for_too_long_whoever_stands_before_it(dialect: Dialect, error: dict[str, Any]) -> None:
+    got = refused(dialect, 400, error)
     assert (got.status, got.code, shown(got)["type"]) == (400, "context_length_exceeded", "invalid_request_error")
     assert shown(got)["message"] == error["error"]["message"]
     assert of(got).reason == "context"
