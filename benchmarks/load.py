@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httptools
 
 # A quote within a JSON string is escaped, so these match keys only; the first event of vLLM has an empty content.
-_CONTENT = re.compile(rb'"(?:content|text)":\s*"[^"]')
+CONTENT = re.compile(rb'"(?:content|text)":\s*"[^"]')
 _ERROR = re.compile(rb'data:\s*\{\s*"error"')
 
 
@@ -190,7 +190,7 @@ class _Connection(asyncio.Protocol):
         self._finish(self._parser.get_status_code(), self._error)
 
     def _see(self, event: bytes) -> None:
-        if _CONTENT.search(event):
+        if CONTENT.search(event):
             self._events += 1
             if self._first is None:
                 self._first = perf_counter()

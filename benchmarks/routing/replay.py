@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = load(options.config, os.environ, gpu=options.gpu)
         replay = Replay(config)
-        lines = list(_lines(options.log))
+        lines = list(decisions(options.log))
     except (ConfigError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -153,7 +153,8 @@ def _close(one: float | None, other: float | None) -> bool:
     return one == other or (one is not None and other is not None and abs(one - other) <= CLOSE * max(1, abs(one)))
 
 
-def _lines(log: Path) -> Iterator[Mapping[str, Any]]:
+def decisions(log: Path) -> Iterator[Mapping[str, Any]]:
+    """Yield the lines of a gateway's log that tell of a learned policy."""
     for text in log.read_text(encoding="utf-8", errors="replace").split("\n"):
         if '"learned"' in text:
             try:

@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 
+from benchmarks.load import CONTENT
 from benchmarks.structured.reply import NotUnderstood, Reply, read
 from benchmarks.vllm.sides import NotThere, address
 
@@ -74,8 +75,8 @@ async def ask_all(
         nonlocal answered
         for name in turns:
             began = time.monotonic()
-            reply = await _ask(session, url, bodies[name])
-            kept.add(name, replace(reply, seconds=round(time.monotonic() - began, 3)))
+            reply = await _ask(session, url, bodies[name], began)
+            kept.add(name, replace(reply, seconds=_since(began)))
             answered += 1
             if answered % REPORT_EVERY == 0:
                 say(f"  {answered} of {len(waiting)}")
@@ -86,10 +87,16 @@ async def ask_all(
     return {name: reply for name in bodies if (reply := kept.get(name)) is not None}
 
 
-async def _ask(session: aiohttp.ClientSession, url: str, body: Mapping[str, Any]) -> Reply:
+async def _ask(session: aiohttp.ClientSession, url: str, body: Mapping[str, Any], began: float) -> Reply:
+    said, first_s = bytearray(), None
     try:
         async with session.post(url, json=body) as answer:
-            return read(answer.status, answer.headers, await answer.read())
+            async for piece in answer.content.iter_any():
+                said += piece
+                if first_s is None and CONTENT.search(said):
+                    first_s = _since(began)
+            reply = read(answer.status, answer.headers, bytes(said))
+            return replace(reply, id=answer.headers.get("x-request-id", ""), first_s=first_s)
     except NotUnderstood as error:
         return Reply(0, error="not_understood", message=str(error))
     except TimeoutError:
@@ -98,3 +105,7 @@ async def _ask(session: aiohttp.ClientSession, url: str, body: Mapping[str, Any]
         return Reply(0, error="connection_lost", message=repr(error))
     except aiohttp.ClientError as error:
         raise NotThere(f"{url} does not answer: {error!r}") from None
+
+
+def _since(began: float) -> float:
+    return round(time.monotonic() - began, 3)

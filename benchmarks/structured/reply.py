@@ -10,6 +10,8 @@ from typing import Any
 from benchmarks.structured.judge import fault_of
 
 PREFIX = "x-smallfirst-"
+SUMMARY = ": smallfirst "
+"""begins the comment in which a stream tells at its end what its headers could not"""
 
 
 class NotUnderstood(Exception):
@@ -22,7 +24,7 @@ class Reply:
 
     status: int
     said: Mapping[str, str] = field(default_factory=dict)
-    """the headers `x-smallfirst-...`, without that prefix"""
+    """the headers `x-smallfirst-...`, without that prefix; of a stream also what only its end could tell"""
     choice: Mapping[str, Any] | None = None
     """message and finish_reason, and logprobs where there are any; of a stream, its chunks put together"""
     error: str = ""
@@ -32,6 +34,10 @@ class Reply:
     usage: Mapping[str, Any] | None = None
     seconds: float | None = None
     """from the request to the end of the answer, where that was measured"""
+    first_s: float | None = None
+    """and to its first content"""
+    id: str = ""
+    """the request's, as the gateway's log has it"""
 
     def outcome(self, asked: Mapping[str, Any]) -> str:
         """Return what became of a request: `valid`, `truncated`, `refused`, `invalid`, or `error STATUS CODE`.
@@ -93,6 +99,7 @@ def _choice(message: Mapping[str, Any], finish: str | None) -> dict[str, Any]:
 
 def _stream(status: int, said: Mapping[str, str], body: bytes) -> Reply:
     lines = body.decode().replace("\r\n", "\n").split("\n")
+    said = {**said, **_told_at_the_end(lines)}
     events = [line.removeprefix("data:").strip() for line in lines if line.startswith("data:")]
     done = events[-1:] == ["[DONE]"]
     chunks = [json.loads(event) for event in events if event != "[DONE]"]
@@ -102,6 +109,11 @@ def _stream(status: int, said: Mapping[str, str], body: bytes) -> Reply:
         raise NotUnderstood(f"a stream without error and without [DONE]: {body[-200:]!r}")
     usage = next((chunk["usage"] for chunk in reversed(chunks) if chunk.get("usage")), None)
     return Reply(status, said, _fold([part for chunk in chunks for part in chunk.get("choices", ())]), usage=usage)
+
+
+def _told_at_the_end(lines: Iterable[str]) -> dict[str, str]:
+    summary = next((line.removeprefix(SUMMARY) for line in lines if line.startswith(SUMMARY)), "{}")
+    return {name.replace("_", "-"): str(value) for name, value in json.loads(summary).items() if value is not None}
 
 
 def _fold(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

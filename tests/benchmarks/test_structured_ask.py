@@ -9,7 +9,7 @@ import pytest
 from benchmarks.structured.ask import Kept, ask_all, key
 from benchmarks.structured.reply import Reply
 from benchmarks.vllm.sides import NotThere
-from tests.support.upstream import CUT, Upstream, raw
+from tests.support.upstream import CUT, DONE, Upstream, delta, finished, first, raw, respond, stream
 
 BODY = {"model": "m", "messages": []}
 
@@ -40,3 +40,24 @@ async def test_an_answer_that_breaks_off_is_one_too(tmp_path: Path) -> None:
     assert replies["a"].error == "connection_lost"
     with pytest.raises(NotThere):
         await ask_all(root, {"b": BODY}, Kept(tmp_path / "x"), concurrency=2, say=print)
+
+
+async def test_a_stream_s_first_content_is_timed_and_its_end_tells_the_rest(tmp_path: Path) -> None:
+    summary = (
+        b': smallfirst {"model": "large", "reason": "confidence", "cost_usd": "0.000000012", "saved_usd": null}\n\n'
+    )
+    known = {"x-request-id": "req_1", "x-smallfirst-reason": "cascade"}
+    with Upstream() as upstream:
+        upstream.site("m").always(stream(first(), delta("Pa"), delta("ris"), finished(), summary, DONE, headers=known))
+        root = upstream.url("m").removesuffix("/v1")
+        [reply] = (await ask_all(root, {"a": BODY}, Kept(tmp_path / "x"), concurrency=1, say=print)).values()
+        upstream.site("m").always(respond(500, {"error": {"message": "?", "code": "broken"}}))
+        [failed] = (await ask_all(root, {"b": BODY}, Kept(tmp_path / "x"), concurrency=1, say=print)).values()
+    assert reply.choice is not None
+    assert reply.choice["message"]["content"] == "Paris"
+    assert reply.id == "req_1"
+    assert reply.said == {"model": "large", "reason": "confidence", "cost-usd": "0.000000012"}
+    assert reply.first_s is not None
+    assert reply.seconds is not None
+    assert 0 < reply.first_s <= reply.seconds
+    assert (failed.error, failed.first_s) == ("broken", None)

@@ -333,7 +333,7 @@ def test_too_long_a_prompt_goes_to_the_fallback(gateway: Gateway, fallback: Upst
 
 
 def test_models(client: OpenAI) -> None:
-    assert [model.id for model in client.models.list()] == ["alone", "auto", "big", MODEL, "voting"]
+    assert [model.id for model in client.models.list()] == ["alone", "auto", "big", "early", MODEL, "voting"]
     assert client.models.retrieve(MODEL).id == MODEL
 
 

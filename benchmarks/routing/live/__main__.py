@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from benchmarks.routing.live import plot, report
 from benchmarks.routing.live.figures import figures
 from benchmarks.routing.live.options import parse
-from benchmarks.routing.live.stages import ANSWERS, CONCURRENCY, Models, alone, cascade, learn
+from benchmarks.routing.live.stages import ANSWERS, CONCURRENCY, MIN_CONFIDENCES, Models, alone, cascade, learn
 from benchmarks.routing.live.tasks import tasks
 from benchmarks.structured.ask import Kept
 from benchmarks.structured.data import NoData
@@ -42,9 +42,9 @@ async def measure(options: argparse.Namespace) -> None:
     with workplace(say) as folder:
         answers = await alone(models, every, kept, folder, say)
         calibration = await learn(models, every, answers, folder, say)
-        by_threshold = await cascade(models, held_out, kept, folder, say)
-    ways = {f"always {name}": of for name, of in answers.items()}
-    ways |= {f"cascade, {least:g}": of for least, of in by_threshold.items()}
+        wishes = {f"cascade, {least:g}": {"routing": {"min_confidence": least}} for least in MIN_CONFIDENCES}
+        by_wish = await cascade(models, wishes, held_out, kept, folder, say)
+    ways = {f"always {name}": of for name, of in answers.items()} | by_wish
     whole = {
         "benchmark": "routing.live",
         **about,

@@ -30,6 +30,17 @@ def markdown(report: dict[str, Any], picture: bool) -> str:
     return "\n".join([*lines, *_told(report), "", "All figures are in report.json.", ""])
 
 
+def prices(of: Mapping[str, object]) -> Iterator[str]:
+    """Yield what the dollars are, by model."""
+    yield "Prices: " + "; ".join(f"`{name}` {_price(price)}" for name, price in of.items()) + "."
+    yield (
+        "An hour of a replica is charged by its busy time, divided among the requests in flight; hours without work are"
+        " not in these dollars."
+    )
+    if STANDIN in of:
+        yield STANDS_FOR
+
+
 def _told(report: Mapping[str, Any]) -> Iterator[str]:
     ways = report["ways"]
     calls = next(iter(ways.values()))["calls"]
@@ -51,13 +62,7 @@ def _told(report: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield EXPLAINED
     yield ""
-    yield "Prices: " + "; ".join(f"`{name}` {_price(price)}" for name, price in report["prices"].items()) + "."
-    yield (
-        "An hour of a replica is charged by its busy time, divided among the requests in flight; hours without work are"
-        " not in these dollars."
-    )
-    if STANDIN in report["prices"]:
-        yield STANDS_FOR
+    yield from prices(report["prices"])
     yield ""
     yield "What `smallfirst calibrate` said of the tasks to learn from:"
     yield ""

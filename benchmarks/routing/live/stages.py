@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from benchmarks.routing.live.extraction import SEED
 from benchmarks.routing.live.tasks import Task
 from benchmarks.structured import standin, tools
 from benchmarks.structured.ask import Kept, ask_all, key
@@ -25,6 +27,7 @@ from benchmarks.vllm.launch import StartFailed, launched
 CONCURRENCY = 8
 MIN_CONFIDENCES = (0.5, 0.8, 0.95)
 ANSWERS, LABELLED, EVIDENCE = "answers.jsonl", "labelled.jsonl", "evidence.json"
+CASCADE = "cascade.yaml"
 
 Say = Callable[[str], None]
 Replies = Mapping[str, Reply]
@@ -69,8 +72,17 @@ async def alone(models: Models, tasks: Sequence[Task], kept: Kept, folder: Path,
     return await _ask(ways, tasks, kept, folder / "alone.yaml", say)
 
 
-async def learn(models: Models, tasks: Sequence[Task], answers: Mapping[str, Replies], folder: Path, say: Say) -> str:
+async def learn(
+    models: Models,
+    tasks: Sequence[Task],
+    answers: Mapping[str, Replies],
+    folder: Path,
+    say: Say,
+    flags: Sequence[str] = (),
+) -> str:
     """Calibrate on the tasks that are not held out, by the command itself; return the table that it prints.
+
+    `flags` are those of the command.
 
     Raises:
         StartFailed: it could not.
@@ -82,7 +94,7 @@ async def learn(models: Models, tasks: Sequence[Task], answers: Mapping[str, Rep
     say(f"calibrating on {len(lines)} tasks")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "server.cli", "calibrate", f"--config={folder / 'alone.yaml'}"),
-        *(f"--data={folder / LABELLED}", f"--out={folder / EVIDENCE}"),
+        *(f"--data={folder / LABELLED}", f"--out={folder / EVIDENCE}", *flags),
         stdout=asyncio.subprocess.PIPE,
     )
     told, _ = await process.communicate()
@@ -91,14 +103,34 @@ async def learn(models: Models, tasks: Sequence[Task], answers: Mapping[str, Rep
     return told.decode()
 
 
-async def cascade(models: Models, tasks: Sequence[Task], kept: Kept, folder: Path, say: Say) -> dict[float, Replies]:
-    """Ask the cascade the tasks at each threshold; return the answers by threshold."""
-    models.write(folder / "cascade.yaml", folder / EVIDENCE)
+async def cascade(
+    models: Models,
+    wishes: Mapping[str, Mapping[str, Any]],
+    tasks: Sequence[Task],
+    kept: Kept,
+    folder: Path,
+    say: Say,
+    *,
+    concurrency: int = CONCURRENCY,
+    together: bool = False,
+) -> dict[str, Replies]:
+    """Ask the cascade every task in each way; return the answers by way.
+
+    Args:
+        models: whose cascade.
+        wishes: what the requests have beside the task, by way.
+        tasks: what to ask.
+        kept: the answers.
+        folder: where `learn` has left what was learned.
+        say: prints a line.
+        concurrency: requests at a time.
+        together: the ways take turns, in any order for each task, so that all of them see the same load.
+    """
+    models.write(folder / CASCADE, folder / EVIDENCE)
     learned_from = sha256((folder / LABELLED).read_bytes()).hexdigest()[:8]
-    names = {least: f"cascade {least:g} {learned_from}" for least in MIN_CONFIDENCES}
-    ways = {name: {"model": models.route, "routing": {"min_confidence": least}} for least, name in names.items()}
-    found = await _ask(ways, tasks, kept, folder / "cascade.yaml", say)
-    return {least: found[name] for least, name in names.items()}
+    ways = {f"{name} {learned_from}": {"model": models.route, **extra} for name, extra in wishes.items()}
+    found = await _ask(ways, tasks, kept, folder / CASCADE, say, concurrency=concurrency, together=together)
+    return dict(zip(wishes, found.values(), strict=True))
 
 
 def labelled(task: Task, replies: Mapping[str, Reply]) -> dict[str, Any]:
@@ -113,7 +145,14 @@ def labelled(task: Task, replies: Mapping[str, Reply]) -> dict[str, Any]:
 
 
 async def _ask(
-    ways: Mapping[str, Mapping[str, Any]], tasks: Sequence[Task], kept: Kept, config: Path, say: Say
+    ways: Mapping[str, Mapping[str, Any]],
+    tasks: Sequence[Task],
+    kept: Kept,
+    config: Path,
+    say: Say,
+    *,
+    concurrency: int = CONCURRENCY,
+    together: bool = False,
 ) -> dict[str, Replies]:
     """Ask every task in each way, by a gateway that is started only if an answer is lacking."""
     asked = {way: {task.id: _body(way, task, extra) for task in tasks} for way, extra in ways.items()}
@@ -122,10 +161,15 @@ async def _ask(
         say(f"starting smallfirst serve --config {config.name}")
         async with launched(config, config.with_suffix(".log"), say) as started:
             say(f"  ready after {started.started_in_s:.0f} s")
-            for way, of in keys.items():
-                say(f"{way}: {len(of)} tasks")
-                bodies = {one: asked[way][name] for one, name in of.items()}
-                await ask_all(started.root, bodies, kept, concurrency=CONCURRENCY, say=say)
+            for turn in [list(ways)] if together else [[way] for way in ways]:
+                say(f"{', '.join(turn)}: {len(tasks)} tasks")
+                draw = random.Random(SEED)
+                bodies = {
+                    key(way, task.id, body := asked[way][task.id]): body
+                    for task in tasks
+                    for way in draw.sample(turn, len(turn))
+                }
+                await ask_all(started.root, bodies, kept, concurrency=concurrency, say=say)
     return {way: {name: reply for one, name in of.items() if (reply := kept.get(one))} for way, of in keys.items()}
 
 

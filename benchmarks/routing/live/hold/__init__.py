@@ -1,0 +1,1 @@
+"""What is `routing.hold` worth? Streams of a real cascade: how soon they begin, and what stays right."""
