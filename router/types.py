@@ -164,11 +164,11 @@ class Usage(Struct, frozen=True):
     @classmethod
     def of(cls, usage: object) -> Usage | None:
         """Read an OpenAI `usage` object; None where there is none or it is not one."""
-        if not isinstance(usage, Mapping):
+        if not isinstance(usage, dict):
             return None
         prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
         details = usage.get("prompt_tokens_details")
-        cached = _count(details.get("cached_tokens")) if isinstance(details, Mapping) else None
+        cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
         return None if prompt is None else cls(prompt, cached or 0, completion or 0)
 
 
