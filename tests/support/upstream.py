@@ -82,6 +82,11 @@ class Call:
     def header(self, name: str) -> str | None:
         return next((value for key, value in self.headers if key == name.lower()), None)
 
+    @property
+    def came_behind_another(self) -> bool:
+        """Whether its connection had been used before, if only for a probe, which may come at any moment."""
+        return self.connection.calls[0] is not self
+
     def mark_closed(self) -> None:
         if self._closed_at is None:
             self._closed_at = time.monotonic()
@@ -136,7 +141,6 @@ class _Connection(asyncio.Protocol):
         self.server = server
         self.buffer = bytearray()
         self.lost = False
-        self.opened = time.monotonic()
         self.calls: list[Call] = []
         self._news = asyncio.Event()
         self._writable = asyncio.Event()
