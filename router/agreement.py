@@ -17,7 +17,8 @@ from router.choice import folded
 from router.structured.asked import asked_form
 from router.types import FormKind
 
-Choice = Mapping[str, Any]
+Decoded = Mapping[str, Any]
+"""a choice, as OpenAI's API has it"""
 Leaves = dict[tuple[str | int, ...], str]
 
 _OF_JSON: tuple[FormKind, ...] = ("json_schema", "json_object")
@@ -28,7 +29,7 @@ class Incomparable(Exception):
     """The two answers cannot be compared fairly; the message says why."""
 
 
-def agreement(body: Mapping[str, Any], answer: Choice, standard: Choice) -> float:
+def agreement(body: Mapping[str, Any], answer: Decoded, standard: Decoded) -> float:
     """Return how far an answer agrees with the standard, 0 to 1.
 
     Args:
@@ -62,7 +63,7 @@ def _shared(one: Leaves, other: Leaves) -> float:
     return sum(other.get(path) == value for path, value in one.items()) / len(one.keys() | other.keys())
 
 
-def _calls(choice: Choice) -> Iterator[tuple[str, frozenset[tuple[tuple[str | int, ...], str]]]]:
+def _calls(choice: Decoded) -> Iterator[tuple[str, frozenset[tuple[tuple[str | int, ...], str]]]]:
     """Yield name and arguments of each call; a call with one wrong argument is another call."""
     message = choice.get("message") or {}
     made = [call.get("function") for call in message.get("tool_calls") or ()]
@@ -72,7 +73,7 @@ def _calls(choice: Choice) -> Iterator[tuple[str, frozenset[tuple[tuple[str | in
         yield str(function.get("name")), frozenset({(): arguments}.items() if leaves is None else leaves.items())
 
 
-def _text(choice: Choice) -> str:
+def _text(choice: Decoded) -> str:
     message = choice.get("message")
     return str((message.get("content") if isinstance(message, Mapping) else choice.get("text")) or "")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from msgspec import Struct
 
@@ -35,7 +34,6 @@ class Choice(Struct, frozen=True):
     finish_reason: str | None = None
     message: Message | None = None
     text: str | None = None
-    logprobs: dict[str, Any] | None = None
 
     @property
     def says(self) -> str:

@@ -54,6 +54,10 @@ class LabelledCall(NamedTuple):
     """models that answered, too, and are not of the route"""
 
 
+class _Choice(Choice, frozen=True):
+    logprobs: dict[str, Any] | None = None
+
+
 class _Usage(Struct):
     completion_tokens: Annotated[int, Meta(ge=0)]
 
@@ -122,7 +126,7 @@ def _call(request: Mapping[str, Raw], route: str) -> ChatCall:
 def _answer(raw: Raw, at: str) -> _Answer:
     answer = _decoded(raw, _Answer, at)
     if answer.choice is not None:
-        _checked(lambda: msgspec.convert(answer.choice, Choice), f"{at}.choice")
+        _checked(lambda: msgspec.convert(answer.choice, _Choice), f"{at}.choice")
     return answer
 
 

@@ -33,15 +33,15 @@ def differences(drawn: Drawn) -> dict[str, Any]:
 def loads(runs: Sequence[Found]) -> list[dict[str, Any]]:
     """Return for each load with several priced cascades the mean figures over its pairs of models.
 
-    And over those without the weakest model, which may be hopeless. All pairs of a load answer the same calls, drawn
-    in the same samples: the differences stay paired.
+    And over those without the weakest model, which may be hopeless. The pairs that are put together answer the same
+    calls, drawn in the same samples: the differences stay paired.
     """
-    by_load: dict[str, list[Found]] = {}
+    by_load: dict[tuple[str, int], list[Found]] = {}
     for found, drawn in runs:
         known = found["policies"].get("cascade", {})
         if found["crossed"] and all(known.get(key) is not None for key in COMPARED):
-            by_load.setdefault(found["test"], []).append((found, drawn))
-    return [mean for name, of in by_load.items() for mean in _means(name, of)]
+            by_load.setdefault((found["test"], found["digest"]), []).append((found, drawn))
+    return [mean for (name, _), of in by_load.items() for mean in _means(name, of)]
 
 
 def _means(name: str, of: Sequence[Found]) -> Iterator[dict[str, Any]]:

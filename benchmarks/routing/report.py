@@ -61,7 +61,7 @@ def markdown(report: dict[str, Any], picture: bool) -> str:
     if looking:
         lines += ["## With a look at the small model's answer", ""]
         lines += [*_compared(looking, ["classifier", "raw_cascade", "cascade"]), ""]
-    if report["loads"]:
+    if report.get("loads"):
         lines += ["## All pairs of a load together", "", *_together(report["loads"]), ""]
     lines += ["## In detail", ""]
     for run in runs:

@@ -8,6 +8,7 @@ from itertools import permutations
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -108,6 +109,7 @@ def figures_of(run: Run, samples: int) -> tuple[dict[str, Any], Drawn]:
         "crossed": run.crossed,
         "labels": len(run.of_train),
         "calls": len(run.of_test),
+        "digest": crc32("\0".join(row.id for row in run.of_test).encode(errors="surrogatepass")),
         "support": outcome.support,
         "shown": run.shown,
         "quality": [fmean(row.weak for row in run.of_test), fmean(row.strong for row in run.of_test)],

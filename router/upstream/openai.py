@@ -48,7 +48,8 @@ VLLM_ONLY = frozenset(
 LONGEST_MESSAGE = 500
 SHORTEST_KEY = 8
 TOO_LONG_CODES = ("context_length_exceeded", "exceed_context_size_error")
-TOO_LONG = ("maximum context length", "max_model_len")  # in the words of those that give no code: vLLM, SGLang
+TOO_LONG = ("maximum context length", "max_model_len", "longer than the model's context length")
+"""in the words of those that give no code: vLLM 0.32, SGLang"""
 
 
 class OpenAIDialect:
@@ -111,6 +112,11 @@ def _without(secret: str, value: Any) -> Any:
     return [_without(secret, part) for part in value] if isinstance(value, list) else value
 
 
+def says_too_long(status: int, error: Mapping[str, Any]) -> bool:
+    """Return whether an error says in words that the prompt does not fit."""
+    return status == 400 and any(words in str(error.get("message")) for words in TOO_LONG)
+
+
 def refusal(model: Model, status: int, error: Mapping[str, Any], retry_after_s: float | None) -> ApiError:
     """Return what an upstream's error status means to the client."""
     error = without_key(error, model)
@@ -135,7 +141,7 @@ def refusal(model: Model, status: int, error: Mapping[str, Any], retry_after_s: 
         if status == 429:
             kept["code"] = kept["code"] or "rate_limit_exceeded"
             retry_after_s = 1.0 if retry_after_s is None else retry_after_s
-        told = status == 400 and any(words in str(error.get("message")) for words in TOO_LONG)
+        told = kept["code"] is None and says_too_long(status, error)
         if told or kept["code"] in TOO_LONG_CODES or kept["type"] in TOO_LONG_CODES:
             kept |= {"type": "invalid_request_error", "code": "context_length_exceeded"}
         return UpstreamRejected(status, kept, retry_after_s=retry_after_s)

@@ -10,7 +10,7 @@ import msgspec
 from router.config import Model
 from router.errors import ApiError
 from router.types import ChatCall
-from router.upstream.openai import addressed, error_object, refusal
+from router.upstream.openai import addressed, error_object, refusal, says_too_long
 
 # how vLLM 0.32 words it; it gives no code
 VLLM_TYPES = ("BadRequestError", "Bad Request", "NotFoundError", "Not Found")
@@ -42,7 +42,9 @@ class VllmDialect:
         message = str(error.get("message") or "")
         said = error.get("code")
         code = said if isinstance(said, str) else None  # vLLM's own is the status
-        if status == 400 and any(words in message for words in UNENFORCEABLE):
+        if says_too_long(status, error):
+            code = "context_length_exceeded"
+        elif status == 400 and any(words in message for words in UNENFORCEABLE):
             code = "unsupported_schema"
         if 400 <= status < 500:
             kind = error.get("type")

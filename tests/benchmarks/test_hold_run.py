@@ -15,6 +15,7 @@ from benchmarks.routing.live.hold.__main__ import main
 from benchmarks.routing.live.hold.options import parse
 from benchmarks.routing.live.hold.texts import EXAMPLES
 from benchmarks.routing.live.stages import ANSWERS
+from benchmarks.vllm.launch import StartFailed
 from tests.benchmarks.test_live_run import SURE, UNSURE, configured
 from tests.support.upstream import DONE, Call, Upstream, delta, finished, first, respond, stream, usage_event, usage_of
 
@@ -86,8 +87,9 @@ def test_a_run_its_report_and_how_it_goes_on(
     assert not any(count for (hold, _), count in let_go.items() if hold != "first")
     assert [one["streams"] for one in found["early"]] == [let_go["first", 0.5], let_go["first", 0.8]]
     assert {one[name] for one in found["early"] for name in ("wrong", "thrown_away", "wrong_and_thrown_away")} == {0}
+    assert all(one["skipped"] + one["held"] + one["streams"] == len(early["streams"]) for one in found["early"])
     assert none["usd_per_1000"] < whole["usd_per_1000"] < found["alone"]["large"]["usd_per_1000"]
-    assert all(0 < stream["first_s"] <= stream["end_s"] for way in found["ways"] for stream in way["streams"])
+    assert all(0 <= stream["first_s"] <= stream["end_s"] for way in found["ways"] for stream in way["streams"])
     told = (out / "report.md").read_text()
     assert "| `first` | 0.8 | 100.0% " in told
     assert "learned from" in told
@@ -121,7 +123,7 @@ def test_what_was_let_go_early_is_kept_of_several_starts(tmp_path: Path) -> None
     log, out = tmp_path / "gateway.log", tmp_path / "out"
     out.mkdir()
     judged.keep(log, out)
-    assert judged.let_go_early(out) == set()
+    assert judged.let_go_early(out, []) == set()
     for name in ("a", "b"):
         verdicts = [{"model": "small", "gain": 0.1, "accepted": True, "beginning": True}]
         whole = [{"model": "small", "gain": 0.1, "accepted": True}]
@@ -130,4 +132,6 @@ def test_what_was_let_go_early_is_kept_of_several_starts(tmp_path: Path) -> None
                  enumerate((verdicts, whole, refused))]  # fmt: skip
         log.write_text("".join(f"{json.dumps(line)}\n" for line in [*lines, {"request_id": "x", "learned": {}}]) + "{")
         judged.keep(log, out)
-    assert judged.let_go_early(out) == {"a0", "b0"}
+    assert judged.let_go_early(out, ["a0", "a1", "a2", "b0", "b1", "b2", "x"]) == {"a0", "b0"}
+    with pytest.raises(StartFailed, match="does not tell of 1 streams"):
+        judged.let_go_early(out, ["a0", "c0"])

@@ -15,6 +15,7 @@ def run(weak: str, quality: float, usd: dict[str, float], drawn: dict[str, list[
     names = ("length", "classifier", "raw_cascade", "cascade")
     found = {
         "test": "mixed",
+        "digest": 7,
         "crossed": True,
         "weak": weak,
         "quality": [quality, 0.9],
@@ -42,7 +43,8 @@ def test_the_mean_over_the_pairs_is_paired_by_sample() -> None:
 
 
 @pytest.mark.parametrize(
-    "without", [{"crossed": False}, {"test": "another"}, {"policies": {"cascade": {"apgr": 0.5, "usd95": None}}}]
+    "without",
+    [{"crossed": False}, {"test": "another"}, {"digest": 8}, {"policies": {"cascade": {"apgr": 0.5, "usd95": None}}}],
 )
 def test_what_is_no_pair_of_a_load_is_left_out(without: dict[str, Any]) -> None:
     other = run("small", 0.6, {}, {}, **without)

@@ -127,3 +127,9 @@ def test_the_score_is_the_log_odds_of_the_rule_of_succession() -> None:
 def test_more_votes_of_as_many_are_surer(of: int, data: st.DataObject) -> None:
     votes = data.draw(st.integers(0, of - 1))
     assert score(Vote(0, votes, of)) < score(Vote(0, votes + 1, of))
+
+
+@pytest.mark.parametrize("odd", [[], False, 0, "", {"content": None}])
+def test_what_else_a_choice_holds_does_not_cost_its_vote(odd: object) -> None:
+    said = [{"message": {"content": text}, "finish_reason": "stop"} for text in ("b", "a", "a")]
+    assert vote([said[0], *({**one, "logprobs": odd} for one in said[1:])]).index == 1

@@ -136,6 +136,7 @@ def observed(message: str, param: str | None = None, code: int = 400, kind: str 
             "(parameter=max_tokens, value=4000)",
             "max_tokens",
         ),
+        observed("The input (150000 tokens) is longer than the model's context length (128000 tokens)."),
     ],
 )
 def test_vllms_words_for_too_long_whoever_stands_before_it(dialect: Dialect, error: dict[str, Any]) -> None:
@@ -369,6 +370,12 @@ def test_other_servers_words_for_too_long(error: dict[str, Any]) -> None:
     got = refused(OPENAI, 400, {"error": {"message": "a", **error}})
     assert (got.code, shown(got)["type"]) == ("context_length_exceeded", "invalid_request_error")
     assert of(got).reason == "context"
+
+
+def test_a_code_says_more_than_words_that_may_be_the_client_s() -> None:
+    words = "Invalid 'name': string 'maximum context length' does not match pattern '^[a-z]+$'."
+    got = refused(OPENAI, 400, {"error": {"message": words, "type": "invalid_request_error", "code": "invalid_value"}})
+    assert (got.code, of(got).reason) == ("invalid_value", None)
 
 
 def test_an_endless_message_is_cut() -> None:

@@ -49,7 +49,7 @@ async def measure(options: argparse.Namespace) -> None:
         answers = await alone(models, every, kept, folder, say)
         calibration = await learn(models, every, answers, folder, say, [f"--beginning={options.beginning}"])
         streams = await _streams(options, models, held_out, kept, folder, say)
-    early = judged.let_go_early(options.out)
+    early = judged.let_go_early(options.out, [one.id for of in streams.values() for one in of.values() if one.id])
     found = {
         "benchmark": "routing.live.hold",
         **about,
@@ -88,7 +88,7 @@ async def _streams(
     }
     asked_how = f"beginning {options.beginning}, {options.concurrency} at a time"
     names = {
-        (hold, least): f"hold {hold}{'' if least is None else f' at {least:g}'}, {asked_how}" for hold, least in wishes
+        (hold, least): f"hold {hold}{'' if least is None else f' at {least}'}, {asked_how}" for hold, least in wishes
     }
     ways = {names[way]: {"stream": True, "routing": wish} for way, wish in wishes.items()}
     try:

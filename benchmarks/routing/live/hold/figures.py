@@ -13,6 +13,8 @@ from benchmarks.structured.reply import Reply
 from benchmarks.vllm.stats import bootstrap, percentile
 
 Replies = Mapping[str, Reply]
+SKIPPED = "cascade: skipped"
+"""why a stream went to the large model at once; it is never held"""
 
 
 def of_way(tasks: Sequence[TextTask], replies: Replies, alone: Mapping[str, Replies]) -> dict[str, Any]:
@@ -32,6 +34,7 @@ def of_each(tasks: Sequence[TextTask], replies: Replies, early: Collection[str])
             "task": task.id,
             "fields": task.quality(reply),
             "model": reply.said.get("model"),
+            "reason": reply.said.get("reason"),
             "early": reply.id in early,
             "first_s": reply.first_s,
             "end_s": reply.seconds,
@@ -53,10 +56,13 @@ def of_early(
         large: the model that answers then, where an answer is thrown away.
         early: the ids of the requests whose stream was let go.
     """
-    let_go = [task for task in tasks if replies[task.id].id in early]
+    asked = [task for task in tasks if replies[task.id].said.get("reason") != SKIPPED]
+    let_go = [task for task in asked if replies[task.id].id in early]
     wrong = {task.id for task in let_go if task.quality(replies[task.id]) < 1}
     thrown_away = {task.id for task in let_go if whole[task.id].said.get("model") == large}
     return {
+        "skipped": len(tasks) - len(asked),
+        "held": len(asked) - len(let_go),
         "streams": len(let_go),
         "wrong": len(wrong),
         "thrown_away": len(thrown_away),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 from benchmarks.routing.replay import decisions
+from benchmarks.vllm.launch import StartFailed
 
 DECISIONS = "decisions.jsonl"
 """beside the answers: the lines of the access log that tell of a learned policy"""
@@ -18,13 +20,14 @@ def keep(log: Path, out: Path) -> None:
             file.writelines(f"{json.dumps(line)}\n" for line in decisions(log))
 
 
-def let_go_early(out: Path) -> set[str]:
-    """Return the ids of the requests of which a beginning was sure enough."""
-    if not (out / DECISIONS).exists():
-        return set()
-    return {
-        line["request_id"]
-        for line in decisions(out / DECISIONS)
-        for one in line["learned"].get("judged", ())
-        if one.get("beginning") and one["accepted"]
-    }
+def let_go_early(out: Path, asked: Collection[str]) -> set[str]:
+    """Return the ids of the requests of which a beginning was sure enough, of those asked.
+
+    Raises:
+        StartFailed: of some the log was lost, as where a run was killed: nobody knows any more.
+    """
+    file = out / DECISIONS
+    told = {line["request_id"]: line["learned"].get("judged", ()) for line in decisions(file)} if file.exists() else {}
+    if lost := len(set(asked) - told.keys()):
+        raise StartFailed(f"{file} does not tell of {lost} streams that were answered: begin with an empty folder")
+    return {name for name in asked if any(one.get("beginning") and one["accepted"] for one in told[name])}

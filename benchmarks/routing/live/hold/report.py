@@ -14,7 +14,8 @@ HEAD = (
     *("first token: median", "p90", "end: median", "p90", "lost"),
 )
 EARLY = (
-    *("`min_confidence`", "let go early", "wrong", "thrown away by `whole`", "of these wrong"),
+    *("`min_confidence`", "by the large at once", "held to the end", "let go early"),
+    *("of these: wrong", "thrown away by `whole`", "wrong and thrown away"),
     *("first token: median", "by `whole`"),
 )
 EXPLAINED = """\
@@ -55,9 +56,11 @@ def _told(report: Mapping[str, Any]) -> Iterator[str]:
     yield from _table(EARLY, [_early(one) for one in report["early"]], texts=1)
     yield ""
     yield (
-        f"Let go early: of {streams}, by the beginning. Wrong: not every field is right. Thrown away by `whole`: the"
-        " same tasks at the same threshold, whose answers were not sure enough at their end; the wrong ones among them"
-        " are what not waiting has cost. Seconds: of those that were let go, and of the same tasks under `whole`."
+        f"Of {streams}: by the large at once, as looking at the small model's answer was not worth it, and so never"
+        " held; the others held to their end, or let go early, by their beginning. Wrong: not every field is right."
+        " Thrown away by `whole`: the same tasks at the same threshold, whose answers were not sure enough at their"
+        " end; the wrong ones among them are what not waiting has cost. Seconds: of those that were let go, and of the"
+        " same tasks under `whole`."
     )
     yield ""
     yield from prices(report["prices"])
@@ -97,7 +100,9 @@ def _of_answers(one: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _early(one: Mapping[str, Any]) -> list[str]:
-    counts = (str(one[name]) for name in ("streams", "wrong", "thrown_away", "wrong_and_thrown_away"))
+    counts = (
+        str(one[name]) for name in ("skipped", "held", "streams", "wrong", "thrown_away", "wrong_and_thrown_away")
+    )
     seconds = (_seconds(one[name], "median") for name in ("first_s", "first_s_whole"))
     return [f"{one['min_confidence']:g}", *counts, *seconds]
 
