@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 from router import strictjson
-from router.choice import folded
+from router.choice import Choice, folded
 from router.structured.asked import asked_form
 from router.types import FormKind
 
-Decoded = Mapping[str, Any]
-"""a choice, as OpenAI's API has it"""
 Leaves = dict[tuple[str | int, ...], str]
 
 _OF_JSON: tuple[FormKind, ...] = ("json_schema", "json_object")
@@ -29,7 +29,7 @@ class Incomparable(Exception):
     """The two answers cannot be compared fairly; the message says why."""
 
 
-def agreement(body: Mapping[str, Any], answer: Decoded, standard: Decoded) -> float:
+def agreement(body: Mapping[str, Any], answer: Mapping[str, Any], standard: Mapping[str, Any]) -> float:
     """Return how far an answer agrees with the standard, 0 to 1.
 
     Args:
@@ -41,10 +41,11 @@ def agreement(body: Mapping[str, Any], answer: Decoded, standard: Decoded) -> fl
         Incomparable: the answer is free text, or the standard itself has not the form that was asked for.
         BadRequest: the request asks for a form that is none.
     """
-    calls, right_calls = (Counter(_calls(choice)) for choice in (answer, standard))
+    said, right = msgspec.convert(answer, Choice), msgspec.convert(standard, Choice)
+    calls, right_calls = Counter(_calls(said)), Counter(_calls(right))
     if calls or right_calls:
         return (calls & right_calls).total() / max(calls.total(), right_calls.total())
-    text, right_text = _text(answer), _text(standard)
+    text, right_text = said.says, right.says
     form = asked_form(body)
     if form is not None and form.kind in _OF_A_LABEL:
         return float(folded(text) == folded(right_text))
@@ -63,19 +64,12 @@ def _shared(one: Leaves, other: Leaves) -> float:
     return sum(other.get(path) == value for path, value in one.items()) / len(one.keys() | other.keys())
 
 
-def _calls(choice: Decoded) -> Iterator[tuple[str, frozenset[tuple[tuple[str | int, ...], str]]]]:
+def _calls(choice: Choice) -> Iterator[tuple[str, frozenset[tuple[tuple[str | int, ...], str]]]]:
     """Yield name and arguments of each call; a call with one wrong argument is another call."""
-    message = choice.get("message") or {}
-    made = [call.get("function") for call in message.get("tool_calls") or ()]
-    for function in filter(None, (*made, message.get("function_call"))):
-        arguments = str(function.get("arguments") or "")
-        leaves = _leaves_of(arguments)
-        yield str(function.get("name")), frozenset({(): arguments}.items() if leaves is None else leaves.items())
-
-
-def _text(choice: Decoded) -> str:
-    message = choice.get("message")
-    return str((message.get("content") if isinstance(message, Mapping) else choice.get("text")) or "")
+    for function in choice.functions:
+        leaves = _leaves_of(function.arguments)
+        written = {(): function.arguments} if leaves is None else leaves
+        yield function.name, frozenset(written.items())
 
 
 def _leaves_of(text: str) -> Leaves | None:

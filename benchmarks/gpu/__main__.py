@@ -18,7 +18,7 @@ from benchmarks.gpu.options import parse
 from benchmarks.vllm import machine
 from benchmarks.vllm.launch import other_engines, workplace
 from benchmarks.vllm.program import run, say
-from benchmarks.vllm.write import read, write
+from benchmarks.vllm.write import redraw, write
 from router.engine.gpu import visible_gpus
 
 LEFT_OUT = ("model", "dummy", "out", "redraw", "gpu_hour_usd", "start_limit")
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and write its report; return the exit status, 2 where it cannot be run here."""
     options = parse(argv)
     if options.redraw:
-        write(read(options.out), options.out, say, draw=plot.draw, markdown=report.markdown)
+        redraw(options.out, say, draw=plot.draw, markdown=report.markdown)
         return 0
     try:
         gpu = find(visible_gpus(os.environ), options.gpu) if options.device == "gpu" else None

@@ -14,7 +14,7 @@ from benchmarks.routing.loads import loads
 from benchmarks.routing.options import parse
 from benchmarks.routing.sweep import chosen, everything, figures_of
 from benchmarks.vllm.program import say
-from benchmarks.vllm.write import read, write
+from benchmarks.vllm.write import redraw, write
 
 PACKAGES = ("smallfirst", "numpy")
 
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Fit, score and write; return the exit status: 2 where the data cannot be used."""
     options = parse(argv)
     if options.redraw:
-        write(read(options.out), options.out, say, draw=plot.draw, markdown=report.markdown)
+        redraw(options.out, say, draw=plot.draw, markdown=report.markdown)
         return 0
     about, found = machine.describe(PACKAGES), []
     try:

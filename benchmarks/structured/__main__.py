@@ -16,7 +16,7 @@ from benchmarks.structured.standin import NoStandin
 from benchmarks.vllm import machine
 from benchmarks.vllm.launch import workplace
 from benchmarks.vllm.program import run, say
-from benchmarks.vllm.write import JSON, read, write
+from benchmarks.vllm.write import JSON, read, redraw, write
 
 T = TypeVar("T")
 PROMISES: Mapping[str, Callable[[dict[str, Any]], Iterator[str]]] = {
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the parts and write their report; return the exit status: 1 where a promise is broken, 2 if it cannot run."""
     options = parse(argv)
     if options.redraw:
-        write(read(options.out), options.out, say, draw=plot.draw, markdown=report.markdown)
+        redraw(options.out, say, draw=plot.draw, markdown=report.markdown)
         return 0
     lacking = {part: why for part in PARTS if (why := lacks(part, options))}
     if named := [part for part in options.parts if part in lacking]:

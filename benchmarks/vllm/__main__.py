@@ -17,7 +17,7 @@ from benchmarks.vllm.measure import Bench
 from benchmarks.vllm.options import parse
 from benchmarks.vllm.program import run, say
 from benchmarks.vllm.sides import Side, serving
-from benchmarks.vllm.write import read, write
+from benchmarks.vllm.write import redraw, write
 
 FIRST_TOKEN_TOKENS = 4  # of an answer whose first token alone is timed
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and write its report; return the exit status."""
     options = parse(argv)
     if options.redraw:
-        write(read(options.out), options.out, say, draw=plot.draw, markdown=report.markdown)
+        redraw(options.out, say, draw=plot.draw, markdown=report.markdown)
         return 0
     return run(measure(options))
 

@@ -31,6 +31,11 @@ def write(report: dict[str, Any], folder: Path, say: Say, *, draw: Draw, markdow
     say(f"wrote {', '.join(str(folder / name) for name in (JSON, TEXT, PICTURE) if (folder / name).exists())}")
 
 
+def redraw(folder: Path, say: Say, *, draw: Draw, markdown: Markdown) -> None:
+    """Write the text and the picture of the report in a folder again."""
+    write(read(folder), folder, say, draw=draw, markdown=markdown)
+
+
 def read(folder: Path) -> dict[str, Any]:
     """Return the report that lies in a folder."""
     report: dict[str, Any] = json.loads((folder / JSON).read_text(encoding="utf-8"))

@@ -16,7 +16,7 @@ from benchmarks.routing.live.hold.options import parse
 from benchmarks.routing.live.hold.texts import EXAMPLES
 from benchmarks.routing.live.stages import ANSWERS
 from benchmarks.vllm.launch import StartFailed
-from tests.benchmarks.test_live_run import SURE, UNSURE, configured
+from tests.benchmarks.test_live_run import SURE, UNSURE, configured, serving
 from tests.support.upstream import DONE, Call, Upstream, delta, finished, first, respond, stream, usage_event, usage_of
 
 LEARNED, HELD_OUT = 60, 12
@@ -59,9 +59,7 @@ class Writer:
 @pytest.fixture
 def models() -> Iterator[tuple[Upstream, Writer, Writer]]:
     small, large = Writer(always_right=False), Writer(always_right=True)
-    with Upstream() as upstream:
-        upstream.site("small").always(small)
-        upstream.site("large").always(large)
+    with serving(small, large) as upstream:
         yield upstream, small, large
 
 

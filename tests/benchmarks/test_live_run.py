@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from benchmarks.routing.live.__main__ import main
 from benchmarks.routing.live.extraction import messages
 from benchmarks.routing.live.stages import ANSWERS, MIN_CONFIDENCES
 from tests.benchmarks.test_live_tasks import data
-from tests.support.upstream import Call, Upstream, respond, usage_of
+from tests.support.upstream import Behaviour, Call, Upstream, respond, usage_of
 
 TASKS = 40
 SURE, UNSURE = -0.01, -2.0
@@ -52,10 +53,16 @@ def _call(arguments: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def models() -> Iterator[tuple[Upstream, Model, Model]]:
     small, large = Model(always_right=False), Model(always_right=True)
+    with serving(small, large) as upstream:
+        yield upstream, small, large
+
+
+@contextmanager
+def serving(small: Behaviour, large: Behaviour) -> Iterator[Upstream]:
     with Upstream() as upstream:
         upstream.site("small").always(small)
         upstream.site("large").always(large)
-        yield upstream, small, large
+        yield upstream
 
 
 def configured(folder: Path, upstream: Upstream) -> Path:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from benchmarks.routing.live import plot, report
 from benchmarks.routing.live.figures import figures
 from benchmarks.routing.live.options import parse
-from benchmarks.routing.live.stages import ANSWERS, CONCURRENCY, MIN_CONFIDENCES, Models, alone, cascade, learn
+from benchmarks.routing.live.stages import ANSWERS, CONCURRENCY, MIN_CONFIDENCES, Models, Stages
 from benchmarks.routing.live.tasks import tasks
 from benchmarks.structured.ask import Kept
 from benchmarks.structured.data import NoData
@@ -17,14 +17,14 @@ from benchmarks.structured.standin import NoStandin
 from benchmarks.vllm import machine
 from benchmarks.vllm.launch import workplace
 from benchmarks.vllm.program import run, say
-from benchmarks.vllm.write import read, write
+from benchmarks.vllm.write import redraw, write
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run and write the report; return the exit status: 1 where it could not be measured, 2 where something lacks."""
     options = parse(argv)
     if options.redraw:
-        write(read(options.out), options.out, say, draw=plot.draw, markdown=report.markdown)
+        redraw(options.out, say, draw=plot.draw, markdown=report.markdown)
         return 0
     try:
         return run(measure(options))
@@ -38,12 +38,13 @@ async def measure(options: argparse.Namespace) -> None:
     every = tasks(options.data, options.tasks)
     held_out = [task for task in every if task.held_out]
     models = Models.of(options.config, options.fallback_gguf, say)
-    about, kept = machine.describe(), Kept(options.out / ANSWERS)
+    about = machine.describe()
     with workplace(say) as folder:
-        answers = await alone(models, every, kept, folder, say)
-        calibration = await learn(models, every, answers, folder, say)
+        stages = Stages(models, Kept(options.out / ANSWERS), folder, say)
+        answers = await stages.alone(every)
+        calibration = await stages.learn(every, answers)
         wishes = {f"cascade, {least:g}": {"routing": {"min_confidence": least}} for least in MIN_CONFIDENCES}
-        by_wish = await cascade(models, wishes, held_out, kept, folder, say)
+        by_wish = await stages.cascade(wishes, held_out)
     ways = {f"always {name}": of for name, of in answers.items()} | by_wish
     whole = {
         "benchmark": "routing.live",

@@ -22,11 +22,17 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--data", type=Path, metavar="DIR", help="holds bfcl.jsonl; without it, how to get it is said")
-    add("--config", type=Path, default=Path("models.yaml"), metavar="FILE",
-        help="the models: the first of its first route is the small one (default: %(default)s)")  # fmt: skip
-    add("--fallback-gguf", type=Path, metavar="PATH",
-        help="the stand-in behind it: its GGUF file, or the wheels' folder (default: the route's last)")  # fmt: skip
+    add_models(parser)
     add("--tasks", type=whole(4), default=100, metavar="N",
         help="of function calling, half of them to learn from (default: %(default)s)")  # fmt: skip
     add_out(parser, "benchmarks/results/live")
     return parser.parse_args(argv)
+
+
+def add_models(parser: argparse.ArgumentParser) -> None:
+    """Add which two models are asked."""
+    add = parser.add_argument
+    add("--config", type=Path, default=Path("models.yaml"), metavar="FILE",
+        help="the models: the first of its first route is the small one (default: %(default)s)")  # fmt: skip
+    add("--fallback-gguf", type=Path, metavar="PATH",
+        help="the stand-in behind it: its GGUF file, or the wheels' folder (default: the route's last)")  # fmt: skip

@@ -27,7 +27,7 @@ from benchmarks.vllm.launch import StartFailed, launched
 CONCURRENCY = 8
 MIN_CONFIDENCES = (0.5, 0.8, 0.95)
 ANSWERS, LABELLED, EVIDENCE = "answers.jsonl", "labelled.jsonl", "evidence.json"
-CASCADE = "cascade.yaml"
+ALONE, CASCADE = "alone.yaml", "cascade.yaml"
 
 Say = Callable[[str], None]
 Replies = Mapping[str, Reply]
@@ -65,72 +65,91 @@ class Models:
         file.write_text(yaml.safe_dump({**self.config, "routes": {self.route: route}}, sort_keys=False))
 
 
-async def alone(models: Models, tasks: Sequence[Task], kept: Kept, folder: Path, say: Say) -> dict[str, Replies]:
-    """Ask each model every task; return the answers, with their logprobs, by model."""
-    models.write(folder / "alone.yaml")
-    ways = {name: {"model": name, "logprobs": True} for name in (models.small, models.large)}
-    return await _ask(ways, tasks, kept, folder / "alone.yaml", say)
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """What the stages of one run share."""
 
+    models: Models
+    kept: Kept
+    folder: Path
+    """for configurations, logs, what is to be learned from, and what was learned"""
+    say: Say
 
-async def learn(
-    models: Models,
-    tasks: Sequence[Task],
-    answers: Mapping[str, Replies],
-    folder: Path,
-    say: Say,
-    flags: Sequence[str] = (),
-) -> str:
-    """Calibrate on the tasks that are not held out, by the command itself; return the table that it prints.
+    async def alone(self, tasks: Sequence[Task]) -> dict[str, Replies]:
+        """Ask each model every task; return the answers, with their logprobs, by model."""
+        self.models.write(self.folder / ALONE)
+        ways = {name: {"model": name, "logprobs": True} for name in (self.models.small, self.models.large)}
+        return await self._ask(ways, tasks, ALONE)
 
-    `flags` are those of the command.
+    async def learn(self, tasks: Sequence[Task], answers: Mapping[str, Replies], flags: Sequence[str] = ()) -> str:
+        """Calibrate on the tasks that are not held out, by the command itself; return the table that it prints.
 
-    Raises:
-        StartFailed: it could not.
-    """
-    lines = [json.dumps(labelled(task, {name: of[task.id] for name, of in answers.items()})) for task in tasks
-             if not task.held_out]  # fmt: skip
-    (folder / LABELLED).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    models.write(folder / "alone.yaml")
-    say(f"calibrating on {len(lines)} tasks")
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "server.cli", "calibrate", f"--config={folder / 'alone.yaml'}"),
-        *(f"--data={folder / LABELLED}", f"--out={folder / EVIDENCE}", *flags),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    told, _ = await process.communicate()
-    if process.returncode:
-        raise StartFailed(f"`smallfirst calibrate` ended with status {process.returncode}")
-    return told.decode()
+        `flags` are those of the command.
 
+        Raises:
+            StartFailed: it could not.
+        """
+        lines = [json.dumps(labelled(task, {name: of[task.id] for name, of in answers.items()})) for task in tasks
+                 if not task.held_out]  # fmt: skip
+        (self.folder / LABELLED).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        self.models.write(self.folder / ALONE)
+        self.say(f"calibrating on {len(lines)} tasks")
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "server.cli", "calibrate", f"--config={self.folder / ALONE}"),
+            *(f"--data={self.folder / LABELLED}", f"--out={self.folder / EVIDENCE}", *flags),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        told, _ = await process.communicate()
+        if process.returncode:
+            raise StartFailed(f"`smallfirst calibrate` ended with status {process.returncode}")
+        return told.decode()
 
-async def cascade(
-    models: Models,
-    wishes: Mapping[str, Mapping[str, Any]],
-    tasks: Sequence[Task],
-    kept: Kept,
-    folder: Path,
-    say: Say,
-    *,
-    concurrency: int = CONCURRENCY,
-    together: bool = False,
-) -> dict[str, Replies]:
-    """Ask the cascade every task in each way; return the answers by way.
+    async def cascade(
+        self,
+        wishes: Mapping[str, Mapping[str, Any]],
+        tasks: Sequence[Task],
+        *,
+        concurrency: int = CONCURRENCY,
+        together: bool = False,
+    ) -> dict[str, Replies]:
+        """Ask the cascade every task in each way; return the answers by way.
 
-    Args:
-        models: whose cascade.
-        wishes: what the requests have beside the task, by way.
-        tasks: what to ask.
-        kept: the answers.
-        folder: where `learn` has left what was learned.
-        say: prints a line.
-        concurrency: requests at a time.
-        together: the ways take turns, in any order for each task, so that all of them see the same load.
-    """
-    models.write(folder / CASCADE, folder / EVIDENCE)
-    learned_from = sha256((folder / LABELLED).read_bytes()).hexdigest()[:8]
-    ways = {f"{name} {learned_from}": {"model": models.route, **extra} for name, extra in wishes.items()}
-    found = await _ask(ways, tasks, kept, folder / CASCADE, say, concurrency=concurrency, together=together)
-    return dict(zip(wishes, found.values(), strict=True))
+        Args:
+            wishes: what the requests have beside the task, by way.
+            tasks: what to ask.
+            concurrency: requests at a time.
+            together: the ways take turns, in any order for each task, so that all of them see the same load.
+        """
+        self.models.write(self.folder / CASCADE, self.folder / EVIDENCE)
+        learned_from = sha256((self.folder / LABELLED).read_bytes()).hexdigest()[:8]
+        ways = {f"{name} {learned_from}": {"model": self.models.route, **extra} for name, extra in wishes.items()}
+        found = await self._ask(ways, tasks, CASCADE, concurrency, together=together)
+        return dict(zip(wishes, found.values(), strict=True))
+
+    async def _ask(
+        self,
+        ways: Mapping[str, Mapping[str, Any]],
+        tasks: Sequence[Task],
+        config: str,
+        concurrency: int = CONCURRENCY,
+        *,
+        together: bool = False,
+    ) -> dict[str, Replies]:
+        """Ask every task in each way, by a gateway that is started only if an answer is lacking."""
+        bodies = {(way, task.id): _body(way, task, extra) for way, extra in ways.items() for task in tasks}
+        keys = {asked: key(*asked, body) for asked, body in bodies.items()}
+        if any(self.kept.get(one) is None for one in keys.values()):
+            self.say(f"starting smallfirst serve --config {config}")
+            file = self.folder / config
+            async with launched(file, file.with_suffix(".log"), self.say) as started:
+                self.say(f"  ready after {started.started_in_s:.0f} s")
+                for turn in [list(ways)] if together else [[way] for way in ways]:
+                    self.say(f"{', '.join(turn)}: {len(tasks)} tasks")
+                    draw = random.Random(SEED)
+                    order = [(way, task.id) for task in tasks for way in draw.sample(turn, len(turn))]
+                    of_turn = {keys[asked]: bodies[asked] for asked in order}
+                    await ask_all(started.root, of_turn, self.kept, concurrency=concurrency, say=self.say)
+        return {way: {task.id: reply for task in tasks if (reply := self.kept.get(keys[way, task.id]))} for way in ways}
 
 
 def labelled(task: Task, replies: Mapping[str, Reply]) -> dict[str, Any]:
@@ -142,35 +161,6 @@ def labelled(task: Task, replies: Mapping[str, Reply]) -> dict[str, Any]:
         for name, reply in replies.items()
     }
     return {"request": task.asked, "answers": answers} | ({"task": task.name} if task.name else {})
-
-
-async def _ask(
-    ways: Mapping[str, Mapping[str, Any]],
-    tasks: Sequence[Task],
-    kept: Kept,
-    config: Path,
-    say: Say,
-    *,
-    concurrency: int = CONCURRENCY,
-    together: bool = False,
-) -> dict[str, Replies]:
-    """Ask every task in each way, by a gateway that is started only if an answer is lacking."""
-    asked = {way: {task.id: _body(way, task, extra) for task in tasks} for way, extra in ways.items()}
-    keys = {way: {key(way, name, body): name for name, body in bodies.items()} for way, bodies in asked.items()}
-    if any(kept.get(one) is None for of in keys.values() for one in of):
-        say(f"starting smallfirst serve --config {config.name}")
-        async with launched(config, config.with_suffix(".log"), say) as started:
-            say(f"  ready after {started.started_in_s:.0f} s")
-            for turn in [list(ways)] if together else [[way] for way in ways]:
-                say(f"{', '.join(turn)}: {len(tasks)} tasks")
-                draw = random.Random(SEED)
-                bodies = {
-                    key(way, task.id, body := asked[way][task.id]): body
-                    for task in tasks
-                    for way in draw.sample(turn, len(turn))
-                }
-                await ask_all(started.root, bodies, kept, concurrency=concurrency, say=say)
-    return {way: {name: reply for one, name in of.items() if (reply := kept.get(one))} for way, of in keys.items()}
 
 
 def _body(way: str, task: Task, extra: Mapping[str, Any]) -> dict[str, Any]:

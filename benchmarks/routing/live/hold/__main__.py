@@ -6,20 +6,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from benchmarks.routing.live.hold import judged, plot, report
 from benchmarks.routing.live.hold.figures import Replies, of_each, of_early, of_way
 from benchmarks.routing.live.hold.options import parse
 from benchmarks.routing.live.hold.texts import TextTask, text_tasks
-from benchmarks.routing.live.stages import ANSWERS, CASCADE, Models, Say, alone, cascade, learn
+from benchmarks.routing.live.stages import ANSWERS, CASCADE, Models, Stages
 from benchmarks.structured.ask import Kept
 from benchmarks.structured.standin import NoStandin
 from benchmarks.vllm import machine
 from benchmarks.vllm.launch import workplace
 from benchmarks.vllm.program import run, say
-from benchmarks.vllm.write import read, write
+from benchmarks.vllm.write import redraw, write
 
 FIRST, WHOLE = "first", "whole"
 Way = tuple[str, float | None]
@@ -30,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run and write the report; return the exit status: 1 where it could not be measured, 2 where something lacks."""
     options = parse(argv)
     if options.redraw:
-        write(read(options.out), options.out, say, draw=plot.draw, markdown=report.markdown)
+        redraw(options.out, say, draw=plot.draw, markdown=report.markdown)
         return 0
     try:
         return run(measure(options))
@@ -44,11 +43,12 @@ async def measure(options: argparse.Namespace) -> None:
     every = text_tasks(options.learn, options.held_out)
     held_out = [task for task in every if task.held_out]
     models = Models.of(options.config, options.fallback_gguf, say)
-    about, kept = machine.describe(), Kept(options.out / ANSWERS)
+    about = machine.describe()
     with workplace(say) as folder:
-        answers = await alone(models, every, kept, folder, say)
-        calibration = await learn(models, every, answers, folder, say, [f"--beginning={options.beginning}"])
-        streams = await _streams(options, models, held_out, kept, folder, say)
+        stages = Stages(models, Kept(options.out / ANSWERS), folder, say)
+        answers = await stages.alone(every)
+        calibration = await stages.learn(every, answers, [f"--beginning={options.beginning}"])
+        streams = await _streams(options, stages, held_out)
     early = judged.let_go_early(options.out, [one.id for of in streams.values() for one in of.values() if one.id])
     found = {
         "benchmark": "routing.live.hold",
@@ -76,9 +76,7 @@ async def measure(options: argparse.Namespace) -> None:
     write(found, options.out, say, draw=plot.draw, markdown=report.markdown)
 
 
-async def _streams(
-    options: argparse.Namespace, models: Models, tasks: Sequence[TextTask], kept: Kept, folder: Path, say: Say
-) -> dict[Way, Replies]:
+async def _streams(options: argparse.Namespace, stages: Stages, tasks: Sequence[TextTask]) -> dict[Way, Replies]:
     """Stream every task: not held, and held in both ways at each threshold."""
     # who demands a confidence may not let its streams go without one
     wishes: dict[Way, dict[str, Any]] = {("none", None): {"hold": "none"}}
@@ -92,9 +90,9 @@ async def _streams(
     }
     ways = {names[way]: {"stream": True, "routing": wish} for way, wish in wishes.items()}
     try:
-        found = await cascade(models, ways, tasks, kept, folder, say, concurrency=options.concurrency, together=True)
+        found = await stages.cascade(ways, tasks, concurrency=options.concurrency, together=True)
     finally:
-        judged.keep((folder / CASCADE).with_suffix(".log"), options.out)
+        judged.keep((stages.folder / CASCADE).with_suffix(".log"), options.out)
     return {way: found[name] for way, name in names.items()}
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
+from benchmarks.routing.live.options import add_models
 from benchmarks.vllm.options import add_out, whole
 
 MIN_CONFIDENCES = (0.5, 0.8)
@@ -22,11 +22,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description="Streams of free text through a cascade with real models behind a real gateway, held as "
         "`routing.hold` says: how soon they begin, what is right, what it costs.",
     )
+    add_models(parser)
     add = parser.add_argument
-    add("--config", type=Path, default=Path("models.yaml"), metavar="FILE",
-        help="the models: the first of its first route is the small one (default: %(default)s)")  # fmt: skip
-    add("--fallback-gguf", type=Path, metavar="PATH",
-        help="the stand-in behind it: its GGUF file, or the wheels' folder (default: the route's last)")  # fmt: skip
     add("--learn", type=whole(4), default=200, metavar="N", help="tasks to learn from (default: %(default)s)")
     add("--held-out", type=whole(1), default=60, metavar="N", help="tasks to stream (default: %(default)s)")
     add("--beginning", type=whole(1), default=8, metavar="TOKENS",
