@@ -12,31 +12,31 @@ from functools import partial
 from time import monotonic
 from types import TracebackType
 
-from router import fit, retry
-from router.abilities import needs
-from router.answer import parse_whole, write
-from router.cascade import ASKED_DIFFERENTLY
-from router.config import Config, Model, Route, Rung
+from router.attempt import eligibility
+from router.attempt.abilities import needs
+from router.attempt.best_so_far import Unsure
+from router.attempt.failure import TRIES_ON_A_RUNG, Failure, classify
+from router.attempt.ladder import Course, Way
+from router.attempt.next_step import ASKED_DIFFERENTLY
+from router.attempt.stream import AnswerStream
+from router.config.models import Config, Model, Route, Rung
 from router.errors import ApiError, NotFound, UpstreamError, UpstreamRejected
-from router.gate import Case, Gate, StreamGate, VotingGate, WholeGate
-from router.ladder import Course, Way
-from router.policies import Policies
+from router.judge.gate import Case, Gate, StreamGate, VotingGate, WholeGate
+from router.messages.answer import parse_whole, write
+from router.messages.prompt import rough_tokens
 from router.policy.base import NO_WAITS, Policy
 from router.policy.learned import Cascade
-from router.pool import Lease, Pool
-from router.prompt import rough_tokens
+from router.policy.registry import Policies
 from router.record import Attempt, RequestRecord
-from router.retry import TRIES_ON_A_RUNG, Failure
-from router.stream import AnswerStream
-from router.structured.plan import Planner
-from router.structured.promise import Promise
-from router.structured.workshop import Workshop
+from router.replicas.latency import Waits
+from router.replicas.pool import Lease, Pool
+from router.structured.contract import Promise
+from router.structured.request.plan import Planner
+from router.structured.workers.grammar_workers import Workshop
 from router.types import ChatCall, Engine, Reply, Usage
-from router.unsure import Unsure
 from router.upstream.base import Dialect, Upstream
-from router.upstream.openai import OpenAIDialect
-from router.upstream.vllm import VllmDialect
-from router.waits import Waits
+from router.upstream.dialects.openai import OpenAIDialect
+from router.upstream.dialects.vllm import VllmDialect
 
 log = logging.getLogger("smallfirst.dispatch")
 
@@ -98,7 +98,7 @@ class Dispatcher:
             model, pool = course.way.model, self._pools[course.way.model.name]
             gate = self._gate(policy, route, call, promise, course.way, record)
             put = await _put(call, promise, gate, model)
-            failure = fit.why_not(model, put, wanted, record.cost_nano_usd or 0)
+            failure = eligibility.why_not(model, put, wanted, record.cost_nano_usd or 0)
             if failure is None:
                 try:
                     lease = pool.acquire(monotonic(), tried=course.tried, last_resort=course.way.is_last)
@@ -108,7 +108,7 @@ class Dispatcher:
                     reply = await (unsure.in_time(asking, call, record) if unsure else asking)
                     if gate is None or gate.is_open:
                         break
-                    failure, unsure = retry.of(gate.doubt()), Unsure.surer(unsure, reply, lease, record)
+                    failure, unsure = classify(gate.doubt()), Unsure.surer(unsure, reply, lease, record)
                 except ApiError as error:
                     failure = _classified(error, model, gate)
                     told = _told(told, failure)
@@ -256,7 +256,7 @@ async def _put(call: ChatCall, promise: Promise | None, gate: Gate | None, model
 def _classified(error: ApiError, model: Model, gate: Gate | None) -> Failure:
     if isinstance(error, UpstreamError):
         error.of_model(model.name)
-    failure = retry.of(error)
+    failure = classify(error)
     return failure if gate is None else gate.excuse(failure)
 
 

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from time import monotonic
 
-from router.board import Post, SharedPool, SharedReplica
-from router.config import Config, Model
+from router.config.models import Config, Model
 from router.engine.supervisor import Supervisor
-from router.pool import Liveness, Pool, Replica, Unwatched
-from router.probe import Probe
-from router.shared import Lock
+from router.replicas.pool import Liveness, Pool, Replica, Unwatched
+from router.replicas.probe import Probe
+from router.replicas.shared_memory import Lock
+from router.replicas.shared_pool import Post, SharedPool, SharedReplica
 from router.types import ModelStatus
 from router.upstream.base import Upstream
 

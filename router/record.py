@@ -6,10 +6,10 @@ from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
-from router import cost
-from router.confidence import Confidence
-from router.config import Model
-from router.price import Price
+from router.config.models import Model
+from router.judge.features import Confidence
+from router.money import cost
+from router.money.price import Price
 from router.types import ConstraintKind, Decision, EscalationReason, Usage, VerdictWord
 
 Outcome = Literal[

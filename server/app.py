@@ -13,22 +13,22 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from router.config import Config
+from router.config.models import Config
 from router.dispatch import Dispatcher
 from router.record import RequestRecord
-from router.structured.workshop import Workshop
+from router.structured.workers.grammar_workers import Workshop
 from router.types import Endpoint
-from server import envelope
-from server.access import AccessLog
 from server.admission import Admission
 from server.auth import Keyring
-from server.backstage import Backstage
-from server.chat import TextEndpoint
-from server.health import readiness
-from server.metrics import Metrics
-from server.middleware import RequestMiddleware
+from server.endpoints.decode import describe
+from server.endpoints.health import readiness
+from server.endpoints.text import TextEndpoint
+from server.http import envelope
+from server.http.middleware import RequestMiddleware
+from server.observability.access_log import AccessLog
+from server.observability.metrics import Metrics
+from server.processes.resources import Backstage
 from server.settings import Settings
-from server.wire import describe
 
 DESCRIPTION = """OpenAI's API in front of small models, with a large one to fall back to.
 

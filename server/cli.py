@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 try:
-    from router import pricelist
-    from router.config import Config
-    from router.configfile import load
+    from router.config import price_list
+    from router.config.load import load
+    from router.config.models import Config
     from router.engine.gpu import gpu_present
     from router.engine.preflight import check_managed
     from router.errors import BadData, ConfigError
-    from router.policies import Policies
+    from router.policy.registry import Policies
     from server.settings import Settings, add_arguments
 except KeyboardInterrupt:
     sys.exit(0)  # as in `main`
@@ -92,29 +92,29 @@ def _tokens(text: str) -> int:
 
 
 def _calibrate(config: Config, arguments: argparse.Namespace) -> int:
-    from server import calibrate  # noqa: PLC0415 - as for `serve`
+    from router.learning import calibrate  # noqa: PLC0415 - as for `serve`
 
     print(calibrate.run(config, arguments, _say))  # noqa: T201
     return 0
 
 
 def _prices(path: Path | None) -> int:
-    from server import pricetable  # noqa: PLC0415 - as for `serve`
+    from server.commands import prices  # noqa: PLC0415 - as for `serve`
 
-    print(pricetable.text(load(path, os.environ, gpu=gpu_present()) if path else None))  # noqa: T201
+    print(prices.text(load(path, os.environ, gpu=gpu_present()) if path else None))  # noqa: T201
     return 0
 
 
 def _old_prices(config: Config) -> list[str]:
-    return pricelist.out_of_date(config.written.values(), datetime.now(UTC).date())
+    return price_list.out_of_date(config.written.values(), datetime.now(UTC).date())
 
 
 def _serve(config: Config, settings: Settings) -> int:
     # Heavy imports after the settings are known to be right: a typing slip is answered at once.
-    from server import logs  # noqa: PLC0415
-    from server.backstage import Backstage  # noqa: PLC0415
-    from server.serving import Gateway  # noqa: PLC0415
-    from server.workers import Parent  # noqa: PLC0415
+    from server.observability import logs  # noqa: PLC0415
+    from server.processes.gateway import Gateway  # noqa: PLC0415
+    from server.processes.resources import Backstage  # noqa: PLC0415
+    from server.processes.workers import Parent  # noqa: PLC0415
 
     provider_keys = [model.api_key for model in config.models.values() if model.api_key is not None]
     logs.configure([key.get_secret_value() for key in (*settings.api_keys, *provider_keys)])

@@ -19,11 +19,11 @@ from benchmarks.overhead.measure import KEY
 from benchmarks.overhead.processes import models_yaml
 from benchmarks.overhead.scenarios import Scenario
 from benchmarks.overhead.upstream import Play
-from router.configfile import load
+from router.config.load import load
 from router.upstream.base import Exchange
 from server.app import create_app
-from server.backstage import Backstage
-from server.protocol import LimitedHttpProtocol
+from server.http.protocol import LimitedHttpProtocol
+from server.processes.resources import Backstage
 from server.settings import Settings
 
 PATH = "/v1/chat/completions"
@@ -100,7 +100,7 @@ class Client(_Transport):
     """One client's connection: sends `request`, and knows an answer's end when it sees it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, app: ASGIApp, request: bytes) -> None:
-        config = uvicorn.Config(  # as in `server.serving`
+        config = uvicorn.Config(  # as in `server.processes.gateway`
             app, interface="asgi3", log_config=None, ws="none", lifespan="off", access_log=False, server_header=False,
             proxy_headers=False, timeout_keep_alive=75,
         )  # fmt: skip

@@ -25,8 +25,8 @@ from benchmarks.overhead.inprocess import Loop, World
 from benchmarks.overhead.measure import KEY
 from benchmarks.overhead.scenarios import SCENARIOS
 from benchmarks.overhead.way import Kind, Run, Stop, way
-from server import logs
-from server.serving import freeze
+from server.observability import logs
+from server.processes.gateway import freeze
 
 CASES = {
     "0.1 KB": "whole-c1",

@@ -13,24 +13,24 @@ import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
 from benchmarks.overhead.inprocess import PATH, AtOnce, FakeUpstream, Replay, Sink, World
-from router import strictjson
-from router.answer import StreamReader, parse_whole
 from router.dispatch import DIALECTS, Dispatcher
+from router.messages import strict_json
+from router.messages.answer import StreamReader, parse_whole
 from router.policy.heuristic import Heuristic
 from router.record import RequestRecord
-from router.structured.check import judge
+from router.structured.answer.check import judge
 from router.structured.constraint import Constraint
-from router.structured.plan import Planner
-from router.structured.workshop import Workshop
+from router.structured.request.plan import Planner
+from router.structured.workers.grammar_workers import Workshop
 from router.types import ChatCall, Reply, Usage
-from server.access import MOST_WAITING, AccessLog
 from server.admission import Admission
 from server.auth import Keyring
-from server.metrics import Metrics
-from server.middleware import RequestMiddleware, read_body
-from server.relay import relay
-from server.requests import ChatRequest
-from server.wire import decode
+from server.endpoints.decode import decode
+from server.endpoints.schemas import ChatRequest
+from server.http.middleware import RequestMiddleware, read_body
+from server.http.relay import relay
+from server.observability.access_log import MOST_WAITING, AccessLog
+from server.observability.metrics import Metrics
 
 Run = Callable[[int], Awaitable[None]]
 """does it so many times"""
@@ -122,7 +122,7 @@ def _arrival(world: World, told: _Told) -> list[Stop]:
         async with admission:
             pass
 
-    settings, body = world.settings, strictjson.decode(world.body)
+    settings, body = world.settings, strict_json.decode(world.body)
     scope = _scope(world)
     protocol = world.connect(told.stub)
     middleware = RequestMiddleware(told.stub, max_body_bytes=settings.max_body_bytes, on_finish=lambda *_: None)
@@ -134,7 +134,7 @@ def _arrival(world: World, told: _Told) -> list[Stop]:
         Stop("middleware", _awaited(lambda: middleware(scope, receive, _send)), (_STUB,)),
         Stop("auth", _called(lambda: keyring.check(world.headers))),
         Stop("wire", _called(lambda: decode("chat/completions", world.body))),
-        Stop("JSON", _called(lambda: strictjson.decode(world.body)), kind="part"),
+        Stop("JSON", _called(lambda: strict_json.decode(world.body)), kind="part"),
         Stop("fields", _called(lambda: fields.decode(world.body)), kind="part"),
         Stop("validation", _called(lambda: ChatRequest.__pydantic_validator__.validate_python(body)), kind="part"),
         Stop("admission", _awaited(admit)),

@@ -13,11 +13,11 @@ from statistics import fmean
 
 from benchmarks.routing.data import Row
 from benchmarks.routing.metrics import Policy, Rank
-from router.calibration import FEWEST
-from router.confidence import LOWEST, log_odds
-from router.fingerprint import fingerprint
-from router.policy.evidence import EVERY, Evidence, Example
-from router.policy.skip import skip_until
+from router.judge.features import LOWEST, log_odds
+from router.learning.calibration import FEWEST
+from router.learning.evidence import EVERY, Evidence, Example
+from router.learning.fingerprint import fingerprint
+from router.learning.value_of_information import skip_until
 from router.types import ChatCall, Sight
 
 DEAREST = 0.95

@@ -22,11 +22,11 @@ from benchmarks import machine
 from benchmarks.routing.decision_calls import RUNGS, SMALL, Asked, calls, cascade, evidence, prompts
 from benchmarks.vllm.options import whole
 from benchmarks.vllm.program import say
-from router.confidence import Confidence, TokenLogprob, features
-from router.fingerprint import fingerprint
-from router.gate import Case, WholeGate
-from router.logprobs import stripped, tokens_of, tokens_of_event, with_logprobs
-from router.policy.evidence import Evidence
+from router.judge.features import Confidence, TokenLogprob, features
+from router.judge.gate import Case, WholeGate
+from router.judge.logprobs import stripped, tokens_of, tokens_of_event, with_logprobs
+from router.learning.evidence import Evidence
+from router.learning.fingerprint import fingerprint
 from router.policy.learned import Cascade
 from router.record import RequestRecord
 from router.types import ChatCall, Decision

@@ -11,15 +11,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from router.confidence import features
-from router.config import Model
-from router.fingerprint import fingerprint
-from router.logprobs import tokens_of
-from router.policy.evidence import Evidence, Example
+from router.config.models import Model
+from router.judge.features import features
+from router.judge.logprobs import tokens_of
+from router.learning.evidence import Evidence, Example
+from router.learning.fingerprint import fingerprint
+from router.messages.prompt import texts
 from router.policy.learned import Cascade
-from router.prompt import texts
 from router.types import ChatCall
-from server.wire import decode
+from server.endpoints.decode import decode
 
 SYSTEM_CHARACTERS, USER_CHARACTERS = 2_000, 500
 TEXT_TOKENS = 100

@@ -17,12 +17,12 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.vllm.program import say
-from router.config import Config, Model, Route
-from router.configfile import load
+from router.config.load import load
+from router.config.models import Config, Model, Route
 from router.errors import ConfigError
-from router.policies import Policies
-from router.policy.evidence import EVERY
+from router.learning.evidence import EVERY
 from router.policy.learned import Cascade, Learned, whom_to_ask
+from router.policy.registry import Policies
 from router.types import ChatCall, Decision, Look, PolicyName, RoutingOptions, Sight
 
 CLOSE = 1e-4

@@ -13,12 +13,12 @@ from benchmarks.structured.lag import TICK_S, measured
 from benchmarks.structured.requests import answered, call_for
 from benchmarks.vllm.stats import percentile
 from router.errors import BadRequest
-from router.structured.check import judge
+from router.structured.answer.check import judge
 from router.structured.constraint import Constraint
-from router.structured.plan import Planner
-from router.structured.workshop import Workshop
+from router.structured.request.plan import Planner
+from router.structured.workers.grammar_workers import Workshop
 from router.types import Backend, ChatCall
-from server.serving import freeze
+from server.processes.gateway import freeze
 
 MOST_LAG_MS = 10.0
 IDLE_S = 1.0

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from router.types import ChatCall
-from server.wire import decode
+from server.endpoints.decode import decode
 
 QUESTION = [{"role": "user", "content": "Give one example."}]
 

@@ -10,13 +10,13 @@ from benchmarks.structured.checker import planned
 from benchmarks.structured.data import SchemaTask
 from benchmarks.structured.requests import answered, call_for
 from router.errors import StructuredOutputViolation
-from router.structured.check import judge
+from router.structured.answer.check import judge
+from router.structured.answer.stream_checker import Follower
 from router.structured.constraint import Constraint
-from router.structured.follow import Follower
-from router.structured.plan import Planner
-from router.structured.workshop import Workshop
+from router.structured.request.plan import Planner
+from router.structured.workers.grammar_workers import Workshop
 from router.types import ConstraintKind
-from server.serving import freeze
+from server.processes.gateway import freeze
 
 MOST_US_PER_KB, MOST_US_PER_EVENT = 10.0, 5.0
 LONG = 1_000

@@ -11,10 +11,10 @@ from typing import Any
 
 from benchmarks.structured.requests import answered, call_for
 from router.errors import BadRequest
-from router.structured.check import judge
+from router.structured.answer.check import judge
 from router.structured.constraint import Constraint
-from router.structured.plan import Planner
-from router.structured.workshop import Workshop
+from router.structured.request.plan import Planner
+from router.structured.workers.grammar_workers import Workshop
 
 DRAFTS = {"draft2020-12": None, "draft7": "http://json-schema.org/draft-07/schema#"}
 """folder, and the `$schema` that its schemas leave out: without one, the draft is the newest"""

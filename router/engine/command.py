@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from router.config import Model
+from router.config.models import Model
 from router.engine.gpu import device_names
 from router.errors import ConfigError
 

@@ -10,7 +10,7 @@ import subprocess
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from router.config import Model
+from router.config.models import Model
 from router.errors import ConfigError
 
 DEFAULT_MEMORY_SHARE = 0.92  # vLLM's own default of --gpu-memory-utilization

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 
-from router.config import Config
+from router.config.models import Config
 from router.engine.command import check_vllm_args
 from router.engine.gpu import check_gpu_args, check_gpus, visible_gpus
 from router.engine.source import check_there, parse

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from router.config import Model
+from router.config.models import Model
 from router.engine.command import passed_on
-from router.engine.places import log_file
+from router.engine.paths import log_file
 from router.engine.process import Guarded, explain
 from router.errors import ConfigError, EngineError
 

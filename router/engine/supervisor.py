@@ -12,14 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from router.config import Model
+from router.config.models import Model
 from router.engine.command import vllm_launch
 from router.engine.gpu import visible_gpus
-from router.engine.places import bound_log, log_file, new_log, read_last_words, runtime_folder
+from router.engine.paths import bound_log, log_file, new_log, read_last_words, runtime_folder
 from router.engine.process import Guarded, explain
 from router.engine.source import prepare
 from router.errors import EngineError, SmallfirstError
-from router.uptime import Uptime
+from router.replicas.uptime import Uptime
 
 Phase = Literal["preparing", "starting", "ready", "unresponsive", "restarting", "stopped"]
 

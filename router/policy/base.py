@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
-from router.config import Rung
+from router.config.models import Rung
 from router.types import ChatCall, Decision
 
 NO_WAITS: Mapping[str, float] = MappingProxyType({})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from router.config import Rung
+from router.config.models import Rung
 from router.policy.base import NO_WAITS
 from router.types import ChatCall, Decision
 

@@ -11,9 +11,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from router.config import Rung
+from router.config.models import Rung
+from router.messages.prompt import rough_tokens
 from router.policy.base import NO_WAITS
-from router.prompt import rough_tokens
 from router.types import ChatCall, Decision
 
 EASY_TOKENS, HARD_TOKENS = 64, 8192

@@ -20,15 +20,15 @@ from math import inf
 from statistics import fmean
 from typing import ClassVar
 
-from router import cost
-from router.calibration import guaranteed_threshold
-from router.confidence import Confidence
-from router.config import Guarantee, Model, Rung
-from router.fingerprint import fingerprint
+from router.config.models import Guarantee, Model, Rung
+from router.judge.features import Confidence
+from router.learning.calibration import guaranteed_threshold
+from router.learning.evidence import Comparison, Evidence
+from router.learning.fingerprint import fingerprint
+from router.learning.value_of_information import LEAST_GAIN, value_of_looking
+from router.messages.prompt import rough_tokens, texts
+from router.money import cost
 from router.policy.base import NO_WAITS
-from router.policy.evidence import Comparison, Evidence
-from router.policy.skip import LEAST_GAIN, value_of_looking
-from router.prompt import rough_tokens, texts
 from router.record import Judgement
 from router.types import NANO, ChatCall, Decision, Look, PolicyName, Sight, Usage
 

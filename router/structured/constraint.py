@@ -12,7 +12,7 @@ from typing import Any
 
 import jsonschema_rs
 
-from router.structured.closed import closed
+from router.structured.closed_schema import closed
 from router.types import Backend, ConstraintKind, FormKind, Hold
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from router.config import Model
+from router.config.models import Model
 from router.errors import ApiError
 from router.types import ChatCall
 

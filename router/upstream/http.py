@@ -8,15 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from router.errors import UpstreamFailed, UpstreamTimedOut
-from router.upstream import target
 from router.upstream.base import Exchange
 from router.upstream.connection import TICK_S, Connection
 from router.upstream.exchange import LATE, HttpExchange
 from router.upstream.origin import Address, Origin
-from router.upstream.target import Target
+from router.upstream.url import Target, parse_url
 
 if TYPE_CHECKING:
-    from router.upstream.viaaiohttp import AiohttpClient
+    from router.upstream.aiohttp_client import AiohttpClient
 
 IDLE_LONG_S = 1.0
 """A connection that was idle for so long may have been closed by the server for that, just as the request was on its
@@ -102,7 +101,7 @@ class HttpUpstream:
         await asyncio.sleep(0)  # sockets close in the loop's next round
 
     def _place(self, url: str) -> tuple[Target, Origin | None]:
-        place = target.parse(url)
+        place = parse_url(url)
         origin = None
         if not place.tls and place.proxy is None:
             origin = self._origins.get(place.address)
@@ -115,7 +114,7 @@ class HttpUpstream:
 
     async def _start_aiohttp(self) -> AiohttpClient:
         # its import takes a good part of a second: not at the start, and not on the loop
-        module = await asyncio.to_thread(import_module, "router.upstream.viaaiohttp")
+        module = await asyncio.to_thread(import_module, "router.upstream.aiohttp_client")
         if self._aiohttp is None:
             self._aiohttp = module.AiohttpClient()
         return self._aiohttp

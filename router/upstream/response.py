@@ -8,7 +8,7 @@ from typing import NoReturn
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from router.upstream.base import MAX_BODY_BYTES
-from router.upstream.retryafter import retry_after
+from router.upstream.retry_after import retry_after
 
 MAX_OVERHEAD_BYTES = 64 * 1024
 """of headers, of trailers, and of what else comes without a byte of the body among it"""

@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks.gpu.layout import DoesNotFit, Served, check_fits, kv_cache_gib, memory_share, models_yaml, prepare
 from benchmarks.gpu.options import parse
-from router.config import Model
-from router.configfile import load
+from router.config.load import load
+from router.config.models import Model
 from router.engine.command import check_vllm_args
 from router.engine.gpu import check_gpus, replica_gpus
 from router.engine.source import LocalPath

@@ -9,10 +9,10 @@ import pytest
 from benchmarks.routing import decision
 from benchmarks.routing.decision import CASES, DECISION, GATE, SUM, medians, parts, promises, worked
 from benchmarks.routing.decision_calls import RUNGS, SMALL, calls, cascade, prompts
-from router.answer import parse_whole
-from router.fingerprint import fingerprint
-from router.logprobs import stripped, tokens_of_event
-from router.policy.evidence import Evidence
+from router.judge.logprobs import stripped, tokens_of_event
+from router.learning.evidence import Evidence
+from router.learning.fingerprint import fingerprint
+from router.messages.answer import parse_whole
 
 
 @pytest.mark.parametrize(("name", "structured"), CASES.items())

@@ -10,13 +10,13 @@ import msgspec
 import pytest
 
 from benchmarks.routing.replay import main
-from router.configfile import load
-from router.policies import Policies
-from router.policy.evidence import Comparison, Evidence, Example
-from router.policy.evidence_file import EvidenceFile
+from router.config.load import load
+from router.learning.evidence import Comparison, Evidence, Example
+from router.learning.evidence_file import EvidenceFile
 from router.policy.learned import Cascade
+from router.policy.registry import Policies
 from router.record import RequestRecord
-from server import decisions
+from server.observability import decision_log
 from tests.support.fakes import call
 
 MODELS = """
@@ -66,7 +66,7 @@ def a_log(folder: Path, learned: Evidence, limit: str) -> tuple[Path, Path]:
             assert record.decision
             judged = policy.judge(record.decision, config.models["slm"], None, number / 5 - 4, beginning=False)
             record.judgements.append(judged)
-        line = {"request_id": record.request_id, "route": "auto", "learned": decisions.of(record)}
+        line = {"request_id": record.request_id, "route": "auto", "learned": decision_log.of(record)}
         lines.append(msgspec.json.encode(line).decode())
     log = folder / "log.jsonl"
     log.write_text("\n".join(lines))

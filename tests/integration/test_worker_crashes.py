@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from router.breaker import FIRST_COOLDOWN_S
+from router.replicas.breaker import FIRST_COOLDOWN_S
 from tests.integration.test_shutdown import wait_refused
 from tests.support import gateway as gateways
 from tests.support.caller import Caller

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from router.config import Config, Model, Route, Timeouts
+from router.config.models import Config, Model, Route, Timeouts
 from router.errors import ApiError, UpstreamTimedOut
-from router.pool import Pool, Replica
-from router.price import Price
+from router.money.price import Price
+from router.replicas.pool import Pool, Replica
 from router.types import ChatCall, RoutingOptions
 
 TOKENS = Price(input_usd_per_mtok=0.4, cached_input_usd_per_mtok=0.1, output_usd_per_mtok=1.6)

@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
-from router.config import Config, Model, Route
-from router.deadline import Deadline
+from router.config.models import Config, Model, Route
 from router.dispatch import Dispatcher
 from router.errors import ApiError
-from router.policies import Policies
+from router.learning.evidence import Evidence
 from router.policy.base import Policy
-from router.policy.evidence import Evidence
 from router.policy.learned import USUAL_MIN_CONFIDENCE, Cascade
-from router.pool import Pool
+from router.policy.registry import Policies
 from router.record import RequestRecord
-from router.structured.workshop import Workshop
+from router.replicas.pool import Pool
+from router.structured.workers.grammar_workers import Workshop
 from router.types import ChatCall, Reply
-from server.relay import smallfirst_headers
+from server.deadline import Deadline
+from server.http.relay import smallfirst_headers
 from tests.support.fakes import FakeUpstream, answers, call, config, large, model, pool, read_into
 
 

@@ -27,7 +27,7 @@ def ask(gateway: Gateway, model: str) -> Any:
 
 def test_an_engine_that_is_killed_comes_back(gateway: Gateway, engine: Engine, fallback: Upstream) -> None:
     body = {"model": MODEL, "messages": QUESTION, "max_tokens": 1900, "ignore_eos": True, "stream": True}
-    before = [one for one in descendants(gateway.process.pid) if "router.structured.bench" not in one.command]
+    before = [one for one in descendants(gateway.process.pid) if "router.structured.grammar_worker" not in one.command]
     with Caller(gateway, body) as caller:
         caller.socket.settimeout(60)
         caller.read_until(b'"content"')

@@ -1,0 +1,1 @@
+"""models.yaml: read, validated, frozen."""

@@ -1,0 +1,265 @@
+"""What models.yaml says, as frozen objects. `configfile` reads it.
+
+What the keys mean to a user stands in the README; here stands what is accepted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, get_args
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+
+from router.money.price import Price, Usd
+from router.types import Ability, Backend, Engine, PolicyName, StreamHold, Tier
+from router.yaml.entry import Entry, as_tuple
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+USUAL_ABILITIES: Mapping[Engine, frozenset[Ability]] = {
+    "vllm": frozenset({"completions", "tools", "structured", "logprobs"}),
+    "openai": frozenset({"tools", "structured", "logprobs"}),  # few APIs still serve /completions
+}
+
+
+def _not_none(value: str) -> str:
+    if value == "none":
+        raise ValueError("`none` is the metrics' word for no name; expected another")
+    return value
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$"), AfterValidator(_not_none)]
+
+
+def _one_or_many(value: object) -> object:
+    return (value,) if isinstance(value, str) else as_tuple(value)
+
+
+def _set_of_words(value: object) -> object:
+    if not isinstance(value, list):
+        return value
+    unknown = [word for word in value if word not in get_args(Ability)]
+    if unknown:
+        raise ValueError(f"unknown ability {unknown[0]!r}; expected some of {', '.join(get_args(Ability))}")
+    return frozenset(value)
+
+
+def _http_url(value: str) -> str:
+    if not re.fullmatch(r"[!-~]+", value) or set(value) & set('\\"<>^`{|}'):
+        raise ValueError("expected a URL without spaces, line ends or other characters that a URL has not")
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:  # .port raises over 65535
+        raise ValueError("expected a URL such as http://host:8000/v1")
+    if set(value) & set("@?#"):
+        raise ValueError("expected a URL without user, query or fragment")
+    return value.rstrip("/")
+
+
+def _header_value(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~]+", value.get_secret_value()):
+        raise ValueError("expected a key of visible ASCII characters, without spaces or line ends")
+    if value.get_secret_value().startswith("$"):
+        raise ValueError("expected ${env.NAME}, or the key itself")
+    return value
+
+
+class Timeouts(Entry):
+    """Seconds. `first_byte_s` and `idle_s` hold for streams and count events; a whole answer has the others."""
+
+    connect_s: Positive = 5.0
+    first_byte_s: Positive = 60.0
+    idle_s: Positive = 60.0
+    total_s: Positive = 300.0
+
+
+class Requires(Entry):
+    """What the machine must have for the entry to be used; else it is left out, with one line that says so."""
+
+    gpu: bool
+
+
+class Model(Entry):
+    """One served model: managed (`source`: we start vLLM) or attached (`base_url`: someone else runs it)."""
+
+    name: Name
+    place: str = ""
+    """`file:line: key` of the entry; like the name, put in by who reads the file"""
+    tier: Tier
+    engine: Engine
+    source: str | None = Field(None, min_length=1)
+    base_url: Annotated[tuple[Annotated[str, AfterValidator(_http_url)], ...], BeforeValidator(_one_or_many)] = ()
+    api_key: Annotated[SecretStr, AfterValidator(_header_value)] | None = None
+    required: bool = False
+    requires: Requires | None = None
+    upstream_model: str | None = Field(None, min_length=1)
+    replicas: int = Field(1, ge=1, le=64)
+    gpus: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(as_tuple)] = ()
+    context: int | None = Field(None, ge=1)
+    vllm_args: dict[str, Any] = Field(default_factory=dict)
+    structured_backend: Backend | None = None
+    """what its vLLM constrains decoding with; None: it is not known, so nothing is taken for enforced"""
+    abilities: Annotated[frozenset[Ability], BeforeValidator(_set_of_words)] = Field(
+        default_factory=lambda fields: USUAL_ABILITIES[fields.get("engine", "vllm")]
+    )
+    price: Price | None = None
+    timeouts: Timeouts = Timeouts()
+
+    @property
+    def where(self) -> str:
+        """Return where an error of this model's entry is to be looked for: file, line and key."""
+        return self.place or f"models.{self.name}"
+
+    @property
+    def managed(self) -> bool:
+        """Return whether we start and supervise this model's vLLM ourselves."""
+        return self.source is not None
+
+    @property
+    def upstream_name(self) -> str:
+        """Return the name by which the upstream knows the model."""
+        return self.upstream_model or self.name
+
+    @property
+    def backend(self) -> Backend | None:
+        """Return what constrains this model's decoding; a vLLM that we start has one, pinned."""
+        return self.structured_backend or ("guidance" if self.managed else None)
+
+    @model_validator(mode="after")
+    def _managed_or_attached(self) -> Model:
+        if self.managed == bool(self.base_url):
+            raise ValueError("expected exactly one of `source` (we start vLLM) and `base_url` (someone else does)")
+        if self.managed and self.engine != "vllm":
+            raise ValueError("`source` needs `engine: vllm`: only vLLM is started by us")
+        if len(set(self.base_url)) < len(self.base_url):
+            raise ValueError("a URL of `base_url` stands twice; each is one replica")
+        given = self.model_fields_set
+        if not self.managed:
+            for key in sorted({"replicas", "gpus", "vllm_args"} & given):
+                raise ValueError(f"`{key}` belongs to a model that we start (`source`), not to a `base_url`")
+        if self.structured_backend and self.engine != "vllm":
+            raise ValueError(
+                "`structured_backend` belongs to `engine: vllm`: nobody else says how decoding is constrained"
+            )
+        if self.managed:
+            for key in sorted({"api_key", "upstream_model", "required"} & given):
+                raise ValueError(f"`{key}` belongs to a `base_url`, not to a model that we start")
+        if self.required and self.api_key is None:
+            raise ValueError("`required` says that the start needs the `api_key`; there is none")
+        if self.required and self.requires is not None:
+            raise ValueError("`required` and `requires` contradict each other: one refuses, the other leaves out")
+        return self
+
+
+class Guarantee(Entry):
+    """With this confidence, at most this share of a route's calls gets an answer that is worse than the fallback's."""
+
+    max_quality_loss: float = Field(gt=0, lt=1)
+    confidence: float = Field(0.9, gt=0, lt=1)
+
+
+_OF_LEARNED = {"evidence", "min_confidence", "guarantee", "hold", "samples", "waiting_usd_per_hour"}
+
+
+class RouteEntry(Entry):
+    """A route as written: a ladder of model names, cheapest first; the last is the fallback.
+
+    A rung may be a list of models of one tier: experts side by side, of which the policy chooses one.
+    """
+
+    ladder: Annotated[
+        tuple[Annotated[tuple[str, ...], BeforeValidator(_one_or_many), Field(min_length=1)], ...],
+        BeforeValidator(as_tuple),
+        Field(min_length=1),
+    ]
+    policy: PolicyName = "fixed"
+    threshold: float = Field(0.5, ge=0, le=1)
+    evidence: str | None = Field(None, min_length=1)
+    min_confidence: float | None = Field(None, ge=0, le=1)
+    guarantee: Guarantee | None = None
+    hold: StreamHold | None = None
+    samples: int | None = Field(None, ge=2, le=32)
+    waiting_usd_per_hour: Usd = 0.0
+
+    @model_validator(mode="after")
+    def _every_key_has_a_use(self) -> RouteEntry:
+        given = self.model_fields_set
+        if "threshold" in given and self.policy != "heuristic":
+            raise ValueError("`threshold` is read by `policy: heuristic` only")
+        if self.policy not in ("classifier", "cascade"):
+            for key in sorted(_OF_LEARNED & given):
+                raise ValueError(f"`{key}` is read by `policy: cascade` and `classifier` only")
+        if self.policy == "classifier":
+            for key in sorted({"guarantee", "hold", "samples"} & given):
+                raise ValueError(f"`{key}` is read by `policy: cascade` only: a classifier does not look at answers")
+            if self.evidence is None:
+                raise ValueError("`policy: classifier` needs `evidence`, which `smallfirst calibrate` makes")
+        if self.guarantee is not None:
+            if self.min_confidence is not None:
+                raise ValueError("`guarantee` and `min_confidence` are two ways to say what is good enough; take one")
+            if self.evidence is None:
+                raise ValueError("`guarantee` needs `evidence`, which `smallfirst calibrate` makes")
+            if self.hold in ("first", "none"):
+                raise ValueError(
+                    f"`guarantee` is given of whole answers: `hold: {self.hold}` lets them go before their end"
+                )
+        return self
+
+
+class ModelsFile(Entry):
+    """The whole file."""
+
+    models: dict[str, Model] = Field(min_length=1)
+    routes: dict[Name, RouteEntry] = Field(default_factory=dict)
+
+
+Rung = tuple[Model, ...]
+"""models of one tier, side by side"""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route as it runs: only models that are there.
+
+    `fallback` is the last model of the ladder as written, also where it is left out (no key): what it would have
+    cost is what a user without a key saves. A pinned model is its own.
+    """
+
+    name: str
+    rungs: tuple[Rung, ...]
+    fallback: Model
+    policy: PolicyName = "fixed"
+    threshold: float = 0.5
+    evidence: Path | None = None
+    min_confidence: float | None = None
+    guarantee: Guarantee | None = None
+    hold: StreamHold | None = None
+    samples: int | None = None
+    waiting_usd_per_hour: float = 0.0
+
+    @property
+    def ladder(self) -> tuple[Model, ...]:
+        """Return all models, from the lowest rung up."""
+        return tuple(model for rung in self.rungs for model in rung)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All of models.yaml. `left_out` maps a model that cannot be used here to the one line that says why.
+
+    `written` holds every model of the file, those left out here too.
+    """
+
+    models: Mapping[str, Model]
+    routes: Mapping[str, Route]
+    left_out: Mapping[str, str]
+    written: Mapping[str, Model] = field(default_factory=dict)
+
+    def route(self, name: str) -> Route | None:
+        """Return the route of that name; a model's name is a route of one rung (pinned). None: unknown."""
+        if found := self.routes.get(name):
+            return found
+        model = self.models.get(name)
+        return Route(name, ((model,),), model) if model else None

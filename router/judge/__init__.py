@@ -1,0 +1,1 @@
+"""Judges: is a small model's answer good enough to accept?"""

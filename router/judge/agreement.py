@@ -1,0 +1,98 @@
+"""How far does an answer agree with the standard's? For calls of which nobody graded the answers. Pure.
+
+Each kind of answer is compared as those who use it would: JSON field by field, calls by name and arguments, what a
+constraint leaves to choose by the choice. Free text is not compared: good answers rarely agree word by word, so that
+far more of them would count as worse than are; only a judge can tell.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from router.messages import strict_json
+from router.messages.choice import Choice, folded
+from router.structured.request.output_format import asked_form
+from router.types import FormKind
+
+Leaves = dict[tuple[str | int, ...], str]
+
+_OF_JSON: tuple[FormKind, ...] = ("json_schema", "json_object")
+_OF_A_LABEL: tuple[FormKind, ...] = ("choice", "regex", "grammar")
+
+
+class Incomparable(Exception):
+    """The two answers cannot be compared fairly; the message says why."""
+
+
+def agreement(body: Mapping[str, Any], answer: Mapping[str, Any], standard: Mapping[str, Any]) -> float:
+    """Return how far an answer agrees with the standard, 0 to 1.
+
+    Args:
+        body: the request's.
+        answer: a choice, as OpenAI's API has it.
+        standard: the choice of the model that is taken to be right.
+
+    Raises:
+        Incomparable: the answer is free text, or the standard itself has not the form that was asked for.
+        BadRequest: the request asks for a form that is none.
+    """
+    said, right = msgspec.convert(answer, Choice), msgspec.convert(standard, Choice)
+    calls, right_calls = Counter(_calls(said)), Counter(_calls(right))
+    if calls or right_calls:
+        return (calls & right_calls).total() / max(calls.total(), right_calls.total())
+    text, right_text = said.says, right.says
+    form = asked_form(body)
+    if form is not None and form.kind in _OF_A_LABEL:
+        return float(folded(text) == folded(right_text))
+    leaves, right_leaves = _leaves_of(text), _leaves_of(right_text)
+    if form is not None and form.kind in _OF_JSON:
+        if right_leaves is None:
+            raise Incomparable("the fallback's answer is not JSON")
+        return _shared(leaves or {}, right_leaves)
+    if leaves is None or right_leaves is None:
+        raise Incomparable("free text is not compared word by word: that needs a judge's `quality`")
+    return _shared(leaves, right_leaves)
+
+
+def _shared(one: Leaves, other: Leaves) -> float:
+    """Return the share of fields that are in both, with the same value."""
+    return sum(other.get(path) == value for path, value in one.items()) / len(one.keys() | other.keys())
+
+
+def _calls(choice: Choice) -> Iterator[tuple[str, frozenset[tuple[tuple[str | int, ...], str]]]]:
+    """Yield name and arguments of each call; a call with one wrong argument is another call."""
+    for function in choice.functions:
+        leaves = _leaves_of(function.arguments)
+        written = {(): function.arguments} if leaves is None else leaves
+        yield function.name, frozenset(written.items())
+
+
+def _leaves_of(text: str) -> Leaves | None:
+    """Return the fields of an object or array and their values; None: the text is none."""
+    try:
+        value = strict_json.loads(text)
+    except strict_json.NotJson:
+        return None
+    return dict(_leaves(value)) if isinstance(value, dict | list) else None
+
+
+def _leaves(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    below = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, child in below:
+        yield from _leaves(child, (*path, step))
+    if not isinstance(value, dict | list) or not value:
+        yield path, _written(value)
+
+
+def _written(value: object) -> str:
+    """Return a value as it is compared: 1 and 1.0 are one number, case and spaces of a text do not count."""
+    if isinstance(value, str):
+        value = folded(value)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    return json.dumps(value)

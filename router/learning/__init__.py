@@ -1,0 +1,1 @@
+"""What is learned from labelled calls: calibration, evidence, the expected gain of a larger model."""

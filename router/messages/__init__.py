@@ -1,0 +1,1 @@
+"""Reading and writing OpenAI's JSON: requests, answers, choices."""

@@ -1,0 +1,1 @@
+"""The replicas of a model: pool, leases, load balancing, breakers, liveness."""

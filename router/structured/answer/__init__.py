@@ -1,0 +1,1 @@
+"""Checking answers against their format, whole or as they stream; repairing them."""

@@ -1,0 +1,127 @@
+"""llguidance: what its grammars hold an answer to, and whether a text is one of a grammar's.
+
+Only the workshop's processes import this: a compile or a match may take any time and memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer, StructTag, TokenizerWrapper, grammar_from
+
+from router.structured.engine.gaps import gap
+from router.structured.workers.grammar_workers import Enforcement, Match
+from router.types import FormKind
+
+
+class _Bytes:
+    """A vocabulary of all bytes: what it matches says nothing of any model's tokens."""
+
+    eos_token_id = 256
+    bos_token_id = None
+    tokens = (*(bytes([byte]) for byte in range(256)), b"")
+    special_token_ids = (eos_token_id,)
+
+    def __call__(self, text: bytes) -> list[int]:
+        return list(text)
+
+
+_TOKENIZER = LLTokenizer(TokenizerWrapper(_Bytes()), slices=[])
+_LIMITS = LLParserLimits(verbose_errors=False)
+
+
+def enforces(kind: FormKind, source: str) -> Enforcement:
+    """Return how much of a form vLLM's decoding holds an answer to."""
+    if kind == "json_object":
+        return Enforcement("whole")
+    if kind != "json_schema":
+        if fault := grammar_fault(kind, source):
+            return Enforcement("none", fault)
+        return _tag_hold(source) if kind == "structural_tag" else Enforcement("whole")
+    schema = json.loads(source)
+    fault = _compiled_schema(schema, lenient=False).get_error()
+    if not fault:
+        why = gap(schema, "guidance")
+        return Enforcement("partial", why) if why else Enforcement("whole")
+    if _compiled_schema(schema, lenient=True).is_error():
+        return Enforcement("none", _one_line(fault))
+    return Enforcement("partial", _one_line(fault), lenient=True)
+
+
+def grammar_fault(kind: FormKind, source: str) -> str | None:
+    """Return why a regex, grammar, list of choices or structural tag cannot be used; None: it can."""
+    try:
+        matcher = _compiled(kind, source)
+    except ValueError as error:
+        return _one_line(str(error))
+    return _one_line(matcher.get_error()) or None
+
+
+def match(kind: FormKind, source: str, text: str) -> Match:
+    """Judge a whole text by a regex, grammar, list of choices or structural tag that was found usable."""
+    matcher = _compiled(kind, source).deep_copy()
+    written = text.encode()
+    taken = matcher.try_consume_tokens(list(written))
+    if matcher.is_error():
+        return Match("invalid", f"cannot be judged: {_one_line(matcher.get_error())}")
+    if taken < len(written):
+        after = len(written[:taken].decode(errors="ignore"))
+        return Match("invalid", f"it does not match the {kind} after {after} characters")
+    if not matcher.is_accepting():
+        return Match("incomplete", f"it ends before the {kind} does")
+    return Match("valid")
+
+
+@lru_cache(maxsize=16)
+def _compiled(kind: FormKind, source: str) -> LLMatcher:
+    grammar = _tag_grammar(source) if kind == "structural_tag" else grammar_from(kind, source)  # type: ignore[arg-type]
+    return _matcher(grammar)
+
+
+def _compiled_schema(schema: Mapping[str, Any], *, lenient: bool) -> LLMatcher:
+    # the client's own options for the library are not the engine's: the gateway sets them
+    return _matcher(LLMatcher.grammar_from_json_schema({**schema, "x-guidance": {"lenient": lenient}}))
+
+
+def _matcher(grammar: str) -> LLMatcher:
+    return LLMatcher(_TOKENIZER, grammar, log_level=0, limits=_LIMITS)
+
+
+def _tag_grammar(source: str) -> str:
+    """Return the grammar of a structural tag, in its first form.
+
+    Raises:
+        ValueError: it has another one.
+    """
+    try:
+        tag = json.loads(source)
+        tags = [_struct_tag(structure, tag["triggers"]) for structure in tag["structures"]]
+    except (KeyError, TypeError, AttributeError):
+        raise ValueError("expected an object with 'structures' (each with begin, schema, end) and 'triggers'") from None
+    if not tags:
+        raise ValueError("'structures' is empty")
+    return StructTag.to_grammar(tags, assume_special=False)
+
+
+def _struct_tag(structure: Mapping[str, Any], triggers: list[str]) -> StructTag:
+    begin = structure["begin"]
+    trigger = next((trigger for trigger in triggers if trigger and begin.startswith(trigger)), None)
+    if trigger is None:
+        raise ValueError(f"no trigger begins {begin[:80]!r}")
+    return StructTag(trigger=trigger, begin=begin, grammar=json.dumps(structure["schema"]), end=structure["end"])
+
+
+def _tag_hold(source: str) -> Enforcement:
+    for trigger in map(str, json.loads(source)["triggers"]):
+        if trigger.startswith("<") and trigger.endswith(">"):
+            return Enforcement("none", f"vLLM takes the trigger {trigger[:80]!r} for a special token of the model")
+    return Enforcement(
+        "partial", "vLLM lets any JSON stand inside of a tag"
+    )  # it hands on a schema wrapped once too often
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())[:300]

@@ -1,0 +1,1 @@
+"""What a request asks of its answer's format: read from its fields, validated, compiled."""

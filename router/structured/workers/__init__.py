@@ -1,0 +1,1 @@
+"""Worker processes for grammar libraries and heavy schemas."""

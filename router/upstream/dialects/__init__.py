@@ -1,0 +1,1 @@
+"""Dialects: how each kind of engine wants to be asked, and how it refuses."""

@@ -1,0 +1,148 @@
+"""The dialect of OpenAI's API and of servers that speak it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from router.config.models import Model
+from router.errors import ApiError, Overloaded, UpstreamFailed, UpstreamRejected, UpstreamTimedOut
+from router.messages import strict_json
+from router.types import ChatCall
+
+# vLLM's own sampling and serving hints, which OpenAI's API refuses; an answer without them is still an answer
+VLLM_ONLY = frozenset(
+    {
+        "add_generation_prompt",
+        "allowed_token_ids",
+        "bad_words",
+        "cache_salt",
+        "chat_template",
+        "chat_template_kwargs",
+        "continue_final_message",
+        "guided_decoding_backend",
+        "guided_whitespace_pattern",
+        "ignore_eos",
+        "include_stop_str_in_output",
+        "length_penalty",
+        "min_p",
+        "min_tokens",
+        "mm_processor_kwargs",
+        "priority",
+        "prompt_logprobs",
+        "repetition_penalty",
+        "return_token_ids",
+        "return_tokens_as_token_ids",
+        "skip_special_tokens",
+        "spaces_between_special_tokens",
+        "stop_token_ids",
+        "thinking_token_budget",
+        "top_k",
+        "truncate_prompt_tokens",
+        "use_beam_search",
+        "vllm_xargs",
+    }
+)
+LONGEST_MESSAGE = 500
+SHORTEST_KEY = 8
+TOO_LONG_CODES = ("context_length_exceeded", "exceed_context_size_error")
+TOO_LONG = ("maximum context length", "max_model_len", "longer than the model's context length")
+"""in the words of those that give no code: vLLM 0.32, SGLang"""
+
+
+class OpenAIDialect:
+    """See `Dialect`."""
+
+    def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
+        """Drop what only vLLM understands, and name it."""
+        fields = addressed(call, model)
+        dropped = tuple(sorted(VLLM_ONLY & fields.keys()))
+        for name in dropped:
+            del fields[name]
+        return msgspec.json.encode(fields), dropped
+
+    def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
+        """Keep the upstream's own 4xx; anything else is the upstream's failure."""
+        error = error_object(body)
+        if status == 400 and "response_format" in f"{error.get('param')} {error.get('message')}":
+            # each API takes other schemas, or none: it can still be asked in words
+            error |= {"code": "unsupported_schema"}
+        return refusal(model, status, error, retry_after_s)
+
+
+def addressed(call: ChatCall, model: Model) -> dict[str, Any]:
+    """Return the fields for this model, most of them as the client wrote them.
+
+    A stream always tells its usage, since every request is priced.
+    """
+    fields: dict[str, Any] = {**call.fields, "model": model.upstream_name}
+    if call.stream and not call.include_usage:
+        fields["stream_options"] = {**(call.body.get("stream_options") or {}), "include_usage": True}
+    return fields
+
+
+def error_object(body: bytes) -> dict[str, Any]:
+    """Read the error object out of an error body, whatever shape the server gives it.
+
+    Nothing is cut or written out here: a part of our key, or a quoted one, would not be found any more.
+    """
+    try:
+        parsed = strict_json.loads(body.decode())
+    except ValueError:
+        return {}
+    error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
+    if isinstance(error, dict):
+        return error if "message" in error else {"message": error.get("detail")}
+    return {"message": error} if isinstance(error, str) else {}
+
+
+def without_key(error: Mapping[str, Any], model: Model) -> Mapping[str, Any]:
+    """Return the error without our key, which some servers repeat. A key of few characters is a placeholder."""
+    key = model.api_key.get_secret_value() if model.api_key else ""
+    return error if len(key) < SHORTEST_KEY else _without(key, error)
+
+
+def _without(secret: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace(secret, "[redacted]")
+    if isinstance(value, Mapping):
+        return {_without(secret, name): _without(secret, part) for name, part in value.items()}
+    return [_without(secret, part) for part in value] if isinstance(value, list) else value
+
+
+def says_too_long(status: int, error: Mapping[str, Any]) -> bool:
+    """Return whether an error says in words that the prompt does not fit."""
+    return status == 400 and any(words in str(error.get("message")) for words in TOO_LONG)
+
+
+def refusal(model: Model, status: int, error: Mapping[str, Any], retry_after_s: float | None) -> ApiError:
+    """Return what an upstream's error status means to the client."""
+    error = without_key(error, model)
+    said = str(error.get("message") or "")[:LONGEST_MESSAGE]
+    if status in (401, 403):
+        # what it says may show a part of our key
+        return UpstreamFailed("the upstream refused this gateway's key", code="upstream_auth_failed")
+    if status in (408, 504):
+        return UpstreamTimedOut(f"the upstream answered {status}: {said}")
+    if status in (503, 529):
+        return Overloaded(
+            f"Model '{model.name}': the upstream is overloaded: {said}", retry_after_s=retry_after_s or 1.0
+        )
+    if 400 <= status < 500:
+        code, kind = error.get("code"), error.get("type")
+        kept = {
+            **error,
+            "message": said or f"Model '{model.name}': the upstream answered {status}",
+            "type": kind if isinstance(kind, str) else "invalid_request_error",
+            "code": code if isinstance(code, str) else None,
+        }
+        if status == 429:
+            kept["code"] = kept["code"] or "rate_limit_exceeded"
+            retry_after_s = 1.0 if retry_after_s is None else retry_after_s
+        told = kept["code"] is None and says_too_long(status, error)
+        if told or kept["code"] in TOO_LONG_CODES or kept["type"] in TOO_LONG_CODES:
+            kept |= {"type": "invalid_request_error", "code": "context_length_exceeded"}
+        return UpstreamRejected(status, kept, retry_after_s=retry_after_s)
+    return UpstreamFailed(f"the upstream answered {status}" + (f": {said}" if said else ""))

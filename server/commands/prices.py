@@ -1,0 +1,55 @@
+"""What `smallfirst prices` prints: what tokens and hours cost, as of when, and what an hour has to replace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from router.config.models import Config
+from router.config.price_list import bundled
+from router.money.cost import MTOK
+from router.money.price import Price
+from router.types import NANO
+
+Row = Sequence[str]
+HEADER: Row = ("USD a million tokens", "input", "cached", "output", "as of", "source")
+
+
+def text(config: Config | None) -> str:
+    """Return a table of the bundled prices, or of those of models.yaml with where an hour breaks even."""
+    if config is None:
+        return "\n".join(_aligned([HEADER, *_rows(bundled())]))
+    prices = {name: model.price for name, model in config.written.items()}
+    return "\n".join([*_aligned([HEADER, *_rows(prices)]), *_break_even(config)])
+
+
+def _rows(prices: Mapping[str, Price | None]) -> Iterator[Row]:
+    for name, price in prices.items():
+        if price is None:
+            yield name, "no price", "", "", "", ""
+            continue
+        looked_up = str(price.as_of or "no date"), price.source or ""
+        if price.nano_per_hour is not None:
+            yield name, f"{price.nano_per_hour / NANO:g} an hour", "", "", *looked_up
+        for rate in price.rates:
+            usd = [f"{nano / NANO:g}" for nano in (rate.input, rate.cached, rate.output)]
+            if rate.above < 0:
+                yield name, *usd, *looked_up
+            else:
+                yield f"  all of prompts above {rate.above:,} tokens", *usd, "", ""
+
+
+def _aligned(rows: Sequence[Row]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _break_even(config: Config) -> Iterator[str]:
+    pairs = {(model.name, route.fallback.name) for route in config.routes.values() for model in route.ladder}
+    for name, fallback in sorted(pairs):
+        by_hour, by_tokens = config.written[name].price, config.written[fallback].price
+        if by_hour and by_hour.nano_per_hour and by_tokens and by_tokens.rates:
+            rate = by_tokens.rates[0]
+            fresh, output = (
+                f"{by_hour.nano_per_hour * MTOK / nano:,.0f}" if nano else "no" for nano in (rate.input, rate.output)
+            )
+            yield f"An hour of {name} costs what {fresh} input or {output} output tokens of {fallback} cost."

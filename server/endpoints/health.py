@@ -1,0 +1,35 @@
+"""GET /health and /ready: does this process live, can it answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from router.config.models import Config
+from router.types import ModelStatus
+
+Readiness = Literal["ready", "degraded", "unavailable"]
+
+
+def readiness(config: Config, statuses: Sequence[ModelStatus]) -> tuple[Readiness, dict[str, Any]]:
+    """Return the state and the body of /ready. Pure.
+
+    ready: every replica is up. degraded: some are down, but a route (a model, where no route is configured) can
+    still answer. unavailable: none can.
+    """
+    up = {status.model: status.up for status in statuses}
+    served = [[model.name for model in route.ladder] for route in config.routes.values()]
+    served = served or [[name] for name in config.models]
+    state: Readiness = "unavailable"
+    if any(any(up[name] for name in ladder) for ladder in served):
+        state = "ready" if all(status.up == status.replicas for status in statuses) else "degraded"
+    models = {
+        status.model: {
+            "replicas": status.replicas,
+            "up": status.up,
+            "restarts": status.restarts,
+            **({"detail": status.detail} if status.detail else {}),
+        }
+        for status in statuses
+    }
+    return state, {"status": state, "models": models, "left_out": sorted(config.left_out)}

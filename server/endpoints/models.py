@@ -1,0 +1,38 @@
+"""GET /v1/models: the routes and the models that a client may name."""
+
+from __future__ import annotations
+
+from time import time
+from typing import Any
+
+from router.config.models import Config
+from router.errors import NotFound
+
+
+class ModelList:
+    """What is served under one configuration, in OpenAI's shape."""
+
+    def __init__(self, config: Config) -> None:
+        created = int(time())
+        self._entries = {
+            name: {"id": name, "object": "model", "created": created, "owned_by": "smallfirst"}
+            for name in sorted({*config.routes, *config.models})
+        }
+
+    def all(self) -> dict[str, Any]:
+        """Return the list, sorted by id."""
+        return {"object": "list", "data": list(self._entries.values())}
+
+    def one(self, name: str) -> dict[str, Any]:
+        """Return one entry.
+
+        Raises:
+            NotFound: no route and no model has that name.
+        """
+        if entry := self._entries.get(name):
+            return entry
+        raise NotFound(
+            f"The model '{name[:128]}' does not exist; GET /v1/models lists what is served.",
+            param="model",
+            code="model_not_found",
+        )

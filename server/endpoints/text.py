@@ -1,0 +1,63 @@
+"""POST /v1/chat/completions and /v1/completions: read, dispatch, answer."""
+
+from __future__ import annotations
+
+from starlette.types import Receive, Scope, Send
+
+from router.dispatch import Dispatcher
+from router.errors import ApiError
+from router.record import RequestRecord
+from router.types import Endpoint
+from server.admission import Admission
+from server.auth import Keyring
+from server.deadline import Deadline
+from server.endpoints.decode import decode
+from server.http import disconnect, envelope
+from server.http.keepalive import KeepAlive
+from server.http.middleware import read_body
+from server.http.relay import money_headers, relay, smallfirst_headers, summary
+
+
+class TextEndpoint:
+    """An ASGI app: one request from the client's bytes to the last byte of its answer."""
+
+    def __init__(self, endpoint: Endpoint, keyring: Keyring, admission: Admission, dispatcher: Dispatcher) -> None:
+        self._endpoint = endpoint
+        self._keyring = keyring
+        self._admission = admission
+        self._dispatcher = dispatcher
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; every error that the client can still be told is told here."""
+        record: RequestRecord = scope["state"][envelope.RECORD]
+        record.endpoint = self._endpoint
+        try:
+            self._keyring.check(scope["headers"])
+            with disconnect.of(scope):
+                await self._answer(await read_body(receive), record, send)
+            record.outcome = "ok"
+        except ApiError as error:
+            envelope.note(record, error)
+            record.structured = ""  # it is said of an accepted answer
+            if record.status:
+                await send({"type": "http.response.body", "body": summary(record) + envelope.sse_error(error)})
+            else:
+                known = smallfirst_headers(record) + (money_headers(record) if record.attempts else [])
+                headers = {name.decode(): value.decode() for name, value in known}
+                await envelope.error_response(error, headers)(scope, receive, send)
+
+    async def _answer(self, raw: bytes, record: RequestRecord, send: Send) -> None:
+        call = decode(self._endpoint, raw)
+        record.stream = call.stream
+        route = self._dispatcher.route(call.model)
+        record.route = route.name
+        async with (
+            Deadline(call.routing.deadline_ms, record.started) as deadline,
+            self._admission,
+            KeepAlive(record, send, stream=call.stream) as silence,
+            self._dispatcher.dispatch(call, route, record) as reply,
+        ):
+            if reply.events is None:
+                deadline.met()  # the rest is the client's own pace
+            await silence.settle()
+            await relay(reply, record, silence.send if call.stream else send)

@@ -1,0 +1,1 @@
+"""HTTP itself: the protocol, the middleware, errors, streams."""

@@ -1,0 +1,161 @@
+"""The access log: one line a request, written in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+from functools import lru_cache
+from time import time
+from typing import NamedTuple
+from urllib.parse import quote
+
+import msgspec
+from starlette.types import Scope
+
+from router.record import RequestRecord
+from router.types import NANO
+from server.observability import decision_log, logs
+
+logger = logging.getLogger(__name__)
+
+FLUSH_S = 0.1
+"""how late a line may be; a process that is killed loses so much of its log"""
+MOST_WAITING = 64
+"""lines that wait; to write more of them at once would hold up the requests"""
+MAX_PATH = 200
+_PROBES = frozenset({"/health", "/ready", "/metrics"})
+
+_LEVELS = {level: logging.getLevelName(level).lower() for level in (logging.DEBUG, logging.INFO, logging.WARNING)}
+_quoted = lru_cache(maxsize=256)(quote)
+
+
+class _Waiting(NamedTuple):
+    at: float
+    level: int
+    method: str
+    path: str
+    record: RequestRecord
+
+    @property
+    def message(self) -> str:
+        # The path is the client's. Quoted, it has no line breaks and no terminal codes; one too long is not cut, as
+        # half a key would pass the redaction.
+        path = _quoted(self.path) if len(self.path) <= MAX_PATH else f"(a path of {len(self.path)} characters)"
+        return f"{self.method} {path} {self.record.status}"
+
+
+class AccessLog:
+    """Used from the event loop's thread only. People who read along at a terminal see each line at once."""
+
+    def __init__(self) -> None:
+        output = logs.output()
+        self._output = None if output is None or output.for_people else output
+        self._waiting: list[_Waiting] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def write(self, record: RequestRecord, scope: Scope) -> None:
+        """Log one finished request. Probes are logged at DEBUG, so not by default, also when not ready yet."""
+        path = scope["path"]
+        level = logging.WARNING if record.status >= 500 else logging.INFO
+        if path in _PROBES and (record.status < 400 or record.status == 503):
+            level = logging.DEBUG
+        if not logger.isEnabledFor(level):
+            return
+        waiting = _Waiting(time(), level, scope["method"], path, record)
+        if self._output is None:
+            logger.log(level, "%s", waiting.message, extra={"fields": _Line.of(waiting).fields()})
+            return
+        self._waiting.append(waiting)
+        if self._closed or len(self._waiting) >= MOST_WAITING:
+            self.flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        waiting, self._waiting = self._waiting, []
+        if self._output is not None and waiting:
+            self._output.write_lines([_as_json(one) for one in waiting])
+
+    def close(self) -> None:
+        """Write what waits; from now on each line is written at once."""
+        self._closed = True
+        self.flush()
+
+
+class _Line(msgspec.Struct, omit_defaults=True):
+    """What there is to say of a request; what does not apply is left out."""
+
+    time: str
+    level: str
+    logger: str
+    message: str
+    request_id: str
+    client_request_id: str = ""
+    endpoint: str = ""
+    route: str = ""
+    model: str = ""
+    reason: str = ""
+    attempts: int | None = None
+    stream: bool | None = None
+    structured: str = ""
+    learned: decision_log.LearnedDecision | None = None
+    status: int | None = None
+    outcome: str = ""
+    error_code: str = ""
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost_usd: float | None = None
+    saved_usd: float | None = None
+    first_token_ms: float | None = None
+    duration_ms: float | None = None
+
+    @classmethod
+    def of(cls, waiting: _Waiting) -> _Line:
+        record = waiting.record
+        usage, (cost, _, saved) = record.usage, record.bill()
+        return cls(
+            datetime.fromtimestamp(waiting.at, UTC).isoformat(timespec="milliseconds"),
+            _LEVELS[waiting.level],
+            __name__,
+            waiting.message,
+            record.request_id,
+            record.client_request_id,
+            record.endpoint,
+            record.route,
+            record.model,
+            record.reason,
+            len(record.attempts),
+            record.stream,
+            record.structured,
+            decision_log.of(record),
+            record.status,
+            record.outcome,
+            record.error_code,
+            usage.prompt if usage else None,
+            usage.cached if usage else None,
+            usage.completion if usage else None,
+            cost / NANO if cost is not None and record.attempts else None,
+            None if saved is None else saved / NANO,
+            _ms(record.first_token_s),
+            _ms(record.finished - record.started),
+        )
+
+    def fields(self) -> dict[str, object]:
+        """Return what logging does not say by itself."""
+        said = ("time", "level", "logger", "message")
+        return {name: value for name, value in msgspec.to_builtins(self).items() if name not in said}
+
+
+def _as_json(waiting: _Waiting) -> str:
+    return msgspec.json.encode(_Line.of(waiting)).decode()
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 1)

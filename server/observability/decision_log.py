@@ -1,0 +1,99 @@
+"""What a learned policy saw and held, as the access log tells it: enough to decide again offline, without the prompt.
+
+`benchmarks.routing.replay` does so with the same policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import inf, isfinite
+from statistics import fmean
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from router.judge.features import Confidence
+from router.record import Judgement, RequestRecord
+from router.types import Look
+
+DIGITS = 6
+
+
+class SeenBefore(Struct, frozen=True):
+    """One small model before it was asked; see `router.types.Look` and `Sight`."""
+
+    threshold: float | None
+    """None: infinite, so every answer would do, or none"""
+    accepts_all: bool
+    is_guaranteed: bool
+    price: float | None
+    """None: infinite"""
+    value: float | None
+    hint: float
+    expected_gain: float | None
+    """mean of what its answers to such calls leave to expect"""
+
+
+class Judged(Struct, frozen=True, omit_defaults=True):
+    """One answer, or its beginning; see `router.record.Judgement` and `router.judge.features.Confidence`."""
+
+    model: str
+    gain: float
+    accepted: bool
+    score: float | None = None
+    beginning: bool = False
+    voted: bool = False
+    confidence: Confidence | None = None
+    """without its fields: their names may be the client's own words"""
+
+
+class LearnedDecision(Struct, frozen=True, omit_defaults=True):
+    """All of one request."""
+
+    reason: str
+    """the policy's"""
+    task: str
+    way: Sequence[str]
+    min_confidence: float | None = None
+    """that the client wanted"""
+    fallback_usd: float | None = None
+    models: Mapping[str, SeenBefore] = {}
+    judged: Sequence[Judged] = ()
+
+
+def of(record: RequestRecord) -> LearnedDecision | None:
+    """Return what a learned policy saw of a request; None where none was asked."""
+    decision = record.decision
+    if decision is None or not decision.looks:
+        return None
+    return LearnedDecision(
+        decision.reason,
+        next(iter(decision.looks.values())).sight.task,
+        decision.way,
+        decision.min_confidence,
+        decision.fallback_usd,
+        {name: _seen_before(look) for name, look in decision.looks.items()},
+        [_judged(one) for one in record.judgements],
+    )
+
+
+def _seen_before(look: Look) -> SeenBefore:
+    likely = look.sight.likely
+    return SeenBefore(
+        _rounded(look.threshold) if isfinite(look.threshold) else None,
+        look.threshold == inf,
+        look.is_guaranteed,
+        _rounded(look.price) if isfinite(look.price) else None,
+        _rounded(look.value) if look.value is not None and isfinite(look.value) else None,
+        _rounded(look.sight.hint),
+        _rounded(fmean(likely)) if likely else None,
+    )
+
+
+def _judged(one: Judgement) -> Judged:
+    confidence = None if one.confidence is None else replace(one.confidence, fields={})
+    return Judged(one.model, one.gain, one.accepted, one.score, one.beginning, one.voted, confidence)
+
+
+def _rounded(value: float) -> float:
+    return round(value, DIGITS)

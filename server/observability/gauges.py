@@ -1,0 +1,71 @@
+"""The metrics that are read at the scrape, from what the pools look like then; `metrics` has those that are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from router.config.models import Model
+from router.money import cost
+from router.types import NANO, ModelStatus, ReplicaWork
+from server.observability.shared_counters import Labels
+
+PREFIX = "smallfirst_"
+READ: dict[str, tuple[Labels, str]] = {  # name: its labels, text
+    "requests_in_flight": ((), "Requests that hold a slot."),
+    "requests_queued": ((), "Requests that wait for a slot."),
+    "replicas": (("model",), "Configured replicas."),
+    "replicas_up": (("model",), "Replicas that can serve."),
+    "replica_in_flight": (("model",), "Requests at the replicas."),
+    "replica_restarts_total": (("model",), "Times that a replica was started again."),
+    "replica_up_seconds_total": (("model", "replica"), "Time for which the replica was seen up."),
+    "replica_busy_seconds_total": (("model", "replica"), "Time with at least one request at the replica."),
+    "replica_paid_usd_total": (("model", "replica"), "What the replica's time up cost, idle or not."),
+    "model_info": (("model", "tier"), "Always 1; the labels are a model and its tier."),
+    "build_info": (("version",), "Always 1; the label is the version."),
+}
+Sample = tuple[Labels, float]
+
+
+def readings(
+    in_flight: int, queued: int, statuses: Sequence[ModelStatus], models: Mapping[str, Model]
+) -> Iterator[Metric]:
+    """Yield every metric of `READ`; `in_flight` and `queued` are of all processes."""
+    yield _metric("requests_in_flight", [((), in_flight)])
+    yield _metric("requests_queued", [((), queued)])
+    yield _of_models("replicas", statuses, lambda status: status.replicas)
+    yield _of_models("replicas_up", statuses, lambda status: status.up)
+    yield _of_models("replica_in_flight", statuses, lambda status: status.in_flight)
+    yield _of_models("replica_restarts_total", statuses, lambda status: status.restarts)
+    yield _of_replicas("replica_up_seconds_total", statuses, lambda _, work: work.up_s)
+    yield _of_replicas("replica_busy_seconds_total", statuses, lambda _, work: work.busy_s)
+    yield _of_replicas("replica_paid_usd_total", statuses, lambda model, work: _paid_usd(models[model], work))
+    yield _metric("model_info", [((name, model.tier), 1) for name, model in models.items()])
+    yield _metric("build_info", [((version("smallfirst"),), 1)])
+
+
+def _metric(name: str, samples: Iterable[Sample]) -> Metric:
+    labels, text = READ[name]
+    family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+    metric = family(PREFIX + name, text, labels=labels)
+    for values, value in samples:
+        metric.add_metric(values, value)
+    return metric
+
+
+def _of_models(name: str, statuses: Sequence[ModelStatus], value: Callable[[ModelStatus], int]) -> Metric:
+    return _metric(name, [((status.model,), value(status)) for status in statuses])
+
+
+def _of_replicas(
+    name: str, statuses: Sequence[ModelStatus], value: Callable[[str, ReplicaWork], float | None]
+) -> Metric:
+    values = ((status.model, work, value(status.model, work)) for status in statuses for work in status.work)
+    return _metric(name, [((model, work.replica), known) for model, work, known in values if known is not None])
+
+
+def _paid_usd(model: Model, work: ReplicaWork) -> float | None:
+    paid = None if model.price is None else cost.of_time(work.up_s, model.price)
+    return None if paid is None else paid / NANO

@@ -1,0 +1,1 @@
+"""The processes of the gateway and what they share."""

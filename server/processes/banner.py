@@ -1,0 +1,47 @@
+"""What the person who started the server sees when it can answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from router.config.models import Config
+from router.types import ModelStatus
+from server.endpoints.health import readiness
+
+POLL_S = 0.25
+
+
+async def announce(
+    config: Config, statuses: Callable[[], list[ModelStatus]], url: str, *, keys: bool, show: Callable[[str], None]
+) -> None:
+    """Wait until a route can answer, then show how to call it."""
+    while True:
+        state, _ = readiness(config, statuses())
+        if state != "unavailable":
+            break
+        await asyncio.sleep(POLL_S)
+    waiting = [f"  not yet: {status.detail}" for status in statuses() if status.detail]
+    show("\n".join([text(config, url, keys=keys), *waiting]))
+
+
+def text(config: Config, url: str, *, keys: bool) -> str:
+    """Return the URL, a `curl` line and three lines of Python; they work as printed."""
+    model = next(iter(config.routes or config.models))
+    header = ' -H "Authorization: Bearer $SMALLFIRST_KEY"' if keys else ""
+    key = "os.environ['SMALLFIRST_KEY']" if keys else '"none"'
+    imports = "import os; from openai import OpenAI" if keys else "from openai import OpenAI"
+    note = "\n  (SMALLFIRST_KEY: one of the keys in SMALLFIRST_API_KEYS)" if keys else ""
+    messages = '[{"role": "user", "content": "What is the capital of France?"}]'
+    question = f'"model": "{model}", "temperature": 0, "messages": {messages}'
+    return f"""
+smallfirst is ready at {url}/v1   (what it can do: {url}/docs){note}
+
+  curl -s {url}/v1/chat/completions{header} -H "Content-Type: application/json" -d '{{{question}}}'
+
+and from Python (.venv/bin/python has the package `openai`):
+
+{imports}
+client = OpenAI(base_url="{url}/v1", api_key={key})
+print(client.chat.completions.create(**{{{question}}}).choices[0].message.content)
+"""

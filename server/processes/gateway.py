@@ -1,0 +1,101 @@
+"""What the processes of the gateway do: one does all, or each worker serves and the fleet watches the replicas."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+from socket import socket
+
+import uvicorn
+import uvloop
+
+from router.config.models import Config
+from server.app import create_app
+from server.http.protocol import LimitedHttpProtocol
+from server.observability.metrics import ADMISSION
+from server.processes.resources import Backstage
+from server.settings import Settings
+
+
+class _Server(uvicorn.Server):
+    """Also stops, as on SIGTERM, when the pipe `alive` ends."""
+
+    alive: int | None = None
+
+    async def serve(self, sockets: list[socket] | None = None) -> None:
+        """Serve until told to stop."""
+        if self.alive is not None:
+            asyncio.get_running_loop().add_reader(self.alive, self._stop, self.alive)
+        await super().serve(sockets)
+
+    def _stop(self, alive: int) -> None:
+        asyncio.get_running_loop().remove_reader(alive)
+        self.should_exit = True
+
+
+class Gateway:
+    """Composed once, before any fork; see `server.processes.workers.Jobs`."""
+
+    def __init__(self, config: Config, settings: Settings, backstage: Backstage) -> None:
+        self._config, self._settings, self._backstage = config, settings, backstage
+
+    def serve(self, worker: int, listener: socket, alive: int | None = None) -> int:
+        """Serve until told to stop; return the exit status."""
+        self._backstage.fleet.sit(worker)
+        server = _Server(
+            uvicorn.Config(
+                create_app(self._config, self._settings, self._backstage, worker),
+                loop="uvloop",
+                http=LimitedHttpProtocol,
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=max(1, round(self._settings.shutdown_grace_s)),
+            )
+        )
+        server.alive = alive
+        freeze()
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not where nohup says that a hang-up is nothing
+            signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+        server.run(sockets=[listener])
+        return 0 if server.started else 1
+
+    def watch(self, anybody: int, *, again: bool) -> int:
+        """Run the fleet until nobody is left to be served; return the exit status."""
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._watch(anybody, greet=not again))
+        return 0
+
+    def forget(self, worker: int) -> None:
+        """Take a dead worker's requests out of what all share."""
+        self._backstage.fleet.forget(worker)
+        self._backstage.tallies[worker].clear(ADMISSION)
+
+    def mourn(self) -> None:
+        """Say that what a dead fleet supervised is down."""
+        self._backstage.fleet.mourn()
+
+    async def _watch(self, anybody: int, *, greet: bool) -> None:
+        ended = asyncio.Event()
+        asyncio.get_running_loop().add_reader(anybody, ended.set)
+        try:
+            async with self._backstage.watched(greet=greet):
+                await ended.wait()
+                asyncio.get_running_loop().remove_reader(anybody)
+        finally:
+            await self._backstage.upstream.close()
+
+
+def freeze() -> None:
+    """Let the garbage collector pass over all that was made at the start, and come less often.
+
+    A full collection of it takes tens of milliseconds, during which nobody is served. Requests make next to no cycles.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)

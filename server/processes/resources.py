@@ -1,0 +1,50 @@
+"""What stands behind the endpoints. It is made once, before any worker is forked; so nothing here has begun yet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from router.config.models import Config
+from router.fleet import Fleet
+from router.policy.registry import Policies
+from router.upstream.http import HttpUpstream
+from server.endpoints.models import ModelList
+from server.observability.shared_counters import Tally
+from server.processes.banner import announce
+from server.settings import Settings
+
+
+class Backstage:
+    """The client for upstreams, the fleet, the policies, the list of models, and a tally for each worker.
+
+    `url` is where clients reach the gateway; `progress` shows lines to the person who started it.
+
+    Raises:
+        ConfigError: a route's evidence cannot be used.
+    """
+
+    def __init__(self, config: Config, settings: Settings, *, url: str, progress: Callable[[str], None]) -> None:
+        self.upstream = HttpUpstream()
+        self.fleet = Fleet(config, self.upstream, settings.state_dir, progress, workers=settings.workers)
+        self.policies = Policies(config)
+        self.models = ModelList(config)
+        self.tallies = tuple(Tally() for _ in range(settings.workers))
+        self._config, self._keys = config, bool(settings.api_keys)
+        self._url, self._progress = url, progress
+
+    @asynccontextmanager
+    async def watched(self, *, greet: bool = True) -> AsyncIterator[None]:
+        """Run what the fleet starts and watches; where asked to `greet`, say when a route can answer."""
+        self.fleet.start()
+        greeting = asyncio.create_task(self._greet()) if greet else None
+        try:
+            yield
+        finally:
+            if greeting is not None:
+                greeting.cancel()
+            await self.fleet.stop()
+
+    async def _greet(self) -> None:
+        await announce(self._config, self.fleet.statuses, self._url, keys=self._keys, show=self._progress)

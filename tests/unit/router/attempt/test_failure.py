@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from router import errors
+from router.attempt.failure import Failure, classify
+from router.errors import ApiError, UpstreamFailed, UpstreamRejected, UpstreamTimedOut
+
+
+def _subclasses(cls: type[ApiError]) -> list[type[ApiError]]:
+    return [cls, *(deeper for below in cls.__subclasses__() for deeper in _subclasses(below))]
+
+
+OWN_FAULT: dict[str, Any] = {"reason": None, "retry": False}
+CASES: list[tuple[ApiError, dict[str, Any]]] = [
+    (errors.StructuredOutputViolation("x"), {"reason": "structured", "retry": True}),
+    (
+        UpstreamRejected(400, {"message": "x", "code": "context_length_exceeded"}),
+        {"reason": "context", "retry": False},
+    ),
+    (UpstreamRejected(400, {"message": "x", "code": "unsupported_schema"}), {"reason": "ability", "retry": True}),
+    (UpstreamRejected(429, {"message": "x"}), {"reason": "overloaded", "retry": True, "needs_other_replica": True}),
+    (UpstreamRejected(400, {"message": "x"}), OWN_FAULT),
+    (UpstreamRejected(404, {"message": "x", "code": "model_not_found"}), OWN_FAULT),
+    (UpstreamRejected(422, {}), OWN_FAULT),
+    (
+        UpstreamTimedOut("x"),
+        {"reason": "timeout", "retry": True, "needs_other_replica": True, "speaks_against_replica": True},
+    ),
+    (UpstreamFailed("x", code="upstream_auth_failed"), {"reason": "upstream_error", "retry": False}),
+    (
+        UpstreamFailed("x", code="upstream_unreachable"),
+        {"reason": "unavailable", "retry": True, "speaks_against_replica": True},
+    ),
+    (UpstreamFailed("x"), {"reason": "upstream_error", "retry": True, "speaks_against_replica": True}),
+    (errors.AnswerTruncated("x", more_room=True), {"reason": "truncated", "retry": True}),
+    (errors.AnswerTruncated("x", more_room=False), {"reason": "truncated", "retry": False}),
+    (errors.LowConfidence("x"), {"reason": "confidence", "retry": False}),
+    (errors.Overloaded("x"), {"reason": "overloaded", "retry": True, "needs_other_replica": True}),
+    (errors.Unavailable("x"), {"reason": "unavailable", "retry": False}),
+    (errors.BadRequest("x"), OWN_FAULT),
+    (errors.NotFound("x"), OWN_FAULT),
+    (errors.BodyTooLarge("x"), OWN_FAULT),
+    (errors.AuthenticationFailed("x"), OWN_FAULT),
+    (ApiError("x"), OWN_FAULT),
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), CASES, ids=lambda v: f"{type(v).__name__}" if isinstance(v, ApiError) else ""
+)
+def test_of(error: ApiError, expected: dict[str, Any]) -> None:
+    assert classify(error) == Failure(error, **expected)
+
+
+def test_every_error_has_its_row() -> None:
+    ours = {cls for cls in _subclasses(ApiError) if cls.__module__ == errors.__name__} - {errors.UpstreamError}
+    assert ours == {type(error) for error, _ in CASES}
+
+
+def test_what_is_the_clients_fault_never_speaks_against_a_replica() -> None:
+    for status in range(400, 500):
+        assert not classify(UpstreamRejected(status, {"message": "x"})).speaks_against_replica

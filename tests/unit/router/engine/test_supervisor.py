@@ -1,0 +1,302 @@
+"""A managed replica's life, with a small server in vLLM's place. Real processes, real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from router.config.models import Model
+from router.engine import paths, supervisor
+from router.engine.command import Launch
+from router.engine.process import Guarded
+from router.engine.supervisor import Supervisor, backoff_s
+from router.errors import EngineError, Unavailable
+from router.replicas.pool import Pool, Replica
+
+SERVER = """
+import os, socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.bind(sys.argv[1])
+server.listen()
+print("serving", os.getpid(), flush=True)
+while True:
+    client, _ = server.accept()
+    client.recv(4096)
+    status = open(sys.argv[2]).read()
+    if status:
+        client.sendall(b"HTTP/1.1 %s\\r\\ncontent-length: 0\\r\\n\\r\\n" % status.encode())
+        client.close()
+"""
+FAILING = "import sys; sys.exit('ValueError: no such model')"
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "POLL_STARTING_S": 0.02,
+        "POLL_READY_S": 0.02,
+        "HEALTH_TIMEOUT_S": 0.2,
+        "HANG_LIMIT_S": 0.5,
+        "PROGRESS_EVERY_S": 0.05,
+        "BACKOFF_S": 0.05,
+    }.items():
+        monkeypatch.setattr(supervisor, name, value)
+
+
+class Bench:
+    """A supervisor whose vLLM is `program`."""
+
+    def __init__(self, folder: Path, program: str) -> None:
+        self.lines: list[str] = []
+        self.program = program
+        model = Model(name="tiny", tier="slm", engine="vllm", source="owner/tiny")
+        self.subject = Supervisor(model, 0, folder, self.lines.append)
+        self.log = folder / "logs" / "tiny-0.log"
+        self.status = folder / "status"  # what /health answers; empty: nothing
+        self.answer("200 OK")
+        self.folder = Path(self.subject.address.removeprefix("unix:")).parent
+
+    def start(self) -> None:
+        self.task = asyncio.create_task(self.subject.run())
+
+    def launch(self, *args: Any, **_: Any) -> Launch:
+        return Launch((sys.executable, "-c", self.program, str(args[3]), str(self.status)), dict(os.environ))
+
+    def answer(self, status: str) -> None:
+        new = self.status.with_suffix(".new")
+        new.write_text(status)
+        new.rename(self.status)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():  # noqa: ASYNC110 - what is awaited happens in another process
+                await asyncio.sleep(0.01)
+
+    def server_pid(self) -> int:
+        return int(self.log.read_text().split()[1])
+
+
+@pytest.fixture
+async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+    async def prepared(*_: Any) -> str:
+        return "/models/tiny"
+
+    bench = Bench(tmp_path, SERVER)
+    monkeypatch.setattr(supervisor, "prepare", prepared)
+    monkeypatch.setattr(supervisor, "vllm_launch", bench.launch)
+    yield bench
+    bench.task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await bench.task
+    assert bench.subject.phase == "stopped"
+    assert not bench.folder.exists()
+
+
+async def test_ready_when_health_answers_and_nothing_left_when_cancelled(bench: Bench) -> None:
+    assert bench.subject.phase == "preparing"
+    bench.start()
+    await bench.until(lambda: bench.subject.phase == "ready")
+    assert bench.subject.restarts == 0
+    assert any("ready after" in line for line in bench.lines)
+
+
+async def test_a_crash_is_followed_by_a_restart(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.start()
+    await bench.until(lambda: bench.subject.phase == "ready")
+    os.kill(bench.server_pid(), signal.SIGKILL)
+    await bench.until(lambda: bench.subject.restarts == 1)
+    assert "vLLM was ended by SIGKILL" in caplog.text
+    await bench.until(lambda: bench.subject.phase == "ready")
+    assert bench.subject.restarts == 1
+
+
+async def test_a_hanging_engine_is_restarted(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.start()
+    await bench.until(lambda: bench.subject.phase == "ready")
+    bench.answer("")
+    await bench.until(lambda: bench.subject.restarts == 1)
+    assert "did not answer its health check" in caplog.text
+    bench.answer("200 OK")
+    await bench.until(lambda: bench.subject.phase == "ready")
+
+
+@pytest.mark.parametrize("sick", ["503 Service Unavailable", ""])
+async def test_a_sick_engine_gets_no_requests_until_it_answers_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, sick: str
+) -> None:
+    monkeypatch.setattr(supervisor, "HANG_LIMIT_S", 60.0)
+    bench.start()
+    await bench.until(lambda: bench.subject.up)
+    bench.answer(sick)
+    await bench.until(lambda: bench.subject.phase == "unresponsive")
+    assert not bench.subject.up
+    assert bench.subject.detail == "vLLM does not answer its health check"
+    now, uptime = monotonic(), bench.subject.uptime
+    assert uptime.until(now) == uptime.until(now + 9.0) > 0, "the time up stands still"
+    bench.answer("200 OK")
+    await bench.until(lambda: bench.subject.up)
+    assert uptime.until(now + 9.0) > uptime.until(now + 8.0)
+    assert bench.subject.detail == ""
+    assert bench.subject.restarts == 0, "the same process"
+
+
+async def test_one_health_check_without_an_answer_is_no_illness(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([200, 200, None, 200, None, 200])
+    phases: list[str] = []
+
+    async def health(_: Path) -> int | None:
+        phases.append(bench.subject.phase)
+        return next(answers, 200)
+
+    monkeypatch.setattr(supervisor, "health", health)
+    bench.start()
+    await bench.until(lambda: len(phases) > 8)
+    assert set(phases[1:]) == {"ready"}
+
+
+async def test_an_engine_known_to_be_dead_is_not_ready_while_it_is_stopped(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = Guarded.stop
+    seen: list[tuple[str, bool]] = []
+
+    async def watched_stop(process: Guarded) -> None:
+        seen.append((bench.subject.phase, bench.subject.up))
+        await stop(process)
+
+    monkeypatch.setattr(Guarded, "stop", watched_stop)
+    bench.start()
+    await bench.until(lambda: bench.subject.up)
+    os.kill(bench.server_pid(), signal.SIGKILL)
+    await bench.until(lambda: bench.subject.restarts == 1)
+    assert seen == [("restarting", False)]
+
+
+async def test_a_log_that_is_lost_ends_no_healthy_engine(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.start()
+    await bench.until(lambda: bench.subject.up)
+    bench.log.unlink()
+    await bench.until(lambda: "its log cannot be kept short" in caplog.text)
+    await asyncio.sleep(supervisor.POLL_READY_S * 5)
+    assert bench.subject.up
+    assert bench.subject.restarts == 0
+    assert caplog.text.count("its log cannot be kept short") == 1
+
+
+async def test_a_log_without_room_for_its_copy_ends_no_healthy_engine(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(paths, "LOG_LIMIT_BYTES", 1)
+    os.makedirs(f"{bench.log}.1")  # nothing can be copied there
+    bench.start()
+    await bench.until(lambda: "its log cannot be kept short" in caplog.text)
+    await bench.until(lambda: bench.log.stat().st_size == 0)
+    assert bench.subject.restarts == 0
+
+
+async def test_an_error_that_nobody_expected_is_logged_and_the_start_tried_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any, **__: Any) -> Launch:
+        raise TypeError("date is not JSON serializable")
+
+    monkeypatch.setattr(supervisor, "vllm_launch", fail)
+    bench.start()
+    await bench.until(lambda: bench.subject.restarts >= 2)
+    assert "TypeError: date is not JSON serializable; next start in" in caplog.text
+    assert "Traceback" in caplog.text
+    monkeypatch.setattr(supervisor, "vllm_launch", bench.launch)
+    await bench.until(lambda: bench.subject.up)
+
+
+async def test_a_private_folder_that_cannot_be_made_is_tried_again(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.folder.touch()  # somebody else's file
+    bench.start()
+    await bench.until(lambda: bench.subject.restarts >= 1)
+    assert "File exists" in caplog.text
+    bench.folder.unlink()
+    await bench.until(lambda: bench.subject.up)
+
+
+async def test_every_start_finds_an_empty_private_folder(bench: Bench) -> None:
+    bench.start()
+    await bench.until(lambda: bench.subject.up)
+    left = bench.folder / "left"
+    left.touch()
+    os.kill(os.getsid(bench.server_pid()), signal.SIGKILL)  # the guard, which would have removed it
+    await bench.until(lambda: bench.subject.restarts == 1)
+    await bench.until(lambda: bench.subject.up)
+    assert (left.exists(), bench.subject.restarts) == (False, 1)
+
+
+async def test_an_engine_that_cannot_start_says_why_and_is_tried_again(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.program = FAILING
+    bench.start()
+    await bench.until(lambda: bench.subject.restarts >= 2)
+    assert bench.subject.phase == "restarting"
+    assert "vLLM exited with status 1: ValueError: no such model (more in " in caplog.text
+    bench.program = SERVER
+    await bench.until(lambda: bench.subject.phase == "ready")
+
+
+async def test_a_start_that_never_ends_is_given_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(supervisor, "START_LIMIT_S", 0.3)
+    bench.program = "import time; time.sleep(600)"
+    bench.start()
+    await bench.until(lambda: bench.subject.restarts == 1)
+    assert "vLLM was not ready after 0 s" in caplog.text
+    assert any("vLLM starting" in line for line in bench.lines)
+
+
+async def test_a_model_that_cannot_be_had_is_tried_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_: Any) -> str:
+        raise EngineError("the hub cannot be reached")
+
+    monkeypatch.setattr(supervisor, "prepare", fail)
+    bench.start()
+    await bench.until(lambda: bench.subject.restarts >= 2)
+    assert "tiny: the hub cannot be reached; next start in" in caplog.text
+
+
+async def test_clients_are_told_no_path_of_ours(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_: Any) -> str:
+        raise EngineError(f"no room in {bench.log}")
+
+    monkeypatch.setattr(supervisor, "prepare", fail)
+    monkeypatch.setattr(supervisor, "BACKOFF_S", 60.0)
+    model = Model(name="tiny", tier="slm", engine="vllm", source="owner/tiny")
+    pool = Pool(model, [Replica("tiny/0", f"{bench.subject.address}:/v1", bench.subject)])
+    details = [pool.status(0.0).detail]
+    bench.start()
+    await asyncio.sleep(0)  # it has failed, and waits before it tries again
+    assert bench.subject.phase == "restarting"
+    assert str(bench.log) in caplog.text, "the operator is told"
+    with pytest.raises(Unavailable) as caught:
+        pool.acquire(0.0, last_resort=True)
+    assert caught.value.message == "The model 'tiny' is not available: restarting; next start in 60 s."
+    details.append(pool.status(0.0).detail)
+    assert not any("/" in detail for detail in details)
+
+
+def test_backoff_doubles_up_to_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "BACKOFF_S", 1.0)
+    assert [backoff_s(failures) for failures in (1, 2, 3, 4, 5, 6, 7, 8, 10_000)] == [1, 2, 4, 8, 16, 32, 60, 60, 60]

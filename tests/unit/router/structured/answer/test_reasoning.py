@@ -1,0 +1,41 @@
+"""Thoughts that stand before an answer, in its text."""
+
+import pytest
+
+from router.structured.answer.reasoning import is_thinking, shortened, without_thought
+
+
+@pytest.mark.parametrize(
+    ("text", "thought", "rest"),
+    [
+        ("<think>a\n</think>b", "a", "b"),
+        ("\n<think>a</think><think>b</think>c", "a", "<think>b</think>c"),
+        ("<think>a", "a", ""),
+        ("\ufeffb", "", "b"),
+        (" b<think>a</think>", "", " b<think>a</think>"),
+    ],
+)
+def test_thoughts_come_first_or_not_at_all(text, thought, rest):
+    assert without_thought(text) == (thought, rest)
+
+
+@pytest.mark.parametrize("text", ["", "\ufeff ", "<", "\n<thi", "<think>", "<think>a</thin"])
+def test_a_text_may_still_be_thinking(text):
+    assert is_thinking(text)
+
+
+@pytest.mark.parametrize("text", ["a", "<p>", "<think>a</think>", "<think></think>b", "</think>"])
+def test_a_text_that_has_come_further_thinks_no_more(text):
+    assert not is_thinking(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["<think>Well, </thin, k>!</think>\n\nyes", "\ufeff <think></think>yes", "yes", " yes"]
+)
+@pytest.mark.parametrize("size", [1, 2, 5, 50])
+def test_thoughts_are_forgotten_while_they_come(text, size):
+    head = ""
+    for at in range(0, len(text), size):
+        head = shortened(head + text[at : at + size])
+        assert len(head) <= len("<think></think>")
+    assert head == "yes"

@@ -1,0 +1,218 @@
+"""What of a constrained stream may leave before its verdict."""
+
+from __future__ import annotations
+
+import pytest
+
+from router.errors import StructuredOutputViolation
+from router.structured.answer.stream_checker import Follower, may_be_call
+from router.structured.constraint import Calls, Constraint, Form, Tool
+
+JSON = Constraint(Form("json_object", "response_format"))
+CHOICE = Constraint(Form("choice", "guided_choice", choices=("a", "b")))
+TALK = Constraint(calls=Calls({"f": Tool("f")}))
+MUST = Constraint(calls=Calls({"f": Tool("f")}, required=True))
+ROLE = {"role": "assistant", "content": ""}
+
+
+def following(constraint, pace):
+    return Follower(constraint, pace, lambda kind, fault, choice: StructuredOutputViolation(f"no {kind}: {fault}"))
+
+
+def chunk(delta=None, finish=None, index=0):
+    return {"choices": [{"index": index, "delta": delta or {}, "finish_reason": finish}]}
+
+
+def call(arguments, number=0, name=None):
+    function = {"arguments": arguments} | ({"name": name} if name else {})
+    return {"tool_calls": [{"index": number, "function": function} | ({"id": "c"} if name else {})]}
+
+
+def left(constraint, pace, *deltas, finish="stop"):
+    """Which of the events go on at once, each with those that waited before it."""
+    follower = following(constraint, pace)
+    return [follower.may_leave(chunk(delta)) for delta in deltas] + [follower.may_leave(chunk(finish=finish))]
+
+
+def test_held_nothing_leaves():
+    assert left(JSON, "hold", ROLE, {"content": '{"a"'}, {"content": ": 1}"}) == [False] * 4
+
+
+def test_checked_all_leaves_but_the_end():
+    assert left(JSON, "check", ROLE, {"content": '{"a"'}, {"content": ": 1}"}) == [True] * 3 + [False]
+    assert left(CHOICE, "check", ROLE, {"content": "a"}) == [True, True, False]
+    assert left(MUST, "check", ROLE, call("", name="f"), call("{}"), finish="tool_calls") == [True] * 3 + [False]
+
+
+def test_what_comes_after_the_end_waits_with_it():
+    follower = following(JSON, "check")
+    follower.may_leave(chunk(finish="stop"))
+    assert not follower.may_leave({"choices": [], "usage": {"prompt_tokens": 1}})
+
+
+def test_thoughts_are_not_checked():
+    assert left(JSON, "check", {"reasoning_content": "hm {"}, {"content": "{}"}) == [True, True, False]
+
+
+@pytest.mark.parametrize("wrong", ['"a": 1', '{"a": NaN', '{"a": 1, "a"', "{}{", '{"a": "\n'])
+def test_what_cannot_become_valid_any_more_ends_the_stream(wrong):
+    follower = following(JSON, "check")
+    assert follower.may_leave(chunk({"content": "{"}))
+    with pytest.raises(StructuredOutputViolation, match="json_object"):
+        follower.may_leave(chunk({"content": wrong + "!"}))
+
+
+def test_wrong_arguments_end_it_too():
+    follower = following(MUST, "check")
+    assert follower.may_leave(chunk(call("{", name="f")))
+    with pytest.raises(StructuredOutputViolation):
+        follower.may_leave(chunk(call("'a'")))
+
+
+def test_a_call_under_the_number_of_another_one_waits_for_the_whole():
+    follower = following(MUST, "check")
+    assert follower.may_leave(chunk(call('{"a": 1}', name="f")))
+    second = call('{"a": 2}', name="f")
+    second["tool_calls"][0]["id"] = "d"
+    assert not follower.may_leave(chunk(second))
+    assert [len(choice["message"]["tool_calls"]) for choice in (*follower.left, *follower.choices())] == [1, 2]
+
+
+def test_while_nothing_has_left_it_is_held_instead_for_it_may_be_repaired():
+    assert left(JSON, "check", ROLE, {"content": "```json\n"}, {"content": "{}\n```"}) == [True, False, False, False]
+
+
+def test_a_text_where_calls_may_be_made_leaves_at_once_and_so_does_its_end():
+    assert left(TALK, "talk", ROLE, {"content": "Paris "}, {"content": "{is} nice."}) == [True] * 4
+
+
+def test_a_text_that_looks_like_a_call_waits():
+    assert left(TALK, "talk", ROLE, {"content": '{"na'}, {"content": 'me": "f"}'}) == [True, False, False, False]
+
+
+def test_it_leaves_once_it_is_no_call():
+    assert left(TALK, "talk", {"content": "```"}, {"content": "python\n"}, {"content": "x"}) == [
+        False,
+        True,
+        True,
+        True,
+    ]
+
+
+def test_calls_wait_after_a_text_that_has_left():
+    follower = following(TALK, "talk")
+    assert follower.may_leave(chunk({"content": "Let me see."}))
+    assert not follower.may_leave(chunk(call("{}", name="f")))
+    assert not follower.may_leave(chunk({"content": "more"}))
+    (gone,) = follower.left
+    assert gone["message"]["content"] == "Let me see."
+    assert "tool_calls" not in gone["message"]
+    assert follower.choices()[0]["message"]["content"] == "Let me see.more"
+
+
+def test_a_role_alone_is_no_beginning():
+    follower = following(JSON, "check")
+    follower.may_leave(chunk(ROLE))
+    assert not follower.begun
+    follower.may_leave(chunk({"content": "{"}))
+    assert follower.begun
+
+
+@pytest.mark.parametrize("pace", ["hold", "check"])
+@pytest.mark.parametrize("endless", [" ", "\n\t", "ab" * 40])
+def test_an_answer_without_an_end_is_stopped(pace, endless):
+    follower = following(JSON, pace)
+    follower.may_leave(chunk({"content": '{"a": ' + ('"' if endless[0] == "a" else "")}))
+    with pytest.raises(StructuredOutputViolation, match="without an end"):
+        list(map(follower.may_leave, [chunk({"content": endless})] * 10_000))
+
+
+def test_each_choice_is_followed_on_its_own():
+    follower = following(JSON, "check")
+    assert follower.may_leave(chunk({"content": "{"}, index=0))
+    assert follower.may_leave(chunk({"content": "{"}, index=1))
+    assert follower.may_leave(chunk({"content": "}"}, index=1))
+    assert not follower.may_leave(chunk(finish="stop", index=1))
+    assert not follower.may_leave(chunk({"content": "}"}, index=0))
+
+
+def test_calls_without_a_number_wait_for_only_the_whole_tells_them_apart():
+    follower = following(MUST, "check")
+    for id_ in "ab":
+        function = {"name": "f", "arguments": "{}"}
+        assert not follower.may_leave(chunk({"tool_calls": [{"id": id_, "function": function}]}))
+    assert len(follower.choices()[0]["message"]["tool_calls"]) == 2
+
+
+def test_the_error_is_of_what_was_being_said():
+    seen = []
+
+    def broken(*args):
+        seen.append(args)
+        return StructuredOutputViolation("")
+
+    follower = Follower(MUST, "hold", broken)
+    follower.may_leave(chunk(call('{"a":', name="f")))
+    with pytest.raises(StructuredOutputViolation):
+        follower.may_leave(chunk(call(" " * 300)))
+    kind, fault, choice = seen[0]
+    assert (kind, fault) == ("tools", "it went on without an end: endless whitespace")
+    assert choice["message"]["tool_calls"][0]["function"]["arguments"] == '{"a":'
+
+
+def test_a_delta_that_is_none_says_nothing():
+    follower = following(JSON, "check")
+    follower.may_leave({"choices": [{"index": 0, "text": "", "delta": "x"}]})
+    assert not follower.begun
+
+
+@pytest.mark.parametrize("text", ["<think>" + "hm, " * 1000, '{"name' + "x" * 1000, '{"name": "' + "x" * 1000])
+def test_of_what_may_be_a_call_only_the_beginning_is_looked_at(text):
+    follower = following(TALK, "talk")
+    for at in range(0, len(text), 7):
+        follower.may_leave(chunk({"content": text[at : at + 7]}))
+    (seen,) = follower._texts.values()
+    assert len(seen.add("")) <= 256
+    assert seen.unsure == may_be_call(text)
+
+
+@pytest.mark.parametrize(("after", "leaves"), [("Paris.", True), ('{"name": "f"', False)])
+def test_what_follows_thoughts_decides(after, leaves):
+    follower = following(TALK, "talk")
+    for piece in ["<thi", "nk>", *["hm " * 50] * 9, "</th", "ink>\n"]:
+        assert not follower.may_leave(chunk({"content": piece}))
+    assert follower.may_leave(chunk({"content": after})) == leaves
+
+
+def test_a_completion_is_text():
+    follower = following(JSON, "check")
+    assert follower.may_leave({"choices": [{"index": 0, "text": "{", "finish_reason": None}]})
+    assert not follower.may_leave({"choices": [{"index": 0, "text": "}", "finish_reason": "stop"}]})
+    assert follower.choices() == [{"index": 0, "text": "{}", "finish_reason": "stop"}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "{",
+        '{"',
+        '{"name": "f"',
+        '{ "arguments"',
+        "[",
+        '[{"na',
+        "<",
+        "<tool_ca",
+        "<tool_call>",
+        "``",
+        "```json\n{",
+    ],
+)
+def test_what_may_be_a_call(text):
+    assert may_be_call(text)
+
+
+@pytest.mark.parametrize("text", ["Hello", '{"city"', "{1", "[1", "[link](x)", "<p>", "```py", "`x`", "< tool_call>"])
+def test_what_is_none(text):
+    assert not may_be_call(text)

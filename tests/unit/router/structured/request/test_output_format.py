@@ -1,0 +1,336 @@
+"""A request's fields -> the form and the calls that it asks for; nothing is compiled."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.errors import BadRequest
+from router.structured.request.output_format import (
+    FORMAT_FIELDS,
+    MAX_CHOICES,
+    MAX_CHOICES_CHARS,
+    MAX_GRAMMAR_CHARS,
+    MAX_REGEX_CHARS,
+    MAX_STRUCTURES,
+    MAX_TAG_CHARS,
+    asked_form,
+)
+from router.structured.request.tools import CALL_FIELDS, asked_calls
+
+SCHEMA = {"type": "object"}
+TAG = {"structures": [{"begin": "<f>", "schema": SCHEMA, "end": "</f>"}], "triggers": ["<f"]}
+JSON_SCHEMA = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}
+
+
+def tool(name, **function):
+    return {"type": "function", "function": {"name": name, **function}}
+
+
+def refused(ask, body, param) -> BadRequest:
+    with pytest.raises(BadRequest) as caught:
+        ask(body)
+    error = caught.value
+    assert (error.status, error.param) == (400, param)
+    assert param in error.message
+    assert len(error.message) < 400
+    return error
+
+
+# --- forms
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        dict.fromkeys(FORMAT_FIELDS),
+        {"response_format": {"type": "text"}},
+        {"guided_decoding_backend": "xgrammar", "guided_whitespace_pattern": " "},
+    ],
+)
+def test_free_text_has_no_form(body):
+    assert asked_form(body) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "param"),
+    [
+        ({"response_format": {"type": "json_object"}}, "json_object", "response_format"),
+        ({"structured_outputs": {"json_object": True}}, "json_object", "structured_outputs.json_object"),
+        ({"response_format": JSON_SCHEMA}, "json_schema", "response_format.json_schema.schema"),
+        ({"structured_outputs": {"json": SCHEMA}}, "json_schema", "structured_outputs.json"),
+        ({"structured_outputs": {"json": '{"type": "object"}'}}, "json_schema", "structured_outputs.json"),
+        ({"guided_json": SCHEMA}, "json_schema", "guided_json"),
+        ({"guided_json": ' {"type":"object"}'}, "json_schema", "guided_json"),
+        ({"response_format": {"type": "text"}, "guided_json": SCHEMA}, "json_schema", "guided_json"),
+    ],
+)
+def test_json(body, kind, param):
+    form = asked_form(body)
+    assert (form.kind, form.param) == (kind, param)
+    assert form.schema == (SCHEMA if kind == "json_schema" else None)
+
+
+@pytest.mark.parametrize(("kind", "source"), [("regex", "a|b"), ("grammar", 'root ::= "a"')])
+def test_a_text_that_describes_the_form(kind, source):
+    for body, param in (
+        ({"structured_outputs": {kind: source}}, f"structured_outputs.{kind}"),
+        ({f"guided_{kind}": source}, f"guided_{kind}"),
+    ):
+        form = asked_form(body)
+        assert (form.kind, form.param, form.source) == (kind, param, source)
+
+
+def test_choices():
+    for body in ({"structured_outputs": {"choice": ["a", "b"]}}, {"guided_choice": ["a", "b"]}):
+        form = asked_form(body)
+        assert (form.kind, form.choices) == ("choice", ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"response_format": {"type": "structural_tag", **TAG}}, "response_format"),
+        ({"structured_outputs": {"structural_tag": TAG}}, "structured_outputs.structural_tag"),
+        ({"structured_outputs": {"structural_tag": json.dumps(TAG)}}, "structured_outputs.structural_tag"),
+    ],
+)
+def test_a_structural_tag_becomes_its_json(body, param):
+    form = asked_form(body)
+    assert (form.kind, form.param, json.loads(form.source)) == ("structural_tag", param, TAG)
+
+
+def test_what_accompanies_a_form_does_not_change_it():
+    options = {"whitespace_pattern": " ", "disable_any_whitespace": True, "disable_additional_properties": True}
+    assert asked_form({"structured_outputs": {"regex": "a", "json_object": False, **options}}).kind == "regex"
+
+
+@pytest.mark.parametrize("one", FORMAT_FIELDS)
+@pytest.mark.parametrize("other", FORMAT_FIELDS)
+def test_two_formats_contradict_each_other(one, other):
+    if one != other:
+        param = max(one, other, key=FORMAT_FIELDS.index)
+        body = {one: {"type": "json_object"}, other: {"type": "json_object"}}
+        message = refused(asked_form, body, param).message
+        assert f"'{one}'" in message
+        assert f"'{other}'" in message
+
+
+def test_two_kinds_of_structured_outputs_contradict_each_other():
+    error = refused(asked_form, {"structured_outputs": {"regex": "a", "json": {}}}, "structured_outputs.regex")
+    assert "'structured_outputs.json' and 'structured_outputs.regex' cannot be used together" in error.message
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"response_format": "json"}, "response_format"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
+        ({"response_format": {"type": []}}, "response_format.type"),
+        ({"response_format": {}}, "response_format.type"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.schema"),
+        ({"response_format": {"type": "json_schema", "json_schema": 3}}, "response_format.json_schema.schema"),
+        ({"structured_outputs": []}, "structured_outputs"),
+        ({"structured_outputs": {}}, "structured_outputs"),
+        ({"structured_outputs": {"whitespace_pattern": " "}}, "structured_outputs"),
+        ({"structured_outputs": {"json": "{"}}, "structured_outputs.json"),
+        ({"structured_outputs": {"json_object": 1}}, "structured_outputs.json_object"),
+        ({"guided_json": '{"a": NaN}'}, "guided_json"),
+        ({"guided_json": "[" * 300 + "]" * 300}, "guided_json"),
+        ({"guided_regex": ""}, "guided_regex"),
+        ({"guided_regex": 3}, "guided_regex"),
+        ({"guided_regex": "a" * (MAX_REGEX_CHARS + 1)}, "guided_regex"),
+        ({"guided_grammar": ""}, "guided_grammar"),
+        ({"guided_grammar": "a" * (MAX_GRAMMAR_CHARS + 1)}, "guided_grammar"),
+        ({"guided_choice": "a"}, "guided_choice"),
+        ({"guided_choice": []}, "guided_choice"),
+        ({"guided_choice": [""]}, "guided_choice"),
+        ({"guided_choice": ["a", 1]}, "guided_choice"),
+        ({"guided_choice": ["a", "b", "a"]}, "guided_choice"),
+        ({"guided_choice": [f"{i}" for i in range(MAX_CHOICES + 1)]}, "guided_choice"),
+        ({"guided_choice": ["a" * (MAX_CHOICES_CHARS + 1)]}, "guided_choice"),
+        ({"structured_outputs": {"structural_tag": "[]"}}, "structured_outputs.structural_tag"),
+        ({"structured_outputs": {"structural_tag": {"format": {}}}}, "structured_outputs.structural_tag.format"),
+    ],
+)
+def test_a_form_that_is_none_is_refused(body, param):
+    refused(asked_form, body, param)
+
+
+def structure(**fields):
+    return [TAG["structures"][0] | fields]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"format": {"type": "tag"}}, ".format"),
+        ({"triggers": None}, ".triggers"),
+        ({"triggers": []}, ".triggers"),
+        ({"triggers": [""]}, ".triggers[0]"),
+        ({"structures": {}}, ".structures"),
+        ({"structures": structure() * (MAX_STRUCTURES + 1)}, ".structures"),
+        ({"structures": [3]}, ".structures[0]"),
+        ({"structures": structure(begin="<g>")}, ".structures[0].begin"),
+        ({"structures": structure(begin=3)}, ".structures[0].begin"),
+        ({"structures": structure(end=None)}, ".structures[0].end"),
+        ({"structures": structure(schema=[])}, ".structures[0].schema"),
+        ({"structures": structure(end="x" * MAX_TAG_CHARS)}, ""),
+    ],
+)
+def test_a_structural_tag_that_is_none_is_refused(fields, param):
+    body = {"response_format": {"type": "structural_tag", **TAG, **fields}}
+    refused(asked_form, body, "response_format" + param)
+
+
+# --- calls
+
+
+def names(calls):
+    return [one.name for one in calls.tools]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        dict.fromkeys(CALL_FIELDS),
+        {"tools": [], "tool_choice": "auto"},
+        {"tools": [tool("f")], "tool_choice": "none"},
+        {"tool_choice": "none", "parallel_tool_calls": False},
+        {"functions": []},
+        {"functions": [{"name": "f"}], "function_call": "none"},
+    ],
+)
+def test_no_calls_are_asked_for(body):
+    assert asked_calls(body) is None
+
+
+def allowed(mode, *chosen):
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [tool(name) for name in chosen]}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, (["f", "g"], False, False)),
+        ({"tool_choice": "auto", "parallel_tool_calls": True}, (["f", "g"], False, False)),
+        ({"tool_choice": "auto", "parallel_tool_calls": False}, (["f", "g"], False, True)),
+        ({"tool_choice": "required"}, (["f", "g"], True, False)),
+        ({"tool_choice": {"type": "function", "function": {"name": "g"}}}, (["g"], True, False)),
+        ({"tool_choice": allowed("auto", "g")}, (["g"], False, False)),
+        ({"tool_choice": allowed("required", "g", "f", "g")}, None),
+        ({"tool_choice": allowed("required", "g", "f")}, (["g", "f"], True, False)),
+    ],
+)
+def test_tools(fields, expected):
+    body = {"tools": [tool("f"), tool("g")], **fields}
+    if expected is None:
+        refused(asked_calls, body, "tool_choice.allowed_tools.tools")
+        return
+    calls = asked_calls(body)
+    assert (names(calls), calls.required, calls.single, calls.legacy) == (*expected, False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, (["f", "g"], False)),
+        ({"function_call": "auto", "parallel_tool_calls": True}, (["f", "g"], False)),
+        ({"function_call": {"name": "g"}}, (["g"], True)),
+    ],
+)
+def test_functions_allow_one_call(fields, expected):
+    calls = asked_calls({"functions": [{"name": "f"}, {"name": "g"}], **fields})
+    assert (names(calls), calls.required, calls.single, calls.legacy) == (*expected, True, True)
+
+
+def test_a_tool_keeps_its_parameters_and_where_they_stand():
+    one, two, three = asked_calls(
+        {"tools": [tool("f", parameters={}), tool("g", parameters=SCHEMA, strict=True), tool("h", parameters=None)]}
+    ).tools
+    assert (one.parameters, one.strict, three.parameters) == (None, False, None)
+    assert (two.parameters, two.strict, two.param) == (SCHEMA, True, "tools[1].function.parameters")
+    (legacy,) = asked_calls({"functions": [{"name": "f", "parameters": SCHEMA}]}).tools
+    assert (legacy.parameters, legacy.param) == (SCHEMA, "functions[0].parameters")
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"tools": [tool("f")], "functions": [{"name": "f"}]}, "functions"),
+        ({"tools": {"a": 1}}, "tools"),
+        ({"tools": [3]}, "tools[0]"),
+        ({"tools": [{"type": "function"}]}, "tools[0].function"),
+        ({"tools": [tool("f"), tool("f")]}, "tools[1].function.name"),
+        ({"tools": [tool("")]}, "tools[0].function.name"),
+        ({"tools": [tool(3)]}, "tools[0].function.name"),
+        ({"functions": [{"name": "f"}, {"name": "f"}]}, "functions[1].name"),
+        ({"functions": ["f"]}, "functions[0]"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": [tool("f")], "tool_choice": "any"}, "tool_choice"),
+        ({"tools": [tool("f")], "tool_choice": ["auto"]}, "tool_choice"),
+        ({"tools": [tool("f")], "tool_choice": {"type": "custom"}}, "tool_choice.type"),
+        ({"tools": [tool("f")], "tool_choice": {}}, "tool_choice.type"),
+        ({"tools": [tool("f")], "tool_choice": {"type": "function"}}, "tool_choice.function.name"),
+        ({"tools": [tool("f")], "tool_choice": tool("g")}, "tool_choice.function.name"),
+        ({"tool_choice": tool("g")}, "tool_choice.function.name"),
+        ({"tool_choice": allowed("auto", "f")}, "tool_choice"),
+        ({"tools": [tool("f")], "tool_choice": {"type": "allowed_tools"}}, "tool_choice.allowed_tools"),
+        ({"tools": [tool("f")], "tool_choice": allowed("any", "f")}, "tool_choice.allowed_tools.mode"),
+        ({"tools": [tool("f")], "tool_choice": allowed([], "f")}, "tool_choice.allowed_tools.mode"),
+        ({"tools": [tool("f")], "tool_choice": allowed("auto")}, "tool_choice.allowed_tools.tools"),
+        (
+            {"tools": [tool("f")], "tool_choice": allowed("auto", "g")},
+            "tool_choice.allowed_tools.tools[0].function.name",
+        ),
+        ({"functions": [{"name": "f"}], "function_call": "any"}, "function_call"),
+        ({"functions": [{"name": "f"}], "function_call": {"name": "g"}}, "function_call.name"),
+        ({"functions": [{"name": "f"}], "function_call": {}}, "function_call.name"),
+        ({"tools": [tool("f")], "function_call": {"name": "f"}}, "function_call.name"),
+    ],
+)
+def test_calls_that_cannot_be_are_refused(body, param):
+    refused(asked_calls, body, param)
+
+
+# --- whatever comes
+
+WORDS = [
+    "type", "json_schema", "schema", "json", "regex", "choice", "grammar", "json_object", "structural_tag",
+    "structures", "triggers", "begin", "end", "name", "function", "parameters", "allowed_tools", "mode",
+    "tools", "strict",
+]  # fmt: skip
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from(["f", "<f>", "auto", "required"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(WORDS),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=15,
+)
+TYPED = st.builds(
+    lambda kind, value: {"type": kind, **(value if isinstance(value, dict) else {})},
+    st.sampled_from(["json_schema", "structural_tag", "function", "allowed_tools", "text"]),
+    JSON,
+)
+
+
+def outcome(ask, body):
+    try:
+        return ask(body)
+    except BadRequest as error:
+        return error
+
+
+@given(st.dictionaries(st.sampled_from([*FORMAT_FIELDS, *CALL_FIELDS]), JSON | TYPED, max_size=3))
+def test_any_fields_ask_for_something_or_are_a_bad_request_that_names_one(body):
+    for ask in (asked_form, asked_calls):
+        result = outcome(ask, body)
+        assert not isinstance(result, BadRequest) or any(result.param.startswith(name) for name in body)

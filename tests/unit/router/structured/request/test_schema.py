@@ -1,0 +1,335 @@
+"""A schema -> one that answers can be checked against, or a 400 that says where in the schema the fault is."""
+
+import asyncio
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.errors import BadRequest
+from router.structured.complexity import evaluations
+from router.structured.request.schema import MAX_PATTERNS, MAX_SCHEMA_CHARS, Schema, compile_schema, fault_of
+from router.structured.request.schema_weight import (
+    LIGHT_CHARS,
+    LIGHT_EVALUATIONS,
+    LIGHT_NODES,
+    LIGHT_PATTERN_SIZE,
+    LIGHT_PATTERNS,
+    LIGHT_SELVES,
+    is_light,
+    pattern_size,
+)
+from router.structured.workers.grammar_workers import TookTooLong, Workshop
+
+PARAM = "guided_json"
+
+
+class Bench:
+    """A workshop without processes; it remembers what it was asked."""
+
+    def __init__(self, *, hangs: bool = False) -> None:
+        self.asked: list[str] = []
+        self._hangs = hangs
+
+    async def schema_fault(self, text):
+        self.asked.append(text)
+        if self._hangs:
+            raise TookTooLong
+        return fault_of(text)
+
+
+async def of(schema, bench=None) -> Schema:
+    return await compile_schema(schema, PARAM, bench or Bench(), asyncio.Lock())
+
+
+async def refused(schema, bench=None) -> BadRequest:
+    with pytest.raises(BadRequest) as caught:
+        await of(schema, bench)
+    error = caught.value
+    assert (error.status, error.param, error.code) == (400, PARAM, "invalid_value")
+    assert error.message.startswith(f"Invalid schema for '{PARAM}': ")
+    assert len(error.message) < 700
+    return error
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "valid"),
+    [
+        ({"type": "integer"}, "1", False),
+        ({"format": "date"}, "2024-02-30", False),
+        ({"format": "date-time"}, "2024-02-28T10:00:00Z", True),
+        ({"format": "uuid"}, "no", False),
+        ({"format": "no-such-format"}, "no", True),
+        ({"$schema": "http://json-schema.org/draft-04/schema#", "maximum": 3, "exclusiveMaximum": True}, 3, False),
+        ({"$schema": "http://json-schema.org/draft-07/schema#", "items": [{"type": "string"}]}, [1], False),
+        ({"prefixItems": [{"type": "string"}]}, [1], False),  # 2020-12, the default
+        ({"$ref": "#/$defs/a%20b", "$defs": {"a b": {"type": "string"}}}, 1, False),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"$id": "https://a/c", "type": "string"}}}, 1, False),
+        ({"properties": {"a": {"$ref": "#"}}, "required": ["b"]}, {"a": {}, "b": 1}, False),
+        ({"enum": [{"$ref": "#/a"}]}, {"$ref": "#/a"}, True),  # no reference, only looks like one
+        ({"enum": [10**30]}, 10**30, True),
+        ({}, None, True),
+        (True, None, True),
+    ],
+)
+async def test_drafts_formats_and_references(schema, value, valid):
+    assert (await of(schema)).validator.is_valid(value) is valid
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#x", "$defs": {"a": {"$anchor": "x", "type": "string"}}},
+        {"$id": "https://a/b", "$ref": "c", "$defs": {"c": {"$id": "c", "type": "string"}}},
+        {"$ref": "https://json-schema.org/draft/2020-12/schema"},
+    ],
+)
+async def test_a_reference_by_name_is_left_to_the_workshop(schema):
+    bench = Bench()
+    compiled = await of(schema, bench)
+    assert (compiled.validator, compiled.value, bench.asked) == (None, schema, [compiled.text])
+
+
+WRONG = [
+    ({"type": "objekt"}, "at '/type': \"objekt\" is not a type"),
+    ({"properties": {"a": {"minLength": -1}}}, "at '/properties/a/minLength': -1 is less than the minimum of 0"),
+    ({"properties": {"a/b": {"required": "x"}}}, 'at \'/properties/a~1b/required\': "x" is not of type "array"'),
+    ({"anyOf": []}, "at '/anyOf'"),
+    ({"pattern": "("}, "at '/pattern': \"(\" is no regular expression"),
+    ({"patternProperties": {"(": {}}}, "at '/patternProperties/('"),
+    ({"pattern": "((a{100}){100}){100}"}, "compiles to one that is too large"),
+    ({"$ref": "https://host/x"}, "at '/$ref': the reference 'https://host/x'"),
+    ({"$ref": "file:///etc/passwd"}, "points outside of the document; references are never fetched"),
+    ({"items": {"$ref": "other.json"}}, "points outside of the document; references are never fetched"),
+    ({"$defs": {"unused": {"$ref": "https://host/x"}}}, "at '/$defs/unused/$ref'"),
+    ({"properties": {"a": {"$ref": "#/$defs/no"}}}, "at '/properties/a/$ref': the reference '#/$defs/no' points to no"),
+    ({"properties": {"a": {"$ref": "#no"}}}, "at '/properties/a/$ref': the reference '#no' cannot be resolved"),
+    ({"$ref": "#/allOf/" + "1" * 5000, "allOf": [{}]}, "at '/$ref'"),
+    ({"$dynamicRef": "https://host/x"}, "points outside of the document"),
+    ({"$schema": "https://host/mine"}, "at '/$schema': 'https://host/mine' is an unknown draft"),
+    ({"$schema": 3}, "at '/$schema'"),
+]
+
+
+@pytest.mark.parametrize(("schema", "message"), WRONG)
+async def test_a_schema_that_is_none_is_refused_with_its_place(schema, message):
+    assert message in (await refused(schema)).message
+
+
+@pytest.mark.parametrize(("schema", "message"), WRONG)
+async def test_the_workshop_finds_the_same_fault(schema, message):
+    bench = Bench()
+    heavy = {"description": "x" * LIGHT_CHARS} | schema
+    assert (await refused(heavy, bench)).message == (await refused(schema)).message
+    assert len(bench.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        (False, "allows no value"),
+        (None, "neither an object nor 'true'"),
+        ([], "neither an object nor 'true'"),
+        ("{}", "neither an object nor 'true'"),
+        ({"description": "x" * MAX_SCHEMA_CHARS}, "is too large"),
+        ({"description": "\ud800"}, "half a character"),
+    ],
+)
+async def test_what_is_no_document_is_refused_before_it_is_compiled(schema, message):
+    bench = Bench()
+    assert message in (await refused(schema, bench)).message
+    assert bench.asked == []
+
+
+@pytest.mark.parametrize(("levels", "message"), [(50, None), (90, "cannot be used"), (5000, "nested too deep")])
+async def test_deep_nesting_is_refused(levels, message):
+    schema: dict = {}
+    for _ in range(levels):
+        schema = {"properties": {"a": schema}}
+    if message:
+        assert message in (await refused(schema)).message
+    else:
+        assert (await of(schema)).validator is not None
+
+
+def doubling(levels: int, link) -> dict:
+    chain = {f"a{i}": link(f"#/$defs/a{i + 1}") for i in range(levels)}
+    return {"$ref": "#/$defs/a0", "$defs": chain | {f"a{levels}": {"type": "string"}}}
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        lambda ref: {"allOf": [{"$ref": ref}, {"$ref": ref}]},
+        lambda ref: {"anyOf": [{"$ref": ref}, {"$ref": ref}]},
+        lambda ref: {"properties": {"x": {"$ref": ref}}, "allOf": [{"properties": {"x": {"$ref": ref}}}]},
+    ],
+)
+async def test_a_schema_that_doubles_its_work_again_and_again_is_refused_at_once(link):
+    error = await refused(doubling(60, link))  # to count it out would take longer than the suite may
+    assert "is too complex" in error.message
+    assert (await of(doubling(5, link))).validator is not None
+
+
+async def test_a_long_chain_of_references_is_refused():
+    chain = doubling(2000, lambda ref: {"allOf": [{"$ref": ref}]})
+    assert "is too complex" in (await refused(chain)).message
+
+
+async def test_a_schema_that_compiles_too_long_is_refused():
+    assert "could not be compiled in time" in (await refused({"$ref": "#x"}, Bench(hangs=True))).message
+
+
+async def test_a_long_chain_of_cases_is_not_too_complex():
+    schema: dict = {}
+    for i in range(30):
+        schema = {"if": {"properties": {"kind": {"const": i}}}, "then": {"required": ["a"]}, "else": schema}
+    assert (await of(schema)).validator.is_valid({"kind": 3, "a": 1})
+
+
+def with_patterns(count: int, kind: str = "pattern") -> dict:
+    if kind == "patternProperties":
+        return {"patternProperties": {f"^a{i}$": {"type": "integer"} for i in range(count)}}
+    return {"properties": {f"a{i}": {"pattern": f"^b{i}$"} for i in range(count)}}
+
+
+@pytest.mark.parametrize("kind", ["pattern", "patternProperties"])
+async def test_patterns_have_a_number(kind):
+    await of(with_patterns(MAX_PATTERNS, kind))
+    error = await refused(with_patterns(MAX_PATTERNS + 1, kind))
+    assert f"has {MAX_PATTERNS + 1} patterns, at most {MAX_PATTERNS} are allowed" in error.message
+
+
+async def test_patterns_of_both_kinds_count_together():
+    half = MAX_PATTERNS // 2 + 1
+    error = await refused({"allOf": [with_patterns(half), with_patterns(half, "patternProperties")]})
+    assert f"has {2 * half} patterns" in error.message
+
+
+@pytest.mark.parametrize("huge", ["((a{100}){100}){100}", "a{1000000}", "(?=(a{500}){500})b"])
+async def test_a_pattern_that_is_too_large_is_refused_wherever_it_stands(huge):
+    for schema in ({"items": {"pattern": huge}}, {"patternProperties": {huge: {}}}):
+        error = await refused({"anyOf": [schema, with_patterns(3)]})
+        assert "too large" in error.message
+        assert "/anyOf/0" in error.message
+
+
+@pytest.mark.parametrize(
+    ("schema", "light"),
+    [
+        ({"type": "integer"}, True),
+        ({"description": "x" * (LIGHT_CHARS - 100)}, True),
+        ({"description": "x" * LIGHT_CHARS}, False),
+        ({"enum": [[]] * (LIGHT_NODES - 2)}, True),
+        ({"enum": [[]] * LIGHT_NODES}, False),
+        ({"anyOf": [{"$ref": "#"}] * LIGHT_SELVES}, True),
+        ({"anyOf": [{"$ref": "#"}] * (LIGHT_SELVES + 1)}, False),
+        (doubling(6, lambda ref: {"anyOf": [{"$ref": ref}, {"$ref": ref}]}), True),
+        (doubling(12, lambda ref: {"anyOf": [{"$ref": ref}, {"$ref": ref}]}), False),
+        (with_patterns(LIGHT_PATTERNS), True),
+        (with_patterns(LIGHT_PATTERNS + 1), False),
+        ({"pattern": "a" * 900}, True),
+        ({"pattern": "|" * 3000}, False),
+        ({"pattern": r"^[a-z]{1,255}$"}, True),
+        ({"pattern": r"^(?:\S+\s+){0,99}\S+$"}, False),
+        ({"patternProperties": {r"\p{L}{3}": {}}}, False),
+        ({"pattern": "(?=.*a)b"}, False),
+        ({"pattern": "(?<!a)b"}, False),
+        ({"pattern": r"(a+)\1"}, False),
+        ({"pattern": "a++b"}, False),
+        ({"pattern": "[a]*+b"}, False),
+        ({"pattern": "(a){2}+b"}, False),
+        ({"pattern": r"[.*+?]+\++"}, True),
+        ({"pattern": "(?i)a"}, False),
+        ({"pattern": r"\bword\b"}, False),
+        ({"pattern": r"^\.\-\/\d\t\x41\u0041$"}, True),
+        ({"pattern": "(?:a)(?<n>b)"}, True),
+    ],
+)
+def test_what_is_light(schema, light):
+    assert is_light(json.dumps(schema, separators=(",", ":")), schema) is light
+
+
+@pytest.mark.parametrize(
+    ("pattern", "size"),
+    [
+        ("", 0),
+        ("abc", 3),
+        ("a{3}", 3),
+        ("a{2,5}b", 6),
+        ("a{4,}", 4),
+        ("(ab){3}", 6),
+        ("((a{10}){10}){10}", 1000),
+        ("(?:ab|c){2}", 8),
+        (r"\.{3}", 3),
+        ("[a-z{2}]{3}", 3),
+        (r"[^\]]{2}", 20),
+        (r"\p{L}{2}", 1000),
+        (r"[\p{L}x]", 500),
+        ("a{0}b", 1),
+        (")a)", 3),
+        ("((a", 1),
+        ("{3}", 0),
+    ],
+)
+def test_the_size_of_a_pattern_counts_repetitions_written_out(pattern, size):
+    assert pattern_size(pattern) == size
+
+
+@given(st.text(alphabet="ab(){}[]\\^$.*+?|,0123456789pPLwSD-:<>=!", max_size=40))
+def test_any_text_has_a_size_as_a_pattern(pattern):
+    assert pattern_size(pattern) >= 0
+
+
+WORDS = [
+    "$ref", "$defs", "$id", "$anchor", "$dynamicRef", "$schema", "allOf", "anyOf", "not", "items", "a",
+    "properties", "patternProperties", "pattern", "enum", "type", "dependentSchemas", "required",
+]  # fmt: skip
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["#", "#/a", "#/a/0", "x", "object", "(", "#/%41"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(WORDS),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+async def outcome(compiling):
+    try:
+        return await compiling
+    except BadRequest as error:
+        return error
+
+
+@given(JSON)
+async def test_any_json_is_a_schema_or_a_bad_request(value):
+    schema = await outcome(of(value))
+    if isinstance(schema, BadRequest):
+        assert schema.param == PARAM
+    else:
+        assert json.loads(schema.text) == schema.value
+
+
+@given(JSON)
+def test_counting_ends_at_the_limit(value):
+    assert 1 <= evaluations(value, LIGHT_EVALUATIONS) <= LIGHT_EVALUATIONS + 1
+
+
+async def test_the_real_workshop_finds_faults_too():
+    workshop = Workshop()
+    try:
+        heavy = {"description": "x" * LIGHT_CHARS, "type": "objekt"}
+        assert "at '/type'" in (await refused(heavy, workshop)).message
+        assert (await of(heavy | {"type": "object"}, workshop)).validator is None
+    finally:
+        await workshop.close()
+
+
+def test_the_limit_for_patterns_is_one_that_real_ones_keep():
+    assert pattern_size(r"^((0|[1-9]\d*)\.){2}(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?$") < LIGHT_PATTERN_SIZE / 10
