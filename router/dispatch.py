@@ -24,15 +24,15 @@ from router.errors import ApiError, NotFound, UpstreamError, UpstreamRejected
 from router.judge.gate import Case, Gate, StreamGate, VotingGate, WholeGate
 from router.messages.answer import parse_whole, write
 from router.messages.prompt import rough_tokens
-from router.policy.base import NO_WAITS, Policy
+from router.policy.base import NO_LATENCIES, Policy
 from router.policy.learned import Cascade
 from router.policy.registry import Policies
 from router.record import Attempt, RequestRecord
-from router.replicas.latency import Waits
+from router.replicas.latency import LatencyAverages
 from router.replicas.pool import Lease, Pool
-from router.structured.contract import Promise
+from router.structured.contract import OutputContract
 from router.structured.request.plan import Planner
-from router.structured.workers.grammar_workers import Workshop
+from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import ChatCall, Engine, Reply, Usage
 from router.upstream.base import Dialect, Upstream
 from router.upstream.dialects.openai import OpenAIDialect
@@ -47,15 +47,20 @@ class Dispatcher:
     """Takes calls to the pools of one configuration."""
 
     def __init__(
-        self, config: Config, policies: Policies, pools: Mapping[str, Pool], upstream: Upstream, workshop: Workshop
+        self,
+        config: Config,
+        policies: Policies,
+        pools: Mapping[str, Pool],
+        upstream: Upstream,
+        workers: GrammarWorkers,
     ) -> None:
         self._config = config
         self._policies = policies
         self._pools = pools
         self._upstream = upstream
-        self._workshop = workshop
-        self._planner = Planner(workshop)
-        self._waits = Waits()
+        self._workers = workers
+        self._planner = Planner(workers)
+        self._latencies = LatencyAverages()
 
     def route(self, name: str) -> Route:
         """Return the route that a request's `model` names.
@@ -90,7 +95,7 @@ class Dispatcher:
         promise = await self._promise(call, record)
         wanted = needs(call)
         rungs = _allowed(route, call)
-        record.decision = policy.decide(call, rungs, self._lately(route))
+        record.decision = policy.decide(call, rungs, self._recent_latencies(route))
         course = Course.begin(rungs, record.decision, record)
         told: Failure | None = None
         unsure: Unsure | None = None
@@ -130,26 +135,36 @@ class Dispatcher:
         record.model = model.name
         return reply
 
-    def _lately(self, route: Route) -> Mapping[str, float]:
-        return self._waits.lately(monotonic()) if route.waiting_usd_per_hour else NO_WAITS
+    def _recent_latencies(self, route: Route) -> Mapping[str, float]:
+        return self._latencies.recent(monotonic()) if route.waiting_usd_per_hour else NO_LATENCIES
 
-    async def _promise(self, call: ChatCall, record: RequestRecord) -> Promise | None:
+    async def _promise(self, call: ChatCall, record: RequestRecord) -> OutputContract | None:
         constraint = await self._planner.plan(call)
-        return None if constraint is None else Promise(constraint, call, record, self._workshop)
+        return None if constraint is None else OutputContract(constraint, call, record, self._workers)
 
     def _gate(
-        self, policy: Policy, route: Route, call: ChatCall, promise: Promise | None, way: Way, record: RequestRecord
+        self,
+        policy: Policy,
+        route: Route,
+        call: ChatCall,
+        promise: OutputContract | None,
+        way: Way,
+        record: RequestRecord,
     ) -> Gate | None:
         """Return who judges the next answer; None: it is believed.
 
         That is the fallback's, and where nobody demands more, that of a model which cannot say how sure it is.
         """
         model, decision, demanded = way.model, record.decision, call.routing.min_confidence is not None
-        if not isinstance(policy, Cascade) or decision is None or (look := decision.looks.get(model.name)) is None:
+        if (
+            not isinstance(policy, Cascade)
+            or decision is None
+            or (candidate := decision.candidates.get(model.name)) is None
+        ):
             return None
         hold = call.routing.hold or route.hold or ("whole" if route.guarantee else "first")
         votes = policy.votes_on(call)
-        tells = votes > 0 or "logprobs" in model.abilities or demanded or look.is_guaranteed
+        tells = votes > 0 or "logprobs" in model.abilities or demanded or candidate.is_guaranteed
         if not tells or (call.stream and hold == "none") or not (way.rung_above or demanded):
             return None
         case = Case(policy, decision, model, call, record, promise is not None and not promise.is_free)
@@ -160,7 +175,7 @@ class Dispatcher:
     async def _ask(
         self,
         call: ChatCall,
-        promise: Promise | None,
+        promise: OutputContract | None,
         gate: Gate | None,
         lease: Lease,
         record: RequestRecord,
@@ -170,10 +185,10 @@ class Dispatcher:
         """Ask one replica; raise ApiError for anything but an answer that may leave, or that its gate holds back."""
         model = lease.model
         dialect = DIALECTS[model.engine]
-        record.structured, follower, verify = "none", None, None
+        record.structured, checker, verify = "none", None, None
         if promise is not None:
             verify = partial(promise.verify, model=model, last=last)
-            follower = promise.follow(model) if call.stream else None
+            checker = promise.follow(model) if call.stream else None
         if isinstance(gate, StreamGate):
             record.held = True
         body, record.dropped = dialect.body(call, model)
@@ -208,13 +223,13 @@ class Dispatcher:
                 whole = write(chosen)
             if judge is not None:
                 judge.judge(chosen["choices"])
-            self._waits.note(model.name, monotonic() - now, monotonic())
+            self._latencies.note(model.name, monotonic() - now, monotonic())
             lease.release(monotonic(), "good")
             return Reply(body=whole)
         held_by = gate if isinstance(gate, StreamGate) else None
-        stream = AnswerStream(call, lease, exchange, dialect, first_by, end_by, follower, verify, held_by)
+        stream = AnswerStream(call, lease, exchange, dialect, first_by, end_by, checker, verify, held_by)
         await stream.begin()
-        self._waits.note(model.name, monotonic() - now, monotonic())
+        self._latencies.note(model.name, monotonic() - now, monotonic())
         if gate is None or gate.is_open:
             record.first_token_s = monotonic() - record.started
         return Reply(events=stream)
@@ -247,7 +262,7 @@ class Dispatch:
             _estimate(self.lease.attempt, self._call)
 
 
-async def _put(call: ChatCall, promise: Promise | None, gate: Gate | None, model: Model) -> ChatCall:
+async def _put(call: ChatCall, promise: OutputContract | None, gate: Gate | None, model: Model) -> ChatCall:
     """Return the call as this model is to be asked."""
     put = call if promise is None else await promise.put(model)
     return put if gate is None else gate.put(put)

@@ -17,13 +17,13 @@ from router.engine.supervisor import Supervisor
 from router.replicas.pool import Liveness, Pool, Replica, Unwatched
 from router.replicas.probe import Probe
 from router.replicas.shared_memory import Lock
-from router.replicas.shared_pool import Post, SharedPool, SharedReplica
+from router.replicas.shared_pool import SharedLiveness, SharedPool, SharedReplica
 from router.types import ModelStatus
 from router.upstream.base import Upstream
 
 log = logging.getLogger("smallfirst.fleet")
 
-POST_EVERY_S = 0.05
+PUBLISH_EVERY_S = 0.05
 """so a worker knows what a watcher saw within 0.1 s"""
 
 
@@ -41,7 +41,7 @@ class Fleet:
     ) -> None:
         self._upstream, self._state_dir, self._progress = upstream, state_dir, progress
         self._watchers: list[Supervisor | Probe] = []
-        self._posts: list[tuple[Supervisor | Probe, Post]] = []
+        self._published: list[tuple[Supervisor | Probe, SharedLiveness]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._shared: list[SharedPool] = []
         self.pools: dict[str, Pool] = {}
@@ -77,10 +77,10 @@ class Fleet:
         for name, url, watched_by in replicas:
             liveness = watched_by
             if isinstance(watched_by, Supervisor | Probe):
-                liveness = Post(lock, watched_by.uptime)
-                self._posts.append((watched_by, liveness))
+                liveness = SharedLiveness(lock, watched_by.uptime)
+                self._published.append((watched_by, liveness))
             shared.append(SharedReplica(name, url, liveness, lock, workers))
-        self._post([0] * len(self._posts))
+        self._publish([0] * len(self._published))
         pool = SharedPool(model, shared, lock)
         self._shared.append(pool)
         return pool
@@ -88,8 +88,8 @@ class Fleet:
     def start(self) -> None:
         """Start every managed replica and every probe; returns at once."""
         self._tasks = [asyncio.create_task(watcher.run()) for watcher in self._watchers]
-        if self._posts:
-            self._tasks.append(asyncio.create_task(self._keep_posting()))
+        if self._published:
+            self._tasks.append(asyncio.create_task(self._keep_publishing()))
         for task in self._tasks:
             task.add_done_callback(_report)
 
@@ -104,31 +104,31 @@ class Fleet:
         """Return what every pool looks like now."""
         return [pool.status(monotonic()) for pool in self.pools.values()]
 
-    def sit(self, worker: int) -> None:
+    def set_worker(self, worker: int) -> None:
         """Say which worker this process is, counted from 0."""
         for pool in self._shared:
-            pool.sit(worker)
+            pool.set_worker(worker)
 
-    def forget(self, worker: int) -> None:
+    def release_worker(self, worker: int) -> None:
         """Take out what a worker held when it died."""
         for pool in self._shared:
-            pool.forget(worker, monotonic())
+            pool.release_worker(worker, monotonic())
 
-    def mourn(self) -> None:
+    def mark_down(self) -> None:
         """Post that the watchers have died, and with them the replicas that they supervised."""
-        for watcher, post in self._posts:
+        for watcher, post in self._published:
             if isinstance(watcher, Supervisor):
                 post.write(up=False, restarts=post.restarts + 1, detail="restarting: its supervisor ended")
                 watcher.uptime.note(monotonic(), up=False)
 
-    async def _keep_posting(self) -> None:
-        before = [post.restarts for _, post in self._posts]  # of watchers that have died
+    async def _keep_publishing(self) -> None:
+        before = [post.restarts for _, post in self._published]  # of watchers that have died
         while True:
-            self._post(before)
-            await asyncio.sleep(POST_EVERY_S)
+            self._publish(before)
+            await asyncio.sleep(PUBLISH_EVERY_S)
 
-    def _post(self, before: Sequence[int]) -> None:
-        for (watcher, post), earlier in zip(self._posts, before, strict=True):
+    def _publish(self, before: Sequence[int]) -> None:
+        for (watcher, post), earlier in zip(self._published, before, strict=True):
             post.write(up=watcher.up, restarts=earlier + watcher.restarts, detail=watcher.detail)
 
 

@@ -111,7 +111,7 @@ class ChatCall(Struct, frozen=True):
         return max(self.body.get("n") or 1, best_of) * self.prompts
 
 
-class Sight(Struct, frozen=True):
+class Prior(Struct, frozen=True):
     """What is known of one small model's answer to a call before it is asked.
 
     A call's gain is the quality (0 to 1) of the fallback's answer less that of the small model's.
@@ -124,10 +124,10 @@ class Sight(Struct, frozen=True):
     """what the prompt says of the gain beyond what the answer's confidence will say"""
 
 
-class Look(Struct, frozen=True):
+class Candidate(Struct, frozen=True):
     """What asking one small model first is worth, as a learned policy sees it."""
 
-    sight: Sight
+    prior: Prior
     threshold: float
     """its answer is accepted where the gain that it leaves to expect is no larger"""
     price: float
@@ -150,7 +150,7 @@ class Decision(Struct, frozen=True):
     """that the client wants"""
     fallback_usd: float | None = None
     """what the fallback is expected to charge"""
-    looks: Mapping[str, Look] = {}
+    candidates: Mapping[str, Candidate] = {}
     """by model"""
 
 
@@ -181,7 +181,7 @@ FormKind = Literal["json_schema", "json_object", "regex", "choice", "grammar", "
 ConstraintKind = Literal[FormKind, "tools"]
 Backend = Literal["guidance", "xgrammar"]
 """what an engine constrains its decoding with"""
-Hold = Literal["whole", "partial", "none", "unknown"]
+Enforcement = Literal["whole", "partial", "none", "unknown"]
 """how much of a constraint an engine's decoding enforces"""
 VerdictWord = Literal["valid", "repaired", "invalid", "truncated", "refused"]
 

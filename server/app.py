@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from router.config.models import Config
 from router.dispatch import Dispatcher
 from router.record import RequestRecord
-from router.structured.workers.grammar_workers import Workshop
+from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import Endpoint
 from server.admission import Admission
 from server.auth import Keyring
@@ -27,7 +27,7 @@ from server.http import envelope
 from server.http.middleware import RequestMiddleware
 from server.observability.access_log import AccessLog
 from server.observability.metrics import Metrics
-from server.processes.resources import Backstage
+from server.processes.resources import Resources
 from server.settings import Settings
 
 DESCRIPTION = """OpenAI's API in front of small models, with a large one to fall back to.
@@ -37,25 +37,25 @@ why, and what it cost.
 """
 
 
-def create_app(config: Config, settings: Settings, backstage: Backstage, worker: int = 0) -> ASGIApp:
+def create_app(config: Config, settings: Settings, resources: Resources, worker: int = 0) -> ASGIApp:
     """Build the gateway, or one `worker` of it. Where it is alone, its lifespan starts and stops the fleet, too."""
-    upstream, fleet = backstage.upstream, backstage.fleet
+    upstream, fleet = resources.upstream, resources.fleet
     keyring = Keyring(settings.api_keys)
-    metrics = Metrics(config, fleet.statuses, backstage.tallies, worker)
+    metrics = Metrics(config, fleet.statuses, resources.worker_counters, worker)
     admission = Admission(*settings.slots(worker), settings.queue_timeout_s, shown=metrics.admission)
-    workshop = Workshop()
-    dispatcher = Dispatcher(config, backstage.policies, fleet.pools, upstream, workshop)
-    models = backstage.models
+    workers = GrammarWorkers()
+    dispatcher = Dispatcher(config, resources.policies, fleet.pools, upstream, workers)
+    models = resources.models
     access = AccessLog()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
-            async with backstage.watched() if settings.workers == 1 else nullcontext():
+            async with resources.watched() if settings.workers == 1 else nullcontext():
                 yield
         finally:
             access.close()
-            await workshop.close()
+            await workers.close()
             await upstream.close()
 
     def finish(record: RequestRecord, scope: Scope) -> None:

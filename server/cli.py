@@ -113,7 +113,7 @@ def _serve(config: Config, settings: Settings) -> int:
     # Heavy imports after the settings are known to be right: a typing slip is answered at once.
     from server.observability import logs  # noqa: PLC0415
     from server.processes.gateway import Gateway  # noqa: PLC0415
-    from server.processes.resources import Backstage  # noqa: PLC0415
+    from server.processes.resources import Resources  # noqa: PLC0415
     from server.processes.workers import Parent  # noqa: PLC0415
 
     provider_keys = [model.api_key for model in config.models.values() if model.api_key is not None]
@@ -126,10 +126,10 @@ def _serve(config: Config, settings: Settings) -> int:
     host, port = listeners[0].getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     try:
-        backstage = Backstage(config, settings, url=url, progress=_say)
+        resources = Resources(config, settings, url=url, progress=_say)
     except OSError as error:  # too many open files, where there are very many models
         raise ConfigError(f"cannot make what {settings.workers} workers share: {error.strerror}") from None
-    gateway = Gateway(config, settings, backstage)
+    gateway = Gateway(config, settings, resources)
     if settings.workers == 1:
         return gateway.serve(0, listeners[0])
     return Parent(gateway, listeners, settings.shutdown_grace_s).run()

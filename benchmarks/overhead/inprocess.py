@@ -23,7 +23,7 @@ from router.config.load import load
 from router.upstream.base import Exchange
 from server.app import create_app
 from server.http.protocol import LimitedHttpProtocol
-from server.processes.resources import Backstage
+from server.processes.resources import Resources
 from server.settings import Settings
 
 PATH = "/v1/chat/completions"
@@ -141,15 +141,15 @@ class World:
         file.write_text(json.dumps(models_yaml(f"http://127.0.0.1:{port}/v1")), encoding="utf-8")
         self.config = load(file, {}, gpu=False)
         self.settings = Settings(state_dir=folder, api_keys=(SecretStr(KEY),))
-        self.backstage = Backstage(self.config, self.settings, url="", progress=lambda _: None)
-        self.backstage.fleet.sit(0)
+        self.resources = Resources(self.config, self.settings, url="", progress=lambda _: None)
+        self.resources.fleet.set_worker(0)
         self.body = scenario.bodies()[0]
         self.headers = [
             (b"host", b"127.0.0.1:8000"), (b"accept", b"application/json"), (b"user-agent", b"benchmark"),
             (b"authorization", f"Bearer {KEY}".encode()), (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(self.body)),
         ]  # fmt: skip
-        self.client = self.connect(create_app(self.config, self.settings, self.backstage))
+        self.client = self.connect(create_app(self.config, self.settings, self.resources))
 
     def connect(self, app: ASGIApp) -> Client:
         """Return a client of an app that asks what the scenario says."""
@@ -181,7 +181,7 @@ class World:
     async def close(self) -> None:
         """Close every connection."""
         self.client.close()
-        await self.backstage.upstream.close()
+        await self.resources.upstream.close()
 
 
 class Replay:

@@ -21,7 +21,7 @@ from router.record import RequestRecord
 from router.structured.answer.check import judge
 from router.structured.constraint import Constraint
 from router.structured.request.plan import Planner
-from router.structured.workers.grammar_workers import Workshop
+from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import ChatCall, Reply, Usage
 from server.admission import Admission
 from server.auth import Keyring
@@ -84,14 +84,14 @@ async def way(world: World) -> list[Stop]:
     call = decode("chat/completions", world.body)
     script = world.scenario.script
     answer = AtOnce(*((b"", script.events()) if script.stream else (script.whole(), ())))
-    workshop = Workshop()
-    dispatcher = Dispatcher(world.config, world.backstage.policies, world.backstage.fleet.pools, answer, workshop)
-    planner = Planner(workshop)
+    workers = GrammarWorkers()
+    dispatcher = Dispatcher(world.config, world.resources.policies, world.resources.fleet.pools, answer, workers)
+    planner = Planner(workers)
     told = await _tell(dispatcher, call)
     return [
         *_arrival(world, told),
         *_decision(world, call, planner),
-        *_answer(world, call, dispatcher, await planner.plan(call), workshop),
+        *_answer(world, call, dispatcher, await planner.plan(call), workers),
         *_departure(world, told),
         *_loop(world),
         Stop(WHOLE, _awaited(world.client.ask), kind="whole", times=MOST_WAITING),
@@ -143,9 +143,9 @@ def _arrival(world: World, told: _Told) -> list[Stop]:
 
 
 def _decision(world: World, call: ChatCall, planner: Planner) -> list[Stop]:
-    route, policies = world.config.routes[call.model], world.backstage.policies
+    route, policies = world.config.routes[call.model], world.resources.policies
     model = route.ladder[0]
-    pool, dialect = world.backstage.fleet.pools[model.name], DIALECTS[model.engine]
+    pool, dialect = world.resources.fleet.pools[model.name], DIALECTS[model.engine]
 
     def lease() -> None:
         pool.acquire(monotonic(), tried=[], last_resort=False).release(monotonic(), "good")
@@ -160,7 +160,7 @@ def _decision(world: World, call: ChatCall, planner: Planner) -> list[Stop]:
 
 
 def _answer(
-    world: World, call: ChatCall, dispatcher: Dispatcher, constraint: Constraint | None, workshop: Workshop
+    world: World, call: ChatCall, dispatcher: Dispatcher, constraint: Constraint | None, workers: GrammarWorkers
 ) -> list[Stop]:
     script, route = world.scenario.script, world.config.routes[call.model]
     model = route.ladder[0]
@@ -168,7 +168,7 @@ def _answer(
     headers = {"Content-Type": "application/json", "X-Request-Id": f"{_new_record().request_id}-1"}
 
     async def ask() -> None:
-        exchange = await world.backstage.upstream.send(
+        exchange = await world.resources.upstream.send(
             "POST", f"{model.base_url[0]}/{call.endpoint}",
             headers=headers, body=body, connect_s=LONG_S, within_s=LONG_S,
         )  # fmt: skip
@@ -197,7 +197,7 @@ def _answer(
     stops = [Stop("upstream client", _awaited(ask), (UPSTREAM_SIDE,)), Stop("answer", _called(read))]
     if constraint is not None:
         [choice] = parse_whole(whole, 1)["choices"]
-        stops.append(Stop("check", _awaited(lambda: judge(constraint, choice, workshop))))
+        stops.append(Stop("check", _awaited(lambda: judge(constraint, choice, workers))))
     within = ("plan", "policy", "acquire and release", "dialect", *(stop.name for stop in stops[1:]))
     return [
         *stops,
@@ -207,7 +207,7 @@ def _answer(
 
 
 def _departure(world: World, told: _Told) -> list[Stop]:
-    metrics, access = Metrics(world.config, world.backstage.fleet.statuses), AccessLog()
+    metrics, access = Metrics(world.config, world.resources.fleet.statuses), AccessLog()
     scope = _scope(world)
     return [
         Stop("relay", _awaited(lambda: told.relay(_send)), (_COPY,)),

@@ -18,7 +18,7 @@ from router.learning.calibration import FEWEST
 from router.learning.evidence import EVERY, Evidence, Example
 from router.learning.fingerprint import fingerprint
 from router.learning.value_of_information import skip_until
-from router.types import ChatCall, Sight
+from router.types import ChatCall, Prior
 
 DEAREST = 0.95
 """a small model that costs more than this share of the large one is treated as if it cost this share: almost never
@@ -71,17 +71,17 @@ class Cascade:
 
     def calls(self, row: Row) -> Rank:
         """Rank by gain: saves calls of the large model, of which the small one's answer costs none."""
-        return Rank(self._gain(row, self.evidence.sight(task(row), row.text)))
+        return Rank(self._gain(row, self.evidence.prior(task(row), row.text)))
 
     def __call__(self, row: Row) -> Rank:
         """Rank by gain per dollar, and skip the small model where its answer is not worth its price."""
-        sight = self.evidence.sight(task(row), row.text)
-        gain = self._gain(row, sight)
-        prices = self._prices(sight.task)
+        prior = self.evidence.prior(task(row), row.text)
+        gain = self._gain(row, prior)
+        prices = self._prices(prior.task)
         if prices is None:
             return Rank(gain)
         usd = prices.strong_usd(row.text)
-        skip = skip_until(sight.likely, min(prices.ratio, DEAREST)) / usd if sight.likely else -inf
+        skip = skip_until(prior.likely, min(prices.ratio, DEAREST)) / usd if prior.likely else -inf
         return Rank(gain / usd, skip)
 
     def unseen(self, row: Row, gain: float) -> float:
@@ -89,8 +89,8 @@ class Cascade:
         prices = self._prices(task(row))
         return gain if prices is None else gain / prices.strong_usd(row.text)
 
-    def _gain(self, row: Row, sight: Sight) -> float:
-        return self.evidence.gain(sight, score(row))
+    def _gain(self, row: Row, prior: Prior) -> float:
+        return self.evidence.gain(prior, score(row))
 
     def _prices(self, name: str) -> _Prices | None:
         return self.prices.get(name) or self.prices.get(EVERY)

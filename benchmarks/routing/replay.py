@@ -23,7 +23,7 @@ from router.errors import ConfigError
 from router.learning.evidence import EVERY
 from router.policy.learned import Cascade, Learned, whom_to_ask
 from router.policy.registry import Policies
-from router.types import ChatCall, Decision, Look, PolicyName, RoutingOptions, Sight
+from router.types import Candidate, ChatCall, Decision, PolicyName, Prior, RoutingOptions
 
 CLOSE = 1e-4
 """numbers in the log are rounded, and so is what is worked out of them"""
@@ -63,13 +63,13 @@ class Replay:
         """Return whether the policy comes to the same thresholds, values, way, gains and verdicts as the log tells."""
         learned, route = line["learned"], self._route(line["route"])
         policy = self._policy(route, learned)
-        looks = {name: _look(policy, self._config.models[name], learned, seen) for name, seen in _seen(learned)}
+        candidates = {name: _look(policy, self._config.models[name], learned, seen) for name, seen in _seen(learned)}
         rungs = route.rungs if route.fallback.name in learned["way"] else route.rungs[:-1]
-        _, way = whom_to_ask(rungs, looks)
+        _, way = whom_to_ask(rungs, candidates)
         return (
             way == learned["way"]
-            and all(_as_told(looks[name], seen) for name, seen in _seen(learned))
-            and all(self._judges_alike(policy, looks, judged) for judged in learned.get("judged", ()))
+            and all(_as_told(candidates[name], seen) for name, seen in _seen(learned))
+            and all(self._judges_alike(policy, candidates, judged) for judged in learned.get("judged", ()))
         )
 
     def what_if(self, lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -96,10 +96,10 @@ class Replay:
         assert isinstance(policy, Learned)
         return policy
 
-    def _judges_alike(self, policy: Learned, looks: Mapping[str, Look], judged: Mapping[str, Any]) -> bool:
+    def _judges_alike(self, policy: Learned, candidates: Mapping[str, Candidate], judged: Mapping[str, Any]) -> bool:
         assert isinstance(policy, Cascade)
         again = policy.judge(
-            Decision(0, "replayed", looks=looks),
+            Decision(0, "replayed", candidates=candidates),
             self._config.models[judged["model"]],
             None,
             judged.get("score"),
@@ -121,21 +121,23 @@ def _seen(learned: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, Any]]]
     return models.items()
 
 
-def _look(policy: Learned, model: Model, learned: Mapping[str, Any], seen: Mapping[str, Any]) -> Look:
+def _look(policy: Learned, model: Model, learned: Mapping[str, Any], seen: Mapping[str, Any]) -> Candidate:
     """Look at a model again. What it costs and what the prompt says, only the log knows."""
     task, expected = learned["task"], seen["expected_gain"]
     likely = _likely(policy, model.name, task, expected) if isinstance(policy, Cascade) else (expected,)
     price = inf if seen["price"] is None else seen["price"]
-    return policy.look(Sight(task, likely, seen["hint"]), model, _call(learned), price, learned.get("fallback_usd"))
+    return policy.candidate(
+        Prior(task, likely, seen["hint"]), model, _call(learned), price, learned.get("fallback_usd")
+    )
 
 
-def _as_told(look: Look, seen: Mapping[str, Any]) -> bool:
-    threshold = look.threshold if isfinite(look.threshold) else None
-    value = look.value if look.value is not None and isfinite(look.value) else None
+def _as_told(candidate: Candidate, seen: Mapping[str, Any]) -> bool:
+    threshold = candidate.threshold if isfinite(candidate.threshold) else None
+    value = candidate.value if candidate.value is not None and isfinite(candidate.value) else None
     return (
         _close(threshold, seen["threshold"])
-        and (look.threshold == inf) == seen["accepts_all"]
-        and look.is_guaranteed == seen["is_guaranteed"]
+        and (candidate.threshold == inf) == seen["accepts_all"]
+        and candidate.is_guaranteed == seen["is_guaranteed"]
         and _close(value, seen["value"])
     )
 

@@ -16,7 +16,7 @@ from router.errors import BadRequest
 from router.structured.answer.check import judge
 from router.structured.constraint import Constraint
 from router.structured.request.plan import Planner
-from router.structured.workers.grammar_workers import Workshop
+from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import Backend, ChatCall
 from server.processes.gateway import freeze
 
@@ -27,19 +27,19 @@ IDLE_S = 1.0
 async def measure(tasks: Sequence[SchemaTask], say: Callable[[str], None]) -> dict[str, Any]:
     """Plan every schema, judge every instance, ask every backend; return the figures."""
     freeze()  # as the gateway does
-    workshop = Workshop()
+    workers = GrammarWorkers()
     try:
         say(f"  planning {len(tasks)} schemas, one after the other")
-        planner = Planner(workshop)
+        planner = Planner(workers)
         first, again, lag_in_turn, refused = await plan_all(planner, tasks)
         say("  all at a time")
-        calls, empty = [call_for(task.schema) for task in tasks], Planner(workshop)
+        calls, empty = [call_for(task.schema) for task in tasks], Planner(workers)
         async with measured() as together:
             await asyncio.gather(*(planned(empty, call) for call in calls))
         async with measured() as idle:
             await asyncio.sleep(IDLE_S)
         say("  judging their instances")
-        disagreements = await judge_all(planner, workshop, tasks)
+        disagreements = await judge_all(planner, workers, tasks)
         say("  asking what the backends enforce")
         return {
             "schemas": len(tasks),
@@ -50,10 +50,10 @@ async def measure(tasks: Sequence[SchemaTask], say: Callable[[str], None]) -> di
             "plan_ms": spread(first),
             "cached_plan_ms": spread(again),
             "lag": {"in_turn": lag_in_turn, "together": together.figures(), "idle": idle.figures()},
-            "enforced": {backend: await enforced(workshop, backend, tasks) for backend in get_args(Backend)},
+            "enforced": {backend: await enforced(workers, backend, tasks) for backend in get_args(Backend)},
         }
     finally:
-        await workshop.close()
+        await workers.close()
 
 
 async def plan_all(
@@ -82,7 +82,7 @@ async def plan_all(
     return first, again, lag.figures(), refused
 
 
-async def judge_all(planner: Planner, workshop: Workshop, tasks: Sequence[SchemaTask]) -> list[str]:
+async def judge_all(planner: Planner, workers: GrammarWorkers, tasks: Sequence[SchemaTask]) -> list[str]:
     """Return the instances on which the checker and jsonschema-rs do not agree."""
     found = []
     for task in tasks:
@@ -93,15 +93,15 @@ async def judge_all(planner: Planner, workshop: Workshop, tasks: Sequence[Schema
             if constraint is None:
                 found.append(f"{task.id}, instance {place}: its schema was refused")
                 continue
-            verdict, _ = await judge(constraint, answered(instance.text), workshop)
+            verdict, _ = await judge(constraint, answered(instance.text), workers)
             if (verdict.word == "valid") != instance.valid:
                 found.append(f"{task.id}, instance {place}: {verdict.word} {verdict.path} {verdict.message}")
     return found
 
 
-async def enforced(workshop: Workshop, backend: Backend, tasks: Sequence[SchemaTask]) -> dict[str, Any]:
+async def enforced(workers: GrammarWorkers, backend: Backend, tasks: Sequence[SchemaTask]) -> dict[str, Any]:
     """Return how many schemas a backend enforces wholly, in part or not, and how long it took to find out (ms)."""
-    planner = Planner(workshop)
+    planner = Planner(workers)
     words: Counter[str] = Counter()
     took = []
     for task in tasks:
@@ -109,7 +109,7 @@ async def enforced(workshop: Workshop, backend: Backend, tasks: Sequence[SchemaT
         if constraint is None or constraint.form is None or constraint.form.schema is None:
             continue
         began = perf_counter()
-        words[(await workshop.enforces(backend, "json_schema", constraint.form.schema.text)).word] += 1
+        words[(await workers.enforces(backend, "json_schema", constraint.form.schema.text)).word] += 1
         took.append((perf_counter() - began) * 1e3)
     return {"words": dict(words), "ms": spread(took)}
 

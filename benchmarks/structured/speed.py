@@ -11,10 +11,10 @@ from benchmarks.structured.data import SchemaTask
 from benchmarks.structured.requests import answered, call_for
 from router.errors import StructuredOutputViolation
 from router.structured.answer.check import judge
-from router.structured.answer.stream_checker import Follower
+from router.structured.answer.stream_checker import StreamChecker
 from router.structured.constraint import Constraint
 from router.structured.request.plan import Planner
-from router.structured.workers.grammar_workers import Workshop
+from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import ConstraintKind
 from server.processes.gateway import freeze
 
@@ -30,9 +30,9 @@ KEPT = 50
 async def measure(tasks: Sequence[SchemaTask], say: Callable[[str], None]) -> dict[str, Any]:
     """Return microseconds of CPU: the least of several rounds over the same answers."""
     freeze()  # as the gateway does
-    workshop = Workshop()
+    workers = GrammarWorkers()
     try:
-        answers = await light_answers(Planner(workshop), tasks)
+        answers = await light_answers(Planner(workers), tasks)
         long = [(constraint, text) for constraint, text in answers if len(text) >= LONG]
         short = [(constraint, text) for constraint, text in answers if len(text) < LONG]
         say(f"  {len(long)} long answers and {len(short)} short ones, {ROUNDS} rounds")
@@ -41,15 +41,15 @@ async def measure(tasks: Sequence[SchemaTask], say: Callable[[str], None]) -> di
         events = sum(len(of) for _, of in streams)
         return {
             "long_answers": len(long),
-            "judge_us_per_kb": _each(await _whole(long, workshop), kilobytes),
+            "judge_us_per_kb": _each(await _whole(long, workers), kilobytes),
             "short_answers": len(short),
-            "judge_us_per_short": _each(await _whole(short, workshop), len(short)),
+            "judge_us_per_short": _each(await _whole(short, workers), len(short)),
             "events": events,
             "us_per_event": _each(_least(lambda: follow(streams)), events),
-            "cached_plan_us": await _cached_plan(Planner(workshop), tasks),
+            "cached_plan_us": await _cached_plan(Planner(workers), tasks),
         }
     finally:
-        await workshop.close()
+        await workers.close()
 
 
 async def light_answers(planner: Planner, tasks: Sequence[SchemaTask]) -> list[tuple[Constraint, str]]:
@@ -65,9 +65,9 @@ async def light_answers(planner: Planner, tasks: Sequence[SchemaTask]) -> list[t
 def follow(streams: Sequence[tuple[Constraint, Sequence[Mapping[str, Any]]]]) -> None:
     """Check streams as they come, chunk by chunk, as those that flow at once are."""
     for constraint, chunks in streams:
-        follower = Follower(constraint, "check", _refused)
+        checker = StreamChecker(constraint, "check", _refused)
         for chunk in chunks:
-            follower.may_leave(chunk)
+            checker.may_leave(chunk)
 
 
 def chunks(text: str) -> list[Mapping[str, Any]]:
@@ -80,13 +80,13 @@ def _refused(kind: ConstraintKind, fault: str, choice: Mapping[str, Any]) -> Str
     return StructuredOutputViolation(f"a right answer was refused as {kind}: {fault}")
 
 
-async def _whole(answers: Sequence[tuple[Constraint, str]], workshop: Workshop) -> float:
+async def _whole(answers: Sequence[tuple[Constraint, str]], workers: GrammarWorkers) -> float:
     choices = [(constraint, answered(text)) for constraint, text in answers]
     rounds = []
     for _ in range(ROUNDS):
         began = process_time()
         for constraint, choice in choices:
-            await judge(constraint, choice, workshop)
+            await judge(constraint, choice, workers)
         rounds.append(process_time() - began)
     return min(rounds) * 1e6
 

@@ -14,7 +14,7 @@ from router.errors import BadRequest
 from router.structured.answer.check import judge
 from router.structured.constraint import Constraint
 from router.structured.request.plan import Planner
-from router.structured.workers.grammar_workers import Workshop
+from router.structured.workers.grammar_workers import GrammarWorkers
 
 DRAFTS = {"draft2020-12": None, "draft7": "http://json-schema.org/draft-07/schema#"}
 """folder, and the `$schema` that its schemas leave out: without one, the draft is the newest"""
@@ -48,25 +48,30 @@ async def measure(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     tests = folder / "tests"
     if missing := [draft for draft in DRAFTS if not (tests / draft).is_dir()]:
         raise NoSuite(f"{tests / missing[0]} is not there; {HOW_TO_GET}")
-    workshop = Workshop()
+    workers = GrammarWorkers()
     try:
-        planner = Planner(workshop)
+        planner = Planner(workers)
         found = {}
         for draft, named in DRAFTS.items():
             tally = Tally()
             for file in sorted((tests / draft).glob("*.json")):
                 for group in json.loads(file.read_text(encoding="utf-8")):
-                    await _group(planner, workshop, file.stem, group, named, tally)
+                    await _group(planner, workers, file.stem, group, named, tally)
             say(f"  {draft}: {dict(tally.counts)}")
             lists = {"wrong": tally.wrong, "refused": tally.refused, "remote": tally.remote}
             found[draft] = {"counts": dict(tally.counts), **lists}
         return found
     finally:
-        await workshop.close()
+        await workers.close()
 
 
 async def _group(
-    planner: Planner, workshop: Workshop, stem: str, group: dict[str, Any], named: str | None, tally: Tally
+    planner: Planner,
+    workers: GrammarWorkers,
+    stem: str,
+    group: dict[str, Any],
+    named: str | None,
+    tally: Tally,
 ) -> None:
     where = f"{stem}: {group['description']}"
     schema = as_object(group["schema"], named)
@@ -82,7 +87,7 @@ async def _group(
         return
     assert isinstance(constraint, Constraint)
     for test in group["tests"]:
-        verdict, _ = await judge(constraint, answered(json.dumps(test["data"], ensure_ascii=False)), workshop)
+        verdict, _ = await judge(constraint, answered(json.dumps(test["data"], ensure_ascii=False)), workers)
         if (verdict.word == "valid") == test["valid"]:
             tally.counts["right"] += 1
         elif stem == FORMAT and test["valid"]:

@@ -13,8 +13,8 @@ from router.judge.gate import StreamGate
 from router.messages.answer import DONE, StreamReader, only_usage, write
 from router.replicas.pool import Health, Lease
 from router.structured.answer.assemble import as_read
-from router.structured.answer.render_stream import retell
-from router.structured.answer.stream_checker import Follower
+from router.structured.answer.render_stream import render_stream
+from router.structured.answer.stream_checker import StreamChecker
 from router.structured.contract import Choices
 from router.types import ChatCall, Usage
 from router.upstream.base import MAX_BODY_BYTES, Dialect, Exchange
@@ -44,7 +44,7 @@ class AnswerStream:
         dialect: Dialect,
         first_by: float,
         end_by: float,
-        follower: Follower | None = None,
+        checker: StreamChecker | None = None,
         verify: Verify | None = None,
         gate: StreamGate | None = None,
     ) -> None:
@@ -56,7 +56,7 @@ class AnswerStream:
         self._reader = StreamReader(call.choices)
         self._first_by: float | None = first_by
         self._end_by = end_by
-        self._follower = follower
+        self._checker = checker
         self._verify = verify
         self._gate = gate
         self._frame: dict[str, Any] = {}
@@ -86,7 +86,7 @@ class AnswerStream:
     def _begun(self) -> bool:
         if self._gate is not None and not self._gate.is_open:
             return False
-        return self._reader.content if self._follower is None else self._follower.begun
+        return self._reader.content if self._checker is None else self._checker.begun
 
     def __aiter__(self) -> AnswerStream:
         return self
@@ -99,7 +99,7 @@ class AnswerStream:
                 raise StopAsyncIteration
             await self._read()
         events, self._ready = self._ready[:MOST_AT_ONCE], self._ready[MOST_AT_ONCE:]
-        if self._follower is None:
+        if self._checker is None:
             self._kept -= sum(map(len, events))
         return events
 
@@ -139,7 +139,7 @@ class AnswerStream:
                     raise self._dialect.refusal(self._lease.model, _status(error), event, None)
                 if self._keep_usage or not only_usage(chunk):
                     self._take(event, chunk)
-                if self._gate is not None and (self._follower is None or not self._follower.waits):
+                if self._gate is not None and (self._checker is None or not self._checker.waits):
                     self._gate.judge_beginning()
         finally:
             self._lease.attempt.usage, self._lease.attempt.events = self._reader.usage, self._reader.events
@@ -148,8 +148,8 @@ class AnswerStream:
         self._whole = self._whole or not events
         if self._whole and not self._reader.finished:
             raise UpstreamFailed("the upstream ended its stream before it finished the answer")
-        if self._whole and self._follower and self._verify and self._follower.waits:
-            await self._judge(self._follower, self._verify)
+        if self._whole and self._checker and self._verify and self._checker.waits:
+            await self._judge(self._checker, self._verify)
         if self._whole and self._gate is not None:
             self._gate.end(self._said)
 
@@ -160,7 +160,7 @@ class AnswerStream:
 
     def _take(self, event: bytes, chunk: Mapping[str, Any]) -> None:
         self._kept += len(event)
-        if self._follower is None:
+        if self._checker is None:
             self._ready.append(event)
             return
         if parts := chunk.get("choices"):
@@ -169,16 +169,16 @@ class AnswerStream:
         if self._keep_usage:
             self._usage = chunk.get("usage") or self._usage
         self._held.append(event)
-        if self._follower.may_leave(chunk):
+        if self._checker.may_leave(chunk):
             self._ready += self._held
             self._held.clear()
 
-    async def _judge(self, follower: Follower, verify: Verify) -> None:
+    async def _judge(self, checker: StreamChecker, verify: Verify) -> None:
         """Let the rest leave: as it came, or told again where its check changed it."""
-        self._said = follower.choices()
+        self._said = checker.choices()
         if instead := await verify(self._said, self._reader.usage):
             self._said = instead
-            self._held = retell(instead, follower.left, self._frame)
+            self._held = render_stream(instead, checker.left, self._frame)
             if self._usage:
                 self._held.append(write({**self._frame, "choices": [], "usage": self._usage}))
         self._ready += self._held

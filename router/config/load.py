@@ -13,7 +13,7 @@ from router.config import price_list
 from router.config.models import Config, Guarantee, Model, ModelsFile, Requires, Route, RouteEntry, Timeouts
 from router.errors import ConfigError
 from router.money.price import Price, PromptTier
-from router.yaml.document import KeyPath, YamlFile, dotted, substitute_env
+from router.yaml.document import KeyPath, YamlDocument, dotted, substitute_env
 
 NOT_BUILT = {
     "prefill": "continuing an answer on another upstream is not built yet",
@@ -26,7 +26,7 @@ def load(path: Path, env: Mapping[str, str], *, gpu: bool) -> Config:
     Raises:
         ConfigError: with one line per fault: file, line, key, and what was expected.
     """
-    file = YamlFile(path)
+    file = YamlDocument(path)
     if not isinstance(file.data, dict):
         raise ConfigError(f"{path}: expected a mapping with `models` and `routes`, got {_kind(file.data)}")
     data, left_out = _prepare(file, env, gpu)
@@ -44,7 +44,7 @@ def load(path: Path, env: Mapping[str, str], *, gpu: bool) -> Config:
     return Config(models, routes, left_out, entries.models)
 
 
-def _prepare(file: YamlFile, env: Mapping[str, str], gpu: bool) -> tuple[dict[str, Any], dict[str, str]]:
+def _prepare(file: YamlDocument, env: Mapping[str, str], gpu: bool) -> tuple[dict[str, Any], dict[str, str]]:
     """Give each model its name, put in environment variables, and find the models that cannot be used here."""
     data = dict(file.data)
     left_out: dict[str, str] = {}
@@ -84,7 +84,7 @@ def _prepare(file: YamlFile, env: Mapping[str, str], gpu: bool) -> tuple[dict[st
 
 
 def _route(
-    file: YamlFile, name: str, entry: RouteEntry, models: Mapping[str, Model], left_out: Mapping[str, str]
+    file: YamlDocument, name: str, entry: RouteEntry, models: Mapping[str, Model], left_out: Mapping[str, str]
 ) -> Route:
     at: KeyPath = ("routes", name)
     if name in models:
@@ -141,7 +141,7 @@ _EXPECTED = {
 }
 
 
-def _explain(file: YamlFile, fault: Any) -> str:
+def _explain(file: YamlDocument, fault: Any) -> str:
     key: KeyPath = tuple(part for part in fault["loc"] if part != "[key]")
     if key[0] == "models" and key[2:] == ("name",):  # which _prepare put there
         key = key[:2]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from router.config.models import Model
 from router.money.price import Price
-from router.yaml.document import YamlFile
+from router.yaml.document import YamlDocument
 
 GOOD_FOR = timedelta(days=183)
 
@@ -18,7 +18,7 @@ GOOD_FOR = timedelta(days=183)
 @cache
 def bundled() -> Mapping[str, Price]:
     """Return every bundled price, by the name that its provider gives the model."""
-    providers = YamlFile(Path(__file__).with_name("prices.yaml")).data.values()
+    providers = YamlDocument(Path(__file__).with_name("prices.yaml")).data.values()
     return {
         name: Price(**prices, as_of=provider["as_of"], source=provider["source"])
         for provider in providers

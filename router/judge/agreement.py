@@ -16,7 +16,7 @@ import msgspec
 
 from router.messages import strict_json
 from router.messages.choice import Choice, folded
-from router.structured.request.output_format import asked_form
+from router.structured.request.output_format import requested_format
 from router.types import FormKind
 
 Leaves = dict[tuple[str | int, ...], str]
@@ -46,7 +46,7 @@ def agreement(body: Mapping[str, Any], answer: Mapping[str, Any], standard: Mapp
     if calls or right_calls:
         return (calls & right_calls).total() / max(calls.total(), right_calls.total())
     text, right_text = said.says, right.says
-    form = asked_form(body)
+    form = requested_format(body)
     if form is not None and form.kind in _OF_A_LABEL:
         return float(folded(text) == folded(right_text))
     leaves, right_leaves = _leaves_of(text), _leaves_of(right_text)

@@ -104,4 +104,4 @@ def _read(files: Sequence[Path], terms: Terms, say: Say) -> list[LabelledCall]:
 
 
 def _judged(example: Example, evidence: Evidence) -> Judged:
-    return Judged(example, evidence.gain(evidence.sight(example.task, example.text), example.score))
+    return Judged(example, evidence.gain(evidence.prior(example.task, example.text), example.score))

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from router.learning.calibration import Calibration
 from router.learning.gain import GainModel, Guess
-from router.types import Sight
+from router.types import Prior
 
 EVERY = ""
 """the task of all calls, for tasks of which few or none are known"""
@@ -110,18 +110,18 @@ class Evidence(Struct, frozen=True, forbid_unknown_fields=True):
 
         return fit(examples, beginning_tokens)
 
-    def sight(self, task: str, text: str) -> Sight:
+    def prior(self, task: str, text: str) -> Prior:
         """Return what is known of the model's answer to a call before it is asked.
 
         As slow as `GainModel.guess` where the prompt says something, a microsecond where it does not.
         """
         usual = self._usual(task)
         if usual is None:
-            return Sight(task)
+            return Prior(task)
         beyond = self.prompts.gain(text) - usual.guess if self.trust or self.trust_before else 0.0
-        return Sight(task, [gain + self.trust_before * beyond for gain in usual.gains], self.trust * beyond)
+        return Prior(task, [gain + self.trust_before * beyond for gain in usual.gains], self.trust * beyond)
 
-    def gain(self, sight: Sight, score: float | None, *, beginning: bool = False) -> float:
+    def gain(self, prior: Prior, score: float | None, *, beginning: bool = False) -> float:
         """Return the gain that an answer leaves to expect, about -1 to 1; the surer the answer, the less.
 
         Args:
@@ -130,9 +130,9 @@ class Evidence(Struct, frozen=True, forbid_unknown_fields=True):
             beginning: the score is of the answer's first `beginning_tokens` tokens.
         """
         if score is None:
-            return fmean(sight.likely) if sight.likely else MOST
+            return fmean(prior.likely) if prior.likely else MOST
         surer = 1 + score / (1 + abs(score))
-        return self._doubt(sight.task, score, beginning=beginning) + sight.hint - TIE * surer
+        return self._doubt(prior.task, score, beginning=beginning) + prior.hint - TIE * surer
 
     def completion_tokens(self, task: str) -> float | None:
         """Return how long the fallback's answers to such calls are; None: not known."""

@@ -62,7 +62,7 @@ class Measure(NamedTuple):
     weight: float
 
 
-class Prior(NamedTuple):
+class TextPrior(NamedTuple):
     """The weighted sum of `PRIOR` in the texts learned from, and the gain that a standard deviation of it is worth."""
 
     mean: float = 0.0
@@ -80,7 +80,7 @@ class GainModel(Struct, frozen=True, forbid_unknown_fields=True):
 
     mean: float = 0.0
     """gain over all that was learned from"""
-    prior: Prior = Prior()
+    prior: TextPrior = TextPrior()
     buckets: Mapping[int, Known] = {}
     unknown_idf: float = 1.0
     measures: Sequence[Measure] = ()

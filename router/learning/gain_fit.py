@@ -14,7 +14,7 @@ from router.learning.gain import (
     Guess,
     Known,
     Measure,
-    Prior,
+    TextPrior,
     outline,
     prior_of,
     scaled,
@@ -47,7 +47,7 @@ def fit(texts: Sequence[str], gains: Sequence[float]) -> tuple[GainModel, list[G
     seen, y = [see(text) for text in texts], np.array(gains, dtype=np.float64)
     mean, sums = float(y.mean()), np.array([prior_of(one) for one in seen])
     worth = CORRELATION * max(float(y.std()), LEAST_DEVIATION)
-    prior = Prior(float(sums.mean()), max(float(sums.std()), LEAST_DEVIATION), worth)
+    prior = TextPrior(float(sums.mean()), max(float(sums.std()), LEAST_DEVIATION), worth)
     if len(texts) < FEWEST:
         return GainModel(mean, prior), [Guess(mean + prior(one), 0.0) for one in seen]
     n, frequency = len(seen), Counter(bucket for one in seen for counts in one[:2] for bucket in counts)

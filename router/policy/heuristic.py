@@ -13,7 +13,7 @@ from typing import Any
 
 from router.config.models import Rung
 from router.messages.prompt import rough_tokens
-from router.policy.base import NO_WAITS
+from router.policy.base import NO_LATENCIES
 from router.types import ChatCall, Decision
 
 EASY_TOKENS, HARD_TOKENS = 64, 8192
@@ -43,7 +43,7 @@ class Heuristic:
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold
 
-    def decide(self, call: ChatCall, rungs: Sequence[Rung], waits: Mapping[str, float] = NO_WAITS) -> Decision:
+    def decide(self, call: ChatCall, rungs: Sequence[Rung], waits: Mapping[str, float] = NO_LATENCIES) -> Decision:
         """Return the rung, the score in 0..1 and the sign that weighed most."""
         last = len(rungs) - 1
         signs = difficulty(call)

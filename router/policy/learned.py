@@ -28,9 +28,9 @@ from router.learning.fingerprint import fingerprint
 from router.learning.value_of_information import LEAST_GAIN, value_of_looking
 from router.messages.prompt import rough_tokens, texts
 from router.money import cost
-from router.policy.base import NO_WAITS
+from router.policy.base import NO_LATENCIES
 from router.record import Judgement
-from router.types import NANO, ChatCall, Decision, Look, PolicyName, Sight, Usage
+from router.types import NANO, Candidate, ChatCall, Decision, PolicyName, Prior, Usage
 
 USUAL_MIN_CONFIDENCE = 0.8
 LEAST_VALUE = 1e-9
@@ -63,34 +63,36 @@ class Learned(ABC):
     """how many answers vote, and voted where the evidence is from; 0: confidence is of logprobs"""
     name: ClassVar[PolicyName]
 
-    def decide(self, call: ChatCall, rungs: Sequence[Rung], waits: Mapping[str, float] = NO_WAITS) -> Decision:
+    def decide(self, call: ChatCall, rungs: Sequence[Rung], waits: Mapping[str, float] = NO_LATENCIES) -> Decision:
         """Return the models that are worth asking; of those side by side the one of the greatest value comes first."""
         task, text, tokens = fingerprint(call, call.routing.task), "\n\n".join(texts(call)), rough_tokens(call)
         fallback_usd = expected_usd(self.fallback, self.evidence, task, tokens)
-        looks: dict[str, Look] = {}
+        candidates: dict[str, Candidate] = {}
         for model in (model for rung in rungs for model in rung if model is not self.fallback):
             usd = expected_usd(model, self.evidence, task, tokens, answers=self.votes_on(call) or 1)
             price = self._price(usd, waits.get(model.name), fallback_usd, waits.get(self.fallback.name))
-            looks[model.name] = self.look(self._sight(model, task, text), model, call, price, fallback_usd)
-        start, way = whom_to_ask(rungs, looks)
-        first = looks.get(way[0])
-        hardness = min(1.0, max(0.0, fmean(first.sight.likely))) if first and first.sight.likely else None
-        reason = self.name if first or not looks else f"{self.name}: skipped"
-        return Decision(start, reason, hardness, way, call.routing.min_confidence, fallback_usd, looks)
+            candidates[model.name] = self.candidate(self._sight(model, task, text), model, call, price, fallback_usd)
+        start, way = whom_to_ask(rungs, candidates)
+        first = candidates.get(way[0])
+        hardness = min(1.0, max(0.0, fmean(first.prior.likely))) if first and first.prior.likely else None
+        reason = self.name if first or not candidates else f"{self.name}: skipped"
+        return Decision(start, reason, hardness, way, call.routing.min_confidence, fallback_usd, candidates)
 
     @abstractmethod
-    def _sight(self, model: Model, task: str, text: str) -> Sight:
+    def _sight(self, model: Model, task: str, text: str) -> Prior:
         """Return what is known of a model's answer to a text before it is asked."""
 
     def votes_on(self, call: ChatCall) -> int:
         """Return how many answers to a call are to vote; 0: its confidence is of logprobs."""
         return self.samples if call.is_chat and call.choices == 1 and not call.stream else 0
 
-    def look(self, sight: Sight, model: Model, call: ChatCall, price: float, fallback_usd: float | None) -> Look:
+    def candidate(
+        self, prior: Prior, model: Model, call: ChatCall, price: float, fallback_usd: float | None
+    ) -> Candidate:
         """Return what asking a model first is worth, given what is known of it and what it costs."""
         threshold, is_guaranteed = self._threshold(model, call, fallback_usd)
-        value = saving(sight.likely, threshold, price) if sight.likely else 0.0 if threshold == -inf else None
-        return Look(sight, threshold, price, is_guaranteed, value)
+        value = saving(prior.likely, threshold, price) if prior.likely else 0.0 if threshold == -inf else None
+        return Candidate(prior, threshold, price, is_guaranteed, value)
 
     def _price(
         self, usd: float | None, wait_s: float | None, fallback_usd: float | None, fallback_wait_s: float | None
@@ -128,8 +130,8 @@ class Cascade(Learned):
 
     name = "cascade"
 
-    def _sight(self, model: Model, task: str, text: str) -> Sight:
-        return self._known(model).sight(task, text)
+    def _sight(self, model: Model, task: str, text: str) -> Prior:
+        return self._known(model).prior(task, text)
 
     def judge(
         self,
@@ -151,13 +153,13 @@ class Cascade(Learned):
             beginning: it is of the first tokens only.
             voted: it is of a vote. What was learned of votes says nothing of logprobs, nor the other way round.
         """
-        look = decision.looks[model.name]
+        candidate = decision.candidates[model.name]
         known = self._known(model) if voted == bool(self.samples) else NOTHING_KNOWN
-        sight = Sight(look.sight.task) if known is NOTHING_KNOWN else look.sight
-        gain = known.gain(sight, score, beginning=beginning)
+        prior = Prior(candidate.prior.task) if known is NOTHING_KNOWN else candidate.prior
+        gain = known.gain(prior, score, beginning=beginning)
         is_unknown = score is None or known is NOTHING_KNOWN
-        accepted = gain <= look.threshold and not (look.is_guaranteed and is_unknown)
-        return Judgement(model.name, score, gain, look.threshold, accepted, beginning, voted, confidence)
+        accepted = gain <= candidate.threshold and not (candidate.is_guaranteed and is_unknown)
+        return Judgement(model.name, score, gain, candidate.threshold, accepted, beginning, voted, confidence)
 
     def beginning_tokens(self, model: Model) -> int:
         """Return of how many first tokens it is known what they say of the answer; 0: of none."""
@@ -169,8 +171,8 @@ class Classifier(Learned):
 
     name = "classifier"
 
-    def _sight(self, model: Model, task: str, text: str) -> Sight:
-        return Sight(task, [self._known(model).prompt_gain(text).gain])
+    def _sight(self, model: Model, task: str, text: str) -> Prior:
+        return Prior(task, [self._known(model).prompt_gain(text).gain])
 
 
 def expected_usd(
@@ -222,12 +224,14 @@ def saving(likely: Sequence[float], threshold: float, price: float) -> float:
     return value_of_looking(likely, finite, price) / finite
 
 
-def whom_to_ask(rungs: Sequence[Rung], looks: Mapping[str, Look]) -> tuple[int, list[str]]:
+def whom_to_ask(rungs: Sequence[Rung], candidates: Mapping[str, Candidate]) -> tuple[int, list[str]]:
     """Return the rung to start at, and who is asked from there on: the best of it, and all above who are worth it.
 
     Of whom nothing is known, little is expected. The fallback, at which nobody looks, may always be asked.
     """
-    worth = {name: LEAST_VALUE if look.value is None else look.value for name, look in looks.items()}
+    worth = {
+        name: LEAST_VALUE if candidate.value is None else candidate.value for name, candidate in candidates.items()
+    }
     kept = [
         sorted((model.name for model in rung if worth.get(model.name, inf) > 0), key=lambda name: -worth.get(name, 0.0))
         for rung in rungs

@@ -10,7 +10,7 @@ FORGOTTEN_S = 60.0
 """a model that is passed over for being slow is tried again after so long"""
 
 
-class Waits:
+class LatencyAverages:
     """Seconds by model; each process has its own."""
 
     def __init__(self) -> None:
@@ -22,6 +22,6 @@ class Waits:
         mean = seconds if now - at > FORGOTTEN_S else mean + NEWEST_COUNTS * (seconds - mean)
         self._means[model] = mean, now
 
-    def lately(self, now: float) -> Mapping[str, float]:
+    def recent(self, now: float) -> Mapping[str, float]:
         """Return what was measured within the last minute."""
         return {model: mean for model, (mean, at) in self._means.items() if now - at <= FORGOTTEN_S}

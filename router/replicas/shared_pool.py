@@ -25,7 +25,7 @@ DETAIL_BYTES = 256
 UP, RESTARTS, LENGTH, TEXT = 0, 1, 2, 3  # cells of a post
 
 
-class Post:
+class SharedLiveness:
     """A replica's liveness, as the process that watches it last posted it; how long it was up needs no posting."""
 
     def __init__(self, lock: Lock, uptime: Uptime) -> None:
@@ -131,7 +131,7 @@ class SharedReplica(Replica):
             self.store()
         return busy_s
 
-    def forget(self, worker: int, now: float) -> None:
+    def release_worker(self, worker: int, now: float) -> None:
         """Take out what a worker held when it died; takes the lock."""
         with self._lock:
             self.load()
@@ -155,15 +155,15 @@ class SharedPool(Pool):
         self._shared = tuple(replicas)
         self._turns = cells(1)
 
-    def sit(self, worker: int) -> None:
+    def set_worker(self, worker: int) -> None:
         """Say which worker this process is, counted from 0."""
         for replica in self._shared:
             replica.worker = worker
 
-    def forget(self, worker: int, now: float) -> None:
+    def release_worker(self, worker: int, now: float) -> None:
         """Take out what a worker held when it died."""
         for replica in self._shared:
-            replica.forget(worker, now)
+            replica.release_worker(worker, now)
 
     def acquire(self, now: float, *, tried: Collection[str] = (), last_resort: bool = False) -> Lease:
         """Lease the least loaded replica, whoever loads it."""

@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema_rs
 
 from router.structured.closed_schema import closed
-from router.types import Backend, ConstraintKind, FormKind, Hold
+from router.types import Backend, ConstraintKind, Enforcement, FormKind
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ class Constraint:
 
     form: Form | None = None
     calls: Calls | None = None
-    holds: dict[Backend, Hold] = field(default_factory=dict, repr=False)
+    holds: dict[Backend, Enforcement] = field(default_factory=dict, repr=False)
     """what each backend's decoding enforces of it, as far as that was asked"""
 
     @property

@@ -14,30 +14,30 @@ from router.errors import AnswerTruncated, ApiError, StructuredOutputViolation, 
 from router.record import RequestRecord
 from router.structured.answer.assemble import as_read
 from router.structured.answer.check import judge
-from router.structured.answer.stream_checker import Follower, Pace
+from router.structured.answer.stream_checker import Mode, StreamChecker
 from router.structured.constraint import Constraint
 from router.structured.engine.constrained_call import MORE_ROOM, Learned, Meant, as_calls, as_text, meant, put
-from router.structured.engine.enforcement import hold_of
-from router.structured.workers.grammar_workers import Workshop
-from router.types import ChatCall, ConstraintKind, Hold, Usage, VerdictWord
+from router.structured.engine.enforcement import enforcement_of
+from router.structured.workers.grammar_workers import GrammarWorkers
+from router.types import ChatCall, ConstraintKind, Enforcement, Usage, VerdictWord
 
 Choices = Sequence[Mapping[str, Any]]
 NOTHING = Learned()
 
 
-class Promise:
+class OutputContract:
     """One request's constraint. Before a try: `put`, and `follow` for a stream; after it: `verify`, or `learn`.
 
     The record's `structured` says how far it is kept.
     """
 
-    def __init__(self, constraint: Constraint, call: ChatCall, record: RequestRecord, workshop: Workshop) -> None:
+    def __init__(self, constraint: Constraint, call: ChatCall, record: RequestRecord, workers: GrammarWorkers) -> None:
         self._constraint = constraint
         self._call = call
         self._record = record
-        self._workshop = workshop
+        self._workers = workers
         self._learned = NOTHING
-        self._hold: Hold = "none"
+        self._hold: Enforcement = "none"
         self._put = call
         self._asked = constraint
         self._meant: Meant | None = None
@@ -53,20 +53,20 @@ class Promise:
         if model.backend is None:
             learned = replace(learned, meant=None)
         self._asked = learned.meant.constraint if learned.meant else self._constraint
-        self._hold = "none" if learned.refused else await hold_of(self._asked, model, self._workshop)
+        self._hold = "none" if learned.refused else await enforcement_of(self._asked, model, self._workers)
         self._put = put(self._call, self._constraint, model, self._hold, learned)
         self._meant = None
         return self._put
 
-    def follow(self, model: Model) -> Follower:
+    def follow(self, model: Model) -> StreamChecker:
         """Return who follows the answer's stream. The headers can only say what is known at its beginning."""
         pace = self._pace()
         is_sure = pace == "check" and self._hold == "whole"
         self._record.held = not is_sure  # a checked one that begins with prose waits, too
         self._record.structured = "none" if pace == "talk" else self._how(["valid"]) if is_sure else "checking"
-        return Follower(self._asked, pace, partial(self._broken, model))
+        return StreamChecker(self._asked, pace, partial(self._broken, model))
 
-    def _pace(self) -> Pace:
+    def _pace(self) -> Mode:
         routing = self._call.routing
         if routing.on_truncation == "retry":
             return "hold"
@@ -86,7 +86,7 @@ class Promise:
         """
         at_limit, verified, words = self._at_limit(model, usage), list[Mapping[str, Any]](), list[VerdictWord]()
         for choice in (as_read(choice, is_chat=self._call.is_chat) for choice in choices):
-            verdict, may_leave = await judge(self._constraint, choice, self._workshop, at_limit=at_limit)
+            verdict, may_leave = await judge(self._constraint, choice, self._workers, at_limit=at_limit)
             verified.append(may_leave)
             if verdict.word != "invalid" and _is_free(self._constraint) and not as_calls(may_leave):
                 continue  # text, where there might have been a call

@@ -28,14 +28,14 @@ from router.structured.answer.instance import fault_of
 from router.structured.constraint import Constraint
 from router.structured.engine import guidance, xgrammar_lite
 from router.structured.request import schema
-from router.structured.workers.grammar_workers import Enforcement, Fault, Finding, Workshop
+from router.structured.workers.grammar_workers import Fault, Finding, GrammarSupport, GrammarWorkers
 from router.types import Backend, FormKind
 
 MEMORY = 2 << 30
 """bytes that a request may take beyond what the libraries do"""
 
 
-def enforces(backend: Backend, kind: FormKind, source: str) -> Enforcement:
+def enforces(backend: Backend, kind: FormKind, source: str) -> GrammarSupport:
     """Return how much of a form the backend's decoding holds an answer to."""
     ask = guidance.enforces if backend == "guidance" else xgrammar_lite.enforces
     return ask(kind, source)
@@ -56,7 +56,7 @@ def find(constraint: dict[str, Any], message: dict[str, Any], at_limit: bool) ->
     return asyncio.run(check.find(msgspec.convert(constraint, Constraint), message, _Inside(), at_limit=at_limit))
 
 
-class _Inside(Workshop):
+class _Inside(GrammarWorkers):
     """The workshop as seen from inside: what it is asked, it does itself."""
 
     async def _ask(self, *request: Any) -> bytes:

@@ -28,7 +28,7 @@ _DatesAsText.yaml_implicit_resolvers = {
 }
 
 
-class YamlFile:
+class YamlDocument:
     """A parsed YAML file that knows where each key stands.
 
     Raises:

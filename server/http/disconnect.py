@@ -15,7 +15,7 @@ class ClientDisconnected(ClientDisconnect):
     """The client left before its request was read or answered: nobody is there to be told."""
 
 
-class Presence:
+class DisconnectWatch:
     """Of the client of one connection. `with presence:` cancels what runs within when the client leaves.
 
     Raises:
@@ -51,7 +51,7 @@ class Presence:
             raise ClientDisconnected from None
 
 
-def of(scope: Scope) -> Presence:
+def of(scope: Scope) -> DisconnectWatch:
     """Return the presence of a request's client."""
-    presence: Presence = scope["extensions"][_EXTENSION]
+    presence: DisconnectWatch = scope["extensions"][_EXTENSION]
     return presence

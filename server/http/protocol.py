@@ -13,7 +13,7 @@ from starlette.types import Message
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from router.errors import ApiError, BadRequest
-from server.http.disconnect import Presence
+from server.http.disconnect import DisconnectWatch
 from server.http.envelope import error_response
 
 MAX_HEAD_BYTES = 64 * 1024  # checked as it comes, so one read of the socket more may be taken in
@@ -32,13 +32,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
         super().connection_made(transport)
-        self._presence = Presence(self.loop)
+        self._disconnect = DisconnectWatch(self.loop)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timer, and tell the requests under way."""
         self._end_head()
-        self._presence.leave()
+        self._disconnect.leave()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -58,7 +58,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Begin a further head on the same connection."""
         super().on_message_begin()
         self._in_head = True
-        self.scope["extensions"] = self._presence.extensions  # type: ignore[typeddict-item]
+        self.scope["extensions"] = self._disconnect.extensions  # type: ignore[typeddict-item]
 
     def on_headers_complete(self) -> None:
         """Stop waiting: what follows is the body."""

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from router.judge.features import Confidence
 from router.record import Judgement, RequestRecord
-from router.types import Look
+from router.types import Candidate
 
 DIGITS = 6
 
@@ -64,28 +64,28 @@ class LearnedDecision(Struct, frozen=True, omit_defaults=True):
 def of(record: RequestRecord) -> LearnedDecision | None:
     """Return what a learned policy saw of a request; None where none was asked."""
     decision = record.decision
-    if decision is None or not decision.looks:
+    if decision is None or not decision.candidates:
         return None
     return LearnedDecision(
         decision.reason,
-        next(iter(decision.looks.values())).sight.task,
+        next(iter(decision.candidates.values())).prior.task,
         decision.way,
         decision.min_confidence,
         decision.fallback_usd,
-        {name: _seen_before(look) for name, look in decision.looks.items()},
+        {name: _seen_before(candidate) for name, candidate in decision.candidates.items()},
         [_judged(one) for one in record.judgements],
     )
 
 
-def _seen_before(look: Look) -> SeenBefore:
-    likely = look.sight.likely
+def _seen_before(candidate: Candidate) -> SeenBefore:
+    likely = candidate.prior.likely
     return SeenBefore(
-        _rounded(look.threshold) if isfinite(look.threshold) else None,
-        look.threshold == inf,
-        look.is_guaranteed,
-        _rounded(look.price) if isfinite(look.price) else None,
-        _rounded(look.value) if look.value is not None and isfinite(look.value) else None,
-        _rounded(look.sight.hint),
+        _rounded(candidate.threshold) if isfinite(candidate.threshold) else None,
+        candidate.threshold == inf,
+        candidate.is_guaranteed,
+        _rounded(candidate.price) if isfinite(candidate.price) else None,
+        _rounded(candidate.value) if candidate.value is not None and isfinite(candidate.value) else None,
+        _rounded(candidate.prior.hint),
         _rounded(fmean(likely)) if likely else None,
     )
 

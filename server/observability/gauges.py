@@ -29,7 +29,7 @@ READ: dict[str, tuple[Labels, str]] = {  # name: its labels, text
 Sample = tuple[Labels, float]
 
 
-def readings(
+def gauges(
     in_flight: int, queued: int, statuses: Sequence[ModelStatus], models: Mapping[str, Model]
 ) -> Iterator[Metric]:
     """Yield every metric of `READ`; `in_flight` and `queued` are of all processes."""

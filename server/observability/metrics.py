@@ -1,7 +1,7 @@
 """What Prometheus sees. Counts are exact integers (money and time: billionths) and become floats at the scrape only.
 
-Labels are bounded: a route or model that is not configured, or none, is `none`. Each process counts in a tally of
-its own; whichever is asked adds them all up.
+Labels are bounded: a route or model that is not configured, or none, is `none`. Each process has its own counters;
+whichever is asked adds them all up.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from prometheus_client.registry import Collector
 from router.config.models import Config
 from router.record import Attempt, Outcome, RequestRecord
 from router.types import NANO, ConstraintKind, ModelStatus, VerdictWord
-from server.observability.gauges import PREFIX, READ, readings
-from server.observability.shared_counters import Key, Labels, Tally, total
+from server.observability.gauges import PREFIX, READ, gauges
+from server.observability.shared_counters import Key, Labels, SharedCounters, total
 
 NONE = "none"
 
@@ -79,8 +79,8 @@ _HISTOGRAMS = {  # name: text, bounds; cells: one a bucket, then the sum of all 
 class _Series:
     """Where the counts of one route and model are. A count has its place, and is shown, from its first use on."""
 
-    def __init__(self, tally: Tally, route: str, model: str) -> None:
-        self._tally, self._route, self._model = tally, route, model
+    def __init__(self, counters: SharedCounters, route: str, model: str) -> None:
+        self._counters, self._route, self._model = counters, route, model
         self._outcomes: dict[str, int] = {}
 
     def outcome(self, outcome: str) -> int:
@@ -109,10 +109,10 @@ class _Series:
         return self._place("unpriced_requests_total", self._route, self._model)
 
     def _place(self, *key: str) -> int:
-        return self._tally.place(key)
+        return self._counters.place(key)
 
     def _histogram(self, name: str) -> int:
-        return self._tally.place((name, self._route, self._model), len(_HISTOGRAMS[name][1]) + 2)
+        return self._counters.place((name, self._route, self._model), len(_HISTOGRAMS[name][1]) + 2)
 
 
 class Metrics(Collector):
@@ -125,18 +125,18 @@ class Metrics(Collector):
         self,
         config: Config,
         statuses: Callable[[], Iterable[ModelStatus]],
-        tallies: Sequence[Tally] = (),
+        worker_counters: Sequence[SharedCounters] = (),
         mine: int = 0,
     ) -> None:
         self._models = config.models
         self._routes = frozenset(config.routes) | frozenset(config.models)  # a pinned model is its own route
         self._statuses = statuses
-        self._tallies = tallies or (Tally(),)
-        self._tally = self._tallies[mine]
+        self._worker_counters = worker_counters or (SharedCounters(),)
+        self._counters = self._worker_counters[mine]
         self._series: dict[tuple[str, str], _Series] = {}
         self._tokens: dict[tuple[str, str], tuple[int, int, int]] = {}
-        at = self._tally.place(ADMISSION, 2)
-        self.admission = self._tally.cells[at : at + 2]
+        at = self._counters.place(ADMISSION, 2)
+        self.admission = self._counters.cells[at : at + 2]
         """where the admission of this process says how many requests hold a slot, and how many wait for one"""
         self._begin_at_zero(config)
         self._registry = CollectorRegistry()
@@ -146,9 +146,9 @@ class Metrics(Collector):
         """Count one finished request; what is no call for text (`/health`, an unknown path) is left out."""
         if not record.endpoint:
             return
-        tally, route = self._tally, record.route
+        counters, route = self._counters, record.route
         series = self._of(route, record.model)
-        tally.add(series.outcome(record.outcome), 1)
+        counters.add(series.outcome(record.outcome), 1)
         self._observe(series.duration, DURATION_BUCKETS_S, record.finished - record.started)
         if record.first_token_s is not None:
             self._observe(series.first_token, FIRST_TOKEN_BUCKETS_S, record.first_token_s)
@@ -166,11 +166,11 @@ class Metrics(Collector):
         for judged in record.judgements:
             of = self._known_route(route), self._known(judged.model)
             self._count("judged_answers_total", *of, "accepted" if judged.accepted else "rejected")
-            at = self._tally.place(("answer_confidence", *of), len(CONFIDENCE_BUCKETS) + 2)
+            at = self._counters.place(("answer_confidence", *of), len(CONFIDENCE_BUCKETS) + 2)
             self._observe(at, CONFIDENCE_BUCKETS, judged.probability)
 
     def _count_attempts(self, record: RequestRecord, series: _Series) -> None:
-        add = self._tally.add
+        add = self._counters.add
         spent, last = 0, 0
         unpriced: set[_Series] = set()
         for attempt in record.attempts:
@@ -210,7 +210,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric; prometheus_client calls it."""
-        counted = total(self._tallies)
+        counted = total(self._worker_counters)
         counted["tokens_total"] = _of_models(counted.get("replica_tokens_total", {}))
         for name, (text, scale) in _COUNTERS.items():
             counter = CounterMetricFamily(PREFIX + name, text, labels=_LABELS[name])
@@ -225,30 +225,30 @@ class Metrics(Collector):
                 histogram.add_metric(labels, buckets, billionths / NANO)
             yield histogram
         [(in_flight, queued)] = counted[ADMISSION[0]].values()
-        yield from readings(in_flight, queued, list(self._statuses()), self._models)
+        yield from gauges(in_flight, queued, list(self._statuses()), self._models)
 
     def _of(self, route: str, model: str) -> _Series:
         if found := self._series.get((route, model)):
             return found
         known = self._known_route(route), self._known(model)
         if known not in self._series:
-            self._series[known] = _Series(self._tally, *known)
+            self._series[known] = _Series(self._counters, *known)
         return self._series[known]
 
     def _tokens_of(self, attempt: Attempt) -> tuple[int, int, int]:
         replica = attempt.model, attempt.replica
         if replica not in self._tokens:
             key = ("replica_tokens_total", *(replica if attempt.model in self._models else (NONE, NONE)))
-            place = self._tally.place
+            place = self._counters.place
             self._tokens[replica] = place((*key, "prompt")), place((*key, "cached_prompt")), place((*key, "completion"))
         return self._tokens[replica]
 
     def _observe(self, at: int, bounds: tuple[float, ...], value: float) -> None:
-        self._tally.add(at + bisect_left(bounds, value), 1)
-        self._tally.add(at + len(bounds) + 1, round(value * NANO))
+        self._counters.add(at + bisect_left(bounds, value), 1)
+        self._counters.add(at + len(bounds) + 1, round(value * NANO))
 
     def _count(self, *key: str, amount: int = 1) -> None:
-        self._tally.add(self._tally.place(key), amount)
+        self._counters.add(self._counters.place(key), amount)
 
     def _known(self, model: str) -> str:
         return model if model in self._models else NONE

@@ -1,6 +1,6 @@
-"""Counts that every process of the gateway can read, each under a name and label values: one tally a process.
+"""Counts that every process of the gateway can read, each under a name and label values: one set a process.
 
-Only its owner writes a tally, without a lock, so what is counted is counted exactly once. Nothing is lost when the
+Only its owner writes its counters, without a lock, so what is counted is counted exactly once. Nothing is lost when the
 owner dies: its successor goes on in the same cells. An entry is made on its first use, and stays:
 
     length of the name and labels in bytes | number of cells | name and labels, padded | cells ...
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from router.replicas.shared_memory import CELL_BYTES, LARGEST, Lock, cells
 
-log = logging.getLogger("smallfirst.tally")
+log = logging.getLogger("smallfirst.shared_counters")
 
 SIZE_BYTES = 16 * 2**20  # of address space: what is not used takes no memory
 SPARE_CELLS = 64  # for what finds no room: written, never read
@@ -32,7 +32,7 @@ class Entry(NamedTuple):
     size: int
 
 
-class Tally:
+class SharedCounters:
     """The cells of one process and, from the moment it died, of its successor."""
 
     def __init__(self, size_bytes: int = SIZE_BYTES) -> None:
@@ -99,12 +99,12 @@ class Tally:
         self._read = start + size
 
 
-def total(tallies: Iterable[Tally]) -> dict[str, dict[Labels, list[int]]]:
+def total(worker_counters: Iterable[SharedCounters]) -> dict[str, dict[Labels, list[int]]]:
     """Return name -> label values -> cells, each the sum over all tallies."""
     sums: dict[str, dict[Labels, list[int]]] = {}
-    for tally in tallies:
-        for (name, *labels), entry in tally.entries().items():
-            values = tally.values(entry)
+    for counters in worker_counters:
+        for (name, *labels), entry in counters.entries().items():
+            values = counters.values(entry)
             of_name = sums.setdefault(name, {})
             if before := of_name.get(key := tuple(labels)):
                 values = [a + b for a, b in zip(before, values, strict=True)]

@@ -14,7 +14,7 @@ from router.config.models import Config
 from server.app import create_app
 from server.http.protocol import LimitedHttpProtocol
 from server.observability.metrics import ADMISSION
-from server.processes.resources import Backstage
+from server.processes.resources import Resources
 from server.settings import Settings
 
 
@@ -37,15 +37,15 @@ class _Server(uvicorn.Server):
 class Gateway:
     """Composed once, before any fork; see `server.processes.workers.Jobs`."""
 
-    def __init__(self, config: Config, settings: Settings, backstage: Backstage) -> None:
-        self._config, self._settings, self._backstage = config, settings, backstage
+    def __init__(self, config: Config, settings: Settings, resources: Resources) -> None:
+        self._config, self._settings, self._resources = config, settings, resources
 
     def serve(self, worker: int, listener: socket, alive: int | None = None) -> int:
         """Serve until told to stop; return the exit status."""
-        self._backstage.fleet.sit(worker)
+        self._resources.fleet.set_worker(worker)
         server = _Server(
             uvicorn.Config(
-                create_app(self._config, self._settings, self._backstage, worker),
+                create_app(self._config, self._settings, self._resources, worker),
                 loop="uvloop",
                 http=LimitedHttpProtocol,
                 ws="none",
@@ -71,24 +71,24 @@ class Gateway:
             runner.run(self._watch(anybody, greet=not again))
         return 0
 
-    def forget(self, worker: int) -> None:
+    def release_worker(self, worker: int) -> None:
         """Take a dead worker's requests out of what all share."""
-        self._backstage.fleet.forget(worker)
-        self._backstage.tallies[worker].clear(ADMISSION)
+        self._resources.fleet.release_worker(worker)
+        self._resources.worker_counters[worker].clear(ADMISSION)
 
-    def mourn(self) -> None:
+    def mark_down(self) -> None:
         """Say that what a dead fleet supervised is down."""
-        self._backstage.fleet.mourn()
+        self._resources.fleet.mark_down()
 
     async def _watch(self, anybody: int, *, greet: bool) -> None:
         ended = asyncio.Event()
         asyncio.get_running_loop().add_reader(anybody, ended.set)
         try:
-            async with self._backstage.watched(greet=greet):
+            async with self._resources.watched(greet=greet):
                 await ended.wait()
                 asyncio.get_running_loop().remove_reader(anybody)
         finally:
-            await self._backstage.upstream.close()
+            await self._resources.upstream.close()
 
 
 def freeze() -> None:

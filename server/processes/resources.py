@@ -11,13 +11,13 @@ from router.fleet import Fleet
 from router.policy.registry import Policies
 from router.upstream.http import HttpUpstream
 from server.endpoints.models import ModelList
-from server.observability.shared_counters import Tally
+from server.observability.shared_counters import SharedCounters
 from server.processes.banner import announce
 from server.settings import Settings
 
 
-class Backstage:
-    """The client for upstreams, the fleet, the policies, the list of models, and a tally for each worker.
+class Resources:
+    """The client for upstreams, the fleet, the policies, the list of models, and the counters of each worker.
 
     `url` is where clients reach the gateway; `progress` shows lines to the person who started it.
 
@@ -30,7 +30,7 @@ class Backstage:
         self.fleet = Fleet(config, self.upstream, settings.state_dir, progress, workers=settings.workers)
         self.policies = Policies(config)
         self.models = ModelList(config)
-        self.tallies = tuple(Tally() for _ in range(settings.workers))
+        self.worker_counters = tuple(SharedCounters() for _ in range(settings.workers))
         self._config, self._keys = config, bool(settings.api_keys)
         self._url, self._progress = url, progress
 

@@ -51,11 +51,11 @@ class Jobs(Protocol):
         """
         ...
 
-    def forget(self, worker: int) -> None:
+    def release_worker(self, worker: int) -> None:
         """Clear up after a worker that has died."""
         ...
 
-    def mourn(self) -> None:
+    def mark_down(self) -> None:
         """Clear up after a fleet that has died."""
         ...
 
@@ -92,9 +92,9 @@ class Parent:
         self._listeners = listeners
         self._grace_s = grace_s
         self._alive, self._anybody = os.pipe(), os.pipe()
-        self._fleet = _Child("the fleet", self._be_fleet, jobs.mourn)
+        self._fleet = _Child("the fleet", self._be_fleet, jobs.mark_down)
         self._workers = [
-            _Child(f"worker {number + 1}", partial(self._be_worker, number), partial(jobs.forget, number))
+            _Child(f"worker {number + 1}", partial(self._be_worker, number), partial(jobs.release_worker, number))
             for number in range(len(listeners))
         ]
         self._stops = {signal.SIGTERM, signal.SIGINT}
@@ -148,9 +148,9 @@ class Parent:
             if pid == 0:
                 return
             if child := running.get(pid):  # else it is an orphan
-                self._bury(child, os.waitstatus_to_exitcode(status))
+                self._on_exit(child, os.waitstatus_to_exitcode(status))
 
-    def _bury(self, child: _Child, status: int) -> None:
+    def _on_exit(self, child: _Child, status: int) -> None:
         child.ended = monotonic()
         child.due = child.ended + child.delay_s(child.ended)
         child.bury()

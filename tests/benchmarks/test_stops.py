@@ -62,7 +62,7 @@ def test_each_stop_runs_in_a_world_that_answers_as_the_upstream_does(name, tmp_p
         async with asyncio.timeout(10):
             for stop in stops:
                 await stop.run(2)
-        pools = world.backstage.fleet.statuses()
+        pools = world.resources.fleet.statuses()
         assert await world.check() == writes
         await world.close()
         return writes, stops, pools

@@ -20,7 +20,7 @@ from router.policy.learned import USUAL_MIN_CONFIDENCE, Cascade
 from router.policy.registry import Policies
 from router.record import RequestRecord
 from router.replicas.pool import Pool
-from router.structured.workers.grammar_workers import Workshop
+from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import ChatCall, Reply
 from server.deadline import Deadline
 from server.http.relay import smallfirst_headers
@@ -50,7 +50,7 @@ class Dispatching:
     script: dict[str, list[Any]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     config: Config | None = None
-    workshop: Workshop = field(default_factory=Workshop)
+    workers: GrammarWorkers = field(default_factory=GrammarWorkers)
 
     def __post_init__(self) -> None:
         models = self.models or (model(), large())
@@ -61,7 +61,7 @@ class Dispatching:
         defaults = {url.split("/")[2]: [answers()] for one in models for url in one.base_url}
         self.upstream = FakeUpstream(defaults | self.script)
         policies = Policies(self.config) if evidence is None else Knowing(self.config, evidence)
-        self.dispatcher = Dispatcher(self.config, policies, self.pools, self.upstream, self.workshop)
+        self.dispatcher = Dispatcher(self.config, policies, self.pools, self.upstream, self.grammar_workers)
         self.record = RequestRecord("req_1", monotonic())
 
     async def ask(self, one: ChatCall | None = None, **fields: Any) -> list[bytes]:

@@ -13,7 +13,7 @@ from router.structured.answer.instance import instance_fault, one_line
 from router.structured.answer.reasoning import without_thought
 from router.structured.answer.repair import read
 from router.structured.constraint import Calls, Tool
-from router.structured.workers.grammar_workers import Fault, Workshop
+from router.structured.workers.grammar_workers import Fault, GrammarWorkers
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 """around calls that models write as text"""
@@ -30,7 +30,7 @@ class Judged(NamedTuple):
     fields: Mapping[str, Any] = MappingProxyType({})
 
 
-async def judge_calls(calls: Calls | None, message: Mapping[str, Any], workshop: Workshop) -> Judged:
+async def judge_calls(calls: Calls | None, message: Mapping[str, Any], workers: GrammarWorkers) -> Judged:
     """Judge the calls of a message.
 
     1. They come in the field that was asked for, no more of them than may be.
@@ -45,7 +45,7 @@ async def judge_calls(calls: Calls | None, message: Mapping[str, Any], workshop:
     if message.get(other) or not made:
         return Judged(Fault(f"/{other}", f"a call has to come as '{field}'"))
     if calls.legacy:
-        fault, function = await _function(calls, made, "/function_call", workshop)
+        fault, function = await _function(calls, made, "/function_call", workers)
         return Judged(fault, {"function_call": function})
     if not isinstance(made, list):
         return Judged(Fault("/tool_calls", "the calls are not an array"))
@@ -58,7 +58,7 @@ async def judge_calls(calls: Calls | None, message: Mapping[str, Any], workshop:
             return Judged(Fault(at, "the call is not an object"))
         if call.get("type") not in (None, "", "function"):
             return Judged(Fault(f"{at}/type", 'the type of a call is "function"'))
-        fault, function = await _function(calls, call.get("function"), f"{at}/function", workshop)
+        fault, function = await _function(calls, call.get("function"), f"{at}/function", workers)
         if fault:
             return Judged(fault)
         whole.append({**call, "type": "function", "function": function})
@@ -104,7 +104,7 @@ def cut_arguments(message: Mapping[str, Any], fault: Fault) -> str | None:
     return arguments if isinstance(arguments, str) else None
 
 
-async def _function(calls: Calls, function: object, at: str, workshop: Workshop) -> tuple[Fault | None, _Call]:
+async def _function(calls: Calls, function: object, at: str, workers: GrammarWorkers) -> tuple[Fault | None, _Call]:
     if not isinstance(function, Mapping):
         return Fault(at, "the function is not an object"), {}
     name = function.get("name")
@@ -112,18 +112,18 @@ async def _function(calls: Calls, function: object, at: str, workshop: Workshop)
     if tool is None:
         known = ", ".join(map(repr, calls.tools))
         return Fault(f"{at}/name", one_line(f"{str(name)[:64]!r} is none of the functions: {known}")), {}
-    fault, text = await _arguments(tool, function.get("arguments"), workshop)
+    fault, text = await _arguments(tool, function.get("arguments"), workers)
     return fault and Fault(f"{at}/arguments{fault.path}", fault.message), {**function, "arguments": text}
 
 
-async def _arguments(tool: Tool, arguments: object, workshop: Workshop) -> tuple[Fault | None, str]:
+async def _arguments(tool: Tool, arguments: object, workers: GrammarWorkers) -> tuple[Fault | None, str]:
     try:
         text, value = read(_as_text(arguments))
     except NotJson as error:
         return Fault("", f"not strict JSON: {error}"), ""
     if not isinstance(value, dict):
         return Fault("", "the arguments are not a JSON object"), ""
-    return await instance_fault(tool.parameters, text, value, workshop) if tool.parameters else None, text
+    return await instance_fault(tool.parameters, text, value, workers) if tool.parameters else None, text
 
 
 def _as_text(arguments: object) -> str:

@@ -12,7 +12,7 @@ from router.structured.answer.json_prefix import JsonPrefix
 from router.structured.answer.reasoning import without_thought
 from router.structured.answer.repair import read, texts, without_opening
 from router.structured.constraint import Calls, Constraint, Form
-from router.structured.workers.grammar_workers import Fault, Finding, Match, TookTooLong, Workshop
+from router.structured.workers.grammar_workers import Fault, Finding, GrammarWorkers, Match, TookTooLong
 from router.types import Verdict
 
 MOST_CHARS = 32_000
@@ -23,7 +23,7 @@ _Fields = Mapping[str, Any]
 
 
 async def judge(
-    constraint: Constraint, choice: _Fields, workshop: Workshop, *, at_limit: bool = False
+    constraint: Constraint, choice: _Fields, workers: GrammarWorkers, *, at_limit: bool = False
 ) -> tuple[Verdict, _Fields]:
     """Judge one choice of a whole answer (`message` or `text`, and `finish_reason`); return with it what may leave.
 
@@ -48,9 +48,9 @@ async def judge(
     if constraint.form and _is_plainly(constraint.form, message):
         return Verdict("valid", kind=constraint.form.kind), choice
     if _length(message) <= MOST_CHARS:
-        kind, fault, changes, new_finish = await find(constraint, message, workshop, at_limit=at_limit)
+        kind, fault, changes, new_finish = await find(constraint, message, workers, at_limit=at_limit)
     else:
-        kind, fault, changes, new_finish = await _find_in_workshop(constraint, message, workshop, at_limit=at_limit)
+        kind, fault, changes, new_finish = await _find_in_worker(constraint, message, workers, at_limit=at_limit)
     if fault:
         return Verdict("invalid", one_line(fault.message), fault.path, kind), choice
     if new_finish == "length":
@@ -61,17 +61,19 @@ async def judge(
     return Verdict("repaired", kind=kind), {**choice, **repaired, "finish_reason": new_finish or finish}
 
 
-async def find(constraint: Constraint, message: _Fields, workshop: Workshop, *, at_limit: bool) -> Finding:
+async def find(constraint: Constraint, message: _Fields, workers: GrammarWorkers, *, at_limit: bool) -> Finding:
     """Judge a message by steps 3 to 5, in this process whatever its size."""
-    finding = await _find(constraint, message, workshop)
-    if finding.fault and at_limit and await _is_cut(constraint, message, finding.fault, workshop):
+    finding = await _find(constraint, message, workers)
+    if finding.fault and at_limit and await _is_cut(constraint, message, finding.fault, workers):
         return Finding(finding.kind, finish_reason="length")
     return finding
 
 
-async def _find_in_workshop(constraint: Constraint, message: _Fields, workshop: Workshop, *, at_limit: bool) -> Finding:
+async def _find_in_worker(
+    constraint: Constraint, message: _Fields, workers: GrammarWorkers, *, at_limit: bool
+) -> Finding:
     try:
-        return await workshop.find(constraint, message, at_limit=at_limit)
+        return await workers.find(constraint, message, at_limit=at_limit)
     except TookTooLong:
         return Finding(constraint.kind, Fault("", _TOO_LONG))
 
@@ -98,14 +100,14 @@ def _calls(message: _Fields) -> bool:
     return bool(message.get("tool_calls") or message.get("function_call"))
 
 
-async def _find(constraint: Constraint, message: _Fields, workshop: Workshop) -> Finding:
+async def _find(constraint: Constraint, message: _Fields, workers: GrammarWorkers) -> Finding:
     if _calls(message):
-        fault, fields = await judge_calls(constraint.calls, message, workshop)
+        fault, fields = await judge_calls(constraint.calls, message, workers)
         return Finding("tools", fault, {} if fault else _changed(message, fields))
-    form = await _find_form(constraint.form, message, workshop) if constraint.form else None
+    form = await _find_form(constraint.form, message, workers) if constraint.form else None
     if form and not form.fault and not form.changes:
         return form
-    written = await _find_written(constraint.calls, message, workshop) if constraint.calls else None
+    written = await _find_written(constraint.calls, message, workers) if constraint.calls else None
     for finding in (written, form):
         if finding and not finding.fault:
             return finding
@@ -115,34 +117,34 @@ async def _find(constraint: Constraint, message: _Fields, workshop: Workshop) ->
     return Finding("tools", Fault("", "no function is called, but one must be") if is_call_missing else None)
 
 
-async def _find_form(form: Form, message: _Fields, workshop: Workshop) -> Finding:
+async def _find_form(form: Form, message: _Fields, workers: GrammarWorkers) -> Finding:
     content = message.get("content")
     if not isinstance(content, str):
         return Finding(form.kind, Fault("", "there is no content" if content is None else "the content is no string"))
     find = _find_json if form.kind in ("json_schema", "json_object") else _find_text
-    fault, text = await find(form, content, workshop)
+    fault, text = await find(form, content, workers)
     if fault or text == content:
         return Finding(form.kind, fault)
     return Finding(form.kind, changes={"content": text, **_thought(message, content)})
 
 
-async def _find_json(form: Form, content: str, workshop: Workshop) -> tuple[Fault | None, str]:
+async def _find_json(form: Form, content: str, workers: GrammarWorkers) -> tuple[Fault | None, str]:
     try:
         text, value = read(content)
     except NotJson as error:
         return Fault("", f"not strict JSON: {error}" if content.strip() else "there is no content"), content
     if form.schema:
-        return await instance_fault(form.schema, text, value, workshop), text
+        return await instance_fault(form.schema, text, value, workers), text
     return None if isinstance(value, dict) else Fault("", "the value is not a JSON object"), text
 
 
-async def _find_text(form: Form, content: str, workshop: Workshop) -> tuple[Fault | None, str]:
+async def _find_text(form: Form, content: str, workers: GrammarWorkers) -> tuple[Fault | None, str]:
     try:
-        as_it_is = await _match(form, content, workshop)
+        as_it_is = await _match(form, content, workers)
         if as_it_is.word == "valid":
             return None, content
         for text in dict.fromkeys(texts(form, content)):
-            if (await _match(form, text, workshop)).word == "valid":
+            if (await _match(form, text, workers)).word == "valid":
                 return None, text
     except TookTooLong:
         return Fault("", _TOO_LONG), content
@@ -150,21 +152,21 @@ async def _find_text(form: Form, content: str, workshop: Workshop) -> tuple[Faul
     return Fault("", as_it_is.message or too_short), content
 
 
-async def _match(form: Form, text: str, workshop: Workshop) -> Match:
+async def _match(form: Form, text: str, workers: GrammarWorkers) -> Match:
     if form.kind != "choice":
-        return await workshop.match(form.kind, form.source, text)
+        return await workers.match(form.kind, form.source, text)
     if text in form.choices:
         return Match("valid")
     begun = any(choice.startswith(text) for choice in form.choices)
     return Match("incomplete" if begun else "invalid", f"it is none of {', '.join(map(repr, form.choices[:20]))}")
 
 
-async def _find_written(calls: Calls, message: _Fields, workshop: Workshop) -> Finding | None:
+async def _find_written(calls: Calls, message: _Fields, workers: GrammarWorkers) -> Finding | None:
     content = message.get("content")
     written = written_calls(calls, content) if isinstance(content, str) else None
     if written is None or not isinstance(content, str):
         return None
-    fault, fields = await judge_calls(calls, written, workshop)
+    fault, fields = await judge_calls(calls, written, workers)
     if fault:
         return Finding("tools", fault)
     changes = {"content": None, **fields, **_thought(message, content)}
@@ -182,7 +184,7 @@ def _thought(message: _Fields, content: str) -> _Fields:
     return {"reasoning_content": thought} if thought and not is_told else {}
 
 
-async def _is_cut(constraint: Constraint, message: _Fields, fault: Fault, workshop: Workshop) -> bool:
+async def _is_cut(constraint: Constraint, message: _Fields, fault: Fault, workers: GrammarWorkers) -> bool:
     if _calls(message):
         arguments = cut_arguments(message, fault)
         return arguments is not None and _is_begun(arguments)
@@ -196,7 +198,7 @@ async def _is_cut(constraint: Constraint, message: _Fields, fault: Fault, worksh
     if form.kind in ("json_schema", "json_object"):
         return _is_begun(rest)
     try:
-        return (await _match(form, rest, workshop)).word == "incomplete"
+        return (await _match(form, rest, workers)).word == "incomplete"
     except TookTooLong:
         return False
 

@@ -10,14 +10,14 @@ import jsonschema_rs
 from router.structured.answer.locate import locate
 from router.structured.constraint import Schema
 from router.structured.request.schema import compile_options, pointer
-from router.structured.workers.grammar_workers import Fault, TookTooLong, Workshop
+from router.structured.workers.grammar_workers import Fault, GrammarWorkers, TookTooLong
 
 MAX_MESSAGE = 300
 QUICK_CHARS = 2_000
 """of schema and answer together: an explanation of these takes a few milliseconds at most"""
 
 
-async def instance_fault(schema: Schema, text: str, value: Any, workshop: Workshop) -> Fault | None:
+async def instance_fault(schema: Schema, text: str, value: Any, workers: GrammarWorkers) -> Fault | None:
     """Return where and why a value breaks the schema; None: it satisfies it. `text` is the value as JSON.
 
     Whether it does is a quick question for a light schema. Where and why is not: of larger ones the workshop tells.
@@ -28,7 +28,7 @@ async def instance_fault(schema: Schema, text: str, value: Any, workshop: Worksh
             return None
         if light and len(schema.text) + len(text) <= QUICK_CHARS:
             return fault_of(schema.value, light, value)
-        fault = await workshop.instance_fault(schema.text, text)
+        fault = await workers.instance_fault(schema.text, text)
     except TookTooLong:
         return Fault("", "the value does not satisfy the schema" if light else "it cannot be judged in time")
     except ValueError as error:  # a limit of the validator: what it cannot judge is not served

@@ -11,7 +11,7 @@ from router.messages.answer import write
 _TEXTS = ("reasoning_content", "reasoning", "content", "refusal")
 
 
-def retell(
+def render_stream(
     choices: Sequence[Mapping[str, Any]], left: Sequence[Mapping[str, Any]], frame: Mapping[str, Any]
 ) -> list[bytes]:
     """Return the events that tell the choices, less what of them has `left` already.

@@ -23,7 +23,7 @@ from router.structured.answer.runaway import Runaway
 from router.structured.constraint import Constraint
 from router.types import ConstraintKind
 
-Pace = Literal["hold", "check", "talk"]
+Mode = Literal["hold", "check", "talk"]
 Broken = Callable[[ConstraintKind, str, Mapping[str, Any]], StructuredOutputViolation]
 """makes the error of what was judged, what is wrong with it, and the choice as far as it has come"""
 _OPENERS = ("<tool_call>", "```tool_call", "```json", "```")
@@ -32,16 +32,16 @@ _LONGEST_HEAD = 256
 """characters behind the thoughts; what may be a call after as many is taken for one"""
 
 
-class Follower:
+class StreamChecker:
     """Reads the chunks of one stream.
 
     `left` are the choices as far as they have gone on to the client; `begun`: some content of theirs has; `waits`:
     something has not.
     """
 
-    def __init__(self, constraint: Constraint, pace: Pace, broken: Broken) -> None:
+    def __init__(self, constraint: Constraint, pace: Mode, broken: Broken) -> None:
         self._constraint = constraint
-        self._pace: Pace = pace
+        self._pace: Mode = pace
         self._broken = broken
         self._assembly = Assembly()
         self._texts: dict[tuple[str, str], _Text] = {}

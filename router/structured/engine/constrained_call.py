@@ -14,7 +14,7 @@ from router.config.models import Model
 from router.errors import StructuredOutputViolation
 from router.structured.constraint import Calls, Constraint, Form
 from router.structured.request.output_format import FORMAT_FIELDS
-from router.types import ChatCall, ConstraintKind, Hold
+from router.types import ChatCall, ConstraintKind, Enforcement
 
 FORM_FIELDS = (*FORMAT_FIELDS, "guided_decoding_backend", "guided_whitespace_pattern")
 WHITESPACE = r"[ \n\r\t]{0,32}"
@@ -51,7 +51,7 @@ class Learned:
     """what it wanted to say, where calls might have been made"""
 
 
-def put(call: ChatCall, constraint: Constraint, model: Model, hold: Hold, learned: Learned) -> ChatCall:
+def put(call: ChatCall, constraint: Constraint, model: Model, hold: Enforcement, learned: Learned) -> ChatCall:
     """Return the call as this model is to be asked.
 
     1. The format goes in the engine's own words where its decoding holds it, wholly or in part.
@@ -80,7 +80,7 @@ _LIMITS = ("max_tokens", "max_completion_tokens")
 
 
 def _form(
-    gone: _Changes, constraint: Constraint, form: Form, call: ChatCall, model: Model, hold: Hold
+    gone: _Changes, constraint: Constraint, form: Form, call: ChatCall, model: Model, hold: Enforcement
 ) -> tuple[_Changes, str]:
     if hold == "none" or (constraint.calls and model.engine == "vllm"):
         # a vLLM that constrains the form could not call any more
@@ -114,7 +114,7 @@ def _response_format(form: Form, schema: Mapping[str, Any]) -> Mapping[str, Any]
     return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
 
 
-def _calls(calls: Calls, call: ChatCall, model: Model, hold: Hold) -> tuple[_Changes, str]:
+def _calls(calls: Calls, call: ChatCall, model: Model, hold: Enforcement) -> tuple[_Changes, str]:
     if model.engine == "openai" or calls.legacy:
         return {}, ""
     if hold == "none":

@@ -6,11 +6,11 @@ import msgspec
 
 from router.config.models import Model
 from router.structured.constraint import Calls, Constraint, Form
-from router.structured.workers.grammar_workers import Workshop
-from router.types import Backend, Hold
+from router.structured.workers.grammar_workers import GrammarWorkers
+from router.types import Backend, Enforcement
 
 
-async def hold_of(constraint: Constraint, model: Model, workshop: Workshop) -> Hold:
+async def enforcement_of(constraint: Constraint, model: Model, workers: GrammarWorkers) -> Enforcement:
     """Return how much of the constraint this model's decoding enforces.
 
     1. Another's API, or a vLLM whose backend nobody named: unknown.
@@ -22,25 +22,25 @@ async def hold_of(constraint: Constraint, model: Model, workshop: Workshop) -> H
     if model.backend is None:
         return "unknown"
     if (known := constraint.holds.get(model.backend)) is None:
-        known = constraint.holds[model.backend] = await _ask(constraint, model.backend, workshop)
+        known = constraint.holds[model.backend] = await _ask(constraint, model.backend, workers)
     return known
 
 
-async def _ask(constraint: Constraint, backend: Backend, workshop: Workshop) -> Hold:
+async def _ask(constraint: Constraint, backend: Backend, workers: GrammarWorkers) -> Enforcement:
     calls, form = constraint.calls, constraint.form
     if form and not calls:
-        return (await workshop.enforces(backend, form.kind, _source(form))).word
+        return (await workers.enforces(backend, form.kind, _source(form))).word
     if calls is None or not calls.required or calls.legacy:
         return "none"
     if backend == "xgrammar":
         return "partial"
-    return await _of_tools(calls, backend, workshop)
+    return await _of_tools(calls, backend, workers)
 
 
-async def _of_tools(calls: Calls, backend: Backend, workshop: Workshop) -> Hold:
+async def _of_tools(calls: Calls, backend: Backend, workers: GrammarWorkers) -> Enforcement:
     """Return how much is held of one schema of all tools; vLLM lifts their `$defs` to its root."""
     defined: dict[str, object] = {}
-    least: Hold = "whole"
+    least: Enforcement = "whole"
     for tool in calls.tools.values():
         if tool.parameters is None:
             continue
@@ -50,7 +50,7 @@ async def _of_tools(calls: Calls, backend: Backend, workshop: Workshop) -> Hold:
         for name, definition in (definitions if isinstance(definitions, dict) else {}).items():
             if defined.setdefault(name, definition) != definition:
                 return "none"
-        held = await workshop.enforces(backend, "json_schema", tool.parameters.text)
+        held = await workers.enforces(backend, "json_schema", tool.parameters.text)
         if held.word == "none" or held.lenient:  # which cannot be asked for inside of a larger schema
             return "none"
         if held.word == "partial":

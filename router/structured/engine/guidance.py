@@ -13,7 +13,7 @@ from typing import Any
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, StructTag, TokenizerWrapper, grammar_from
 
 from router.structured.engine.gaps import gap
-from router.structured.workers.grammar_workers import Enforcement, Match
+from router.structured.workers.grammar_workers import GrammarSupport, Match
 from router.types import FormKind
 
 
@@ -33,22 +33,22 @@ _TOKENIZER = LLTokenizer(TokenizerWrapper(_Bytes()), slices=[])
 _LIMITS = LLParserLimits(verbose_errors=False)
 
 
-def enforces(kind: FormKind, source: str) -> Enforcement:
+def enforces(kind: FormKind, source: str) -> GrammarSupport:
     """Return how much of a form vLLM's decoding holds an answer to."""
     if kind == "json_object":
-        return Enforcement("whole")
+        return GrammarSupport("whole")
     if kind != "json_schema":
         if fault := grammar_fault(kind, source):
-            return Enforcement("none", fault)
-        return _tag_hold(source) if kind == "structural_tag" else Enforcement("whole")
+            return GrammarSupport("none", fault)
+        return _tag_hold(source) if kind == "structural_tag" else GrammarSupport("whole")
     schema = json.loads(source)
     fault = _compiled_schema(schema, lenient=False).get_error()
     if not fault:
         why = gap(schema, "guidance")
-        return Enforcement("partial", why) if why else Enforcement("whole")
+        return GrammarSupport("partial", why) if why else GrammarSupport("whole")
     if _compiled_schema(schema, lenient=True).is_error():
-        return Enforcement("none", _one_line(fault))
-    return Enforcement("partial", _one_line(fault), lenient=True)
+        return GrammarSupport("none", _one_line(fault))
+    return GrammarSupport("partial", _one_line(fault), lenient=True)
 
 
 def grammar_fault(kind: FormKind, source: str) -> str | None:
@@ -114,11 +114,11 @@ def _struct_tag(structure: Mapping[str, Any], triggers: list[str]) -> StructTag:
     return StructTag(trigger=trigger, begin=begin, grammar=json.dumps(structure["schema"]), end=structure["end"])
 
 
-def _tag_hold(source: str) -> Enforcement:
+def _tag_hold(source: str) -> GrammarSupport:
     for trigger in map(str, json.loads(source)["triggers"]):
         if trigger.startswith("<") and trigger.endswith(">"):
-            return Enforcement("none", f"vLLM takes the trigger {trigger[:80]!r} for a special token of the model")
-    return Enforcement(
+            return GrammarSupport("none", f"vLLM takes the trigger {trigger[:80]!r} for a special token of the model")
+    return GrammarSupport(
         "partial", "vLLM lets any JSON stand inside of a tag"
     )  # it hands on a schema wrapped once too often
 

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from router.structured.engine.gaps import gap, may_be_refused
-from router.structured.workers.grammar_workers import Enforcement
+from router.structured.workers.grammar_workers import GrammarSupport
 from router.types import FormKind
 
 
@@ -46,19 +46,19 @@ def load() -> ModuleType | None:
     return sys.modules["xgrammar"]
 
 
-def enforces(kind: FormKind, source: str) -> Enforcement:
+def enforces(kind: FormKind, source: str) -> GrammarSupport:
     """Return how much of a form vLLM's decoding holds an answer to."""
     xgrammar = load()
     if xgrammar is None:
-        return Enforcement("none", "xgrammar is not installed")
+        return GrammarSupport("none", "xgrammar is not installed")
     if kind in ("json_object", "choice"):
-        return Enforcement("whole")
+        return GrammarSupport("whole")
     if kind == "structural_tag":
-        return Enforcement("none", "structural tags are left to guidance")
+        return GrammarSupport("none", "structural tags are left to guidance")
     schema = json.loads(source) if kind == "json_schema" else {}
     why = gap(schema, "xgrammar")
     if why and may_be_refused(schema):
-        return Enforcement("none", why)
+        return GrammarSupport("none", why)
     compiler = _compiler(xgrammar)
     compile_: dict[str, Callable[[str], object]] = {
         "json_schema": compiler.compile_json_schema,
@@ -68,8 +68,8 @@ def enforces(kind: FormKind, source: str) -> Enforcement:
     try:
         compile_[kind](source)
     except (RuntimeError, ValueError) as error:
-        return Enforcement("none", " ".join(str(error).split())[:300])
-    return Enforcement("partial", why) if why else Enforcement("whole")
+        return GrammarSupport("none", " ".join(str(error).split())[:300])
+    return GrammarSupport("partial", why) if why else GrammarSupport("whole")
 
 
 def _compiler(xgrammar: ModuleType) -> Any:

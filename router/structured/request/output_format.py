@@ -40,7 +40,7 @@ FORMAT_FIELDS = ("response_format", "structured_outputs", *_GUIDED)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class AskedForm:
+class RequestedFormat:
     """A form of the answer's text. Of `schema`, `source` and `choices`, each kind has its own."""
 
     kind: FormKind
@@ -56,7 +56,7 @@ def format_fields(body: Mapping[str, Any]) -> list[str]:
     return [name for name in FORMAT_FIELDS if body.get(name) is not None and not _is_text(body[name])]
 
 
-def asked_form(body: Mapping[str, Any]) -> AskedForm | None:
+def requested_format(body: Mapping[str, Any]) -> RequestedFormat | None:
     """Return the form that a request asks its text to have; None: free text.
 
     Raises:
@@ -79,24 +79,24 @@ def _is_text(value: object) -> bool:
     return isinstance(value, Mapping) and value.get("type") == "text"
 
 
-def _of_response_format(wanted: Mapping[str, Any]) -> AskedForm:
+def _of_response_format(wanted: Mapping[str, Any]) -> RequestedFormat:
     match wanted.get("type"):
         case "json_object":
-            return AskedForm("json_object", "response_format")
+            return RequestedFormat("json_object", "response_format")
         case "json_schema":
             param = "response_format.json_schema.schema"
             holder = wanted.get("json_schema")
             schema = holder.get("schema") if isinstance(holder, Mapping) else None
             if schema is None:
                 raise missing(param)
-            return AskedForm("json_schema", param, schema=schema)
+            return RequestedFormat("json_schema", param, schema=schema)
         case "structural_tag":
-            return AskedForm("structural_tag", "response_format", source=_tag(wanted, "response_format"))
+            return RequestedFormat("structural_tag", "response_format", source=_tag(wanted, "response_format"))
         case _:
             raise expected("response_format.type", "'text', 'json_object', 'json_schema' or 'structural_tag'")
 
 
-def _of_structured_outputs(wanted: Mapping[str, Any]) -> AskedForm:
+def _of_structured_outputs(wanted: Mapping[str, Any]) -> RequestedFormat:
     kinds = [kind for kind in _KINDS if wanted.get(kind) is not None and wanted[kind] is not False]
     if len(kinds) > 1:
         raise conflict(*(f"structured_outputs.{kind}" for kind in kinds[:2]))
@@ -105,23 +105,25 @@ def _of_structured_outputs(wanted: Mapping[str, Any]) -> AskedForm:
     return _of_kind(kinds[0], wanted[kinds[0]], f"structured_outputs.{kinds[0]}")
 
 
-def _of_kind(kind: str, value: object, param: str) -> AskedForm:
+def _of_kind(kind: str, value: object, param: str) -> RequestedFormat:
     match kind:
         case "json":
-            return AskedForm("json_schema", param, schema=_json(value, param) if isinstance(value, str) else value)
+            return RequestedFormat(
+                "json_schema", param, schema=_json(value, param) if isinstance(value, str) else value
+            )
         case "regex":
-            return AskedForm("regex", param, source=a_text(value, param, MAX_REGEX_CHARS))
+            return RequestedFormat("regex", param, source=a_text(value, param, MAX_REGEX_CHARS))
         case "grammar":
-            return AskedForm("grammar", param, source=a_text(value, param, MAX_GRAMMAR_CHARS))
+            return RequestedFormat("grammar", param, source=a_text(value, param, MAX_GRAMMAR_CHARS))
         case "choice":
-            return AskedForm("choice", param, choices=_choices(value, param))
+            return RequestedFormat("choice", param, choices=_choices(value, param))
         case "json_object":
             if value is not True:
                 raise expected(param, "'true'")
-            return AskedForm("json_object", param)
+            return RequestedFormat("json_object", param)
         case _:
             tag = _json(value, param) if isinstance(value, str) else value
-            return AskedForm("structural_tag", param, source=_tag(an_object(tag, param), param))
+            return RequestedFormat("structural_tag", param, source=_tag(an_object(tag, param), param))
 
 
 def _json(text: str, param: str) -> object:

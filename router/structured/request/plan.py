@@ -8,11 +8,11 @@ from weakref import WeakValueDictionary
 
 from router.errors import BadRequest
 from router.structured.constraint import Calls, Constraint, Form, Tool
-from router.structured.request.output_format import FORMAT_FIELDS, AskedForm, asked_form
+from router.structured.request.output_format import FORMAT_FIELDS, RequestedFormat, requested_format
 from router.structured.request.schema import MAX_SCHEMA_CHARS, compile_schema
-from router.structured.request.tools import CALL_FIELDS, AskedCalls, asked_calls
+from router.structured.request.tools import CALL_FIELDS, RequestedTools, requested_tools
 from router.structured.request.validation import limit
-from router.structured.workers.grammar_workers import TookTooLong, Workshop
+from router.structured.workers.grammar_workers import GrammarWorkers, TookTooLong
 from router.types import ChatCall
 
 MAX_FIELD_BYTES = 1024 * 1024
@@ -34,8 +34,8 @@ Key = tuple[tuple[str, bytes], ...]
 class Planner:
     """Calls -> constraints; the same fields, in the same bytes, are planned once."""
 
-    def __init__(self, workshop: Workshop) -> None:
-        self._workshop = workshop
+    def __init__(self, workers: GrammarWorkers) -> None:
+        self._workers = workers
         self._kept = _Kept(KEPT_BYTES)
         self._turn = asyncio.Lock()
         """of those that compile"""
@@ -65,34 +65,34 @@ class Planner:
             return constraint
 
     async def _compose(self, call: ChatCall) -> Constraint | None:
-        form = asked_form(call.body)
-        calls = asked_calls(call.body) if call.is_chat else None
+        form = requested_format(call.body)
+        calls = requested_tools(call.body) if call.is_chat else None
         if calls and calls.required:
             form = None
         if not (form or calls):
             return None
         return Constraint(await self._form(form) if form else None, await self._calls(calls) if calls else None)
 
-    async def _form(self, asked: AskedForm) -> Form:
+    async def _form(self, asked: RequestedFormat) -> Form:
         if asked.kind == "json_schema":
-            schema = await compile_schema(asked.schema, asked.param, self._workshop, self._turn)
+            schema = await compile_schema(asked.schema, asked.param, self._workers, self._turn)
             return Form(asked.kind, asked.param, schema=schema)
         if asked.source:
             try:
-                fault = await self._workshop.grammar_fault(asked.kind, asked.source)
+                fault = await self._workers.grammar_fault(asked.kind, asked.source)
             except TookTooLong:
                 fault = "it is too complex: it could not be compiled in time"
             if fault:
                 raise BadRequest(f"Invalid {asked.kind} in '{asked.param}': {fault[:300]}", param=asked.param)
         return Form(asked.kind, asked.param, source=asked.source, choices=asked.choices)
 
-    async def _calls(self, asked: AskedCalls) -> Calls:
+    async def _calls(self, asked: RequestedTools) -> Calls:
         tools: dict[str, Tool] = {}
         chars = 0
         for tool in asked.tools:
             schema = None
             if tool.parameters is not None:
-                schema = await compile_schema(tool.parameters, tool.param, self._workshop, self._turn)
+                schema = await compile_schema(tool.parameters, tool.param, self._workers, self._turn)
                 chars += len(schema.text)
                 limit(chars, "characters", MAX_TOOLS_CHARS, "functions" if asked.legacy else "tools")
             tools[tool.name] = Tool(tool.name, schema, tool.strict)

@@ -20,7 +20,7 @@ from router.errors import BadRequest
 from router.structured.complexity import evaluations, follow, patterns, references
 from router.structured.constraint import Schema
 from router.structured.request.schema_weight import is_light
-from router.structured.workers.grammar_workers import Fault, TookTooLong, Workshop
+from router.structured.workers.grammar_workers import Fault, GrammarWorkers, TookTooLong
 
 MAX_SCHEMA_CHARS = 128 * 1024
 MAX_EVALUATIONS = 100_000
@@ -34,7 +34,7 @@ _PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=1_000_000, size_limi
 _QUOTED = re.compile(r"'([^']*)'")
 
 
-async def compile_schema(value: object, param: str, workshop: Workshop, turn: asyncio.Lock) -> Schema:
+async def compile_schema(value: object, param: str, workers: GrammarWorkers, turn: asyncio.Lock) -> Schema:
     """Compile the schema that stands in the request's field `param`; a heavy one is only tried, in the workshop.
 
     Those that share a `turn` are compiled one by one, and whatever else is ready runs in between.
@@ -51,7 +51,7 @@ async def compile_schema(value: object, param: str, workshop: Workshop, turn: as
     if schema.validator:
         return schema
     try:
-        fault = await workshop.schema_fault(schema.text)
+        fault = await workers.schema_fault(schema.text)
     except TookTooLong:
         fault = Fault("", "it is too complex: it could not be compiled in time")
     if fault:

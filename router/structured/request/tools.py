@@ -13,7 +13,7 @@ CALL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls", "functions", "func
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class AskedTool:
+class RequestedTool:
     """A function that may be called; `parameters` None: whatever object, else a schema, which stands at `param`."""
 
     name: str
@@ -23,16 +23,16 @@ class AskedTool:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class AskedCalls:
+class RequestedTools:
     """The functions that may be called, and how."""
 
-    tools: tuple[AskedTool, ...]
+    tools: tuple[RequestedTool, ...]
     required: bool
     single: bool
     legacy: bool
 
 
-def asked_calls(body: Mapping[str, Any]) -> AskedCalls | None:
+def requested_tools(body: Mapping[str, Any]) -> RequestedTools | None:
     """Return the calls that a chat request allows or demands; None: none.
 
     Raises:
@@ -47,27 +47,27 @@ def asked_calls(body: Mapping[str, Any]) -> AskedCalls | None:
     single = body.get("parallel_tool_calls") is False
     match body.get("tool_choice"):
         case None | "auto":
-            return AskedCalls(tuple(tools.values()), False, single, False) if tools else None
+            return RequestedTools(tuple(tools.values()), False, single, False) if tools else None
         case "none":
             return None
         case "required":
             _demand(tools)
-            return AskedCalls(tuple(tools.values()), True, single, False)
+            return RequestedTools(tuple(tools.values()), True, single, False)
         case {"type": "function", **choice}:
             named = _named(choice.get("function"), "tool_choice.function", tools, "tools")
-            return AskedCalls((named,), True, single, False)
+            return RequestedTools((named,), True, single, False)
         case {"type": "allowed_tools", **choice}:
             _demand(tools)
             mode, allowed = _allowed(choice.get("allowed_tools"), tools)
-            return AskedCalls(allowed, mode == "required", single, False)
+            return RequestedTools(allowed, mode == "required", single, False)
         case Mapping():
             raise expected("tool_choice.type", "'function' or 'allowed_tools'")
         case _:
             raise expected("tool_choice", "'none', 'auto', 'required', or an object that names a function")
 
 
-def _by_name(functions: Iterable[tuple[str, object]]) -> dict[str, AskedTool]:
-    tools: dict[str, AskedTool] = {}
+def _by_name(functions: Iterable[tuple[str, object]]) -> dict[str, RequestedTool]:
+    tools: dict[str, RequestedTool] = {}
     for at, value in functions:
         function = an_object(value, at)
         name, parameters = function.get("name"), function.get("parameters")
@@ -77,25 +77,25 @@ def _by_name(functions: Iterable[tuple[str, object]]) -> dict[str, AskedTool]:
             message = f"Invalid '{at}.name': an earlier function is called {name[:64]!r} too."
             raise BadRequest(message, param=f"{at}.name")
         schema = None if parameters in (None, {}) else parameters
-        tools[name] = AskedTool(name, f"{at}.parameters", schema, function.get("strict") is True)
+        tools[name] = RequestedTool(name, f"{at}.parameters", schema, function.get("strict") is True)
     return tools
 
 
-def _legacy_calls(body: Mapping[str, Any]) -> AskedCalls | None:
+def _legacy_calls(body: Mapping[str, Any]) -> RequestedTools | None:
     listed = enumerate(an_array(body.get("functions") or [], "functions"))
     functions = _by_name((f"functions[{i}]", function) for i, function in listed)
     match body.get("function_call"):
         case None | "auto":
-            return AskedCalls(tuple(functions.values()), False, True, True)
+            return RequestedTools(tuple(functions.values()), False, True, True)
         case "none":
             return None
         case Mapping() as choice:
-            return AskedCalls((_named(choice, "function_call", functions, "functions"),), True, True, True)
+            return RequestedTools((_named(choice, "function_call", functions, "functions"),), True, True, True)
         case _:
             raise expected("function_call", "'none', 'auto', or an object that names a function")
 
 
-def _allowed(value: object, tools: Mapping[str, AskedTool]) -> tuple[str, tuple[AskedTool, ...]]:
+def _allowed(value: object, tools: Mapping[str, RequestedTool]) -> tuple[str, tuple[RequestedTool, ...]]:
     at = "tool_choice.allowed_tools"
     allowed = an_object(value, at)
     mode = allowed.get("mode")
@@ -108,7 +108,7 @@ def _allowed(value: object, tools: Mapping[str, AskedTool]) -> tuple[str, tuple[
     return mode, tuple(dict.fromkeys(named))
 
 
-def _named(value: object, at: str, tools: Mapping[str, AskedTool], field: str) -> AskedTool:
+def _named(value: object, at: str, tools: Mapping[str, RequestedTool], field: str) -> RequestedTool:
     name = value.get("name") if isinstance(value, Mapping) else None
     if not isinstance(name, str):
         raise missing(f"{at}.name")
@@ -119,6 +119,6 @@ def _named(value: object, at: str, tools: Mapping[str, AskedTool], field: str) -
     return tools[name]
 
 
-def _demand(tools: Mapping[str, AskedTool]) -> None:
+def _demand(tools: Mapping[str, RequestedTool]) -> None:
     if not tools:
         raise BadRequest("'tool_choice' is only allowed when 'tools' are given.", param="tool_choice")

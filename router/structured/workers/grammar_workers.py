@@ -42,7 +42,7 @@ class Match(NamedTuple):
     message: str = ""
 
 
-class Enforcement(NamedTuple):
+class GrammarSupport(NamedTuple):
     """How much of a form decoding holds an answer to."""
 
     word: Literal["whole", "partial", "none"]
@@ -62,7 +62,7 @@ class Finding(NamedTuple):
     """what the answer has to say that it does not; `length`: it is cut"""
 
 
-_ENFORCEMENT = msgspec.json.Decoder(Enforcement)
+_ENFORCEMENT = msgspec.json.Decoder(GrammarSupport)
 _MATCH = msgspec.json.Decoder(Match)
 _FINDING = msgspec.json.Decoder(Finding)
 _FAULT: msgspec.json.Decoder[Fault | None] = msgspec.json.Decoder(Fault | None)
@@ -73,7 +73,7 @@ class TookTooLong(Exception):
     """The work was given up: it took more time or memory than it may."""
 
 
-class Workshop:
+class GrammarWorkers:
     """At most `processes` of them; each request may take `limit_s` seconds.
 
     Every method raises TookTooLong, but for `enforces`: what takes too long to find out is not enforced.
@@ -82,13 +82,13 @@ class Workshop:
     def __init__(self, *, limit_s: float = 2.0, processes: int = 2) -> None:
         self._limit_s = limit_s
         self._places = asyncio.Semaphore(processes)
-        self._idle: list[_Bench] = []
-        self._started: list[_Bench] = []
+        self._idle: list[_Worker] = []
+        self._started: list[_Worker] = []
         self._known = _Known(_MOST_KNOWN_CHARS)
-        self._asked: dict[tuple[str, str, str], asyncio.Task[Enforcement]] = {}
+        self._asked: dict[tuple[str, str, str], asyncio.Task[GrammarSupport]] = {}
         self._closed = False
 
-    async def enforces(self, backend: Backend, kind: FormKind, source: str) -> Enforcement:
+    async def enforces(self, backend: Backend, kind: FormKind, source: str) -> GrammarSupport:
         """Return how much of a form an engine with that backend holds its answers to; found out once.
 
         `source` is the schema's text, the regex, the grammar, or the JSON of the choices or of the structural tag.
@@ -130,11 +130,11 @@ class Workshop:
         self._closed = True
         await asyncio.gather(*(bench.end() for bench in self._started), *self._asked.values())
 
-    async def _find_out(self, key: tuple[Backend, FormKind, str]) -> Enforcement:
+    async def _find_out(self, key: tuple[Backend, FormKind, str]) -> GrammarSupport:
         try:
             found = _ENFORCEMENT.decode(await self._ask("enforces", *key))
         except TookTooLong as error:
-            found = Enforcement("none", str(error))
+            found = GrammarSupport("none", str(error))
         self._known.put(key, found)
         return found
 
@@ -152,9 +152,9 @@ class Workshop:
                 return answer
         raise TookTooLong(_GIVEN_UP)
 
-    async def _start(self) -> _Bench:
-        bench = await _Bench.start(self._limit_s)
-        self._started = [*filter(_Bench.is_running, self._started), bench]
+    async def _start(self) -> _Worker:
+        bench = await _Worker.start(self._limit_s)
+        self._started = [*filter(_Worker.is_running, self._started), bench]
         if self._closed:
             await bench.end()
             raise TookTooLong("the gateway is shutting down")
@@ -165,7 +165,7 @@ def _stays_here(_validator: object) -> None:
     """Return what of a compiled schema is sent: it is compiled again, of its text."""
 
 
-class _Bench:
+class _Worker:
     """One process, as seen from here."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
@@ -229,14 +229,14 @@ class _Known:
     def __init__(self, most_chars: int) -> None:
         self._most_chars = most_chars
         self._chars = 0
-        self._found: OrderedDict[tuple[str, str, str], Enforcement] = OrderedDict()
+        self._found: OrderedDict[tuple[str, str, str], GrammarSupport] = OrderedDict()
 
-    def get(self, key: tuple[str, str, str]) -> Enforcement | None:
+    def get(self, key: tuple[str, str, str]) -> GrammarSupport | None:
         if key in self._found:
             self._found.move_to_end(key)
         return self._found.get(key)
 
-    def put(self, key: tuple[str, str, str], found: Enforcement) -> None:
+    def put(self, key: tuple[str, str, str], found: GrammarSupport) -> None:
         self._found[key] = found
         self._chars += _size(key)
         while self._chars > self._most_chars:

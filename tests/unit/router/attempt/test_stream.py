@@ -19,7 +19,7 @@ from router.errors import (
     UpstreamTimedOut,
 )
 from router.replicas.pool import Lease, Pool
-from router.structured.answer.stream_checker import Follower, Pace
+from router.structured.answer.stream_checker import Mode, StreamChecker
 from router.structured.constraint import Constraint, Form
 from router.types import Usage
 from router.upstream.dialects.openai import OpenAIDialect
@@ -45,7 +45,7 @@ class Case:
         total_s: float = 600.0,
         idle_s: float = 30.0,
         held: bool = False,
-        pace: Pace = "hold",
+        pace: Mode = "hold",
         **of_call: Any,
     ) -> None:
         self.pool: Pool = pool(model(timeouts=Timeouts(idle_s=idle_s)))
@@ -58,7 +58,7 @@ class Case:
         self.instead: Any = None
         self.stream = AnswerStream(
             one, self.lease, self.exchange, VllmDialect(), now + first_s, now + total_s,
-            *((Follower(ANY_OBJECT, pace, broken), self.verify) if held else ()),
+            *((StreamChecker(ANY_OBJECT, pace, broken), self.verify) if held else ()),
         )  # fmt: skip
 
     async def verify(self, choices: Any, usage: Any) -> Any:

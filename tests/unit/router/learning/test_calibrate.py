@@ -110,8 +110,8 @@ def test_it_learns_and_tells_what_thresholds_would_keep(
     assert 240 < len(file.comparisons["small"]) < 360, "half of the calls teach nothing"
     assert f"judged on {len(file.comparisons['small'])} others" in told.out
     assert file.models["small"].completion_tokens("auto/task:easy") == 20
-    sight = file.models["small"].sight("auto/task:easy", "What?")
-    assert file.models["small"].gain(sight, log_odds(-0.01)) < 0.3 < file.models["small"].gain(sight, log_odds(-2.5))
+    prior = file.models["small"].prior("auto/task:easy", "What?")
+    assert file.models["small"].gain(prior, log_odds(-0.01)) < 0.3 < file.models["small"].gain(prior, log_odds(-2.5))
 
 
 def test_a_route_can_be_served_with_what_was_learned(config: Path, tmp_path: Path) -> None:

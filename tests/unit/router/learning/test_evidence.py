@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.learning.evidence import Evidence, Example
-from router.types import Sight
+from router.types import Prior
 
 HARD = ("integral", "theorem", "eigenvalue", "manifold", "lemma")
 EASY = ("cat", "dog", "house", "garden", "apple")
@@ -49,7 +49,7 @@ def evidence() -> Evidence:
 
 
 def gain(evidence: Evidence, task: str, score: float | None, text: str = PLAIN) -> float:
-    return evidence.gain(evidence.sight(task, text), score)
+    return evidence.gain(evidence.prior(task, text), score)
 
 
 def test_each_task_has_its_own_curve(evidence: Evidence) -> None:
@@ -67,38 +67,38 @@ def test_the_surer_the_answer_the_less_is_to_be_gained(evidence: Evidence) -> No
 def test_the_prompt_says_what_the_confidence_does_not(evidence: Evidence) -> None:
     hard, easy = (f"What is the {words[0]} {words[0]} {words[1]} {words[2]} in case 31?" for words in (HARD, EASY))
     assert gain(evidence, "a", 0.0, hard) > gain(evidence, "a", 0.0, easy) + 0.2
-    assert fmean(evidence.sight("a", hard).likely) > fmean(evidence.sight("a", easy).likely) + 0.2
+    assert fmean(evidence.prior("a", hard).likely) > fmean(evidence.prior("a", easy).likely) + 0.2
     assert evidence.prompt_gain(hard).gain > evidence.prompt_gain(easy).gain + 0.2
 
 
 def test_of_a_strange_prompt_only_the_length_counts_and_little(evidence: Evidence) -> None:
     short, long = ("¿Qué?", "¿Por qué? " * 1000)
-    assert evidence.sight("a", short).hint < evidence.sight("a", long).hint
-    assert max(abs(evidence.sight("a", text).hint) for text in (short, long)) < 0.2
+    assert evidence.prior("a", short).hint < evidence.prior("a", long).hint
+    assert max(abs(evidence.prior("a", text).hint) for text in (short, long)) < 0.2
 
 
 def test_a_prompt_that_says_nothing_is_not_believed() -> None:
     blind = Evidence.fit(examples(400, telling=False))
-    assert max(abs(blind.sight(one.task, one.text).hint) for one in examples(50, seed=1)) < 0.1
+    assert max(abs(blind.prior(one.task, one.text).hint) for one in examples(50, seed=1)) < 0.1
 
 
 def test_what_is_likely_is_what_is_found_later(evidence: Evidence) -> None:
     for task in ("a", "b"):
         later = [one for one in examples(400, seed=1) if one.task == task]
-        likely = [fmean(evidence.sight(task, one.text).likely) for one in later]
+        likely = [fmean(evidence.prior(task, one.text).likely) for one in later]
         assert fmean(likely) == pytest.approx(fmean(not one.as_good for one in later), abs=0.12)
-        assert len(evidence.sight(task, PLAIN).likely) == 100
-        assert evidence.gain(evidence.sight(task, later[0].text), None) == likely[0]
+        assert len(evidence.prior(task, PLAIN).likely) == 100
+        assert evidence.gain(evidence.prior(task, later[0].text), None) == likely[0]
 
 
 def test_first_tokens_have_curves_of_their_own(evidence: Evidence) -> None:
-    sight = evidence.sight("a", PLAIN)
-    assert evidence.gain(sight, 1.0, beginning=True) == pytest.approx(evidence.gain(sight, 2.0), abs=0.2)
+    prior = evidence.prior("a", PLAIN)
+    assert evidence.gain(prior, 1.0, beginning=True) == pytest.approx(evidence.gain(prior, 2.0), abs=0.2)
 
 
 def test_first_tokens_of_which_nothing_is_known_are_not_believed() -> None:
     for unknown in (Evidence(), Evidence.fit(examples(40)), Evidence.fit([], beginning_tokens=8)):
-        assert unknown.gain(unknown.sight("a", PLAIN), 5.0, beginning=True) > 0.9
+        assert unknown.gain(unknown.prior("a", PLAIN), 5.0, beginning=True) > 0.9
 
 
 def test_the_length_of_the_fallbacks_answers(evidence: Evidence) -> None:
@@ -110,7 +110,7 @@ def test_the_length_of_the_fallbacks_answers(evidence: Evidence) -> None:
 
 def test_with_no_evidence_confidences_are_taken_at_their_word() -> None:
     nothing = Evidence.fit([])
-    assert nothing.sight("a", PLAIN) == Sight("a")
+    assert nothing.prior("a", PLAIN) == Prior("a")
     assert gain(nothing, "a", 0.0) == pytest.approx(0.5)
     assert gain(nothing, "a", None) == 1.0
     assert gain(nothing, "a", 1e6) < 0.001
@@ -123,7 +123,7 @@ def test_answers_without_a_confidence_teach_what_the_prompt_tells() -> None:
         for one in examples(300)
     ]
     evidence = Evidence.fit(blind)
-    assert evidence.sight("a", PLAIN).likely == []
+    assert evidence.prior("a", PLAIN).likely == []
     assert evidence.prompt_gain("What is the theorem lemma?").gain > evidence.prompt_gain("What is the cat?").gain
 
 
@@ -137,9 +137,9 @@ def test_an_answer_with_no_chance_at_all_is_the_least_sure() -> None:
 @given(st.text(max_size=60), st.sampled_from(["a", "b", "c"]), st.floats(-200, 200), st.booleans())
 def test_evidence_can_be_kept(evidence: Evidence, text: str, task: str, score: float, beginning: bool) -> None:
     again = msgspec.json.decode(msgspec.json.encode(evidence), type=Evidence)
-    sight = evidence.sight(task, text)
-    assert again.sight(task, text) == sight
-    assert again.gain(sight, score, beginning=beginning) == evidence.gain(sight, score, beginning=beginning)
+    prior = evidence.prior(task, text)
+    assert again.prior(task, text) == prior
+    assert again.gain(prior, score, beginning=beginning) == evidence.gain(prior, score, beginning=beginning)
     assert again.completion_tokens(task) == evidence.completion_tokens(task)
     assert again.prompt_gain(text) == evidence.prompt_gain(text)
 
@@ -149,7 +149,7 @@ def test_few_examples(count: int) -> None:
     evidence = Evidence.fit(examples(count), beginning_tokens=8)
     for task in ("a", "never seen"):
         assert -1 <= gain(evidence, task, 0.0) <= 2
-        likely = list(evidence.sight(task, PLAIN).likely)
+        likely = list(evidence.prior(task, PLAIN).likely)
         assert likely == sorted(likely)
 
 

@@ -38,7 +38,7 @@ def test_what_is_saved_is_loaded(file: EvidenceFile, tmp_path: Path) -> None:
     before, after = file.models["small"], loaded.models["small"]
     for score in (-2.0, 0.3, 1.2):
         for beginning in (False, True):
-            gains = [one.gain(one.sight("auto/a", "question 3"), score, beginning=beginning) for one in (before, after)]
+            gains = [one.gain(one.prior("auto/a", "question 3"), score, beginning=beginning) for one in (before, after)]
             assert gains[0] == gains[1]
     assert [path.name for path in tmp_path.iterdir()] == ["evidence.json"]
 

@@ -33,7 +33,7 @@ def test_without_evidence_the_small_model_is_asked_and_its_confidence_taken_at_i
     policy = Cascade(LLM, min_confidence=0.8)
     decision = policy.decide(call(), LADDER)
     assert (decision.rung, decision.way, decision.reason, decision.score) == (0, ["slm", "llm"], "cascade", None)
-    assert decision.looks["slm"].threshold == pytest.approx(0.2)
+    assert decision.candidates["slm"].threshold == pytest.approx(0.2)
     assert accepted(policy, 1.5), "P is .82"
     assert not accepted(policy, 1.2), "P is .77"
     assert not accepted(policy, None), "it says nothing of itself"
@@ -77,7 +77,7 @@ def test_a_small_model_is_asked_where_looking_at_its_answer_is_worth_its_price(
 
 def test_an_hour_that_is_paid_makes_looking_free() -> None:
     decision = Cascade(LLM, {"slm": knows(*[0.9] * 99, 0.0)}).decide(call(), LADDER)
-    assert decision.looks["slm"].price == 0
+    assert decision.candidates["slm"].price == 0
     assert decision.way == ["slm", "llm"]
 
 
@@ -100,9 +100,9 @@ def test_where_the_fallback_is_not_wanted_whoever_is_left_is_asked() -> None:
 
 def test_the_decision_names_the_task_and_what_was_seen() -> None:
     decision = Cascade(LLM, {"slm": knows(0.0, 0.4, tokens=100)}).decide(call(routing={"task": "triage"}), LADDER)
-    look = decision.looks["slm"]
-    assert look.sight.task == "auto/task:triage"
-    assert list(look.sight.likely) == [0.0, 0.4]
+    candidate = decision.candidates["slm"]
+    assert candidate.prior.task == "auto/task:triage"
+    assert list(candidate.prior.likely) == [0.0, 0.4]
     assert decision.score == pytest.approx(0.2)
     assert decision.fallback_usd == pytest.approx((7 * 0.4 + 100 * 1.6) / 1e6)
 
@@ -113,7 +113,7 @@ def test_a_classifier_goes_by_the_prompt_alone() -> None:
     sure_to_fail = Evidence(prompts=type(easy.prompts)(mean=0.9))
     decision = Classifier(LLM, {"slm": sure_to_fail}).decide(call(), LADDER)
     assert decision.reason == "classifier: skipped"
-    assert decision.looks["slm"].sight.likely[0] > 0.8
+    assert decision.candidates["slm"].prior.likely[0] > 0.8
     assert (decision.rung, decision.way, decision.score) == (1, ["llm"], None)
     assert Classifier(LLM, {"slm": sure_to_fail}).decide(call(routing={"min_confidence": 0.05}), LADDER).rung == 0
 
@@ -145,10 +145,10 @@ def test_of_equal_answers_none_is_accepted_where_they_are_too_often_worse(gain: 
     better = [Comparison("t", min(gain, 0.0) - 0.5, 7, worse=False)] * (60 + more)
     scores = guaranteed(Guarantee(max_quality_loss=0.1), llm, evidence, {"slm": [*alike, *better]})
     policy = Cascade(llm, evidence, None, scores)
-    look = policy.decide(call(), ((SLM,), (llm,))).looks["slm"]
-    assert look.is_guaranteed
-    assert not gain <= look.threshold
-    assert min(gain, 0.0) - 0.5 <= look.threshold
+    candidate = policy.decide(call(), ((SLM,), (llm,))).candidates["slm"]
+    assert candidate.is_guaranteed
+    assert not gain <= candidate.threshold
+    assert min(gain, 0.0) - 0.5 <= candidate.threshold
 
 
 def test_under_a_guarantee_only_what_is_known_is_accepted() -> None:
@@ -192,7 +192,7 @@ def test_what_nobody_has_priced_is_decided_without_prices() -> None:
     free = model("slm", price=None)
     unpriced = large("llm", price=None)
     decision = Cascade(unpriced, {"slm": knows(0.0, 0.5)}).decide(call(), ((free,), (unpriced,)))
-    assert (decision.fallback_usd, decision.looks["slm"].price, decision.way[0]) == (None, 0.0, "slm")
+    assert (decision.fallback_usd, decision.candidates["slm"].price, decision.way[0]) == (None, 0.0, "slm")
     dear = model("slm", price=TOKENS)
     by_hours = large("llm", engine="vllm", price=Price(replica_hour_usd=4.0))
     decision = Cascade(by_hours, {"slm": knows(0.0)}).decide(call(), ((dear,), (by_hours,)))
@@ -214,7 +214,7 @@ def test_answers_that_vote_are_all_paid() -> None:
     dear = model("slm", price=Price(input_usd_per_mtok=0.0, output_usd_per_mtok=0.4))
     rungs = ((dear,), (LLM,))
     once, voting = (Cascade(LLM, {"slm": knows(0.0, 0.9)}, samples=k).decide(call(), rungs) for k in (0, 5))
-    assert voting.looks["slm"].price == pytest.approx(5 * once.looks["slm"].price)
+    assert voting.candidates["slm"].price == pytest.approx(5 * once.candidates["slm"].price)
     assert (once.way[0], voting.way[0]) == ("slm", "llm")
 
 
@@ -222,7 +222,7 @@ def test_answers_that_vote_are_all_paid() -> None:
 def test_where_nobody_votes_one_answer_is_expected_to_be_paid(fields: dict[str, Any]) -> None:
     rungs = ((model("slm", price=Price(input_usd_per_mtok=0.0, output_usd_per_mtok=0.4)),), (LLM,))
     once, voting = (
-        Cascade(LLM, {"slm": knows(0.0, 0.9)}, samples=k).decide(call(**fields), rungs).looks["slm"].price
+        Cascade(LLM, {"slm": knows(0.0, 0.9)}, samples=k).decide(call(**fields), rungs).candidates["slm"].price
         for k in (0, 5)
     )
     assert voting == once

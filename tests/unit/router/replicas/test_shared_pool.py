@@ -23,7 +23,7 @@ from router.money.cost import BusyShare
 from router.replicas.breaker import FAILURES_TO_OPEN, FIRST_COOLDOWN_S, Breaker
 from router.replicas.pool import Health, Lease, Pool, Unwatched
 from router.replicas.shared_memory import Lock, cells
-from router.replicas.shared_pool import DETAIL_BYTES, Post, SharedPool, SharedReplica
+from router.replicas.shared_pool import DETAIL_BYTES, SharedLiveness, SharedPool, SharedReplica
 from router.replicas.uptime import Uptime
 from tests.support.fakes import FakeUpstream, config, model, pool
 
@@ -41,7 +41,7 @@ def of_worker(number: int, original: SharedPool) -> SharedPool:
     for replica in replicas:
         replica.share, replica.breaker = BusyShare(9.0, 9, 9.0), Breaker(9, 9.0, 9.0, 9, 9)
     twin.replicas = twin._shared = tuple(replicas)
-    twin.sit(number)
+    twin.set_worker(number)
     return twin
 
 
@@ -90,9 +90,9 @@ def test_a_dead_workers_requests_are_taken_out_and_the_others_stay() -> None:
     for _ in range(3):
         one.acquire(0.0)
     kept = other.acquire(0.0)
-    original.forget(0, 4.0)
+    original.release_worker(0, 4.0)
     assert other.status(4.0).in_flight == 1
-    original.forget(0, 5.0)
+    original.release_worker(0, 5.0)
     kept.release(6.0, "good")
     assert kept.attempt.busy_s == 1.0 + 2.0, "a quarter of four seconds, then all of two"
     assert other.status(6.0).in_flight == 0
@@ -105,7 +105,7 @@ def test_a_probe_ends_with_the_worker_that_had_it(dies: int) -> None:
     for _ in range(FAILURES_TO_OPEN):
         workers[0].acquire(0.0).release(0.0, "bad")
     workers[0].acquire(FIRST_COOLDOWN_S)
-    original.forget(dies, FIRST_COOLDOWN_S)
+    original.release_worker(dies, FIRST_COOLDOWN_S)
     assert workers[1].untried(FIRST_COOLDOWN_S, ()) == (dies == 0)
 
 
@@ -175,7 +175,7 @@ class AsOne(RuleBasedStateMachine):
     @rule(data=st.data())
     def die(self, data: Any) -> None:
         number = data.draw(st.integers(0, len(self.workers) - 1))
-        self.original.forget(number, self.now)
+        self.original.release_worker(number, self.now)
         self.workers[number] = of_worker(number, self.original)
         for _, _, expected in [held for held in self.held if held[0] == number]:
             expected.replica.share.lose(self.now, 1)
@@ -236,7 +236,7 @@ def test_processes_killed_at_any_moment_leave_nothing_behind() -> None:
         for number, child in enumerate(children):
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-            original.forget(number, time.monotonic())
+            original.release_worker(number, time.monotonic())
         status = original.status(time.monotonic())
         assert status.in_flight == 0
         assert not any(replica.breaker.probe for replica in original.replicas)
@@ -247,7 +247,7 @@ def test_processes_killed_at_any_moment_leave_nothing_behind() -> None:
 
 @pytest.mark.parametrize("detail", ["", "vLLM starting, 5 s", "d" * 1000, "é" * 200])
 def test_a_post_says_what_was_written(detail: str) -> None:
-    post = Post(Lock(), Uptime())
+    post = SharedLiveness(Lock(), Uptime())
     assert (post.up, post.restarts, post.detail) == (False, 0, "")
     post.write(up=True, restarts=3, detail=detail)
     assert (post.up, post.restarts) == (True, 3)
@@ -280,7 +280,7 @@ async def test_what_a_watcher_sees_is_posted_within_a_tenth_of_a_second(tmp_path
     one = built(tmp_path, model())
     watcher = Watcher()
     one._watchers = [watcher]  # type: ignore[list-item]
-    one._posts = [(watcher, post) for _, post in one._posts]  # type: ignore[misc]
+    one._published = [(watcher, post) for _, post in one._published]  # type: ignore[misc]
     [replica] = one.pools["slm"].replicas
     one.start()
     try:
@@ -291,7 +291,7 @@ async def test_what_a_watcher_sees_is_posted_within_a_tenth_of_a_second(tmp_path
             while replica.liveness.up != up:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
             waits.append(time.monotonic() - began)
-        assert sorted(waits)[2] < 2 * fleet.POST_EVERY_S == 0.1, "unless this machine is busy with other things"
+        assert sorted(waits)[2] < 2 * fleet.PUBLISH_EVERY_S == 0.1, "unless this machine is busy with other things"
         assert one.statuses()[0].detail == "gone"
         assert watcher.ran == ["begun"]
     finally:
@@ -302,12 +302,12 @@ async def test_when_the_fleet_dies_what_it_supervised_is_down_and_its_successor_
     tmp_path: Path,
 ) -> None:
     one = built(tmp_path, MANAGED, model())
-    one._posts[0][1].write(up=True, restarts=4, detail="")
+    one._published[0][1].write(up=True, restarts=4, detail="")
     began = time.monotonic()
     for watcher in one._watchers:
         watcher.uptime.note(began, up=True)
-    assert [post.up for _, post in one._posts] == [True, False, True]
-    one.mourn()
+    assert [post.up for _, post in one._published] == [True, False, True]
+    one.mark_down()
     tiny, slm = one.statuses()
     assert (tiny.up, tiny.restarts, tiny.detail) == (0, 6, "; ".join(["restarting: its supervisor ended"] * 2))
     assert (slm.up, slm.restarts) == (1, 0), "it may be as it was"
@@ -315,7 +315,7 @@ async def test_when_the_fleet_dies_what_it_supervised_is_down_and_its_successor_
     assert one.statuses()[1].work[0].up_s > slm.work[0].up_s > 0
     watchers = [Watcher(restarts=1), Watcher(), Watcher()]
     one._watchers = []
-    one._posts = [(watcher, post) for watcher, (_, post) in zip(watchers, one._posts, strict=True)]  # type: ignore[misc]
+    one._published = [(watcher, post) for watcher, (_, post) in zip(watchers, one._published, strict=True)]  # type: ignore[misc]
     one.start()
     await asyncio.sleep(0)
     await one.stop()
@@ -332,10 +332,10 @@ def test_what_nobody_watches_is_taken_for_up_from_the_start(tmp_path: Path) -> N
 def test_alone_nothing_is_shared(tmp_path: Path) -> None:
     one = built(tmp_path, MANAGED, model(), workers=1)
     assert {type(a_pool) for a_pool in one.pools.values()} == {Pool}
-    assert one._posts == []
-    one.sit(0)
-    one.forget(0)
-    one.mourn()
+    assert one._published == []
+    one.set_worker(0)
+    one.release_worker(0)
+    one.mark_down()
     assert one.pools["tiny"].replicas[0].url.startswith("unix:")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from router.errors import AnswerTruncated, StructuredOutputViolation, UpstreamFailed, UpstreamRejected
-from router.structured.workers.grammar_workers import Enforcement
+from router.structured.workers.grammar_workers import GrammarSupport
 from tests.support.fakes import (
     DONE,
     ROLE,
@@ -40,14 +40,14 @@ class Holds:
     def __init__(self, word: str) -> None:
         self.word = word
 
-    async def enforces(self, *_: Any) -> Enforcement:
-        return Enforcement(self.word, "")  # type: ignore[arg-type]
+    async def enforces(self, *_: Any) -> GrammarSupport:
+        return GrammarSupport(self.word, "")  # type: ignore[arg-type]
 
 
 def enforced(script: dict[str, Any], word: str = "whole") -> Dispatching:
     """A small model whose decoding is known, and a large one of which nothing is."""
     models = model(structured_backend="guidance"), large()
-    return Dispatching(models, script, workshop=Holds(word))  # type: ignore[arg-type]
+    return Dispatching(models, script, workers=Holds(word))  # type: ignore[arg-type]
 
 
 def made_call(arguments: str = GOOD, name: str = "f", finish: str = "tool_calls") -> bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from router.errors import ConfigError
-from router.yaml.document import YamlFile, dotted, substitute_env
+from router.yaml.document import YamlDocument, dotted, substitute_env
 
 TEXT = """\
 models:
@@ -44,24 +44,24 @@ def write(tmp_path: Path):
 )
 def test_where_names_the_line_of_a_key(write, key, line):
     path = write(TEXT)
-    assert YamlFile(path).where(key) == f"{path}:{line}"
+    assert YamlDocument(path).where(key) == f"{path}:{line}"
 
 
 def test_where_names_the_file_for_a_key_without_any_parent(write):
     path = write(TEXT)
-    assert YamlFile(path).where(("routes", "auto")) == str(path)
+    assert YamlDocument(path).where(("routes", "auto")) == str(path)
 
 
 def test_an_empty_file_holds_nothing(write):
-    assert YamlFile(write("")).data is None
+    assert YamlDocument(write("")).data is None
 
 
 def test_a_date_is_text_also_one_that_no_calendar_has(write):
-    assert YamlFile(write("a: 2026-11-10\nb: 2026-13-45\n")).data == {"a": "2026-11-10", "b": "2026-13-45"}
+    assert YamlDocument(write("a: 2026-11-10\nb: 2026-13-45\n")).data == {"a": "2026-11-10", "b": "2026-13-45"}
 
 
 def test_merge_keys_are_read(write):
-    data = YamlFile(write("a: &a {x: 1}\nb:\n  <<: *a\n  y: 2\n")).data
+    data = YamlDocument(write("a: &a {x: 1}\nb:\n  <<: *a\n  y: 2\n")).data
     assert data["b"] == {"x": 1, "y": 2}
 
 
@@ -92,15 +92,15 @@ BOMB = "a: &a [x, x]\n" + "".join(
 def test_what_is_refused_is_named_in_one_line(write, text, message):
     path = write(text)
     with pytest.raises(ConfigError) as caught:
-        YamlFile(path)
+        YamlDocument(path)
     assert re.fullmatch(re.escape(str(path)) + message, str(caught.value))
 
 
 def test_a_file_that_cannot_be_read_says_so(tmp_path):
     with pytest.raises(ConfigError, match=r"absent\.yaml: cannot be read: No such file"):
-        YamlFile(tmp_path / "absent.yaml")
+        YamlDocument(tmp_path / "absent.yaml")
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
-        YamlFile(tmp_path)
+        YamlDocument(tmp_path)
 
 
 def test_dotted_writes_a_path_as_people_do():

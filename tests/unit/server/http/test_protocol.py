@@ -9,7 +9,7 @@ from uvicorn.server import ServerState
 
 from server.http import protocol
 from server.http.disconnect import ClientDisconnected
-from server.http.disconnect import of as presence_of
+from server.http.disconnect import of as disconnect_watch
 from server.http.protocol import MAX_HEAD_BYTES, LimitedHttpProtocol
 
 
@@ -236,7 +236,7 @@ async def test_who_leaves_ends_what_is_done_for_him() -> None:
 
     async def slow(scope: Any, receive: Any, send: Any) -> None:
         try:
-            with presence_of(scope):
+            with disconnect_watch(scope):
                 begun.set()
                 await asyncio.sleep(30)
         except ClientDisconnected:

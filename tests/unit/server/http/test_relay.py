@@ -13,13 +13,13 @@ from router.dispatch import Dispatcher
 from router.errors import UpstreamFailed
 from router.policy.registry import Policies
 from router.record import Attempt, Escalation, RequestRecord
-from router.structured.workers.grammar_workers import Workshop
+from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import Decision, Reply, Usage
 from server.admission import Admission
 from server.auth import Keyring
 from server.endpoints.text import TextEndpoint
 from server.http import envelope
-from server.http.disconnect import Presence
+from server.http.disconnect import DisconnectWatch
 from server.http.relay import relay, smallfirst_headers, usd
 from tests.support.fakes import (
     HOURS,
@@ -203,7 +203,7 @@ async def asked(script: dict[str, Any], **fields: Any) -> tuple[Client, RequestR
     """Send a chat to the endpoint over two models priced by tokens, and return what the client got."""
     models = model(price=TOKENS), large()
     served, pools = config(*models), {one.name: pool(one) for one in models}
-    dispatcher = Dispatcher(served, Policies(served), pools, FakeUpstream(script), Workshop())
+    dispatcher = Dispatcher(served, Policies(served), pools, FakeUpstream(script), GrammarWorkers())
     endpoint = TextEndpoint("chat/completions", Keyring([]), Admission(1, 0, 1.0), dispatcher)
     raw = json.dumps({"model": "auto", "messages": [{"role": "user", "content": "x" * 400}]} | fields).encode()
     to_come = [{"type": "http.request", "body": raw}]
@@ -214,7 +214,7 @@ async def asked(script: dict[str, Any], **fields: Any) -> tuple[Client, RequestR
         return to_come.pop()
 
     client, one = Client(), RequestRecord("req_1", 0.0)
-    presence = Presence(asyncio.get_running_loop())
+    presence = DisconnectWatch(asyncio.get_running_loop())
     scope = {"type": "http", "method": "POST", "path": "/", "headers": [],
              "extensions": presence.extensions, "state": {envelope.RECORD: one}}  # fmt: skip
     await endpoint(scope, receive, client.send)

@@ -15,7 +15,7 @@ from router.replicas.shared_memory import LARGEST
 from router.types import ModelStatus, ReplicaWork, Usage
 from server.admission import Admission
 from server.observability.metrics import ADMISSION, DURATION_BUCKETS_S, FIRST_TOKEN_BUCKETS_S, METRIC_NAMES, Metrics
-from server.observability.shared_counters import Tally
+from server.observability.shared_counters import SharedCounters
 
 CHEAP = Price(input_usd_per_mtok=1.0, cached_input_usd_per_mtok=0.1, output_usd_per_mtok=2.0)
 DEAR = Price(input_usd_per_mtok=10.0, output_usd_per_mtok=20.0)
@@ -308,8 +308,8 @@ def test_two_gateways_in_one_process_do_not_share() -> None:
 
 
 def test_several_processes_count_as_one_and_any_of_them_tells() -> None:
-    tallies = [Tally(), Tally(), Tally()]
-    every = [Metrics(CONFIG, lambda: (), tallies, worker) for worker in range(3)]
+    worker_counters = [SharedCounters(), SharedCounters(), SharedCounters()]
+    every = [Metrics(CONFIG, lambda: (), worker_counters, worker) for worker in range(3)]
     once = gateway()
     for number in range(9):
         observed = record(
@@ -325,9 +325,9 @@ def test_several_processes_count_as_one_and_any_of_them_tells() -> None:
     for worker, metrics in enumerate(every):
         metrics.admission[0], metrics.admission[1] = 10**worker, 5 * 10**worker
     expected = samples(once) | {"requests_in_flight{}": 111, "requests_queued{}": 555}
-    for metrics in (*every, Metrics(CONFIG, lambda: (), tallies, 1)):  # its successor
+    for metrics in (*every, Metrics(CONFIG, lambda: (), worker_counters, 1)):  # its successor
         assert samples(metrics) == expected
-    tallies[2].clear(ADMISSION)
+    worker_counters[2].clear(ADMISSION)
     assert samples(every[0])["requests_in_flight{}"] == 11
 
 

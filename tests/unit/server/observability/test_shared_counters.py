@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from router.replicas.shared_memory import LARGEST
 from server.observability import shared_counters
-from server.observability.shared_counters import SPARE_CELLS, Tally
+from server.observability.shared_counters import SPARE_CELLS, SharedCounters
 
 KEYS = st.tuples(
     st.sampled_from(["requests", "tokens", "é\n"]),
@@ -20,11 +20,11 @@ KEYS = st.tuples(
 SIZES = {"requests": 1, "tokens": 3, "é\n": 20}
 
 
-def read(one: Tally) -> dict[tuple[str, ...], list[int]]:
+def read(one: SharedCounters) -> dict[tuple[str, ...], list[int]]:
     return {key: one.values(entry) for key, entry in one.entries().items()}
 
 
-def successor(of: Tally) -> Tally:
+def successor(of: SharedCounters) -> SharedCounters:
     """What a new process sees: the same cells, and nothing of what the dead one had in mind."""
     new = copy.copy(of)
     new._entries = {}
@@ -33,7 +33,7 @@ def successor(of: Tally) -> Tally:
 
 
 def test_an_entry_is_made_on_its_first_use_and_stays() -> None:
-    one = Tally(8192)
+    one = SharedCounters(8192)
     assert read(one) == {}
     at = one.place(("requests", "auto"), 2)
     assert one.place(("requests", "auto"), 2) == at
@@ -46,7 +46,7 @@ def test_an_entry_is_made_on_its_first_use_and_stays() -> None:
 
 
 def test_what_is_beyond_all_bounds_stays_there() -> None:
-    one = Tally(8192)
+    one = SharedCounters(8192)
     at = one.place(("tokens",))
     for amount in (LARGEST, 1, LARGEST, 10**300):
         one.add(at, amount)
@@ -54,7 +54,7 @@ def test_what_is_beyond_all_bounds_stays_there() -> None:
 
 
 def test_when_it_is_full_that_is_said_once_and_the_rest_still_counts(caplog: pytest.LogCaptureFixture) -> None:
-    one = Tally(1024)
+    one = SharedCounters(1024)
     reader = successor(one)
     counted = 0
     for number in range(100):
@@ -72,14 +72,14 @@ def test_when_it_is_full_that_is_said_once_and_the_rest_still_counts(caplog: pyt
 
 
 def test_one_that_is_larger_than_any_finds_no_room(caplog: pytest.LogCaptureFixture) -> None:
-    one = Tally()
+    one = SharedCounters()
     assert one.place(("huge",), SPARE_CELLS + 1) == 1
     assert "no room" in caplog.text
     assert read(one) == {}
 
 
 def test_an_entry_that_its_owner_did_not_finish_is_none() -> None:
-    one = Tally(8192)
+    one = SharedCounters(8192)
     one.place(("requests", "auto"))
     free = one.cells[0]
     one.cells[free : free + 40] = memoryview(b"\xff" * 320).cast("q")  # a long name, some counts, no end
@@ -91,7 +91,7 @@ def test_an_entry_that_its_owner_did_not_finish_is_none() -> None:
 
 
 def test_a_killed_process_loses_nothing_and_its_successor_goes_on() -> None:
-    one = Tally()
+    one = SharedCounters()
     for life in range(1, 4):
         pid = os.fork()
         if pid == 0:
@@ -114,7 +114,7 @@ def test_what_is_not_used_takes_no_memory() -> None:
             return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
 
     before = resident_kib()
-    many = [Tally() for _ in range(64)]
+    many = [SharedCounters() for _ in range(64)]
     for one in many:
         one.place(("requests",))
         one.entries()
@@ -126,36 +126,36 @@ class Counting(RuleBasedStateMachine):
 
     @initialize(workers=st.integers(1, 3))
     def start(self, workers: int) -> None:
-        self.tallies = [Tally(64 * 1024) for _ in range(workers)]
-        self.readers = [successor(one) for one in self.tallies]  # in another process
+        self.worker_counters = [SharedCounters(64 * 1024) for _ in range(workers)]
+        self.readers = [successor(one) for one in self.worker_counters]  # in another process
         self.expected: dict[tuple[str, ...], list[int]] = {}
 
     @rule(data=st.data(), key=KEYS, amount=st.integers(0, 10**12))
     def add(self, data: Any, key: tuple[str, str], amount: int) -> None:
-        worker = data.draw(st.integers(0, len(self.tallies) - 1))
+        worker = data.draw(st.integers(0, len(self.worker_counters) - 1))
         size = SIZES[key[0]]
         cell = data.draw(st.integers(0, size - 1))
-        one = self.tallies[worker]
+        one = self.worker_counters[worker]
         one.add(one.place(key, size) + cell, amount)
         self.expected.setdefault(key, [0] * size)[cell] += amount
 
     @rule(data=st.data())
     def die(self, data: Any) -> None:
-        worker = data.draw(st.integers(0, len(self.tallies) - 1))
-        self.tallies[worker] = successor(self.tallies[worker])
+        worker = data.draw(st.integers(0, len(self.worker_counters) - 1))
+        self.worker_counters[worker] = successor(self.worker_counters[worker])
 
     @rule(data=st.data())
     def die_while_an_entry_is_made(self, data: Any) -> None:
-        worker = data.draw(st.integers(0, len(self.tallies) - 1))
-        one = self.tallies[worker]
+        worker = data.draw(st.integers(0, len(self.worker_counters) - 1))
+        one = self.worker_counters[worker]
         free = one.entries() and one.cells[0]
         if free:
             one.cells[free : free + 8] = memoryview(data.draw(st.binary(min_size=64, max_size=64))).cast("q")
-        self.tallies[worker] = successor(one)
+        self.worker_counters[worker] = successor(one)
 
     @invariant()
     def adds_up(self) -> None:
-        for views in (self.tallies, self.readers):
+        for views in (self.worker_counters, self.readers):
             sums: dict[tuple[str, ...], list[int]] = {}
             for one in views:
                 for key, values in read(one).items():

@@ -17,7 +17,7 @@ from router.structured.workers.grammar_workers import Match, TookTooLong
 from router.types import Verdict
 
 
-class Workshop:
+class GrammarWorkers:
     """Does at once what the real one does in processes; grammars are regular expressions."""
 
     def __init__(self, *, stuck=False):
@@ -69,10 +69,10 @@ def called(*calls, content=None, **message):
     return said(content, "tool_calls", tool_calls=list(calls), **message)
 
 
-def both(constraint, choice, workshop=None, **more):
+def both(constraint, choice, workers=None, **more):
     """Return the verdict and what may leave, and see that nothing else changed."""
     before = json.dumps(choice)
-    verdict, may_leave = asyncio.run(judge(constraint, choice, workshop or Workshop(), **more))
+    verdict, may_leave = asyncio.run(judge(constraint, choice, workers or GrammarWorkers(), **more))
     assert json.dumps(choice) == before
     says_so = choice.get("finish_reason") == "length"
     assert (may_leave is not choice) == (verdict.word == "repaired" or (verdict.word == "truncated" and not says_so))
@@ -228,7 +228,7 @@ def test_a_grammar_judges_the_whole_text(kind):
 
 
 def test_what_cannot_be_judged_in_time_is_invalid():
-    stuck = Workshop(stuck=True)
+    stuck = GrammarWorkers(stuck=True)
     for constraint in (Constraint(Form("regex", "regex", source="x")), of({"type": "object"}, heavy=True)):
         assert both(constraint, said("{}"), stuck)[0].message == "it cannot be judged in time"
     large = of({"type": "object", "description": "x" * QUICK_CHARS})
@@ -237,14 +237,14 @@ def test_what_cannot_be_judged_in_time_is_invalid():
 
 
 def test_what_a_heavy_schema_says_is_found_in_the_workshop():
-    workshop = Workshop()
+    workers = GrammarWorkers()
     heavy = of(PERSON_SCHEMA, heavy=True)
-    assert both(heavy, said(A), workshop)[0].word == "valid"
-    assert both(heavy, said(f"So: {A}"), workshop)[1]["message"]["content"] == A
-    assert both(heavy, said('{"name": "A", "age": "x"}'), workshop)[0].path == "/age"
-    assert len(workshop.asked) == 3
-    assert both(heavy, said("{"), workshop)[0].word == "invalid"
-    assert len(workshop.asked) == 3
+    assert both(heavy, said(A), workers)[0].word == "valid"
+    assert both(heavy, said(f"So: {A}"), workers)[1]["message"]["content"] == A
+    assert both(heavy, said('{"name": "A", "age": "x"}'), workers)[0].path == "/age"
+    assert len(workers.asked) == 3
+    assert both(heavy, said("{"), workers)[0].word == "invalid"
+    assert len(workers.asked) == 3
 
 
 @pytest.mark.parametrize(
@@ -459,10 +459,10 @@ LONG = "x" * MOST_CHARS
     ],
 )
 def test_a_long_answer_is_judged_in_the_workshop(constraint, choice, word):
-    workshop = Workshop()
-    assert both(constraint, choice, workshop, at_limit=True)[0].word == word
-    assert workshop.asked[0] == "find"
-    verdict, may_leave = both(constraint, choice, Workshop(stuck=True), at_limit=True)
+    workers = GrammarWorkers()
+    assert both(constraint, choice, workers, at_limit=True)[0].word == word
+    assert workers.asked[0] == "find"
+    verdict, may_leave = both(constraint, choice, GrammarWorkers(stuck=True), at_limit=True)
     assert (verdict.word, verdict.message) == ("invalid", "it cannot be judged in time")
     assert may_leave is choice
 

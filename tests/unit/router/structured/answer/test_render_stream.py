@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from router.errors import StructuredOutputViolation
 from router.structured.answer.assemble import Assembly
-from router.structured.answer.render_stream import retell
+from router.structured.answer.render_stream import render_stream
 
 FRAME = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
@@ -28,7 +28,7 @@ def heard(events, *before):
 
 
 def test_a_whole_answer():
-    events = retell([choice(content="{}", reasoning_content="hm")], [], FRAME)
+    events = render_stream([choice(content="{}", reasoning_content="hm")], [], FRAME)
     first = json.loads(events[0])
     assert {name: first[name] for name in FRAME} == FRAME
     assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
@@ -40,18 +40,18 @@ def test_a_whole_answer():
 def test_a_cut_call_beside_a_changed_choice_is_told_as_it_is():
     cut = choice("length", tool_calls=[{"id": "c", "function": {"name": "f", "arguments": "{"}}])
     gone = {**cut, "finish_reason": None}
-    (last,) = retell([cut], [gone], FRAME)
+    (last,) = render_stream([cut], [gone], FRAME)
     assert json.loads(last)["choices"][0]["finish_reason"] == "length"
 
 
 def test_a_choice_that_has_left_is_not_finished_twice():
     gone = [choice(content="Hi")]
-    events = retell([choice(content="Hi"), choice(index=1, content="{}")], gone, FRAME)
+    events = render_stream([choice(content="Hi"), choice(index=1, content="{}")], gone, FRAME)
     assert {part["index"] for event in events for part in json.loads(event)["choices"]} == {1}
 
 
 def test_calls_have_their_index_and_their_name_once():
-    events = retell([choice("tool_calls", tool_calls=[CALL, {**CALL, "id": "d"}])], [], FRAME)
+    events = render_stream([choice("tool_calls", tool_calls=[CALL, {**CALL, "id": "d"}])], [], FRAME)
     deltas = [json.loads(event)["choices"][0]["delta"] for event in events]
     assert [delta["tool_calls"][0]["index"] for delta in deltas if "tool_calls" in delta] == [0, 1]
     (again,) = heard(events)
@@ -62,7 +62,7 @@ def test_calls_have_their_index_and_their_name_once():
 def test_what_has_left_is_not_told_twice():
     left = [choice(None, content="Let me see.", tool_calls=[{**CALL, "function": {"name": "f", "arguments": '{"a"'}}])]
     whole = choice("length", content="Let me see.", tool_calls=[CALL])
-    deltas = [json.loads(event)["choices"][0] for event in retell([whole], left, FRAME)]
+    deltas = [json.loads(event)["choices"][0] for event in render_stream([whole], left, FRAME)]
     assert [one["delta"] for one in deltas] == [
         {"tool_calls": [{"index": 0, "function": {"arguments": ": 1}"}}]},
         {},
@@ -80,12 +80,12 @@ def test_what_has_left_is_not_told_twice():
 )
 def test_what_has_left_cannot_be_taken_back(after, left):
     with pytest.raises(StructuredOutputViolation, match="left already"):
-        retell([after], [left], FRAME)
+        render_stream([after], [left], FRAME)
 
 
 def test_a_completion():
     after, left = {"index": 0, "text": "abc", "finish_reason": "stop"}, {"index": 0, "text": "a", "finish_reason": None}
-    (event,) = retell([after], [left], FRAME)
+    (event,) = render_stream([after], [left], FRAME)
     assert json.loads(event)["choices"] == [{"index": 0, "logprobs": None, "text": "bc", "finish_reason": "stop"}]
 
 
@@ -93,6 +93,6 @@ def test_a_completion():
 def test_what_left_and_what_is_told_are_the_answer(left, rest, thought):
     before = {"choices": [{"index": 0, "delta": {"role": "assistant", "content": left, "reasoning_content": thought}}]}
     whole = choice(content=left + rest, reasoning_content=thought)
-    (again,) = heard(retell([whole], heard([], before), FRAME), before)
+    (again,) = heard(render_stream([whole], heard([], before), FRAME), before)
     assert again["message"]["content"] == left + rest
     assert again["message"]["reasoning_content"] == thought

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from router.errors import StructuredOutputViolation
-from router.structured.answer.stream_checker import Follower, may_be_call
+from router.structured.answer.stream_checker import StreamChecker, may_be_call
 from router.structured.constraint import Calls, Constraint, Form, Tool
 
 JSON = Constraint(Form("json_object", "response_format"))
@@ -16,7 +16,7 @@ ROLE = {"role": "assistant", "content": ""}
 
 
 def following(constraint, pace):
-    return Follower(constraint, pace, lambda kind, fault, choice: StructuredOutputViolation(f"no {kind}: {fault}"))
+    return StreamChecker(constraint, pace, lambda kind, fault, choice: StructuredOutputViolation(f"no {kind}: {fault}"))
 
 
 def chunk(delta=None, finish=None, index=0):
@@ -30,8 +30,8 @@ def call(arguments, number=0, name=None):
 
 def left(constraint, pace, *deltas, finish="stop"):
     """Which of the events go on at once, each with those that waited before it."""
-    follower = following(constraint, pace)
-    return [follower.may_leave(chunk(delta)) for delta in deltas] + [follower.may_leave(chunk(finish=finish))]
+    checker = following(constraint, pace)
+    return [checker.may_leave(chunk(delta)) for delta in deltas] + [checker.may_leave(chunk(finish=finish))]
 
 
 def test_held_nothing_leaves():
@@ -45,9 +45,9 @@ def test_checked_all_leaves_but_the_end():
 
 
 def test_what_comes_after_the_end_waits_with_it():
-    follower = following(JSON, "check")
-    follower.may_leave(chunk(finish="stop"))
-    assert not follower.may_leave({"choices": [], "usage": {"prompt_tokens": 1}})
+    checker = following(JSON, "check")
+    checker.may_leave(chunk(finish="stop"))
+    assert not checker.may_leave({"choices": [], "usage": {"prompt_tokens": 1}})
 
 
 def test_thoughts_are_not_checked():
@@ -56,26 +56,26 @@ def test_thoughts_are_not_checked():
 
 @pytest.mark.parametrize("wrong", ['"a": 1', '{"a": NaN', '{"a": 1, "a"', "{}{", '{"a": "\n'])
 def test_what_cannot_become_valid_any_more_ends_the_stream(wrong):
-    follower = following(JSON, "check")
-    assert follower.may_leave(chunk({"content": "{"}))
+    checker = following(JSON, "check")
+    assert checker.may_leave(chunk({"content": "{"}))
     with pytest.raises(StructuredOutputViolation, match="json_object"):
-        follower.may_leave(chunk({"content": wrong + "!"}))
+        checker.may_leave(chunk({"content": wrong + "!"}))
 
 
 def test_wrong_arguments_end_it_too():
-    follower = following(MUST, "check")
-    assert follower.may_leave(chunk(call("{", name="f")))
+    checker = following(MUST, "check")
+    assert checker.may_leave(chunk(call("{", name="f")))
     with pytest.raises(StructuredOutputViolation):
-        follower.may_leave(chunk(call("'a'")))
+        checker.may_leave(chunk(call("'a'")))
 
 
 def test_a_call_under_the_number_of_another_one_waits_for_the_whole():
-    follower = following(MUST, "check")
-    assert follower.may_leave(chunk(call('{"a": 1}', name="f")))
+    checker = following(MUST, "check")
+    assert checker.may_leave(chunk(call('{"a": 1}', name="f")))
     second = call('{"a": 2}', name="f")
     second["tool_calls"][0]["id"] = "d"
-    assert not follower.may_leave(chunk(second))
-    assert [len(choice["message"]["tool_calls"]) for choice in (*follower.left, *follower.choices())] == [1, 2]
+    assert not checker.may_leave(chunk(second))
+    assert [len(choice["message"]["tool_calls"]) for choice in (*checker.left, *checker.choices())] == [1, 2]
 
 
 def test_while_nothing_has_left_it_is_held_instead_for_it_may_be_repaired():
@@ -100,48 +100,48 @@ def test_it_leaves_once_it_is_no_call():
 
 
 def test_calls_wait_after_a_text_that_has_left():
-    follower = following(TALK, "talk")
-    assert follower.may_leave(chunk({"content": "Let me see."}))
-    assert not follower.may_leave(chunk(call("{}", name="f")))
-    assert not follower.may_leave(chunk({"content": "more"}))
-    (gone,) = follower.left
+    checker = following(TALK, "talk")
+    assert checker.may_leave(chunk({"content": "Let me see."}))
+    assert not checker.may_leave(chunk(call("{}", name="f")))
+    assert not checker.may_leave(chunk({"content": "more"}))
+    (gone,) = checker.left
     assert gone["message"]["content"] == "Let me see."
     assert "tool_calls" not in gone["message"]
-    assert follower.choices()[0]["message"]["content"] == "Let me see.more"
+    assert checker.choices()[0]["message"]["content"] == "Let me see.more"
 
 
 def test_a_role_alone_is_no_beginning():
-    follower = following(JSON, "check")
-    follower.may_leave(chunk(ROLE))
-    assert not follower.begun
-    follower.may_leave(chunk({"content": "{"}))
-    assert follower.begun
+    checker = following(JSON, "check")
+    checker.may_leave(chunk(ROLE))
+    assert not checker.begun
+    checker.may_leave(chunk({"content": "{"}))
+    assert checker.begun
 
 
 @pytest.mark.parametrize("pace", ["hold", "check"])
 @pytest.mark.parametrize("endless", [" ", "\n\t", "ab" * 40])
 def test_an_answer_without_an_end_is_stopped(pace, endless):
-    follower = following(JSON, pace)
-    follower.may_leave(chunk({"content": '{"a": ' + ('"' if endless[0] == "a" else "")}))
+    checker = following(JSON, pace)
+    checker.may_leave(chunk({"content": '{"a": ' + ('"' if endless[0] == "a" else "")}))
     with pytest.raises(StructuredOutputViolation, match="without an end"):
-        list(map(follower.may_leave, [chunk({"content": endless})] * 10_000))
+        list(map(checker.may_leave, [chunk({"content": endless})] * 10_000))
 
 
 def test_each_choice_is_followed_on_its_own():
-    follower = following(JSON, "check")
-    assert follower.may_leave(chunk({"content": "{"}, index=0))
-    assert follower.may_leave(chunk({"content": "{"}, index=1))
-    assert follower.may_leave(chunk({"content": "}"}, index=1))
-    assert not follower.may_leave(chunk(finish="stop", index=1))
-    assert not follower.may_leave(chunk({"content": "}"}, index=0))
+    checker = following(JSON, "check")
+    assert checker.may_leave(chunk({"content": "{"}, index=0))
+    assert checker.may_leave(chunk({"content": "{"}, index=1))
+    assert checker.may_leave(chunk({"content": "}"}, index=1))
+    assert not checker.may_leave(chunk(finish="stop", index=1))
+    assert not checker.may_leave(chunk({"content": "}"}, index=0))
 
 
 def test_calls_without_a_number_wait_for_only_the_whole_tells_them_apart():
-    follower = following(MUST, "check")
+    checker = following(MUST, "check")
     for id_ in "ab":
         function = {"name": "f", "arguments": "{}"}
-        assert not follower.may_leave(chunk({"tool_calls": [{"id": id_, "function": function}]}))
-    assert len(follower.choices()[0]["message"]["tool_calls"]) == 2
+        assert not checker.may_leave(chunk({"tool_calls": [{"id": id_, "function": function}]}))
+    assert len(checker.choices()[0]["message"]["tool_calls"]) == 2
 
 
 def test_the_error_is_of_what_was_being_said():
@@ -151,44 +151,44 @@ def test_the_error_is_of_what_was_being_said():
         seen.append(args)
         return StructuredOutputViolation("")
 
-    follower = Follower(MUST, "hold", broken)
-    follower.may_leave(chunk(call('{"a":', name="f")))
+    checker = StreamChecker(MUST, "hold", broken)
+    checker.may_leave(chunk(call('{"a":', name="f")))
     with pytest.raises(StructuredOutputViolation):
-        follower.may_leave(chunk(call(" " * 300)))
+        checker.may_leave(chunk(call(" " * 300)))
     kind, fault, choice = seen[0]
     assert (kind, fault) == ("tools", "it went on without an end: endless whitespace")
     assert choice["message"]["tool_calls"][0]["function"]["arguments"] == '{"a":'
 
 
 def test_a_delta_that_is_none_says_nothing():
-    follower = following(JSON, "check")
-    follower.may_leave({"choices": [{"index": 0, "text": "", "delta": "x"}]})
-    assert not follower.begun
+    checker = following(JSON, "check")
+    checker.may_leave({"choices": [{"index": 0, "text": "", "delta": "x"}]})
+    assert not checker.begun
 
 
 @pytest.mark.parametrize("text", ["<think>" + "hm, " * 1000, '{"name' + "x" * 1000, '{"name": "' + "x" * 1000])
 def test_of_what_may_be_a_call_only_the_beginning_is_looked_at(text):
-    follower = following(TALK, "talk")
+    checker = following(TALK, "talk")
     for at in range(0, len(text), 7):
-        follower.may_leave(chunk({"content": text[at : at + 7]}))
-    (seen,) = follower._texts.values()
+        checker.may_leave(chunk({"content": text[at : at + 7]}))
+    (seen,) = checker._texts.values()
     assert len(seen.add("")) <= 256
     assert seen.unsure == may_be_call(text)
 
 
 @pytest.mark.parametrize(("after", "leaves"), [("Paris.", True), ('{"name": "f"', False)])
 def test_what_follows_thoughts_decides(after, leaves):
-    follower = following(TALK, "talk")
+    checker = following(TALK, "talk")
     for piece in ["<thi", "nk>", *["hm " * 50] * 9, "</th", "ink>\n"]:
-        assert not follower.may_leave(chunk({"content": piece}))
-    assert follower.may_leave(chunk({"content": after})) == leaves
+        assert not checker.may_leave(chunk({"content": piece}))
+    assert checker.may_leave(chunk({"content": after})) == leaves
 
 
 def test_a_completion_is_text():
-    follower = following(JSON, "check")
-    assert follower.may_leave({"choices": [{"index": 0, "text": "{", "finish_reason": None}]})
-    assert not follower.may_leave({"choices": [{"index": 0, "text": "}", "finish_reason": "stop"}]})
-    assert follower.choices() == [{"index": 0, "text": "{}", "finish_reason": "stop"}]
+    checker = following(JSON, "check")
+    assert checker.may_leave({"choices": [{"index": 0, "text": "{", "finish_reason": None}]})
+    assert not checker.may_leave({"choices": [{"index": 0, "text": "}", "finish_reason": "stop"}]})
+    assert checker.choices() == [{"index": 0, "text": "{}", "finish_reason": "stop"}]
 
 
 @pytest.mark.parametrize(

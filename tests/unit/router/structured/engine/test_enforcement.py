@@ -7,8 +7,8 @@ import json
 import pytest
 
 from router.structured.constraint import Calls, Constraint, Form, Schema, Tool
-from router.structured.engine.enforcement import hold_of
-from router.structured.workers.grammar_workers import Enforcement
+from router.structured.engine.enforcement import enforcement_of
+from router.structured.workers.grammar_workers import GrammarSupport
 from tests.support import fakes
 
 GUIDANCE = fakes.model(structured_backend="guidance")
@@ -23,7 +23,7 @@ class Asked:
 
     async def enforces(self, backend, kind, source):
         self.asked.append((backend, kind, source))
-        return Enforcement(self.word, "", self.lenient)
+        return GrammarSupport(self.word, "", self.lenient)
 
 
 def schema(value):
@@ -37,41 +37,41 @@ def calls(*parameters, required=True):
 
 @pytest.mark.parametrize("model", [fakes.large(), fakes.model()])
 async def test_of_another_we_know_nothing(model):
-    workshop = Asked()
-    assert await hold_of(Constraint(Form("json_object", "x")), model, workshop) == "unknown"
-    assert workshop.asked == []
+    workers = Asked()
+    assert await enforcement_of(Constraint(Form("json_object", "x")), model, workers) == "unknown"
+    assert workers.asked == []
 
 
 @pytest.mark.parametrize("word", ["whole", "partial", "none"])
 async def test_of_a_form_the_library_says_it_and_is_asked_once(word):
-    workshop, constraint = Asked(word), Constraint(Form("json_schema", "x", schema({"type": "object"})))
+    workers, constraint = Asked(word), Constraint(Form("json_schema", "x", schema({"type": "object"})))
     for _ in range(2):
-        assert await hold_of(constraint, GUIDANCE, workshop) == word
-    assert workshop.asked == [("guidance", "json_schema", '{"type":"object"}')]
-    await hold_of(constraint, XGRAMMAR, workshop)
-    assert len(workshop.asked) == 2
+        assert await enforcement_of(constraint, GUIDANCE, workers) == word
+    assert workers.asked == [("guidance", "json_schema", '{"type":"object"}')]
+    await enforcement_of(constraint, XGRAMMAR, workers)
+    assert len(workers.asked) == 2
 
 
 async def test_each_kind_has_its_source():
-    workshop = Asked()
+    workers = Asked()
     for form in (Form("regex", "x", source="a+"), Form("choice", "x", choices=("é", "b")), Form("json_object", "x")):
-        await hold_of(Constraint(form), GUIDANCE, workshop)
-    assert [source for _, _, source in workshop.asked] == ["a+", '["é","b"]', ""]
+        await enforcement_of(Constraint(form), GUIDANCE, workers)
+    assert [source for _, _, source in workers.asked] == ["a+", '["é","b"]', ""]
 
 
 async def test_calls_that_may_be_made_are_not_decoded():
-    assert await hold_of(calls({"type": "object"}, required=False), GUIDANCE, Asked()) == "none"
+    assert await enforcement_of(calls({"type": "object"}, required=False), GUIDANCE, Asked()) == "none"
     both = Constraint(Form("json_object", "x"), calls({"type": "object"}, required=False).calls)
-    assert await hold_of(both, GUIDANCE, Asked()) == "none"
+    assert await enforcement_of(both, GUIDANCE, Asked()) == "none"
 
 
 async def test_calls_that_must_be_made():
     constraint = calls({"type": "object"}, None, {"type": "object", "properties": {}})
-    assert await hold_of(constraint, GUIDANCE, Asked()) == "whole"
-    assert await hold_of(constraint, XGRAMMAR, Asked()) == "partial"
-    assert await hold_of(calls({"type": "object"}), GUIDANCE, Asked("partial")) == "partial"
-    assert await hold_of(calls({"type": "object"}), GUIDANCE, Asked("partial", lenient=True)) == "none"
-    assert await hold_of(calls({"type": "object"}), GUIDANCE, Asked("none")) == "none"
+    assert await enforcement_of(constraint, GUIDANCE, Asked()) == "whole"
+    assert await enforcement_of(constraint, XGRAMMAR, Asked()) == "partial"
+    assert await enforcement_of(calls({"type": "object"}), GUIDANCE, Asked("partial")) == "partial"
+    assert await enforcement_of(calls({"type": "object"}), GUIDANCE, Asked("partial", lenient=True)) == "none"
+    assert await enforcement_of(calls({"type": "object"}), GUIDANCE, Asked("none")) == "none"
 
 
 @pytest.mark.parametrize(
@@ -85,4 +85,4 @@ async def test_calls_that_must_be_made():
     ],
 )
 async def test_references_must_survive_that_the_tools_become_one_schema(parameters, word):
-    assert await hold_of(calls(*parameters), GUIDANCE, Asked()) == word
+    assert await enforcement_of(calls(*parameters), GUIDANCE, Asked()) == word

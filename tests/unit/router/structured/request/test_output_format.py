@@ -15,9 +15,9 @@ from router.structured.request.output_format import (
     MAX_REGEX_CHARS,
     MAX_STRUCTURES,
     MAX_TAG_CHARS,
-    asked_form,
+    requested_format,
 )
-from router.structured.request.tools import CALL_FIELDS, asked_calls
+from router.structured.request.tools import CALL_FIELDS, requested_tools
 
 SCHEMA = {"type": "object"}
 TAG = {"structures": [{"begin": "<f>", "schema": SCHEMA, "end": "</f>"}], "triggers": ["<f"]}
@@ -51,7 +51,7 @@ def refused(ask, body, param) -> BadRequest:
     ],
 )
 def test_free_text_has_no_form(body):
-    assert asked_form(body) is None
+    assert requested_format(body) is None
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_free_text_has_no_form(body):
     ],
 )
 def test_json(body, kind, param):
-    form = asked_form(body)
+    form = requested_format(body)
     assert (form.kind, form.param) == (kind, param)
     assert form.schema == (SCHEMA if kind == "json_schema" else None)
 
@@ -79,13 +79,13 @@ def test_a_text_that_describes_the_form(kind, source):
         ({"structured_outputs": {kind: source}}, f"structured_outputs.{kind}"),
         ({f"guided_{kind}": source}, f"guided_{kind}"),
     ):
-        form = asked_form(body)
+        form = requested_format(body)
         assert (form.kind, form.param, form.source) == (kind, param, source)
 
 
 def test_choices():
     for body in ({"structured_outputs": {"choice": ["a", "b"]}}, {"guided_choice": ["a", "b"]}):
-        form = asked_form(body)
+        form = requested_format(body)
         assert (form.kind, form.choices) == ("choice", ("a", "b"))
 
 
@@ -98,13 +98,13 @@ def test_choices():
     ],
 )
 def test_a_structural_tag_becomes_its_json(body, param):
-    form = asked_form(body)
+    form = requested_format(body)
     assert (form.kind, form.param, json.loads(form.source)) == ("structural_tag", param, TAG)
 
 
 def test_what_accompanies_a_form_does_not_change_it():
     options = {"whitespace_pattern": " ", "disable_any_whitespace": True, "disable_additional_properties": True}
-    assert asked_form({"structured_outputs": {"regex": "a", "json_object": False, **options}}).kind == "regex"
+    assert requested_format({"structured_outputs": {"regex": "a", "json_object": False, **options}}).kind == "regex"
 
 
 @pytest.mark.parametrize("one", FORMAT_FIELDS)
@@ -113,13 +113,13 @@ def test_two_formats_contradict_each_other(one, other):
     if one != other:
         param = max(one, other, key=FORMAT_FIELDS.index)
         body = {one: {"type": "json_object"}, other: {"type": "json_object"}}
-        message = refused(asked_form, body, param).message
+        message = refused(requested_format, body, param).message
         assert f"'{one}'" in message
         assert f"'{other}'" in message
 
 
 def test_two_kinds_of_structured_outputs_contradict_each_other():
-    error = refused(asked_form, {"structured_outputs": {"regex": "a", "json": {}}}, "structured_outputs.regex")
+    error = refused(requested_format, {"structured_outputs": {"regex": "a", "json": {}}}, "structured_outputs.regex")
     assert "'structured_outputs.json' and 'structured_outputs.regex' cannot be used together" in error.message
 
 
@@ -156,7 +156,7 @@ def test_two_kinds_of_structured_outputs_contradict_each_other():
     ],
 )
 def test_a_form_that_is_none_is_refused(body, param):
-    refused(asked_form, body, param)
+    refused(requested_format, body, param)
 
 
 def structure(**fields):
@@ -182,7 +182,7 @@ def structure(**fields):
 )
 def test_a_structural_tag_that_is_none_is_refused(fields, param):
     body = {"response_format": {"type": "structural_tag", **TAG, **fields}}
-    refused(asked_form, body, "response_format" + param)
+    refused(requested_format, body, "response_format" + param)
 
 
 # --- calls
@@ -205,7 +205,7 @@ def names(calls):
     ],
 )
 def test_no_calls_are_asked_for(body):
-    assert asked_calls(body) is None
+    assert requested_tools(body) is None
 
 
 def allowed(mode, *chosen):
@@ -228,9 +228,9 @@ def allowed(mode, *chosen):
 def test_tools(fields, expected):
     body = {"tools": [tool("f"), tool("g")], **fields}
     if expected is None:
-        refused(asked_calls, body, "tool_choice.allowed_tools.tools")
+        refused(requested_tools, body, "tool_choice.allowed_tools.tools")
         return
-    calls = asked_calls(body)
+    calls = requested_tools(body)
     assert (names(calls), calls.required, calls.single, calls.legacy) == (*expected, False)
 
 
@@ -243,17 +243,17 @@ def test_tools(fields, expected):
     ],
 )
 def test_functions_allow_one_call(fields, expected):
-    calls = asked_calls({"functions": [{"name": "f"}, {"name": "g"}], **fields})
+    calls = requested_tools({"functions": [{"name": "f"}, {"name": "g"}], **fields})
     assert (names(calls), calls.required, calls.single, calls.legacy) == (*expected, True, True)
 
 
 def test_a_tool_keeps_its_parameters_and_where_they_stand():
-    one, two, three = asked_calls(
+    one, two, three = requested_tools(
         {"tools": [tool("f", parameters={}), tool("g", parameters=SCHEMA, strict=True), tool("h", parameters=None)]}
     ).tools
     assert (one.parameters, one.strict, three.parameters) == (None, False, None)
     assert (two.parameters, two.strict, two.param) == (SCHEMA, True, "tools[1].function.parameters")
-    (legacy,) = asked_calls({"functions": [{"name": "f", "parameters": SCHEMA}]}).tools
+    (legacy,) = requested_tools({"functions": [{"name": "f", "parameters": SCHEMA}]}).tools
     assert (legacy.parameters, legacy.param) == (SCHEMA, "functions[0].parameters")
 
 
@@ -293,7 +293,7 @@ def test_a_tool_keeps_its_parameters_and_where_they_stand():
     ],
 )
 def test_calls_that_cannot_be_are_refused(body, param):
-    refused(asked_calls, body, param)
+    refused(requested_tools, body, param)
 
 
 # --- whatever comes
@@ -331,6 +331,6 @@ def outcome(ask, body):
 
 @given(st.dictionaries(st.sampled_from([*FORMAT_FIELDS, *CALL_FIELDS]), JSON | TYPED, max_size=3))
 def test_any_fields_ask_for_something_or_are_a_bad_request_that_names_one(body):
-    for ask in (asked_form, asked_calls):
+    for ask in (requested_format, requested_tools):
         result = outcome(ask, body)
         assert not isinstance(result, BadRequest) or any(result.param.startswith(name) for name in body)

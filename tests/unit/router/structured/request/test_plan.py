@@ -11,7 +11,7 @@ from router.errors import BadRequest
 from router.structured.request.plan import KEPT_BYTES, MAX_FIELD_BYTES, MAX_TOOLS_CHARS, Planner
 from router.structured.request.schema import MAX_SCHEMA_CHARS, fault_of
 from router.structured.request.schema_weight import LIGHT_CHARS, is_light
-from router.structured.workers.grammar_workers import TookTooLong, Workshop
+from router.structured.workers.grammar_workers import GrammarWorkers, TookTooLong
 from tests.support.fakes import call
 
 SCHEMA = {"type": "object", "required": ["a"]}
@@ -305,14 +305,14 @@ async def test_any_fields_are_a_constraint_or_a_bad_request_that_names_one(body)
 
 
 @pytest.fixture
-async def workshop():
-    real = Workshop()
+async def workers():
+    real = GrammarWorkers()
     yield real
     await real.close()
 
 
-async def test_the_real_workshop_says_what_is_wrong_with_a_grammar(workshop):
-    planner = Planner(workshop)
+async def test_the_real_workshop_says_what_is_wrong_with_a_grammar(workers):
+    planner = Planner(workers)
     assert (await planner.plan(call(guided_regex="[a-z]+"))).form.source == "[a-z]+"
     assert (await planner.plan(call(guided_json=HEAVY))).form.schema.validator is None
     for body in ({"guided_regex": "("}, {"guided_grammar": "root ::= ("}, {"guided_json": HEAVY | {"type": 3}}):

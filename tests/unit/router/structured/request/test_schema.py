@@ -20,7 +20,7 @@ from router.structured.request.schema_weight import (
     is_light,
     pattern_size,
 )
-from router.structured.workers.grammar_workers import TookTooLong, Workshop
+from router.structured.workers.grammar_workers import GrammarWorkers, TookTooLong
 
 PARAM = "guided_json"
 
@@ -322,13 +322,13 @@ def test_counting_ends_at_the_limit(value):
 
 
 async def test_the_real_workshop_finds_faults_too():
-    workshop = Workshop()
+    workers = GrammarWorkers()
     try:
         heavy = {"description": "x" * LIGHT_CHARS, "type": "objekt"}
-        assert "at '/type'" in (await refused(heavy, workshop)).message
-        assert (await of(heavy | {"type": "object"}, workshop)).validator is None
+        assert "at '/type'" in (await refused(heavy, workers)).message
+        assert (await of(heavy | {"type": "object"}, workers)).validator is None
     finally:
-        await workshop.close()
+        await workers.close()
 
 
 def test_the_limit_for_patterns_is_one_that_real_ones_keep():

@@ -15,7 +15,7 @@ from jsonschema_rs import validator_for
 from router.structured.answer.check import find
 from router.structured.constraint import Calls, Constraint, Form, Schema, Tool
 from router.structured.engine import xgrammar_lite
-from router.structured.workers.grammar_workers import Enforcement, Fault, Finding, Match, TookTooLong, Workshop
+from router.structured.workers.grammar_workers import Fault, Finding, GrammarSupport, GrammarWorkers, Match, TookTooLong
 
 TAG = json.dumps(
     {"structures": [{"begin": "<call>", "schema": {"type": "integer"}, "end": "</call>"}], "triggers": ["<call"]}
@@ -26,15 +26,15 @@ ENDLESS = 'start: a\na: "a" | "aa" | a a'
 
 
 @pytest.fixture
-async def workshop():
-    made = Workshop()
+async def workers():
+    made = GrammarWorkers()
     yield made
     await made.close()
 
 
 @pytest.fixture
 async def hasty():
-    made = Workshop(limit_s=1)
+    made = GrammarWorkers(limit_s=1)
     yield made
     await made.close()
 
@@ -91,21 +91,21 @@ def environment(pid: int) -> bytes:
         ("structural_tag", TAG.replace('["<call"]', '["<call>"]'), "none", "none"),
     ],
 )  # fmt: skip
-async def test_how_much_of_a_form_decoding_enforces(workshop, kind, source, guidance, xgrammar):
-    found = [(await workshop.enforces(backend, kind, source)).word for backend in ("guidance", "xgrammar")]
+async def test_how_much_of_a_form_decoding_enforces(workers, kind, source, guidance, xgrammar):
+    found = [(await workers.enforces(backend, kind, source)).word for backend in ("guidance", "xgrammar")]
     assert found == [guidance, xgrammar]
 
 
 def test_without_xgrammar_nothing_of_it_is_enforced(monkeypatch):
     monkeypatch.setattr(xgrammar_lite, "load", lambda: None)
-    assert xgrammar_lite.enforces("json_object", "") == Enforcement("none", "xgrammar is not installed")
+    assert xgrammar_lite.enforces("json_object", "") == GrammarSupport("none", "xgrammar is not installed")
 
 
-async def test_partial_and_none_say_why(workshop):
-    assert await workshop.enforces("guidance", "json_schema", '{"not":{}}') == Enforcement(
+async def test_partial_and_none_say_why(workers):
+    assert await workers.enforces("guidance", "json_schema", '{"not":{}}') == GrammarSupport(
         "partial", 'Unimplemented keys: ["not"]', lenient=True
     )
-    assert await workshop.enforces("xgrammar", "json_schema", '{"not":{}}') == Enforcement(
+    assert await workers.enforces("xgrammar", "json_schema", '{"not":{}}') == GrammarSupport(
         "partial", "not is not enforced"
     )
 
@@ -131,20 +131,20 @@ async def test_partial_and_none_say_why(workshop):
         ("structural_tag", TAG, 'Well: <call>"3"</call>.', "invalid"),
     ],
 )
-async def test_a_text_against_a_grammar(workshop, kind, source, text, word):
-    assert await workshop.grammar_fault(kind, source) is None
-    assert (await workshop.match(kind, source, text)).word == word
+async def test_a_text_against_a_grammar(workers, kind, source, text, word):
+    assert await workers.grammar_fault(kind, source) is None
+    assert (await workers.match(kind, source, text)).word == word
 
 
-async def test_what_does_not_match_is_told_in_characters(workshop):
-    assert await workshop.match("regex", "é*", "ééx") == Match(
+async def test_what_does_not_match_is_told_in_characters(workers):
+    assert await workers.match("regex", "é*", "ééx") == Match(
         "invalid", "it does not match the regex after 2 characters"
     )
 
 
-async def test_long_texts_match(workshop):
-    assert await workshop.match("regex", "(é|x)*", "é" * 100_000) == Match("valid")
-    assert (await workshop.match("grammar", 'root ::= "(" root ")" | "x"', "(" * 50_000 + "x")).word == "incomplete"
+async def test_long_texts_match(workers):
+    assert await workers.match("regex", "(é|x)*", "é" * 100_000) == Match("valid")
+    assert (await workers.match("grammar", 'root ::= "(" root ")" | "x"', "(" * 50_000 + "x")).word == "incomplete"
 
 
 @pytest.mark.parametrize(
@@ -161,18 +161,18 @@ async def test_long_texts_match(workshop):
         ("structural_tag", TAG.replace('"integer"', '"nonsense"'), "nonsense"),
     ],
 )
-async def test_what_is_no_grammar(workshop, kind, source, part):
-    assert part in await workshop.grammar_fault(kind, source)
+async def test_what_is_no_grammar(workers, kind, source, part):
+    assert part in await workers.grammar_fault(kind, source)
 
 
-async def test_heavy_schemas_and_what_breaks_them(workshop):
+async def test_heavy_schemas_and_what_breaks_them(workers):
     schema = '{"type":"object","properties":{"a":{"type":"integer"}}}'
-    assert await workshop.schema_fault(schema) is None
-    assert await workshop.schema_fault('{"properties":{"a":{"type":"int"}}}') == Fault(
+    assert await workers.schema_fault(schema) is None
+    assert await workers.schema_fault('{"properties":{"a":{"type":"int"}}}') == Fault(
         "/properties/a/type", '"int" is not a type of JSON Schema'
     )
-    assert await workshop.instance_fault(schema, '{"a":3}') is None
-    fault = await workshop.instance_fault(schema, '{"a":"x"}')
+    assert await workers.instance_fault(schema, '{"a":3}') is None
+    fault = await workers.instance_fault(schema, '{"a":"x"}')
     assert fault is not None
     assert fault.path == "/a"
 
@@ -187,12 +187,12 @@ async def test_heavy_schemas_and_what_breaks_them(workshop):
         ({"tool_calls": [CALL]}, Finding("tools")),
     ],
 )  # fmt: skip
-async def test_a_long_message_is_judged_as_a_short_one_is(workshop, message, finding):
+async def test_a_long_message_is_judged_as_a_short_one_is(workers, message, finding):
     value = {"properties": {"a": {"type": "integer"}}, "required": ["a"]}
     schema = Schema(json.dumps(value), value, validator_for(value))
     constraint = Constraint(Form("json_schema", "response_format", schema), Calls({"f": Tool("f", schema)}))
-    assert await workshop.find(constraint, message, at_limit=True) == finding
-    assert await find(constraint, message, workshop, at_limit=True) == finding
+    assert await workers.find(constraint, message, at_limit=True) == finding
+    assert await find(constraint, message, workers, at_limit=True) == finding
 
 
 async def test_what_never_ends_is_given_up_and_what_waited_is_done(hasty):
@@ -210,88 +210,88 @@ async def test_a_schema_that_takes_too_long_is_not_enforced_and_not_tried_again(
 
     monkeypatch.setattr(hasty, "_ask", give_up)
     for _ in range(3):
-        assert await hasty.enforces("xgrammar", "regex", "a") == Enforcement("none", "too long")
+        assert await hasty.enforces("xgrammar", "regex", "a") == GrammarSupport("none", "too long")
     assert len(asked) == 1
 
 
-async def test_many_callers_ask_once(workshop, monkeypatch):
+async def test_many_callers_ask_once(workers, monkeypatch):
     asked = []
-    ask = workshop._ask
+    ask = workers._ask
 
     async def counted(*request):
         asked.append(request)
         return await ask(*request)
 
-    monkeypatch.setattr(workshop, "_ask", counted)
-    found = await asyncio.gather(*(workshop.enforces("guidance", "regex", "a+") for _ in range(20)))
-    assert found == [Enforcement("whole")] * 20
+    monkeypatch.setattr(workers, "_ask", counted)
+    found = await asyncio.gather(*(workers.enforces("guidance", "regex", "a+") for _ in range(20)))
+    assert found == [GrammarSupport("whole")] * 20
     assert len(asked) == 1
 
 
-async def test_many_callers_share_two_processes_and_get_their_own_answers(workshop):
+async def test_many_callers_share_two_processes_and_get_their_own_answers(workers):
     async def ask(n: int) -> bool:
-        return (await workshop.match("regex", f"a{{{n}}}", "a" * 10)).word == "valid"
+        return (await workers.match("regex", f"a{{{n}}}", "a" * 10)).word == "valid"
 
     assert await asyncio.gather(*map(ask, range(20))) == [n == 10 for n in range(20)]
     assert len(benches()) == 2
 
 
-async def test_one_caller_needs_one_process(workshop):
+async def test_one_caller_needs_one_process(workers):
     assert benches() == []
     for _ in range(3):
-        await workshop.match("regex", "a", "a")
+        await workers.match("regex", "a", "a")
     assert len(benches()) == 1
 
 
-async def test_a_process_that_was_killed_is_replaced(workshop):
-    await workshop.match("regex", "a", "a")
+async def test_a_process_that_was_killed_is_replaced(workers):
+    await workers.match("regex", "a", "a")
     os.kill(benches()[0], signal.SIGKILL)
-    assert await workshop.match("regex", "a", "a") == Match("valid")
+    assert await workers.match("regex", "a", "a") == Match("valid")
 
 
 async def test_a_process_killed_twice_in_the_middle_is_given_up():
-    workshop = Workshop(limit_s=30)
-    hanging = asyncio.create_task(workshop.match("grammar", ENDLESS, "a" * 2_000))
+    workers = GrammarWorkers(limit_s=30)
+    hanging = asyncio.create_task(workers.match("grammar", ENDLESS, "a" * 2_000))
     for _ in range(2):
         os.kill(await is_busy(), signal.SIGKILL)
     with pytest.raises(TookTooLong):
         await hanging
-    await workshop.close()
+    await workers.close()
 
 
 async def test_a_caller_that_leaves_ends_its_process_and_confuses_no_other():
-    workshop = Workshop(limit_s=30, processes=1)
-    leaving = asyncio.create_task(workshop.match("grammar", ENDLESS, "a" * 2_000))
+    workers = GrammarWorkers(limit_s=30, processes=1)
+    leaving = asyncio.create_task(workers.match("grammar", ENDLESS, "a" * 2_000))
     busy = await is_busy()
-    waiting = asyncio.create_task(workshop.match("regex", "a", "a"))
+    waiting = asyncio.create_task(workers.match("regex", "a", "a"))
     leaving.cancel()
     assert await waiting == Match("valid")
     assert busy not in benches()
-    await workshop.close()
+    await workers.close()
 
 
-async def test_one_of_many_callers_may_leave(workshop):
-    first, second = (asyncio.create_task(workshop.enforces("guidance", "regex", "a")) for _ in range(2))
+async def test_one_of_many_callers_may_leave(workers):
+    first, second = (asyncio.create_task(workers.enforces("guidance", "regex", "a")) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
     assert (await second).word == "whole"
 
 
 async def test_closed_it_leaves_no_process_and_nobody_waiting():
-    workshop = Workshop(limit_s=30, processes=1)
-    hanging = asyncio.create_task(workshop.match("grammar", ENDLESS, "a" * 2_000))
-    waiting = asyncio.create_task(workshop.enforces("guidance", "regex", "a"))
+    workers = GrammarWorkers(limit_s=30, processes=1)
+    hanging = asyncio.create_task(workers.match("grammar", ENDLESS, "a" * 2_000))
+    waiting = asyncio.create_task(workers.enforces("guidance", "regex", "a"))
     await is_busy()
-    await workshop.close()
+    await workers.close()
     assert benches() == []
     with pytest.raises(TookTooLong):
         await hanging
     assert (await waiting).word == "none"
 
 
-async def test_a_process_gets_none_of_the_gateways_secrets(workshop, monkeypatch):
+async def test_a_process_gets_none_of_the_gateways_secrets(workers, monkeypatch):
     monkeypatch.setenv("SMALLFIRST_API_KEYS", "secret")
-    await workshop.match("regex", "a", "a")
+    await workers.match("regex", "a", "a")
     assert b"secret" not in environment(benches()[0])
 
 
