@@ -61,7 +61,7 @@ class Dispatching:
         defaults = {url.split("/")[2]: [answers()] for one in models for url in one.base_url}
         self.upstream = FakeUpstream(defaults | self.script)
         policies = Policies(self.config) if evidence is None else Knowing(self.config, evidence)
-        self.dispatcher = Dispatcher(self.config, policies, self.pools, self.upstream, self.grammar_workers)
+        self.dispatcher = Dispatcher(self.config, policies, self.pools, self.upstream, self.workers)
         self.record = RequestRecord("req_1", monotonic())
 
     async def ask(self, one: ChatCall | None = None, **fields: Any) -> list[bytes]:
