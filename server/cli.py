@@ -14,12 +14,12 @@ from pathlib import Path
 
 try:
     from router.config import price_list
-    from router.config.load import load
     from router.config.models import Config
     from router.engine.gpu import gpu_present
     from router.engine.preflight import check_managed
     from router.errors import BadData, ConfigError
-    from router.policy.registry import Policies
+    from router.load_config import load
+    from router.policy.route_policies import RoutePolicies
     from server.settings import Settings, add_arguments
 except KeyboardInterrupt:
     sys.exit(0)  # as in `main`
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in config.left_out.values():
             _say(line)
         if arguments.command == "check":
-            Policies(config)
+            RoutePolicies(config)
             for line in _old_prices(config):
                 _say(line)
             print(f"{arguments.config}: {len(config.models)} models, {len(config.routes)} routes: valid")  # noqa: T201

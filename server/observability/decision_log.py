@@ -12,9 +12,8 @@ from statistics import fmean
 from msgspec import Struct
 from msgspec.structs import replace
 
-from router.judge.features import Confidence
-from router.record import Judgement, RequestRecord
-from router.types import Candidate
+from router.decision import Candidate, Confidence, Judgement
+from router.record import RequestRecord
 
 DIGITS = 6
 
@@ -69,7 +68,7 @@ def of(record: RequestRecord) -> LearnedDecision | None:
     return LearnedDecision(
         decision.reason,
         next(iter(decision.candidates.values())).prior.task,
-        decision.way,
+        decision.asking_order,
         decision.min_confidence,
         decision.fallback_usd,
         {name: _seen_before(candidate) for name, candidate in decision.candidates.items()},

@@ -161,7 +161,7 @@ class Metrics(Collector):
             self._count("retries_total", self._known(name), reason)
         for name, kind, word in record.verdicts:
             self._count("structured_verdicts_total", self._known(name), kind, word)
-        if record.unsure and record.model:
+        if record.best_effort and record.model:
             self._count("judged_answers_total", self._known_route(route), self._known(record.model), "unsure")
         for judged in record.judgements:
             of = self._known_route(route), self._known(judged.model)

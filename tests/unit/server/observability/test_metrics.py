@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from router.config.models import Config, Model, Route
+from router.decision import Judgement
 from router.money.price import Price
-from router.record import Attempt, Escalation, Judgement, RequestRecord
+from router.record import Attempt, Escalation, RequestRecord
 from router.replicas.shared_memory import LARGEST
 from router.types import ModelStatus, ReplicaWork, Usage
 from server.admission import Admission
@@ -212,10 +213,10 @@ def test_money_is_summed_exactly() -> None:
     assert tiny.cost_nano_usd == 1
     huge = attempt(usage=Usage(completion=10**15), price=CHEAP)  # two billion dollars
     metrics.observe(record(attempts=[huge]))
-    at = metrics._tally.place(("cost_usd_total", "auto", "slm"))
+    at = metrics._counters.place(("cost_usd_total", "auto", "slm"))
     for _ in range(10_000):
         metrics.observe(record(attempts=[tiny]))
-    assert metrics._tally.cells[at] == 2 * 10**18 + 10_000  # floats would have lost every one of them
+    assert metrics._counters.cells[at] == 2 * 10**18 + 10_000  # floats would have lost every one of them
     assert samples(metrics)["cost_usd_total{model=slm,route=auto}"] == pytest.approx(2e9 + 1e-5)
 
 
@@ -369,7 +370,7 @@ def test_judged_answers_are_counted_by_how_sure_they_were() -> None:
     unsure = Judgement("slm", -1.0, gain=0.75, threshold=0.2, accepted=False)
     sure = Judgement("slm", 3.0, gain=0.04, threshold=0.2, accepted=True)
     metrics.observe(record(judgements=[unsure, sure]))
-    metrics.observe(record(unsure="upstream_error"))
+    metrics.observe(record(best_effort="upstream_error"))
     found = samples(metrics)
     assert found["judged_answers_total{model=slm,route=auto,verdict=unsure}"] == 1
     assert found["judged_answers_total{model=slm,route=auto,verdict=rejected}"] == 1
