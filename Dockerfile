@@ -11,7 +11,7 @@ RUN python -m venv /opt/smallfirst
 COPY requirements/gateway.txt requirements/gateway.txt
 # --no-deps: the lock is complete, and leaves out the torch that xgrammar asks for and the gateway has no use for.
 RUN /opt/smallfirst/bin/pip install --require-hashes --no-deps --only-binary=:all: -r requirements/gateway.txt
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY router router
 COPY server server
 RUN /opt/smallfirst/bin/pip install --no-deps . \
