@@ -177,8 +177,8 @@ def _count(value: object) -> int | None:
     return value if type(value) is int and 0 <= value < MOST_TOKENS else None
 
 
-FormKind = Literal["json_schema", "json_object", "regex", "choice", "grammar", "structural_tag"]
-ConstraintKind = Literal[FormKind, "tools"]
+FormatKind = Literal["json_schema", "json_object", "regex", "choice", "grammar", "structural_tag"]
+ConstraintKind = Literal[FormatKind, "tools"]
 Backend = Literal["guidance", "xgrammar"]
 """what an engine constrains its decoding with"""
 Enforcement = Literal["whole", "partial", "none", "unknown"]

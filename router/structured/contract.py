@@ -149,4 +149,4 @@ class OutputContract:
 def _is_free(constraint: Constraint) -> bool:
     """Return whether any text will do: calls may be made, need not be, and no form is asked for."""
     calls = constraint.calls
-    return constraint.form is None and calls is not None and not calls.required
+    return constraint.output_format is None and calls is not None and not calls.required

@@ -12,7 +12,7 @@ from typing import Any
 
 from router.config.models import Model
 from router.errors import StructuredOutputViolation
-from router.structured.constraint import Calls, Constraint, Form
+from router.structured.constraint import Calls, Constraint, OutputFormat
 from router.structured.request.output_format import FORMAT_FIELDS
 from router.types import ChatCall, ConstraintKind, Enforcement
 
@@ -62,8 +62,8 @@ def put(call: ChatCall, constraint: Constraint, model: Model, hold: Enforcement,
     words = ""
     if learned.meant:
         constraint = learned.meant.constraint
-    if constraint.form:
-        changes, words = _form(changes, constraint, constraint.form, call, model, hold)
+    if constraint.output_format:
+        changes, words = _form(changes, constraint, constraint.output_format, call, model, hold)
     elif constraint.calls and constraint.calls.required:
         strict, words = _calls(constraint.calls, call, model, hold)
         changes |= strict
@@ -80,7 +80,7 @@ _LIMITS = ("max_tokens", "max_completion_tokens")
 
 
 def _form(
-    gone: _Changes, constraint: Constraint, form: Form, call: ChatCall, model: Model, hold: Enforcement
+    gone: _Changes, constraint: Constraint, form: OutputFormat, call: ChatCall, model: Model, hold: Enforcement
 ) -> tuple[_Changes, str]:
     if hold == "none" or (constraint.calls and model.engine == "vllm"):
         # a vLLM that constrains the form could not call any more
@@ -108,7 +108,7 @@ def _form(
     return gone | {"response_format": _response_format(form, form.schema.value if form.schema else {})}, words
 
 
-def _response_format(form: Form, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+def _response_format(form: OutputFormat, schema: Mapping[str, Any]) -> Mapping[str, Any]:
     if form.kind == "json_object" and not schema:
         return {"type": "json_object"}
     return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
@@ -134,7 +134,7 @@ def _decodable(tool: Mapping[str, Any], calls: Calls, model: Model) -> Mapping[s
     return {**tool, "function": {**function, "parameters": parameters.closed}} if parameters else tool
 
 
-def _in_words(form: Form) -> str:
+def _in_words(form: OutputFormat) -> str:
     match form.kind:
         case "json_schema" if form.schema:
             return f"Answer with nothing but one JSON value that satisfies this JSON schema:\n{form.schema.text}"
@@ -183,7 +183,7 @@ def meant(constraint: Constraint, choice: Mapping[str, Any], kind: ConstraintKin
     if calls is None or calls.required or calls.legacy:
         return None
     if kind != "tools":
-        return Meant(Constraint(constraint.form), "none")
+        return Meant(Constraint(constraint.output_format), "none")
     function = (
         made[0].get("function") if isinstance(made, list) and len(made) == 1 and isinstance(made[0], dict) else None
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from router.errors import StructuredOutputViolation
-from router.structured.constraint import Calls, Constraint, Form, Schema, Tool
+from router.structured.constraint import Calls, Constraint, OutputFormat, Schema, Tool
 from router.structured.engine.constrained_call import FORM_FIELDS, LONGEST_QUOTE, WHITESPACE, Learned, as_text, put
 from tests.support import fakes
 
@@ -13,7 +13,7 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
 CLOSED = {**SCHEMA, "additionalProperties": False}
 FORMAT = {"type": "json_schema", "json_schema": {"name": "mine", "schema": SCHEMA, "strict": True}}
 TEXT = '{"type":"object","properties":{"a":{"type":"integer"}}}'
-JSON = Constraint(Form("json_schema", "response_format", Schema(TEXT, SCHEMA)))
+JSON = Constraint(OutputFormat("json_schema", "response_format", Schema(TEXT, SCHEMA)))
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": SCHEMA}}]
 MAY_CALL = Calls({"f": Tool("f", Schema(TEXT, SCHEMA))})
 MUST_CALL = Calls({"f": Tool("f", Schema(TEXT, SCHEMA))}, required=True)
@@ -48,7 +48,7 @@ def test_guidance_is_told_how_much_whitespace_there_may_be_and_how_strict_to_be(
 
 
 def test_json_object_is_bounded_the_same_way():
-    constraint = Constraint(Form("json_object", "response_format"))
+    constraint = Constraint(OutputFormat("json_object", "response_format"))
     call = asked(GUIDANCE, "whole", constraint, response_format={"type": "json_object"})
     assert call.fields["response_format"]["json_schema"]["schema"] == {
         "type": "object",
@@ -76,17 +76,17 @@ def test_every_way_to_ask_for_a_schema_is_one_to_an_api(field):
 
 
 @pytest.mark.parametrize(
-    ("form", "field", "value"),
+    ("output_format", "field", "value"),
     [
-        (Form("regex", "guided_regex", source="a+"), "guided_regex", "a+"),
-        (Form("grammar", "guided_grammar", source='root ::= "a"'), "guided_grammar", 'root ::= "a"'),
-        (Form("choice", "guided_choice", choices=("a", "b")), "guided_choice", ["a", "b"]),
+        (OutputFormat("regex", "guided_regex", source="a+"), "guided_regex", "a+"),
+        (OutputFormat("grammar", "guided_grammar", source='root ::= "a"'), "guided_grammar", 'root ::= "a"'),
+        (OutputFormat("choice", "guided_choice", choices=("a", "b")), "guided_choice", ["a", "b"]),
     ],
 )
-def test_vllms_older_names_are_translated_and_an_api_is_asked_in_words(form, field, value):
-    constraint = Constraint(form)
+def test_vllms_older_names_are_translated_and_an_api_is_asked_in_words(output_format, field, value):
+    constraint = Constraint(output_format)
     call = asked(UNKNOWN, "unknown", constraint, **{field: value})
-    assert call.fields["structured_outputs"] == {form.kind: value}
+    assert call.fields["structured_outputs"] == {output_format.kind: value}
     assert field not in call.fields
     call = asked(API, "unknown", constraint, **{field: value})
     assert not call.fields.keys() & {*FORM_FIELDS}
@@ -94,11 +94,11 @@ def test_vllms_older_names_are_translated_and_an_api_is_asked_in_words(form, fie
 
 
 def test_a_vllm_that_may_call_is_not_bound_to_a_form():
-    call = asked(GUIDANCE, "none", Constraint(JSON.form, MAY_CALL), response_format=FORMAT, tools=TOOLS)
+    call = asked(GUIDANCE, "none", Constraint(JSON.output_format, MAY_CALL), response_format=FORMAT, tools=TOOLS)
     assert "response_format" not in call.fields
     assert "Unless you call a function: answer with nothing but" in prompt(call)
     beside = fakes.call(response_format=FORMAT, tools=TOOLS)
-    assert put(beside, Constraint(JSON.form, MAY_CALL), API, "unknown", Learned()) is beside
+    assert put(beside, Constraint(JSON.output_format, MAY_CALL), API, "unknown", Learned()) is beside
 
 
 @pytest.mark.parametrize(("model", "hold"), [(API, "unknown"), (UNKNOWN, "unknown")])
