@@ -30,7 +30,7 @@ from router.errors import (
 )
 from router.judge.base import Judge, WholeAnswerJudge
 from router.judge.stream import StreamJudge
-from router.messages.answer import parse_whole, write
+from router.messages.answer import write
 from router.policy.base import NextAttempt, Situation
 from router.policy.route_policies import RoutePolicies
 from router.record import Escalation, RequestRecord
@@ -144,7 +144,7 @@ class Dispatch:
         is_structured = self._contract is not None and not self._contract.is_free
         while True:
             next_attempt = NextAttempt(call, ladder.current, decision, is_structured, ladder.rung_above)
-            self._judge = policy.judge(next_attempt)
+            self._judge = policy.judge(next_attempt) if call.endpoint.returns_choices else None
             try:
                 return self._accept(await self._attempt(wanted))  # 3 eligible? lease, send, check, judge
             except ApiError as error:
@@ -156,7 +156,8 @@ class Dispatch:
         """Ask the current model; raise ApiError for anything but an answer that may leave."""
         record, ladder, judge = self._record, self._ladder, self._judge
         model, record.structured = ladder.current, "none"
-        asked = self._call if self._contract is None else await self._contract.adapt(model)
+        dialect = DIALECTS[model.engine]
+        asked = self._call if self._contract is None else await self._contract.adapt(model, dialect)
         if judge is not None:
             asked = judge.adapt(asked)
         eligibility.check(model, asked, wanted, record.cost_nano_usd or 0)
@@ -198,7 +199,7 @@ class Dispatch:
         first_by = min(sent_at + model.timeouts.first_byte_s, end_by) if asked.stream else end_by
         exchange = lease.exchange = await self._shared.upstream.send(
             "POST",
-            f"{lease.replica.url}/{asked.endpoint}",
+            f"{lease.replica.url}/{asked.endpoint.path}",
             headers=request_headers(model, f"{record.request_id}-{len(record.attempts)}"),
             body=body,
             connect_s=model.timeouts.connect_s,
@@ -225,8 +226,10 @@ class Dispatch:
         judge = self._judge if isinstance(self._judge, WholeAnswerJudge) else None
         if judge is not None:
             body = judge.read(body)
-        answer = parse_whole(body, self._call.choices)
+        answer = self._call.endpoint.parse(body, self._call.choices)
         usage = lease.attempt.usage = Usage.of(answer.get("usage"))
+        if not self._call.endpoint.returns_choices:
+            return Reply(body=body)
         chosen = answer if judge is None else judge.choose(answer)
         lease.attempt.samples = len(answer["choices"]) // len(chosen["choices"])
         instead = await self._verify(chosen["choices"], usage if chosen is answer else None)

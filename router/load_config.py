@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -15,6 +15,7 @@ from router.errors import ConfigError
 from router.money.price import Price, PromptTier
 from router.policy import POLICIES
 from router.policy.base import PolicyOptions
+from router.upstream.dialects import DIALECTS
 from router.yaml.document import KeyPath, YamlDocument, dotted, substitute_env
 
 NOT_BUILT = {
@@ -38,6 +39,7 @@ def load(path: Path, env: Mapping[str, str], *, gpu: bool) -> Config:
         entries = ModelsFile.model_validate(data)
     except ValidationError as error:
         faults += [fault for fault in error.errors() if fault["type"] not in _FOLLOWS]
+    faults += _engine_faults(data)
     options = _all_options(data, path.parent, faults)
     if faults or entries is None:
         raise ConfigError("\n".join(_explain(file, fault) for fault in faults))
@@ -53,6 +55,29 @@ def load(path: Path, env: Mapping[str, str], *, gpu: bool) -> Config:
     return Config(models, routes, left_out, entries.models)
 
 
+def _engine_faults(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what the dialects find wrong with the models."""
+    models = data.get("models")
+    for name, entry in models.items() if isinstance(models, dict) else ():
+        if not isinstance(entry, dict) or not isinstance(entry.get("engine"), str):
+            continue
+        at: KeyPath = ("models", name)
+        if (dialect := DIALECTS.get(entry["engine"])) is None:
+            yield _fault((*at, "engine"), f"expected {_one_of(DIALECTS)}")
+            continue
+        if "source" in entry and not dialect.can_be_started:
+            startable = " or ".join(other.name for other in DIALECTS.values() if other.can_be_started)
+            yield _fault(at, f"`source` needs `engine: {startable}`: smallfirst starts no other engine")
+        if "structured_backend" in entry and not dialect.has_structured_backend:
+            owners = " or ".join(other.name for other in DIALECTS.values() if other.has_structured_backend)
+            yield _fault(at, f"`structured_backend` belongs to `engine: {owners}`: no other engine has a known one")
+
+
+def _one_of(names: Iterable[str]) -> str:
+    *others, last = map(repr, names)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 def _all_options(data: Mapping[str, Any], folder: Path, faults: list[Any]) -> dict[str, PolicyOptions]:
     """Return each route's policy options; add what is wrong with them to `faults`."""
     routes = data.get("routes")
@@ -64,8 +89,7 @@ def _all_options(data: Mapping[str, Any], folder: Path, faults: list[Any]) -> di
         if not isinstance(named, str):
             continue
         if (policy := POLICIES.get(named)) is None:
-            *others, last = map(repr, POLICIES)
-            faults.append(_fault((*at, "policy"), f"expected {', '.join(others)} or {last}"))
+            faults.append(_fault((*at, "policy"), f"expected {_one_of(POLICIES)}"))
             continue
         written = {key: value for key, value in entry.items() if key not in RouteEntry.model_fields}
         for key in sorted(written.keys() - policy.Options.model_fields):
@@ -119,6 +143,9 @@ def _prepare(file: YamlDocument, env: Mapping[str, str], gpu: bool) -> tuple[dic
         if isinstance(wanted, dict) and isinstance(wanted.get("gpu"), bool) and wanted["gpu"] != gpu:
             has = "has a GPU" if gpu else "has no GPU"
             left_out[name] = f"{name} is left out: it requires gpu: {str(wanted['gpu']).lower()}, this machine {has}"
+        dialect = DIALECTS.get(str(filled.get("engine")))
+        if dialect is not None:
+            filled.setdefault("abilities", sorted(dialect.abilities))
         if isinstance(filled.get("api_key"), str):
             filled["api_key"] = SecretStr(filled["api_key"])
         models[name] = filled

@@ -1,13 +1,14 @@
-"""The nouns: what a request is, what was decided about it, what came back.
+"""The types that everything shares: what a request is, and what came back.
 
 Those that every request makes are msgspec's: they are made in a fifth of a dataclass's time.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,9 +17,7 @@ MOST_TOKENS = 2**40
 NANO = 1_000_000_000
 """nano-dollars of a dollar, and nanoseconds of a second"""
 
-Endpoint = Literal["chat/completions", "completions"]
 Tier = Literal["slm", "llm"]
-Engine = Literal["vllm", "openai"]
 StreamHold = Literal["first", "whole", "none"]
 Ability = Literal["completions", "tools", "structured", "logprobs", "image", "audio", "file"]
 
@@ -60,6 +59,53 @@ class RoutingOptions(Struct, frozen=True):
     """what is done with an answer of a form that the token limit cut"""
 
 
+class Endpoint(ABC):
+    """One of OpenAI's APIs, as the router has to know it: its path, its prompt, its limits, its answers.
+
+    `body` is a request's JSON. `server.endpoints` has the request types and serves the endpoints.
+    """
+
+    path: ClassVar[str]
+    """below `/v1/`, here and at the upstream"""
+    prompt_field: ClassVar[str]
+    """the field that holds what the model reads"""
+    abilities: ClassVar[frozenset[Ability]] = frozenset()
+    """without which no model can serve it"""
+    has_messages: ClassVar[bool] = False
+    """`prompt_field` is a conversation"""
+    takes_tools: ClassVar[bool] = False
+    returns_choices: ClassVar[bool] = True
+    """its answers are choices of text: they can be streamed, checked and judged"""
+    logprobs_fields: ClassVar[Mapping[str, Any]] = {}
+    """fields that ask for the logprob of each token"""
+    unread_choice_fields: ClassVar[frozenset[str]] = frozenset()
+    """fields of a choice that its clients do not read; some upstreams send them for another endpoint's clients"""
+
+    def max_tokens(self, body: Mapping[str, Any]) -> int | None:
+        """Return the most tokens that the client wants back, or None for the model's limit."""
+        return body.get("max_tokens")
+
+    def prompts(self, body: Mapping[str, Any]) -> int:
+        """Return how many prompts there are; each has its own choices."""
+        return 1
+
+    def generated(self, body: Mapping[str, Any]) -> int:
+        """Return how many answers to each prompt are generated, and paid for."""
+        return body.get("n") or 1
+
+    def messages(self, body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        """Return the conversation, if it has one."""
+        return body[self.prompt_field] if self.has_messages else ()
+
+    @abstractmethod
+    def parse(self, answer: bytes, choices: int) -> dict[str, Any]:
+        """Return a whole answer, with as many choices as were asked for.
+
+        Raises:
+            UpstreamFailed: it is no whole answer.
+        """
+
+
 class ChatCall(Struct, frozen=True):
     """One request for text, decoded and validated, not yet bound to a model.
 
@@ -70,7 +116,7 @@ class ChatCall(Struct, frozen=True):
     model: str
     body: Mapping[str, Any]
     fields: Mapping[str, Any]
-    """the same, each value as the client wrote it (`Raw`): what need not change goes on unread"""
+    """the same, each value as the client wrote it (`Raw`): unchanged fields are forwarded byte for byte"""
     size: int
     """length of the client's body, bytes"""
     stream: bool = False
@@ -86,21 +132,14 @@ class ChatCall(Struct, frozen=True):
         return replace(self, body=body, fields=fields)
 
     @property
-    def is_chat(self) -> bool:
-        """Return whether the call has `messages`; else it has a `prompt`. Fields of the other kind mean nothing."""
-        return self.endpoint == "chat/completions"
-
-    @property
     def max_tokens(self) -> int | None:
-        """Return the most tokens that the client wants back; None: the model's limit."""
-        newer = self.body.get("max_completion_tokens") if self.is_chat else None
-        return self.body.get("max_tokens") if newer is None else newer
+        """Return the most tokens that the client wants back, or None for the model's limit."""
+        return self.endpoint.max_tokens(self.body)
 
     @property
     def prompts(self) -> int:
-        """Return how many prompts there are; a list of token ids is one."""
-        prompt = None if self.is_chat else self.body.get("prompt")
-        return len(prompt) if isinstance(prompt, list) and not isinstance(prompt[0], int) else 1
+        """Return how many prompts there are."""
+        return self.endpoint.prompts(self.body)
 
     @property
     def choices(self) -> int:
@@ -109,9 +148,8 @@ class ChatCall(Struct, frozen=True):
 
     @property
     def generated(self) -> int:
-        """Return how many answers are made, and paid for: of `best_of` only the best come back."""
-        best_of = 1 if self.is_chat else self.body.get("best_of") or 1
-        return max(self.body.get("n") or 1, best_of) * self.prompts
+        """Return how many answers are generated, and paid for: of `best_of` only the best come back."""
+        return self.endpoint.generated(self.body) * self.prompts
 
 
 class Usage(Struct, frozen=True):
@@ -137,8 +175,8 @@ def _count(value: object) -> int | None:
     return value if type(value) is int and 0 <= value < MOST_TOKENS else None
 
 
-FormKind = Literal["json_schema", "json_object", "regex", "choice", "grammar", "structural_tag"]
-ConstraintKind = Literal[FormKind, "tools"]
+FormatKind = Literal["json_schema", "json_object", "regex", "choice", "grammar", "structural_tag"]
+ConstraintKind = Literal[FormatKind, "tools"]
 Backend = Literal["guidance", "xgrammar"]
 """what an engine constrains its decoding with"""
 Enforcement = Literal["whole", "partial", "none", "unknown"]

@@ -27,6 +27,7 @@ from router.types import ChatCall, Reply, Usage
 from router.upstream.dialects import DIALECTS
 from server.admission import Admission
 from server.auth import Keyring
+from server.endpoints.chat import CHAT_ENDPOINT
 from server.endpoints.decode import decode
 from server.endpoints.schemas import ChatRequest
 from server.http.middleware import RequestMiddleware, read_body
@@ -83,7 +84,7 @@ class _Told:
 
 async def way(world: World) -> list[Stop]:
     """Return the stops of one world's request, in their order, and last the whole way."""
-    call = decode("chat/completions", world.body)
+    call = decode(CHAT_ENDPOINT, world.body)
     script = world.scenario.script
     answer = AtOnce(*((b"", script.events()) if script.stream else (script.whole(), ())))
     workers = GrammarWorkers()
@@ -102,7 +103,7 @@ async def way(world: World) -> list[Stop]:
 
 async def _tell(dispatcher: Dispatcher, call: ChatCall) -> _Told:
     route, unbilled = dispatcher.route(call.model), _new_record()
-    unbilled.endpoint, unbilled.route, unbilled.stream = call.endpoint, route.name, call.stream
+    unbilled.endpoint, unbilled.route, unbilled.stream = call.endpoint.path, route.name, call.stream
     async with dispatcher.dispatch(call, route, unbilled) as reply:
         body, batches = reply.body, [] if reply.events is None else [batch async for batch in reply.events]
     messages: list[Message] = []
@@ -135,7 +136,7 @@ def _arrival(world: World, told: _Told) -> list[Stop]:
         Stop("uvicorn's protocol", _awaited(protocol.ask), (_STUB, CLIENT_SIDE)),
         Stop("middleware", _awaited(lambda: middleware(scope, receive, _send)), (_STUB,)),
         Stop("auth", _called(lambda: keyring.check(world.headers))),
-        Stop("wire", _called(lambda: decode("chat/completions", world.body))),
+        Stop("wire", _called(lambda: decode(CHAT_ENDPOINT, world.body))),
         Stop("JSON", _called(lambda: strict_json.decode(world.body)), kind="part"),
         Stop("fields", _called(lambda: fields.decode(world.body)), kind="part"),
         Stop("validation", _called(lambda: ChatRequest.__pydantic_validator__.validate_python(body)), kind="part"),
@@ -171,7 +172,7 @@ def _answer(
 
     async def ask() -> None:
         exchange = await world.resources.upstream.send(
-            "POST", f"{model.base_url[0]}/{call.endpoint}",
+            "POST", f"{model.base_url[0]}/{call.endpoint.path}",
             headers=headers, body=body, connect_s=LONG_S, within_s=LONG_S,
         )  # fmt: skip
         if call.stream:

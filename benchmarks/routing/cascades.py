@@ -19,6 +19,7 @@ from router.learning.calibration import FEWEST
 from router.learning.evidence import EVERY, Evidence, Example
 from router.learning.fingerprint import fingerprint
 from router.learning.value_of_information import skip_until
+from router.messages.chat import CHAT
 from router.types import ChatCall
 
 DEAREST = 0.95
@@ -40,7 +41,7 @@ def task(row: Row) -> str:
     """Return the name of the call's task as the gateway would find it."""
     system = [{"role": "system", "content": row.system}] if row.system else []
     body = {"messages": [*system, {"role": "user", "content": row.prompt}]}
-    return fingerprint(ChatCall("chat/completions", "auto", body, fields={}, size=0))
+    return fingerprint(ChatCall(CHAT, "auto", body, fields={}, size=0))
 
 
 def score(row: Row) -> float | None:

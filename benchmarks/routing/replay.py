@@ -22,6 +22,7 @@ from router.decision import Candidate, Decision, Prior
 from router.errors import ConfigError
 from router.learning.evidence import EVERY
 from router.load_config import load
+from router.messages.chat import CHAT
 from router.policy.cascade import Cascade
 from router.policy.learned import Learned, asking_order
 from router.policy.route_policies import RoutePolicies
@@ -113,7 +114,7 @@ class Replay:
 def _call(learned: Mapping[str, Any]) -> ChatCall:
     policy = "classifier" if learned["reason"].startswith("classifier") else "cascade"
     wanted = RoutingOptions(policy, min_confidence=learned.get("min_confidence"))
-    return ChatCall("chat/completions", "", {}, {}, 0, routing=wanted)
+    return ChatCall(CHAT, "", {}, {}, 0, routing=wanted)
 
 
 def _seen(learned: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, Any]]]:

@@ -106,10 +106,10 @@ async def enforced(workers: GrammarWorkers, backend: Backend, tasks: Sequence[Sc
     took = []
     for task in tasks:
         constraint = await planned(planner, call_for(task.schema))
-        if constraint is None or constraint.form is None or constraint.form.schema is None:
+        if constraint is None or constraint.output_format is None or constraint.output_format.schema is None:
             continue
         began = perf_counter()
-        words[(await workers.enforces(backend, "json_schema", constraint.form.schema.text)).word] += 1
+        words[(await workers.enforces(backend, "json_schema", constraint.output_format.schema.text)).word] += 1
         took.append((perf_counter() - began) * 1e3)
     return {"words": dict(words), "ms": spread(took)}
 

@@ -57,7 +57,12 @@ async def light_answers(planner: Planner, tasks: Sequence[SchemaTask]) -> list[t
     found = []
     for task in tasks:
         constraint = await planned(planner, call_for(task.schema))
-        if constraint and constraint.form and constraint.form.schema and constraint.form.schema.validator:
+        if (
+            constraint
+            and constraint.output_format
+            and constraint.output_format.schema
+            and constraint.output_format.schema.validator
+        ):
             found += [(constraint, instance.text) for instance in task.instances if instance.valid]
     return found
 

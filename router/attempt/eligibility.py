@@ -37,7 +37,7 @@ def check(model: Model, call: ChatCall, needs: Set[Ability], spent_nano_usd: int
         raise NotEligible(
             f"The model '{model.name}' has a context of {model.context} tokens; this request needs more.",
             reason="context",
-            param="messages" if call.is_chat else "prompt",
+            param=call.endpoint.prompt_field,
             code="context_length_exceeded",
         )
     if call.routing.max_cost_usd is not None:

@@ -49,7 +49,7 @@ class AnswerStream:
         self._source = source
         self._lease = source.lease
         self._checker, self._verify, self._judge, self._on_error = checks
-        self._is_chat = call.is_chat
+        self._endpoint = call.endpoint
         self._keep_usage = call.include_usage
         self._reader = StreamReader(call.choices)
         self._frame: dict[str, Any] = {}
@@ -161,7 +161,7 @@ class AnswerStream:
             return
         if parts := chunk.get("choices"):
             self._frame = self._frame or {name: chunk[name] for name in _FRAME if name in chunk}
-            chunk = {**chunk, "choices": [as_read(part, is_chat=self._is_chat) for part in parts]}
+            chunk = {**chunk, "choices": [as_read(part, self._endpoint) for part in parts]}
         if self._keep_usage:
             self._usage = chunk.get("usage") or self._usage
         self._held.append(event)

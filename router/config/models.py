@@ -15,14 +15,10 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretS
 
 from router.errors import NotFound
 from router.money.price import Price
-from router.types import Ability, Backend, Engine, Tier
+from router.types import Ability, Backend, Tier
 from router.yaml.entry import Entry, as_tuple
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-USUAL_ABILITIES: Mapping[Engine, frozenset[Ability]] = {
-    "vllm": frozenset({"completions", "tools", "structured", "logprobs"}),
-    "openai": frozenset({"tools", "structured", "logprobs"}),  # few APIs still serve /completions
-}
 
 
 def _not_none(value: str) -> str:
@@ -88,7 +84,7 @@ class Model(Entry):
     place: str = ""
     """`file:line: key` of the entry; like the name, put in by who reads the file"""
     tier: Tier
-    engine: Engine
+    engine: str
     source: str | None = Field(None, min_length=1)
     base_url: Annotated[tuple[Annotated[str, AfterValidator(_http_url)], ...], BeforeValidator(_one_or_many)] = ()
     api_key: Annotated[SecretStr, AfterValidator(_header_value)] | None = None
@@ -101,9 +97,8 @@ class Model(Entry):
     vllm_args: dict[str, Any] = Field(default_factory=dict)
     structured_backend: Backend | None = None
     """what its vLLM constrains decoding with; None: it is not known, so nothing is taken for enforced"""
-    abilities: Annotated[frozenset[Ability], BeforeValidator(_set_of_words)] = Field(
-        default_factory=lambda fields: USUAL_ABILITIES[fields.get("engine", "vllm")]
-    )
+    abilities: Annotated[frozenset[Ability], BeforeValidator(_set_of_words)] = frozenset()
+    """left out of models.yaml: those of its engine's dialect"""
     price: Price | None = None
     timeouts: Timeouts = Timeouts()
 
@@ -131,18 +126,12 @@ class Model(Entry):
     def _managed_or_attached(self) -> Model:
         if self.managed == bool(self.base_url):
             raise ValueError("expected exactly one of `source` (we start vLLM) and `base_url` (someone else does)")
-        if self.managed and self.engine != "vllm":
-            raise ValueError("`source` needs `engine: vllm`: only vLLM is started by us")
         if len(set(self.base_url)) < len(self.base_url):
             raise ValueError("a URL of `base_url` stands twice; each is one replica")
         given = self.model_fields_set
         if not self.managed:
             for key in sorted({"replicas", "gpus", "vllm_args"} & given):
                 raise ValueError(f"`{key}` belongs to a model that we start (`source`), not to a `base_url`")
-        if self.structured_backend and self.engine != "vllm":
-            raise ValueError(
-                "`structured_backend` belongs to `engine: vllm`: nobody else says how decoding is constrained"
-            )
         if self.managed:
             for key in sorted({"api_key", "upstream_model", "required"} & given):
                 raise ValueError(f"`{key}` belongs to a `base_url`, not to a model that we start")

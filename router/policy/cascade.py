@@ -96,7 +96,7 @@ class Cascade(Learned):
 
     def votes_on(self, call: ChatCall) -> int:
         """Return how many answers to a call vote, or 0 if confidence comes from logprobs."""
-        return self.samples if call.is_chat and call.choices == 1 and not call.stream else 0
+        return self.samples if call.endpoint.has_messages and call.choices == 1 and not call.stream else 0
 
     def judge(self, attempt: NextAttempt) -> Judge | None:
         """Return the judge for a small model's answer.

@@ -79,8 +79,8 @@ class Heuristic(Policy):
 
 def difficulty(call: ChatCall) -> dict[str, float]:
     """Return each sign's weighted part of the score; their sum, cut at 1, is the score."""
-    body = call.body if call.is_chat else {}
-    turns = len(body.get("messages", ()))
+    body = call.body if call.endpoint.has_messages else {}
+    turns = len(call.endpoint.messages(call.body))
     values = {
         "long prompt": _on_log_scale(rough_tokens(call), EASY_TOKENS, HARD_TOKENS),
         "reasoning asked for": REASONING.get(str(body.get("reasoning_effort")), 0.0),

@@ -18,8 +18,10 @@ from router.structured.answer.stream_checker import Mode, StreamChecker
 from router.structured.constraint import Constraint
 from router.structured.engine.constrained_call import (
     MORE_ROOM,
+    FormatDialect,
     Intent,
     RetryHints,
+    Target,
     as_calls,
     as_text,
     constrain,
@@ -72,14 +74,14 @@ class OutputContract:
         """Return whether any text will do: calls may be made, need not be, and no format is asked for."""
         return _is_free(self._constraint)
 
-    async def adapt(self, model: Model) -> ChatCall:
-        """Return the call as this model is to be asked."""
+    async def adapt(self, model: Model, dialect: FormatDialect) -> ChatCall:
+        """Return the call as this model is to be asked, in the dialect of its engine."""
         hints = self._hints
         if model.backend is None:
             hints = replace(hints, intent=None)
         self._asked = hints.intent.constraint if hints.intent else self._constraint
         self._enforcement = "none" if hints.refused else await enforcement_of(self._asked, model, self._workers)
-        self._adapted = constrain(self._call, self._constraint, model, self._enforcement, hints)
+        self._adapted = constrain(self._call, self._constraint, Target(model, dialect, self._enforcement), hints)
         self._intent = None
         return self._adapted
 
@@ -110,7 +112,7 @@ class OutputContract:
         """
         at_limit = self._at_limit(model, usage)
         checked, verdicts = list[Mapping[str, Any]](), list[tuple[ConstraintKind, VerdictWord]]()
-        for choice in (as_read(choice, is_chat=self._call.is_chat) for choice in choices):
+        for choice in (as_read(choice, self._call.endpoint) for choice in choices):
             verdict, may_leave = await judge(self._constraint, choice, self._workers, at_limit=at_limit)
             checked.append(may_leave)
             if verdict.word != "invalid" and _is_free(self._constraint) and not as_calls(may_leave):
@@ -160,7 +162,7 @@ def outcome(verdicts: Sequence[tuple[ConstraintKind, VerdictWord]], history: For
 
 def _is_free(constraint: Constraint) -> bool:
     calls = constraint.calls
-    return constraint.form is None and calls is not None and not calls.required
+    return constraint.output_format is None and calls is not None and not calls.required
 
 
 def _violation(model: Model, kind: ConstraintKind, fault: str, choice: Mapping[str, Any]) -> StructuredOutputViolation:

@@ -14,21 +14,26 @@ from router.attempt import eligibility
 from router.attempt.failure import Failure, classify
 from router.config.models import Config, Model, Route, Timeouts
 from router.errors import ApiError, UpstreamTimedOut
+from router.messages.chat import CHAT
+from router.messages.completions import COMPLETIONS
 from router.money.price import Price
 from router.policy import POLICIES
 from router.replicas.pool import Pool, Replica
 from router.types import Ability, ChatCall, RoutingOptions
+from router.upstream.dialects import DIALECTS
 
 TOKENS = Price(input_usd_per_mtok=0.4, cached_input_usd_per_mtok=0.1, output_usd_per_mtok=1.6)
 HOURS = Price(replica_hour_usd=3.6)
 """a thousandth of a dollar a second"""
 QUESTION = ({"role": "user", "content": "What is the capital of France?"},)
+ENDPOINTS = {endpoint.path: endpoint for endpoint in (CHAT, COMPLETIONS)}
 HANG = object()
 """a step that never ends"""
 
 
 def model(name: str = "slm", *, replicas: int = 1, **entry: Any) -> Model:
     entry = {"tier": "slm", "engine": "vllm", "price": HOURS, "timeouts": Timeouts()} | entry
+    entry.setdefault("abilities", DIALECTS[entry["engine"]].abilities)
     return Model(name=name, base_url=tuple(f"http://{name}-{i}/v1" for i in range(replicas)), **entry)
 
 
@@ -64,7 +69,7 @@ def call(
         body.setdefault("messages", list(QUESTION))
     raw = json.dumps(body).encode()
     return ChatCall(
-        endpoint,
+        ENDPOINTS[endpoint],
         model,
         body,
         msgspec.json.decode(raw, type=dict[str, msgspec.Raw]),

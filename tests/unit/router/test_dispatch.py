@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from router import dispatch as module
 from router.config.models import Config, Model, Route, Timeouts
 from router.errors import (
     ApiError,
@@ -28,6 +27,7 @@ from router.errors import (
     UpstreamRejected,
     UpstreamTimedOut,
 )
+from router.messages.chat import ChatCompletions
 from router.money import cost
 from router.replicas.pool import Unwatched
 from router.types import Ability, RoutingOptions, Usage
@@ -783,7 +783,7 @@ async def test_a_fault_of_our_own_gives_everything_back(monkeypatch: pytest.Monk
     def broken(*_: Any) -> Any:
         raise KeyError("a bug")
 
-    monkeypatch.setattr(module, "parse_whole", broken)
+    monkeypatch.setattr(ChatCompletions, "parse", broken)
     gateway = Dispatching()
     with pytest.raises(KeyError):
         await gateway.ask()

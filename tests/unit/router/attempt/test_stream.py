@@ -21,14 +21,14 @@ from router.errors import (
 )
 from router.replicas.pool import Lease, Pool
 from router.structured.answer.stream_checker import Mode, StreamChecker
-from router.structured.constraint import Constraint, Form
+from router.structured.constraint import Constraint, OutputFormat
 from router.types import Usage
 from router.upstream.dialects.openai import OpenAIDialect
 from router.upstream.dialects.vllm import VllmDialect
 from tests.support.fakes import DONE, HANG, ROLE, STREAM, FakeExchange, call, chunk, model, pool, read_into, usage_chunk
 
 STOP = chunk(finish="stop")
-ANY_OBJECT = Constraint(Form("json_object", "response_format"))
+ANY_OBJECT = Constraint(OutputFormat("json_object", "response_format"))
 
 
 def broken(_kind: object, fault: str, _choice: object) -> StructuredOutputViolation:

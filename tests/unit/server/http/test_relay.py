@@ -18,7 +18,8 @@ from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import Reply, Usage
 from server.admission import Admission
 from server.auth import Keyring
-from server.endpoints.text import TextEndpoint
+from server.endpoints.chat import CHAT_ENDPOINT
+from server.endpoints.text import TextHandler
 from server.http import envelope
 from server.http.disconnect import DisconnectWatch
 from server.http.relay import relay, smallfirst_headers, usd
@@ -205,7 +206,7 @@ async def asked(script: dict[str, Any], **fields: Any) -> tuple[Client, RequestR
     models = model(price=TOKENS), large()
     served, pools = config(*models), {one.name: pool(one) for one in models}
     dispatcher = Dispatcher(served, RoutePolicies(served), pools, FakeUpstream(script), GrammarWorkers())
-    endpoint = TextEndpoint("chat/completions", Keyring([]), Admission(1, 0, 1.0), dispatcher)
+    endpoint = TextHandler(CHAT_ENDPOINT, Keyring([]), Admission(1, 0, 1.0), dispatcher)
     raw = json.dumps({"model": "auto", "messages": [{"role": "user", "content": "x" * 400}]} | fields).encode()
     to_come = [{"type": "http.request", "body": raw}]
 

@@ -5,22 +5,24 @@ from __future__ import annotations
 import pytest
 
 from router.errors import StructuredOutputViolation
-from router.structured.constraint import Calls, Constraint, Form, Schema, Tool
+from router.structured.constraint import Calls, Constraint, OutputFormat, Schema, Tool
 from router.structured.engine.constrained_call import (
-    FORM_FIELDS,
+    ALL_FORMAT_FIELDS,
     LONGEST_QUOTE,
-    WHITESPACE,
     RetryHints,
+    Target,
     as_text,
     constrain,
 )
+from router.upstream.dialects import DIALECTS
+from router.upstream.dialects.vllm import WHITESPACE
 from tests.support import fakes
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
 CLOSED = {**SCHEMA, "additionalProperties": False}
 FORMAT = {"type": "json_schema", "json_schema": {"name": "mine", "schema": SCHEMA, "strict": True}}
 TEXT = '{"type":"object","properties":{"a":{"type":"integer"}}}'
-JSON = Constraint(Form("json_schema", "response_format", Schema(TEXT, SCHEMA)))
+JSON = Constraint(OutputFormat("json_schema", "response_format", Schema(TEXT, SCHEMA)))
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": SCHEMA}}]
 MAY_CALL = Calls({"f": Tool("f", Schema(TEXT, SCHEMA))})
 MUST_CALL = Calls({"f": Tool("f", Schema(TEXT, SCHEMA))}, required=True)
@@ -32,7 +34,8 @@ UNKNOWN = fakes.model()
 
 
 def asked(model, enforcement, constraint=JSON, hints=None, **fields):
-    return constrain(fakes.call(**fields), constraint, model, enforcement, hints or RetryHints())
+    target = Target(model, DIALECTS[model.engine], enforcement)
+    return constrain(fakes.call(**fields), constraint, target, hints or RetryHints())
 
 
 def prompt(call) -> str:
@@ -42,7 +45,7 @@ def prompt(call) -> str:
 @pytest.mark.parametrize(("model", "enforcement"), [(API, "unknown"), (UNKNOWN, "unknown"), (XGRAMMAR, "whole")])
 def test_the_clients_own_words_go_on_untouched(model, enforcement):
     call = fakes.call(response_format=FORMAT)
-    assert constrain(call, JSON, model, enforcement, RetryHints()) is call
+    assert constrain(call, JSON, Target(model, DIALECTS[model.engine], enforcement), RetryHints()) is call
 
 
 @pytest.mark.parametrize(("enforcement", "options"), [("whole", {}), ("partial", {"lenient": True})])
@@ -55,7 +58,7 @@ def test_guidance_is_told_how_much_whitespace_there_may_be_and_how_strict_to_be(
 
 
 def test_json_object_is_bounded_the_same_way():
-    constraint = Constraint(Form("json_object", "response_format"))
+    constraint = Constraint(OutputFormat("json_object", "response_format"))
     call = asked(GUIDANCE, "whole", constraint, response_format={"type": "json_object"})
     assert call.fields["response_format"]["json_schema"]["schema"] == {
         "type": "object",
@@ -79,15 +82,15 @@ def test_every_way_to_ask_for_a_schema_is_one_to_an_api(field):
         "type": "json_schema",
         "json_schema": {"name": "answer", "schema": SCHEMA},
     }
-    assert {"response_format"} == call.fields.keys() & {*FORM_FIELDS}
+    assert {"response_format"} == call.fields.keys() & {*ALL_FORMAT_FIELDS}
 
 
 @pytest.mark.parametrize(
     ("form", "field", "value"),
     [
-        (Form("regex", "guided_regex", source="a+"), "guided_regex", "a+"),
-        (Form("grammar", "guided_grammar", source='root ::= "a"'), "guided_grammar", 'root ::= "a"'),
-        (Form("choice", "guided_choice", choices=("a", "b")), "guided_choice", ["a", "b"]),
+        (OutputFormat("regex", "guided_regex", source="a+"), "guided_regex", "a+"),
+        (OutputFormat("grammar", "guided_grammar", source='root ::= "a"'), "guided_grammar", 'root ::= "a"'),
+        (OutputFormat("choice", "guided_choice", choices=("a", "b")), "guided_choice", ["a", "b"]),
     ],
 )
 def test_vllms_older_names_are_translated_and_an_api_is_asked_in_words(form, field, value):
@@ -96,22 +99,26 @@ def test_vllms_older_names_are_translated_and_an_api_is_asked_in_words(form, fie
     assert call.fields["structured_outputs"] == {form.kind: value}
     assert field not in call.fields
     call = asked(API, "unknown", constraint, **{field: value})
-    assert not call.fields.keys() & {*FORM_FIELDS}
+    assert not call.fields.keys() & {*ALL_FORMAT_FIELDS}
     assert all(part in prompt(call) for part in value)
 
 
 def test_a_vllm_that_may_call_is_not_bound_to_a_form():
-    call = asked(GUIDANCE, "none", Constraint(JSON.form, MAY_CALL), response_format=FORMAT, tools=TOOLS)
+    call = asked(GUIDANCE, "none", Constraint(JSON.output_format, MAY_CALL), response_format=FORMAT, tools=TOOLS)
     assert "response_format" not in call.fields
     assert "Unless you call a function: answer with nothing but" in prompt(call)
     beside = fakes.call(response_format=FORMAT, tools=TOOLS)
-    assert constrain(beside, Constraint(JSON.form, MAY_CALL), API, "unknown", RetryHints()) is beside
+    both, api = Constraint(JSON.output_format, MAY_CALL), Target(API, DIALECTS["openai"], "unknown")
+    assert constrain(beside, both, api, RetryHints()) is beside
 
 
 @pytest.mark.parametrize(("model", "enforcement"), [(API, "unknown"), (UNKNOWN, "unknown")])
 def test_a_call_that_must_be_made_goes_on_untouched(model, enforcement):
     call = fakes.call(tools=TOOLS, tool_choice="required")
-    assert constrain(call, Constraint(None, MUST_CALL), model, enforcement, RetryHints()) is call
+    assert (
+        constrain(call, Constraint(None, MUST_CALL), Target(model, DIALECTS[model.engine], enforcement), RetryHints())
+        is call
+    )
 
 
 @pytest.mark.parametrize("model", [GUIDANCE, XGRAMMAR, UNKNOWN])
