@@ -20,12 +20,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from installer import REQUIREMENTS, ROOT, VENV, say, step, uv
+from installer import REQUIREMENTS, ROOT, VENV, print_line, run_step, uv
 
 STAMPS = VENV / "installed"
-ENVIRONMENT = "Python {}.{} in {}".format(*sys.version_info[:2], VENV)
+ENVIRONMENT_STAMP = "Python {}.{} in {}".format(*sys.version_info[:2], VENV)
 """What the stamp `environment` says of a whole `.venv`; while a step runs there is no such stamp."""
-QUIET = () if sys.stdout.isatty() else ("--quiet",)  # no list of 170 packages where no progress bar is seen either
+QUIET_FLAGS = () if sys.stdout.isatty() else ("--quiet",)
+"""Without a terminal no progress bar is visible, so the list of 170 packages is left out as well."""
 
 
 def main() -> None:
@@ -38,10 +39,10 @@ def main() -> None:
     lock_checkout()
     install_uv()
     install("gateway")
-    engine, other = ("engine-cuda", "engine-cpu") if gpu_present() else ("engine-cpu", "engine-cuda")
+    engine, other = ("engine-cuda", "engine-cpu") if has_gpu() else ("engine-cpu", "engine-cuda")
     if read_stamp(other):  # the two builds of vLLM and of PyTorch lie in the same folders
-        say(f"==> .venv has {other}, and this machine now needs {engine}: .venv is made anew")
-        forget_environment()
+        print_line(f"==> .venv has {other}, and this machine now needs {engine}: .venv is made anew")
+        mark_environment_incomplete()
         install_uv()
         install("gateway")
     install(engine)
@@ -68,27 +69,27 @@ def lock_checkout() -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        say("==> waiting for another installation into .venv to end")
+        print_line("==> waiting for another installation into .venv to end")
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def install_uv() -> None:
     """Make `.venv`, unless there is a whole one of this Python, and put uv into it."""
     if not (VENV / "bin/python").exists():
-        forget_environment()
+        mark_environment_incomplete()
     new = [sys.executable, "-m", "venv", "--clear", str(VENV)]
-    once("environment", ENVIRONMENT, f"new environment .venv (Python {sys.version.split()[0]})", lambda: new)
+    run_once("environment", ENVIRONMENT_STAMP, f"new environment .venv (Python {sys.version.split()[0]})", lambda: new)
     lock = REQUIREMENTS / "bootstrap.txt"
-    pip = [str(VENV / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check", *QUIET]
-    once(
+    pip = [str(VENV / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check", *QUIET_FLAGS]
+    run_once(
         "bootstrap",
-        stamp_of(lock),
+        content_hash(lock),
         "installing uv",
         lambda: [*pip, "--no-deps", "--require-hashes", "-r", str(lock)],
     )
 
 
-def gpu_present() -> bool:
+def has_gpu() -> bool:
     """Return whether this machine has an NVIDIA GPU, by the engine's own rule."""
     question = "from router.engine import gpu; print(gpu.gpu_present())"
     python = str(VENV / "bin/python")
@@ -101,16 +102,16 @@ def torch_build(engine: str) -> str:
     if engine == "engine-cuda":
         return "torch-cuda"
     for name in ("torch-cpu", "torch-cuda"):
-        if stamp_of(REQUIREMENTS / f"{name}.txt") == read_stamp(name):
+        if content_hash(REQUIREMENTS / f"{name}.txt") == read_stamp(name):
             return name
     lock = REQUIREMENTS / "torch-cpu.txt"
     probe = uv("install", "--dry-run", "--quiet", "--no-deps", "--require-hashes", "-r", lock)
     if subprocess.run(probe, capture_output=True, check=False).returncode == 0:
         return "torch-cpu"
-    say(
+    print_line(
         "!!! None of the package indexes that pip is configured with holds PyTorch's CPU build.\n"
         "!!! The package index's own build works too, but comes with CUDA:"
-        f" {download('torch-cuda')} to download instead of {download('torch-cpu')}.\n"
+        f" {download_size('torch-cuda')} to download instead of {download_size('torch-cpu')}.\n"
         "!!! To avoid that, stop here (Ctrl-C), set PIP_EXTRA_INDEX_URL to PyTorch's index of CPU builds\n"
         "!!! (pytorch.org, Get Started, shows it), and start again."
     )
@@ -120,34 +121,39 @@ def torch_build(engine: str) -> str:
 def install(name: str) -> None:
     """Install requirements/NAME.txt, unless it has been."""
     lock = REQUIREMENTS / f"{name}.txt"
-    title = f"installing {name} (at most {download(name)} to download)"
-    once(name, stamp_of(lock), title, lambda: uv("install", *QUIET, "--no-deps", "--require-hashes", "-r", lock))
+    title = f"installing {name} (at most {download_size(name)} to download)"
+    run_once(
+        name,
+        content_hash(lock),
+        title,
+        lambda: uv("install", *QUIET_FLAGS, "--no-deps", "--require-hashes", "-r", lock),
+    )
 
 
 def install_project() -> None:
     """Install this checkout itself, editable: `.venv/bin/smallfirst` runs the files as they are here."""
-    flags = (*QUIET, "--no-deps", "--no-build-isolation", "--editable")
-    wanted = stamp_of(ROOT / "pyproject.toml")
-    once("project", wanted, "installing smallfirst", lambda: uv("install", *flags, "."))
+    flags = (*QUIET_FLAGS, "--no-deps", "--no-build-isolation", "--editable")
+    expected_stamp = content_hash(ROOT / "pyproject.toml")
+    run_once("project", expected_stamp, "installing smallfirst", lambda: uv("install", *flags, "."))
 
 
-def once(name: str, wanted: str, title: str, command: Callable[[], list[str]]) -> None:
+def run_once(name: str, expected_stamp: str, title: str, command: Callable[[], list[str]]) -> None:
     """Run the command unless the stamp of that name says that it has been; until its end `.venv` is not whole."""
-    if read_stamp(name) != wanted:
+    if read_stamp(name) != expected_stamp:
         arguments = command()
-        forget_environment()
-        step(title, arguments)
+        mark_environment_incomplete()
+        run_step(title, arguments)
         STAMPS.mkdir(exist_ok=True)
-        (STAMPS / name).write_text(wanted)
-        (STAMPS / "environment").write_text(ENVIRONMENT)
+        (STAMPS / name).write_text(expected_stamp)
+        (STAMPS / "environment").write_text(ENVIRONMENT_STAMP)
 
 
-def forget_environment() -> None:
+def mark_environment_incomplete() -> None:
     """Have `.venv` made anew at the next look, unless a step ends before that."""
     (STAMPS / "environment").unlink(missing_ok=True)
 
 
-def stamp_of(source: Path) -> str:
+def content_hash(source: Path) -> str:
     """Return what tells one content of a file from another."""
     return hashlib.sha256(source.read_bytes()).hexdigest()
 
@@ -158,7 +164,7 @@ def read_stamp(name: str) -> str:
     return file.read_text() if file.exists() else ""
 
 
-def download(name: str) -> str:
+def download_size(name: str) -> str:
     """Return the size that a lock's header states, such as "310 MB"."""
     found = re.search(r"^# Download: (.*)$", (REQUIREMENTS / f"{name}.txt").read_text(), re.MULTILINE)
     return found.group(1) if found else "an unknown size"

@@ -16,8 +16,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from installer import ROOT, say
-from served import Served
+from installer import ROOT, print_line
+from server_process import ServerProcess
 
 PORT = 8399
 INSIDE = "--inside"
@@ -37,13 +37,13 @@ def main() -> None:
     bring_loopback_up()
     if [name for _, name in socket.if_nameindex() if name != "lo"]:
         raise SystemExit("this network namespace is not empty")
-    with Served(folder, PORT, os.environ) as server:
+    with ServerProcess(folder, PORT, os.environ) as server:
         seconds = server.wait_until_ready()
-        say(server.ask())
+        print_line(server.run_printed_curl())
     anew = [line for line in server.lines if "==>" in line or "converting" in line]
     if anew:
         raise SystemExit(f"done anew, without a network: {anew}")
-    say(f"ready after {seconds:.0f} s without a network; nothing was installed or converted")
+    print_line(f"ready after {seconds:.0f} s without a network; nothing was installed or converted")
 
 
 def bring_loopback_up() -> None:

@@ -21,13 +21,13 @@ from types import TracebackType
 
 from router.errors import Overloaded
 
-MIN_RETRY_S = 1.0
+MIN_RETRY_AFTER_S = 1.0
 
 
 class Admission:
     """`async with admission:` holds a slot for the length of a request. Times are seconds.
 
-    `shown` is where other processes may read [requests in flight, requests queued].
+    `shared_counts` is where other processes may read [requests in flight, requests queued].
     """
 
     def __init__(
@@ -36,17 +36,17 @@ class Admission:
         max_queued: int,
         queue_timeout_s: float,
         clock: Callable[[], float] = time.monotonic,
-        shown: memoryview | None = None,
+        shared_counts: memoryview | None = None,
     ) -> None:
         self._max_in_flight = max_in_flight
         self._max_queued = max_queued
         self._queue_timeout_s = queue_timeout_s
         self._clock = clock
-        self._shown: memoryview | list[int] = [0, 0] if shown is None else shown
+        self._shared_counts: memoryview | list[int] = [0, 0] if shared_counts is None else shared_counts
         self._in_flight = 0
-        self._line: deque[asyncio.Future[bool]] = deque()
+        self._queue: deque[asyncio.Future[bool]] = deque()
         """one future a waiting caller: True: it has a slot, False: it waited too long"""
-        self._last_handover: float | None = None
+        self._last_handover_at: float | None = None
         self._handover_s = 0.0
         """moving average of the time between two handovers while callers wait"""
 
@@ -58,7 +58,7 @@ class Admission:
     @property
     def queued(self) -> int:
         """Return how many callers wait for one."""
-        return len(self._line)
+        return len(self._queue)
 
     async def acquire(self) -> None:
         """Take a slot, waiting in line for it; `release` it exactly once.
@@ -68,20 +68,20 @@ class Admission:
         """
         if self._in_flight < self._max_in_flight:
             self._in_flight += 1
-            self._show()
+            self._publish_counts()
             return
-        if len(self._line) >= self._max_queued:
+        if len(self._queue) >= self._max_queued:
             raise self._overloaded("too many requests wait already")
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[bool] = loop.create_future()
-        self._line.append(turn)
-        self._show()
+        self._queue.append(turn)
+        self._publish_counts()
         timer = loop.call_later(self._queue_timeout_s, self._expire, turn)
         try:
             granted = await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                self._leave(turn)
+                self._leave_queue(turn)
             elif turn.result():
                 self.release()
             raise
@@ -92,16 +92,16 @@ class Admission:
 
     def release(self) -> None:
         """Give a slot back: to the first caller in line, else it is free."""
-        while self._line:
-            turn = self._line.popleft()
+        while self._queue:
+            turn = self._queue.popleft()
             if not turn.done():  # done: cancelled, its caller has not run since
                 turn.set_result(True)
-                self._note_handover()
-                self._show()
+                self._update_handover_average()
+                self._publish_counts()
                 return
-        self._last_handover = None
+        self._last_handover_at = None
         self._in_flight -= 1
-        self._show()
+        self._publish_counts()
 
     async def __aenter__(self) -> None:
         await self.acquire()
@@ -113,27 +113,27 @@ class Admission:
 
     def _expire(self, turn: asyncio.Future[bool]) -> None:
         if not turn.done():
-            self._leave(turn)
+            self._leave_queue(turn)
             turn.set_result(False)
 
-    def _leave(self, turn: asyncio.Future[bool]) -> None:
-        if turn in self._line:  # not if `release` dropped it already
-            self._line.remove(turn)
-            self._show()
+    def _leave_queue(self, turn: asyncio.Future[bool]) -> None:
+        if turn in self._queue:  # not if `release` dropped it already
+            self._queue.remove(turn)
+            self._publish_counts()
 
-    def _show(self) -> None:
-        self._shown[0], self._shown[1] = self._in_flight, len(self._line)
+    def _publish_counts(self) -> None:
+        self._shared_counts[0], self._shared_counts[1] = self._in_flight, len(self._queue)
 
-    def _note_handover(self) -> None:
+    def _update_handover_average(self) -> None:
         now = self._clock()
-        if self._last_handover is not None:
-            self._handover_s += (now - self._last_handover - self._handover_s) / 8
-        self._last_handover = now
+        if self._last_handover_at is not None:
+            self._handover_s += (now - self._last_handover_at - self._handover_s) / 8
+        self._last_handover_at = now
 
-    def _overloaded(self, why: str) -> Overloaded:
+    def _overloaded(self, reason: str) -> Overloaded:
         """`Retry-After` is how long the line that stands now should take."""
-        estimate_s = self._handover_s * len(self._line)
+        estimate_s = self._handover_s * len(self._queue)
         return Overloaded(
-            f"The gateway is overloaded: {why}. Retry later.",
-            retry_after_s=min(max(estimate_s, MIN_RETRY_S), max(self._queue_timeout_s, MIN_RETRY_S)),
+            f"The gateway is overloaded: {reason}. Retry later.",
+            retry_after_s=min(max(estimate_s, MIN_RETRY_AFTER_S), max(self._queue_timeout_s, MIN_RETRY_AFTER_S)),
         )

@@ -32,9 +32,9 @@ class Keyring:
                 site asks through its visitor's browser (403).
         """
         if not self._digests:
-            _refuse_foreign_pages(headers)
+            _refuse_cross_origin(headers)
             return
-        presented = _presented(headers)
+        presented = _presented_keys(headers)
         if not presented:
             raise AuthenticationFailed(
                 "You did not provide an API key. Send it in a header: `Authorization: Bearer KEY`."
@@ -45,14 +45,14 @@ class Keyring:
             raise AuthenticationFailed("Incorrect API key provided.")
 
 
-def _refuse_foreign_pages(headers: RawHeaders) -> None:
+def _refuse_cross_origin(headers: RawHeaders) -> None:
     """Without keys, whoever reaches loopback may spend money; that must not be every page that a browser shows."""
-    known = dict(headers)
-    origin = known.get(b"origin")
+    values_by_name = dict(headers)
+    origin = values_by_name.get(b"origin")
     if origin is None:
         return
     host = origin.partition(b"://")[2]
-    if host != known.get(b"host") or not _LOOPBACK.fullmatch(host):
+    if host != values_by_name.get(b"host") or not _LOOPBACK.fullmatch(host):
         raise AuthenticationFailed(
             "A page of another site may not call this server without a key: set SMALLFIRST_API_KEYS.",
             code="foreign_origin",
@@ -64,7 +64,7 @@ def _digest(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
 
 
-def _presented(headers: RawHeaders) -> list[bytes]:
+def _presented_keys(headers: RawHeaders) -> list[bytes]:
     keys = []
     for name, value in headers:
         if name == b"authorization":

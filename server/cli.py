@@ -114,7 +114,7 @@ def _serve(config: Config, settings: Settings) -> int:
     from server.observability import logs  # noqa: PLC0415
     from server.processes.gateway import Gateway  # noqa: PLC0415
     from server.processes.resources import Resources  # noqa: PLC0415
-    from server.processes.workers import Parent  # noqa: PLC0415
+    from server.processes.workers import ParentProcess  # noqa: PLC0415
 
     provider_keys = [model.api_key for model in config.models.values() if model.api_key is not None]
     logs.configure([key.get_secret_value() for key in (*settings.api_keys, *provider_keys)])
@@ -132,7 +132,7 @@ def _serve(config: Config, settings: Settings) -> int:
     gateway = Gateway(config, settings, resources)
     if settings.workers == 1:
         return gateway.serve(0, listeners[0])
-    return Parent(gateway, listeners, settings.shutdown_grace_s).run()
+    return ParentProcess(gateway, listeners, settings.shutdown_grace_s).run()
 
 
 def _check_writable(state_dir: Path) -> None:

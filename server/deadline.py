@@ -21,7 +21,7 @@ class Deadline:
     def __init__(self, limit_ms: int | None, started: float) -> None:
         self._timeout = None if limit_ms is None else asyncio.timeout(started + limit_ms / 1000 - monotonic())
 
-    def met(self) -> None:
+    def disarm(self) -> None:
         """Cancel nothing any more."""
         if self._timeout is not None:
             self._timeout.reschedule(None)

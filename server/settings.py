@@ -48,7 +48,7 @@ class Settings:
         """
         values: dict[str, Any] = {"state_dir": _default_state_dir(env), "api_keys": _api_keys(env)}
         for name, option in _OPTIONS.items():
-            flag, variable = _flag(name), _variable(name)
+            flag, variable = _flag_name(name), _env_name(name)
             if (text := flags.get(name)) is not None:
                 source = flag
             elif (text := env.get(variable)) is not None:
@@ -61,24 +61,24 @@ class Settings:
                 raise ConfigError(f"{source}: expected {option.expected}, got {text!r}") from None
         settings = cls(**values)
         if settings.workers > settings.max_in_flight:
-            slots = f"{_flag('max_in_flight')} {settings.max_in_flight}"
+            slots = f"{_flag_name('max_in_flight')} {settings.max_in_flight}"
             raise ConfigError(
-                f"{_flag('workers')} {settings.workers} is more than {slots}: "
+                f"{_flag_name('workers')} {settings.workers} is more than {slots}: "
                 "the slots are divided among the workers, and each needs one"
             )
         if not settings.api_keys and not _is_loopback(settings.host):
             raise ConfigError(
-                f"{_flag('host')} {settings.host}: without client keys only a loopback address (127.0.0.1, "
+                f"{_flag_name('host')} {settings.host}: without client keys only a loopback address (127.0.0.1, "
                 f"::1, localhost) is served; set {KEYS_VARIABLE} to a comma-separated list of keys"
             )
         return settings
 
     def slots(self, worker: int) -> tuple[int, int]:
         """Return a worker's part of `max_in_flight` and of `max_queued`; the parts of all add up to them."""
-        return _part(self.max_in_flight, self.workers, worker), _part(self.max_queued, self.workers, worker)
+        return _share(self.max_in_flight, self.workers, worker), _share(self.max_queued, self.workers, worker)
 
 
-def _part(whole: int, parts: int, number: int) -> int:
+def _share(whole: int, parts: int, number: int) -> int:
     return whole // parts + (number < whole % parts)
 
 
@@ -87,8 +87,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = {field.name: field.default for field in fields(Settings)}
     defaults["state_dir"] = "smallfirst in the user's state folder"
     for name, option in _OPTIONS.items():
-        text = f"{option.help} [{_variable(name)}] (default: {defaults[name]})"
-        parser.add_argument(_flag(name), metavar=option.metavar, help=text)
+        text = f"{option.help} [{_env_name(name)}] (default: {defaults[name]})"
+        parser.add_argument(_flag_name(name), metavar=option.metavar, help=text)
 
 
 class _Option(NamedTuple):
@@ -143,11 +143,11 @@ _OPTIONS = {
 }
 
 
-def _variable(name: str) -> str:
+def _env_name(name: str) -> str:
     return f"SMALLFIRST_{name.upper()}"
 
 
-def _flag(name: str) -> str:
+def _flag_name(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 

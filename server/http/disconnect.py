@@ -8,7 +8,7 @@ from types import TracebackType
 from starlette.requests import ClientDisconnect
 from starlette.types import Scope
 
-_EXTENSION = "smallfirst.presence"
+_EXTENSION = "smallfirst.disconnect_watch"
 
 
 class ClientDisconnected(ClientDisconnect):
@@ -16,7 +16,7 @@ class ClientDisconnected(ClientDisconnect):
 
 
 class DisconnectWatch:
-    """Of the client of one connection. `with presence:` cancels what runs within when the client leaves.
+    """Of the client of one connection. `with watch:` cancels what runs within when the client leaves.
 
     Raises:
         ClientDisconnected: it left.
@@ -24,20 +24,20 @@ class DisconnectWatch:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop  # to look for the running one takes a system call
-        self._left = False
+        self._is_gone = False
         self._tasks: set[asyncio.Task[object] | None] = set()
         self.extensions = {_EXTENSION: self}
         """for the scope of each of its requests"""
 
-    def leave(self) -> None:
+    def client_left(self) -> None:
         """Say that the client is gone; its connection does."""
-        self._left = True
+        self._is_gone = True
         for task in self._tasks:
             if task is not None:
                 task.cancel()
 
     def __enter__(self) -> None:
-        if self._left:
+        if self._is_gone:
             raise ClientDisconnected
         self._tasks.add(asyncio.current_task(self._loop))
 
@@ -46,12 +46,12 @@ class DisconnectWatch:
     ) -> None:
         task = asyncio.current_task(self._loop)
         self._tasks.discard(task)
-        if self._left and task is not None and isinstance(error, asyncio.CancelledError):
+        if self._is_gone and task is not None and isinstance(error, asyncio.CancelledError):
             task.uncancel()
             raise ClientDisconnected from None
 
 
-def of(scope: Scope) -> DisconnectWatch:
-    """Return the presence of a request's client."""
-    presence: DisconnectWatch = scope["extensions"][_EXTENSION]
-    return presence
+def cancel_on_disconnect(scope: Scope) -> DisconnectWatch:
+    """Return the watch of a request's client."""
+    watch: DisconnectWatch = scope["extensions"][_EXTENSION]
+    return watch

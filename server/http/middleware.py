@@ -14,13 +14,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from router.errors import ApiError, BodyTooLarge, Overloaded
 from router.record import RequestRecord
 from server.http.disconnect import ClientDisconnected
-from server.http.envelope import RECORD, error_response, internal_error, note
+from server.http.envelope import RECORD, error_response, internal_error, set_outcome
 
 logger = logging.getLogger(__name__)
 
-MAX_CLIENT_REQUEST_ID = 512
+MAX_CLIENT_REQUEST_ID_LENGTH = 512
 OPENAI_VERSION = b"2020-10-01"
-_OWN_HEADERS = (b"x-request-id", b"openai-processing-ms", b"openai-version")
+_GATEWAY_HEADERS = (b"x-request-id", b"openai-processing-ms", b"openai-version")
 
 
 class RequestMiddleware:
@@ -39,7 +39,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared, client_request_id = _declared(scope["headers"])
+        content_length, client_request_id = _read_headers(scope["headers"])
         record = RequestRecord(
             request_id=f"req_{getrandbits(128):032x}",
             started=time.monotonic(),
@@ -47,7 +47,7 @@ class RequestMiddleware:
         )
         scope.setdefault("state", {})[RECORD] = record
         received = 0
-        started = answered = False
+        has_started = is_complete = False
 
         async def receive_limited() -> Message:
             nonlocal received
@@ -56,26 +56,26 @@ class RequestMiddleware:
             self._check_size(received)
             return message
 
-        async def send_headed(message: Message) -> None:
-            nonlocal started, answered
+        async def send_with_headers(message: Message) -> None:
+            nonlocal has_started, is_complete
             if message["type"] == "http.response.start":
-                started = True
+                has_started = True
                 record.status = message["status"]
-                message = {**message, "headers": _with_own(message.get("headers", ()), record)}
+                message = {**message, "headers": _with_gateway_headers(message.get("headers", ()), record)}
             elif message["type"] == "http.response.body":
-                answered = not message.get("more_body", False)
+                is_complete = not message.get("more_body", False)
             await send(message)
 
         async def fail(error: ApiError) -> None:
-            note(record, error)
-            if not started:
-                await error_response(error)(scope, receive, send_headed)
+            set_outcome(record, error)
+            if not has_started:
+                await error_response(error)(scope, receive, send_with_headers)
             # Else the answer has begun: left incomplete, it makes the server cut the connection, and so the
             # client learns of it.
 
         try:
-            self._check_size(declared)
-            await self._app(scope, receive_limited, send_headed)
+            self._check_size(content_length)
+            await self._app(scope, receive_limited, send_with_headers)
         except ApiError as error:
             await fail(error)
         except ClientDisconnect:
@@ -87,8 +87,8 @@ class RequestMiddleware:
             logger.exception("unexpected error", extra={"fields": {"request_id": record.request_id}})
             await fail(internal_error(record.request_id))
         finally:
-            unsaid = record.outcome == "internal_error" and not record.error_code
-            if unsaid and answered and record.status < 500:
+            is_outcome_unset = record.outcome == "internal_error" and not record.error_code
+            if is_outcome_unset and is_complete and record.status < 500:
                 record.outcome = "ok" if record.status < 400 else "client_error"
             record.finished = time.monotonic()
             self._on_finish(record, scope)
@@ -115,18 +115,18 @@ async def read_body(receive: Receive) -> bytes:
             return b"".join(chunks)
 
 
-def _with_own(headers: Iterable[tuple[bytes, bytes]], record: RequestRecord) -> list[tuple[bytes, bytes]]:
+def _with_gateway_headers(headers: Iterable[tuple[bytes, bytes]], record: RequestRecord) -> list[tuple[bytes, bytes]]:
     """Return the endpoint's headers and ours, which replace those of the same name (an upstream's)."""
     elapsed_ms = int((time.monotonic() - record.started) * 1000)
     return [
-        *[header for header in headers if header[0] not in _OWN_HEADERS],
+        *[header for header in headers if header[0] not in _GATEWAY_HEADERS],
         (b"x-request-id", record.request_id.encode()),
         (b"openai-processing-ms", b"%d" % elapsed_ms),
         (b"openai-version", OPENAI_VERSION),
     ]
 
 
-def _declared(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, str]:
+def _read_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, str]:
     """Return what the request says of itself: its body's length, and `X-Client-Request-Id`.
 
     The length is 0 where the body is chunked: that is counted as it comes. The id is empty where it may not stand
@@ -136,7 +136,7 @@ def _declared(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, str]:
     for name, value in headers:
         if name == b"content-length":
             length = int(value) if value.isdigit() else 0
-        elif name == b"x-client-request-id" and len(value) <= MAX_CLIENT_REQUEST_ID:
+        elif name == b"x-client-request-id" and len(value) <= MAX_CLIENT_REQUEST_ID_LENGTH:
             text = value.decode("latin-1")
             client_request_id = text if text.isascii() and text.isprintable() else ""
     return length, client_request_id

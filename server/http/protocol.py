@@ -18,7 +18,7 @@ from server.http.envelope import error_response
 
 MAX_HEAD_BYTES = 64 * 1024  # checked as it comes, so one read of the socket more may be taken in
 HEAD_TIMEOUT_S = 30.0
-STALLED_S = 120.0
+STALLED_CLIENT_TIMEOUT_S = 120.0
 """a client that takes nothing of its answer for so long holds a slot, a lease and a connection for nobody"""
 
 
@@ -32,13 +32,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
         super().connection_made(transport)
-        self._disconnect = DisconnectWatch(self.loop)
-        self._await_head()
+        self._disconnect_watch = DisconnectWatch(self.loop)
+        self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timer, and tell the requests under way."""
-        self._end_head()
-        self._disconnect.leave()
+        self._stop_head_timer()
+        self._disconnect_watch.client_left()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -50,21 +50,21 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().data_received(data)
         # Most heads come whole and need no timer. What else comes while nothing is answered is empty lines, which the
         # parser passes over in silence, or a body whose answer was given without it.
-        nothing_else_waits = not self._answering and self.timeout_keep_alive_task is None
-        if self._head_timer is None and (self._in_head or nothing_else_waits) and not self.transport.is_closing():
-            self._await_head()
+        has_no_other_timer = not self._is_responding and self.timeout_keep_alive_task is None
+        if self._head_timer is None and (self._in_head or has_no_other_timer) and not self.transport.is_closing():
+            self._start_head_timer()
 
     def on_message_begin(self) -> None:
         """Begin a further head on the same connection."""
         super().on_message_begin()
         self._in_head = True
-        self.scope["extensions"] = self._disconnect.extensions  # type: ignore[typeddict-item]
+        self.scope["extensions"] = self._disconnect_watch.extensions  # type: ignore[typeddict-item]
 
     def on_headers_complete(self) -> None:
         """Stop waiting: what follows is the body."""
-        self._end_head()
+        self._stop_head_timer()
         super().on_headers_complete()
-        self.cycle.__class__ = LeanCycle  # uvicorn has no way to say which; its task has not begun yet
+        self.cycle.__class__ = FastResponseCycle  # uvicorn has no way to say which; its task has not begun yet
 
     def on_body(self, body: bytes) -> None:
         """Begin to count anew: the body has a limit of its own."""
@@ -82,22 +82,22 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Refuse what is no HTTP."""
         self._refuse(BadRequest(msg, code="invalid_http"))
 
-    def _await_head(self) -> None:
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up)
+    def _start_head_timer(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._on_head_timeout)
 
-    def _give_up(self) -> None:
+    def _on_head_timeout(self) -> None:
         """Close, unless the answer to an earlier request is still under way."""
         self._head_timer = None
-        if self._answering:
-            self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up)
+        if self._is_responding:
+            self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._on_head_timeout)
         else:
             self.timeout_keep_alive_handler()
 
     @property
-    def _answering(self) -> bool:
+    def _is_responding(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _end_head(self) -> None:
+    def _stop_head_timer(self) -> None:
         self._in_head = False
         if self._head_timer is not None:
             self._head_timer.cancel()
@@ -112,7 +112,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-class LeanCycle(RequestResponseCycle):
+class FastResponseCycle(RequestResponseCycle):
     """One request and its answer, with a `send` that takes a third of uvicorn's time and half of its writes.
 
     The head leaves with the first of the body: two writes are two system calls, the dearest part of a short answer.
@@ -120,14 +120,14 @@ class LeanCycle(RequestResponseCycle):
     """
 
     _head = b""
-    _until_close = False  # HTTP/1.0 knows no chunks: the body ends with the connection
+    _is_close_delimited = False  # HTTP/1.0 knows no chunks: the body ends with the connection
 
     async def send(self, message: Message) -> None:  # type: ignore[override]
         """Send a part of the answer; wait for a client that is slow to take it, but not without end."""
         if message["type"] == "http.response.start" and not self.response_started:
             self.response_started = True
             self.waiting_for_100_continue = False
-            self._head = self._encoded(message["status"], message.get("headers", ()))
+            self._head = self._encode_head(message["status"], message.get("headers", ()))
         elif message["type"] == "http.response.body" and self.response_started and not self.response_complete:
             if self.flow.write_paused:
                 await self._drain()
@@ -140,13 +140,13 @@ class LeanCycle(RequestResponseCycle):
 
     async def _drain(self) -> None:
         try:
-            async with asyncio.timeout(STALLED_S):
+            async with asyncio.timeout(STALLED_CLIENT_TIMEOUT_S):
                 await self.flow.drain()
         except TimeoutError:
             self.disconnected = True
             self.transport.abort()
 
-    def _encoded(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    def _encode_head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         lines = [STATUS_LINE[status], *[b"%b: %b\r\n" % header for header in (*self.default_headers, *headers)]]
         says_close = False
         for name, value in headers:
@@ -155,8 +155,8 @@ class LeanCycle(RequestResponseCycle):
             elif name == b"connection" and value == b"close":
                 self.keep_alive, says_close = False, True
         has_body = self.scope["method"] != "HEAD" and status not in (204, 304)
-        self._until_close = self.chunked_encoding is None and self.scope["http_version"] == "1.0"
-        if self.chunked_encoding is None and has_body and not self._until_close:
+        self._is_close_delimited = self.chunked_encoding is None and self.scope["http_version"] == "1.0"
+        if self.chunked_encoding is None and has_body and not self._is_close_delimited:
             self.chunked_encoding = True
             lines.append(b"transfer-encoding: chunked\r\n")
         if not (self.keep_alive or says_close):
@@ -174,7 +174,7 @@ class LeanCycle(RequestResponseCycle):
                 body = b"%x\r\n%b\r\n" % (len(body), body)
             if last:
                 body += b"0\r\n\r\n"
-        elif not self._until_close:
+        elif not self._is_close_delimited:
             self.expected_content_length -= len(body)
         if self.expected_content_length < 0 or (last and self.expected_content_length):
             raise RuntimeError("The answer's body is not as long as its content-length.")

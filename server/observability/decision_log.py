@@ -19,7 +19,7 @@ from router.types import Candidate
 DIGITS = 6
 
 
-class SeenBefore(Struct, frozen=True):
+class LoggedCandidate(Struct, frozen=True):
     """One small model before it was asked; see `router.types.Look` and `Sight`."""
 
     threshold: float | None
@@ -34,7 +34,7 @@ class SeenBefore(Struct, frozen=True):
     """mean of what its answers to such calls leave to expect"""
 
 
-class Judged(Struct, frozen=True, omit_defaults=True):
+class LoggedJudgement(Struct, frozen=True, omit_defaults=True):
     """One answer, or its beginning; see `router.record.Judgement` and `router.judge.features.Confidence`."""
 
     model: str
@@ -57,11 +57,11 @@ class LearnedDecision(Struct, frozen=True, omit_defaults=True):
     min_confidence: float | None = None
     """that the client wanted"""
     fallback_usd: float | None = None
-    models: Mapping[str, SeenBefore] = {}
-    judged: Sequence[Judged] = ()
+    models: Mapping[str, LoggedCandidate] = {}
+    judged: Sequence[LoggedJudgement] = ()
 
 
-def of(record: RequestRecord) -> LearnedDecision | None:
+def learned_decision(record: RequestRecord) -> LearnedDecision | None:
     """Return what a learned policy saw of a request; None where none was asked."""
     decision = record.decision
     if decision is None or not decision.candidates:
@@ -72,14 +72,14 @@ def of(record: RequestRecord) -> LearnedDecision | None:
         decision.way,
         decision.min_confidence,
         decision.fallback_usd,
-        {name: _seen_before(candidate) for name, candidate in decision.candidates.items()},
-        [_judged(one) for one in record.judgements],
+        {name: _logged_candidate(candidate) for name, candidate in decision.candidates.items()},
+        [_logged_judgement(one) for one in record.judgements],
     )
 
 
-def _seen_before(candidate: Candidate) -> SeenBefore:
+def _logged_candidate(candidate: Candidate) -> LoggedCandidate:
     likely = candidate.prior.likely
-    return SeenBefore(
+    return LoggedCandidate(
         _rounded(candidate.threshold) if isfinite(candidate.threshold) else None,
         candidate.threshold == inf,
         candidate.is_guaranteed,
@@ -90,9 +90,9 @@ def _seen_before(candidate: Candidate) -> SeenBefore:
     )
 
 
-def _judged(one: Judgement) -> Judged:
+def _logged_judgement(one: Judgement) -> LoggedJudgement:
     confidence = None if one.confidence is None else replace(one.confidence, fields={})
-    return Judged(one.model, one.gain, one.accepted, one.score, one.beginning, one.voted, confidence)
+    return LoggedJudgement(one.model, one.gain, one.accepted, one.score, one.beginning, one.voted, confidence)
 
 
 def _rounded(value: float) -> float:

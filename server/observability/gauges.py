@@ -13,7 +13,7 @@ from router.types import NANO, ModelStatus, ReplicaWork
 from server.observability.shared_counters import Labels
 
 PREFIX = "smallfirst_"
-READ: dict[str, tuple[Labels, str]] = {  # name: its labels, text
+SCRAPED_METRICS: dict[str, tuple[Labels, str]] = {  # name: its labels, text
     "requests_in_flight": ((), "Requests that hold a slot."),
     "requests_queued": ((), "Requests that wait for a slot."),
     "replicas": (("model",), "Configured replicas."),
@@ -32,22 +32,22 @@ Sample = tuple[Labels, float]
 def gauges(
     in_flight: int, queued: int, statuses: Sequence[ModelStatus], models: Mapping[str, Model]
 ) -> Iterator[Metric]:
-    """Yield every metric of `READ`; `in_flight` and `queued` are of all processes."""
+    """Yield every metric of `SCRAPED_METRICS`; `in_flight` and `queued` are of all processes."""
     yield _metric("requests_in_flight", [((), in_flight)])
     yield _metric("requests_queued", [((), queued)])
-    yield _of_models("replicas", statuses, lambda status: status.replicas)
-    yield _of_models("replicas_up", statuses, lambda status: status.up)
-    yield _of_models("replica_in_flight", statuses, lambda status: status.in_flight)
-    yield _of_models("replica_restarts_total", statuses, lambda status: status.restarts)
-    yield _of_replicas("replica_up_seconds_total", statuses, lambda _, work: work.up_s)
-    yield _of_replicas("replica_busy_seconds_total", statuses, lambda _, work: work.busy_s)
-    yield _of_replicas("replica_paid_usd_total", statuses, lambda model, work: _paid_usd(models[model], work))
+    yield _per_model("replicas", statuses, lambda status: status.replicas)
+    yield _per_model("replicas_up", statuses, lambda status: status.up)
+    yield _per_model("replica_in_flight", statuses, lambda status: status.in_flight)
+    yield _per_model("replica_restarts_total", statuses, lambda status: status.restarts)
+    yield _per_replica("replica_up_seconds_total", statuses, lambda _, work: work.up_s)
+    yield _per_replica("replica_busy_seconds_total", statuses, lambda _, work: work.busy_s)
+    yield _per_replica("replica_paid_usd_total", statuses, lambda model, work: _paid_usd(models[model], work))
     yield _metric("model_info", [((name, model.tier), 1) for name, model in models.items()])
     yield _metric("build_info", [((version("smallfirst"),), 1)])
 
 
 def _metric(name: str, samples: Iterable[Sample]) -> Metric:
-    labels, text = READ[name]
+    labels, text = SCRAPED_METRICS[name]
     family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
     metric = family(PREFIX + name, text, labels=labels)
     for values, value in samples:
@@ -55,15 +55,15 @@ def _metric(name: str, samples: Iterable[Sample]) -> Metric:
     return metric
 
 
-def _of_models(name: str, statuses: Sequence[ModelStatus], value: Callable[[ModelStatus], int]) -> Metric:
+def _per_model(name: str, statuses: Sequence[ModelStatus], value: Callable[[ModelStatus], int]) -> Metric:
     return _metric(name, [((status.model,), value(status)) for status in statuses])
 
 
-def _of_replicas(
+def _per_replica(
     name: str, statuses: Sequence[ModelStatus], value: Callable[[str, ReplicaWork], float | None]
 ) -> Metric:
     values = ((status.model, work, value(status.model, work)) for status in statuses for work in status.work)
-    return _metric(name, [((model, work.replica), known) for model, work, known in values if known is not None])
+    return _metric(name, [((model, work.replica), sample) for model, work, sample in values if sample is not None])
 
 
 def _paid_usd(model: Model, work: ReplicaWork) -> float | None:

@@ -24,7 +24,7 @@ def configure(secrets: Iterable[str], stream: TextIO | None = None) -> None:
     uvicorn's loggers come along and its access log is off; start it with `log_config=None`.
     """
     root = logging.getLogger()
-    root.handlers = [Output(stream or sys.stderr, secrets)]
+    root.handlers = [RedactingHandler(stream or sys.stderr, secrets)]
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
@@ -33,7 +33,7 @@ def configure(secrets: Iterable[str], stream: TextIO | None = None) -> None:
     logging.getLogger("uvicorn.access").disabled = True
 
 
-class Output(logging.StreamHandler[TextIO]):
+class RedactingHandler(logging.StreamHandler[TextIO]):
     """Where every line goes. The secrets are taken out of the finished text, so also out of tracebacks.
 
     A secret that is shorter than a client key may be (a placeholder such as "EMPTY") is left alone: to take it out
@@ -42,11 +42,11 @@ class Output(logging.StreamHandler[TextIO]):
 
     def __init__(self, stream: TextIO, secrets: Iterable[str]) -> None:
         super().__init__(stream)
-        self.for_people = stream.isatty()
-        self.setFormatter(_HumanFormatter() if self.for_people else _JsonFormatter())
-        forms = {form for secret in secrets if len(secret) >= MIN_KEY_LENGTH for form in _forms(secret)}
-        self._forms = sorted(forms, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, self._forms)))
+        self.is_terminal = stream.isatty()
+        self.setFormatter(_HumanFormatter() if self.is_terminal else _JsonFormatter())
+        forms = {form for secret in secrets if len(secret) >= MIN_KEY_LENGTH for form in _encoded_forms(secret)}
+        self._secret_forms = sorted(forms, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, self._secret_forms)))
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line without secrets."""
@@ -73,12 +73,12 @@ class Output(logging.StreamHandler[TextIO]):
 
     def _redacted(self, text: str) -> str:
         # a search for each form is a hundred times faster than the pattern, and nearly always enough
-        return self._pattern.sub(REDACTED, text) if any(form in text for form in self._forms) else text
+        return self._pattern.sub(REDACTED, text) if any(form in text for form in self._secret_forms) else text
 
 
-def output() -> Output | None:
+def current_handler() -> RedactingHandler | None:
     """Return where lines go; None where `configure` was not called."""
-    return next((handler for handler in logging.getLogger().handlers if isinstance(handler, Output)), None)
+    return next((handler for handler in logging.getLogger().handlers if isinstance(handler, RedactingHandler)), None)
 
 
 _ENCODINGS: tuple[Callable[[str], str], ...] = (
@@ -91,7 +91,7 @@ _ENCODINGS: tuple[Callable[[str], str], ...] = (
 )
 
 
-def _forms(secret: str) -> set[str]:
+def _encoded_forms(secret: str) -> set[str]:
     """Return the secret as it may stand in a line: a repr within JSON within JSON. Most keys have one form only."""
     forms = {secret}
     for _ in range(3):

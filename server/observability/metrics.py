@@ -20,8 +20,8 @@ from prometheus_client.registry import Collector
 from router.config.models import Config
 from router.record import Attempt, Outcome, RequestRecord
 from router.types import NANO, ConstraintKind, ModelStatus, VerdictWord
-from server.observability.gauges import PREFIX, READ, gauges
-from server.observability.shared_counters import Key, Labels, SharedCounters, total
+from server.observability.gauges import PREFIX, SCRAPED_METRICS, gauges
+from server.observability.shared_counters import Key, Labels, SharedCounters, sum_counters
 
 NONE = "none"
 
@@ -48,7 +48,7 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "judged_answers_total": ("route", "model", "verdict"),
     "answer_confidence": ("route", "model"),
 }
-METRIC_NAMES = frozenset(PREFIX + name for name in (*_LABELS, *READ))
+METRIC_NAMES = frozenset(PREFIX + name for name in (*_LABELS, *SCRAPED_METRICS))
 """as Prometheus knows them; a histogram's name without `_bucket`, `_sum`, `_count`"""
 
 ADMISSION: Key = ("admission",)
@@ -77,7 +77,7 @@ _HISTOGRAMS = {  # name: text, bounds; cells: one a bucket, then the sum of all 
 
 
 class _Series:
-    """Where the counts of one route and model are. A count has its place, and is shown, from its first use on."""
+    """Where the counts of one route and model are. A count has its cells, and is shown, from its first use on."""
 
     def __init__(self, counters: SharedCounters, route: str, model: str) -> None:
         self._counters, self._route, self._model = counters, route, model
@@ -85,7 +85,7 @@ class _Series:
 
     def outcome(self, outcome: str) -> int:
         if (at := self._outcomes.get(outcome)) is None:
-            at = self._outcomes[outcome] = self._place("requests_total", self._route, self._model, outcome)
+            at = self._outcomes[outcome] = self._allocate("requests_total", self._route, self._model, outcome)
         return at
 
     @cached_property
@@ -98,27 +98,27 @@ class _Series:
 
     @cached_property
     def cost(self) -> int:
-        return self._place("cost_usd_total", self._route, self._model)
+        return self._allocate("cost_usd_total", self._route, self._model)
 
     @cached_property
     def fallback_cost(self) -> int:
-        return self._place("fallback_cost_usd_total", self._route, self._model)
+        return self._allocate("fallback_cost_usd_total", self._route, self._model)
 
     @cached_property
     def unpriced(self) -> int:
-        return self._place("unpriced_requests_total", self._route, self._model)
+        return self._allocate("unpriced_requests_total", self._route, self._model)
 
-    def _place(self, *key: str) -> int:
-        return self._counters.place(key)
+    def _allocate(self, *key: str) -> int:
+        return self._counters.allocate(key)
 
     def _histogram(self, name: str) -> int:
-        return self._counters.place((name, self._route, self._model), len(_HISTOGRAMS[name][1]) + 2)
+        return self._counters.allocate((name, self._route, self._model), len(_HISTOGRAMS[name][1]) + 2)
 
 
 class Metrics(Collector):
     """All metrics of one gateway. Used from the event loop's thread only.
 
-    `tallies` are those of all processes, `mine` is the place of this one's.
+    `worker_counters` are those of all processes, `own` is the allocate of this one's.
     """
 
     def __init__(
@@ -126,19 +126,19 @@ class Metrics(Collector):
         config: Config,
         statuses: Callable[[], Iterable[ModelStatus]],
         worker_counters: Sequence[SharedCounters] = (),
-        mine: int = 0,
+        own: int = 0,
     ) -> None:
         self._models = config.models
         self._routes = frozenset(config.routes) | frozenset(config.models)  # a pinned model is its own route
         self._statuses = statuses
         self._worker_counters = worker_counters or (SharedCounters(),)
-        self._counters = self._worker_counters[mine]
+        self._counters = self._worker_counters[own]
         self._series: dict[tuple[str, str], _Series] = {}
-        self._tokens: dict[tuple[str, str], tuple[int, int, int]] = {}
-        at = self._counters.place(ADMISSION, 2)
-        self.admission = self._counters.cells[at : at + 2]
+        self._token_cells_by_replica: dict[tuple[str, str], tuple[int, int, int]] = {}
+        at = self._counters.allocate(ADMISSION, 2)
+        self.admission_counts = self._counters.cells[at : at + 2]
         """where the admission of this process says how many requests hold a slot, and how many wait for one"""
-        self._begin_at_zero(config)
+        self._initialise_counters(config)
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -147,7 +147,7 @@ class Metrics(Collector):
         if not record.endpoint:
             return
         counters, route = self._counters, record.route
-        series = self._of(route, record.model)
+        series = self._series_for(route, record.model)
         counters.add(series.outcome(record.outcome), 1)
         self._observe(series.duration, DURATION_BUCKETS_S, record.finished - record.started)
         if record.first_token_s is not None:
@@ -155,18 +155,18 @@ class Metrics(Collector):
         if record.attempts:
             self._count_attempts(record, series)
         for step in record.escalations:
-            ladder = self._known(step.from_model), self._known(step.to_model)
-            self._count("escalations_total", self._known_route(route), *ladder, step.reason)
+            ladder = self._model_label(step.from_model), self._model_label(step.to_model)
+            self._count("escalations_total", self._route_label(route), *ladder, step.reason)
         for name, reason in record.retries:
-            self._count("retries_total", self._known(name), reason)
+            self._count("retries_total", self._model_label(name), reason)
         for name, kind, word in record.verdicts:
-            self._count("structured_verdicts_total", self._known(name), kind, word)
+            self._count("structured_verdicts_total", self._model_label(name), kind, word)
         if record.unsure and record.model:
-            self._count("judged_answers_total", self._known_route(route), self._known(record.model), "unsure")
+            self._count("judged_answers_total", self._route_label(route), self._model_label(record.model), "unsure")
         for judged in record.judgements:
-            of = self._known_route(route), self._known(judged.model)
+            of = self._route_label(route), self._model_label(judged.model)
             self._count("judged_answers_total", *of, "accepted" if judged.accepted else "rejected")
-            at = self._counters.place(("answer_confidence", *of), len(CONFIDENCE_BUCKETS) + 2)
+            at = self._counters.allocate(("answer_confidence", *of), len(CONFIDENCE_BUCKETS) + 2)
             self._observe(at, CONFIDENCE_BUCKETS, judged.probability)
 
     def _count_attempts(self, record: RequestRecord, series: _Series) -> None:
@@ -174,9 +174,9 @@ class Metrics(Collector):
         spent, last = 0, 0
         unpriced: set[_Series] = set()
         for attempt in record.attempts:
-            tried = series if attempt.model == record.model else self._of(record.route, attempt.model)
+            tried = series if attempt.model == record.model else self._series_for(record.route, attempt.model)
             if (usage := attempt.usage) is not None:
-                prompt, cached, completion = self._tokens_of(attempt)
+                prompt, cached, completion = self._token_cells(attempt)
                 add(prompt, usage.prompt)
                 add(cached, usage.cached)
                 add(completion, usage.completion)
@@ -189,14 +189,14 @@ class Metrics(Collector):
         for tried in unpriced:
             add(tried.unpriced, 1)
         if not unpriced:
-            add(series.fallback_cost, _to_compare_with(record, spent, last))
+            add(series.fallback_cost, _comparable_fallback_cost(record, spent, last))
 
-    def _begin_at_zero(self, config: Config) -> None:
+    def _initialise_counters(self, config: Config) -> None:
         """Show what may be counted before it is: Prometheus sees an increase from 0, but none from nothing."""
         for route in config.routes.values():
             for name in (*(model.name for model in route.ladder), NONE):
                 for outcome in get_args(Outcome):
-                    self._of(route.name, name).outcome(outcome)
+                    self._series_for(route.name, name).outcome(outcome)
             for model in route.ladder:
                 self._count("unpriced_requests_total", route.name, model.name, amount=0)
         for name in config.models:
@@ -210,8 +210,8 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric; prometheus_client calls it."""
-        counted = total(self._worker_counters)
-        counted["tokens_total"] = _of_models(counted.get("replica_tokens_total", {}))
+        counted = sum_counters(self._worker_counters)
+        counted["tokens_total"] = _sum_over_replicas(counted.get("replica_tokens_total", {}))
         for name, (text, scale) in _COUNTERS.items():
             counter = CounterMetricFamily(PREFIX + name, text, labels=_LABELS[name])
             for labels, [value] in counted.get(name, {}).items():
@@ -227,44 +227,48 @@ class Metrics(Collector):
         [(in_flight, queued)] = counted[ADMISSION[0]].values()
         yield from gauges(in_flight, queued, list(self._statuses()), self._models)
 
-    def _of(self, route: str, model: str) -> _Series:
+    def _series_for(self, route: str, model: str) -> _Series:
         if found := self._series.get((route, model)):
             return found
-        known = self._known_route(route), self._known(model)
+        known = self._route_label(route), self._model_label(model)
         if known not in self._series:
             self._series[known] = _Series(self._counters, *known)
         return self._series[known]
 
-    def _tokens_of(self, attempt: Attempt) -> tuple[int, int, int]:
+    def _token_cells(self, attempt: Attempt) -> tuple[int, int, int]:
         replica = attempt.model, attempt.replica
-        if replica not in self._tokens:
+        if replica not in self._token_cells_by_replica:
             key = ("replica_tokens_total", *(replica if attempt.model in self._models else (NONE, NONE)))
-            place = self._counters.place
-            self._tokens[replica] = place((*key, "prompt")), place((*key, "cached_prompt")), place((*key, "completion"))
-        return self._tokens[replica]
+            allocate = self._counters.allocate
+            self._token_cells_by_replica[replica] = (
+                allocate((*key, "prompt")),
+                allocate((*key, "cached_prompt")),
+                allocate((*key, "completion")),
+            )
+        return self._token_cells_by_replica[replica]
 
     def _observe(self, at: int, bounds: tuple[float, ...], value: float) -> None:
         self._counters.add(at + bisect_left(bounds, value), 1)
         self._counters.add(at + len(bounds) + 1, round(value * NANO))
 
     def _count(self, *key: str, amount: int = 1) -> None:
-        self._counters.add(self._counters.place(key), amount)
+        self._counters.add(self._counters.allocate(key), amount)
 
-    def _known(self, model: str) -> str:
+    def _model_label(self, model: str) -> str:
         return model if model in self._models else NONE
 
-    def _known_route(self, route: str) -> str:
+    def _route_label(self, route: str) -> str:
         return route if route in self._routes else NONE
 
 
-def _of_models(of_replicas: Mapping[Labels, Sequence[int]]) -> dict[Labels, list[int]]:
+def _sum_over_replicas(of_replicas: Mapping[Labels, Sequence[int]]) -> dict[Labels, list[int]]:
     sums: dict[Labels, list[int]] = {}
     for (model, _, kind), [tokens] in of_replicas.items():
         sums.setdefault((model, kind), [0])[0] += tokens
     return sums
 
 
-def _to_compare_with(record: RequestRecord, spent: int, last: int) -> int:
+def _comparable_fallback_cost(record: RequestRecord, spent: int, last: int) -> int:
     """Return what the fallback would have cost; where that is not known, the cost itself: no saving is claimed.
 
     `last` is what the last attempt cost, the one that answered.

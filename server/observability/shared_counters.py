@@ -17,7 +17,7 @@ from router.replicas.shared_memory import CELL_BYTES, LARGEST, Lock, cells
 log = logging.getLogger("smallfirst.shared_counters")
 
 SIZE_BYTES = 16 * 2**20  # of address space: what is not used takes no memory
-SPARE_CELLS = 64  # for what finds no room: written, never read
+OVERFLOW_CELLS = 64  # for what finds no room: written, never read
 SEPARATOR = "\0"
 
 Labels = tuple[str, ...]
@@ -37,13 +37,13 @@ class SharedCounters:
 
     def __init__(self, size_bytes: int = SIZE_BYTES) -> None:
         self.cells = cells(size_bytes // CELL_BYTES)
-        """`cells[0]` is how many are in use; those behind it belong to the entries that `place` and `entries` name"""
+        """`cells[0]` is how many are in use; those behind it belong to the entries"""
         self._lock = Lock()  # not for exclusion: so that no processor sees the end of an entry before its beginning
         self._entries: dict[Key, Entry] = {}
-        self._read = 1 + SPARE_CELLS
-        self._full = False
+        self._next_entry = 1 + OVERFLOW_CELLS
+        self._is_full = False
 
-    def place(self, key: Key, size: int = 1) -> int:
+    def allocate(self, key: Key, size: int = 1) -> int:
         """Return where the cells of a key begin; a new one's are 0. For the owner only.
 
         Where there is no room for it, that is logged once, and the cells are none that anybody reads.
@@ -51,15 +51,15 @@ class SharedCounters:
         if found := self.entries().get(key):
             return found.start
         name = SEPARATOR.join(key).encode()
-        start = self._read + 2 + -(-len(name) // CELL_BYTES)
-        if size > SPARE_CELLS or start + size > len(self.cells):
-            if not self._full:
-                self._full = True
+        start = self._next_entry + 2 + -(-len(name) // CELL_BYTES)
+        if size > OVERFLOW_CELLS or start + size > len(self.cells):
+            if not self._is_full:
+                self._is_full = True
                 log.error("no room for more metrics: from here on, new ones are not counted; first of them: %s", key)
             return 1
-        padded = name.ljust((start - self._read - 2) * CELL_BYTES, b"\0")
-        self.cells[self._read], self.cells[self._read + 1] = len(name), size
-        self.cells[self._read + 2 : start] = memoryview(padded).cast("q")
+        padded = name.ljust((start - self._next_entry - 2) * CELL_BYTES, b"\0")
+        self.cells[self._next_entry], self.cells[self._next_entry + 1] = len(name), size
+        self.cells[self._next_entry + 2 : start] = memoryview(padded).cast("q")
         self.cells[start : start + size] = memoryview(bytes(size * CELL_BYTES)).cast("q")  # a dead owner's may be there
         with self._lock:
             self.cells[0] = start + size
@@ -80,33 +80,33 @@ class SharedCounters:
 
     def entries(self) -> Mapping[Key, Entry]:
         """Return every entry there is now."""
-        if self.cells[0] > self._read:
+        if self.cells[0] > self._next_entry:
             with self._lock:
                 end = self.cells[0]
-            while self._read < end:
-                self._take_in()
+            while self._next_entry < end:
+                self._read_next_entry()
         return self._entries
 
     def values(self, entry: Entry) -> list[int]:
         """Return an entry's cells as they are now."""
         return self.cells[entry.start : entry.start + entry.size].tolist()
 
-    def _take_in(self) -> None:
-        length, size = self.cells[self._read], self.cells[self._read + 1]
-        start = self._read + 2 + -(-length // CELL_BYTES)
-        name = bytes(self.cells[self._read + 2 : start])[:length].decode()
+    def _read_next_entry(self) -> None:
+        length, size = self.cells[self._next_entry], self.cells[self._next_entry + 1]
+        start = self._next_entry + 2 + -(-length // CELL_BYTES)
+        name = bytes(self.cells[self._next_entry + 2 : start])[:length].decode()
         self._entries[tuple(name.split(SEPARATOR))] = Entry(start, size)
-        self._read = start + size
+        self._next_entry = start + size
 
 
-def total(worker_counters: Iterable[SharedCounters]) -> dict[str, dict[Labels, list[int]]]:
+def sum_counters(worker_counters: Iterable[SharedCounters]) -> dict[str, dict[Labels, list[int]]]:
     """Return name -> label values -> cells, each the sum over all tallies."""
     sums: dict[str, dict[Labels, list[int]]] = {}
     for counters in worker_counters:
         for (name, *labels), entry in counters.entries().items():
             values = counters.values(entry)
-            of_name = sums.setdefault(name, {})
-            if before := of_name.get(key := tuple(labels)):
-                values = [a + b for a, b in zip(before, values, strict=True)]
-            of_name[key] = values
+            by_labels = sums.setdefault(name, {})
+            if earlier := by_labels.get(key := tuple(labels)):
+                values = [a + b for a, b in zip(earlier, values, strict=True)]
+            by_labels[key] = values
     return sums

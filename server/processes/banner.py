@@ -9,10 +9,10 @@ from router.config.models import Config
 from router.types import ModelStatus
 from server.endpoints.health import readiness
 
-POLL_S = 0.25
+READY_POLL_S = 0.25
 
 
-async def announce(
+async def announce_when_ready(
     config: Config, statuses: Callable[[], list[ModelStatus]], url: str, *, keys: bool, show: Callable[[str], None]
 ) -> None:
     """Wait until a route can answer, then show how to call it."""
@@ -20,12 +20,12 @@ async def announce(
         state, _ = readiness(config, statuses())
         if state != "unavailable":
             break
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(READY_POLL_S)
     waiting = [f"  not yet: {status.detail}" for status in statuses() if status.detail]
-    show("\n".join([text(config, url, keys=keys), *waiting]))
+    show("\n".join([banner_text(config, url, keys=keys), *waiting]))
 
 
-def text(config: Config, url: str, *, keys: bool) -> str:
+def banner_text(config: Config, url: str, *, keys: bool) -> str:
     """Return the URL, a `curl` line and three lines of Python; they work as printed."""
     model = next(iter(config.routes or config.models))
     header = ' -H "Authorization: Bearer $SMALLFIRST_KEY"' if keys else ""

@@ -12,7 +12,7 @@ from router.policy.registry import Policies
 from router.upstream.http import HttpUpstream
 from server.endpoints.models import ModelList
 from server.observability.shared_counters import SharedCounters
-from server.processes.banner import announce
+from server.processes.banner import announce_when_ready
 from server.settings import Settings
 
 
@@ -35,16 +35,16 @@ class Resources:
         self._url, self._progress = url, progress
 
     @asynccontextmanager
-    async def watched(self, *, greet: bool = True) -> AsyncIterator[None]:
-        """Run what the fleet starts and watches; where asked to `greet`, say when a route can answer."""
+    async def running_fleet(self, *, announce_ready: bool = True) -> AsyncIterator[None]:
+        """Run what the fleet starts and watches; where asked to `announce_ready`, say when a route can answer."""
         self.fleet.start()
-        greeting = asyncio.create_task(self._greet()) if greet else None
+        announcement = asyncio.create_task(self._announce_ready()) if announce_ready else None
         try:
             yield
         finally:
-            if greeting is not None:
-                greeting.cancel()
+            if announcement is not None:
+                announcement.cancel()
             await self.fleet.stop()
 
-    async def _greet(self) -> None:
-        await announce(self._config, self.fleet.statuses, self._url, keys=self._keys, show=self._progress)
+    async def _announce_ready(self) -> None:
+        await announce_when_ready(self._config, self.fleet.statuses, self._url, keys=self._keys, show=self._progress)

@@ -15,21 +15,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from installer import say
+from installer import print_line
 
-READY = "smallfirst is ready"
-READY_LIMIT_S = 1200.0
-STOP_LIMIT_S = 60.0
+READY_TEXT = "smallfirst is ready"
+READY_TIMEOUT_S = 1200.0
+STOP_TIMEOUT_S = 60.0
 
 
-class Served:
+class ServerProcess:
     """`make serve` in a folder, in a session of its own. Leaving the block presses Ctrl-C."""
 
     def __init__(self, folder: Path, port: int, env: Mapping[str, str]) -> None:
         self.lines: list[str] = []
         self.longest_silence_s = 0.0
-        self._began = self._spoke = time.monotonic()
-        self._news = threading.Condition()
+        self._started_at = self._last_output_at = time.monotonic()
+        self._output_changed = threading.Condition()
         self._process = subprocess.Popen(
             ["make", "serve", f"ARGS=--port {port}"],
             cwd=folder,
@@ -39,14 +39,14 @@ class Served:
             text=True,
             start_new_session=True,
         )
-        threading.Thread(target=self._listen, daemon=True).start()
+        threading.Thread(target=self._read_output, daemon=True).start()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         os.killpg(self._process.pid, signal.SIGINT)
-        self._process.wait(STOP_LIMIT_S)
+        self._process.wait(STOP_TIMEOUT_S)
 
     def wait_until_ready(self) -> float:
         """Wait for the line that says so; return the seconds it took.
@@ -54,21 +54,23 @@ class Served:
         Raises:
             SystemExit: it ended, or took too long.
         """
-        with self._news:
-            if not self._news.wait_for(lambda: self._ready() or self._process.poll() is not None, READY_LIMIT_S):
-                raise SystemExit(f"not ready after {READY_LIMIT_S:.0f} s")
-        if not self._ready():
+        with self._output_changed:
+            if not self._output_changed.wait_for(
+                lambda: self._is_ready() or self._process.poll() is not None, READY_TIMEOUT_S
+            ):
+                raise SystemExit(f"not ready after {READY_TIMEOUT_S:.0f} s")
+        if not self._is_ready():
             raise SystemExit(f"`make serve` ended with status {self._process.returncode}")
-        return time.monotonic() - self._began
+        return time.monotonic() - self._started_at
 
-    def ask(self) -> str:
+    def run_printed_curl(self) -> str:
         """Run the curl line that the server printed, as it stands, and return the answer's text.
 
         Raises:
             SystemExit: there was no text.
         """
-        with self._news:
-            self._news.wait_for(lambda: any(line.lstrip().startswith("curl ") for line in self.lines), 10)
+        with self._output_changed:
+            self._output_changed.wait_for(lambda: any(line.lstrip().startswith("curl ") for line in self.lines), 10)
             line = next(line for line in self.lines if line.lstrip().startswith("curl "))
         answer = subprocess.run(shlex.split(line), check=True, stdout=subprocess.PIPE, text=True).stdout
         try:
@@ -76,25 +78,25 @@ class Served:
         except (ValueError, LookupError):
             raise SystemExit(f"that is no answer: {answer}") from None
 
-    def _ready(self) -> bool:
-        return any(READY in line for line in self.lines)
+    def _is_ready(self) -> bool:
+        return any(READY_TEXT in line for line in self.lines)
 
-    def _listen(self) -> None:
+    def _read_output(self) -> None:
         assert self._process.stdout is not None  # noqa: S101 - it was opened as a pipe
         for line in self._process.stdout:
             now = time.monotonic()
-            say(f"[{now - self._began:6.1f} s] {line.rstrip()}")
-            with self._news:
-                self.longest_silence_s = max(self.longest_silence_s, now - self._spoke)
-                self._spoke = now
+            print_line(f"[{now - self._started_at:6.1f} s] {line.rstrip()}")
+            with self._output_changed:
+                self.longest_silence_s = max(self.longest_silence_s, now - self._last_output_at)
+                self._last_output_at = now
                 self.lines.append(line)
-                self._news.notify_all()
-        with self._news:
+                self._output_changed.notify_all()
+        with self._output_changed:
             self._process.wait()
-            self._news.notify_all()
+            self._output_changed.notify_all()
 
 
-def left_running(folder: Path) -> list[str]:
+def processes_in_folder(folder: Path) -> list[str]:
     """Return the command lines of the processes that run in a folder."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
