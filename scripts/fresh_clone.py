@@ -1,8 +1,8 @@
-"""Do what a new user does: clone into an empty folder, `make serve`, ask, Ctrl-C; then again without a network.
+"""Repeat a new user's steps: clone, `make serve`, send a request, Ctrl-C; then start again without a network.
 
     python3 scripts/fresh_clone.py
 
-Takes minutes: everything is installed anew, from the package index, with empty caches.
+It takes minutes, because everything is installed from the package index with empty caches.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ MAX_SILENCE_S = 60.0
 
 
 def main() -> None:
-    """Try it, and say how long it took.
+    """Run the steps and print how long they took.
 
     Raises:
-        SystemExit: what a new user is promised does not hold.
+        SystemExit: a step failed, a process was left running, or the output stopped for too long.
     """
     with tempfile.TemporaryDirectory(prefix="fresh-clone-") as temporary:
         base = Path(temporary)
@@ -39,8 +39,8 @@ def main() -> None:
         if left := processes_in_folder(base):
             raise SystemExit(f"left running after Ctrl-C: {left}")
         if server.longest_silence_s > MAX_SILENCE_S:
-            raise SystemExit(f"it was silent for {server.longest_silence_s:.0f} s")
-        print_line(f"ready after {seconds:.0f} s, never silent for more than {server.longest_silence_s:.0f} s")
+            raise SystemExit(f"there was no output for {server.longest_silence_s:.0f} s")
+        print_line(f"ready after {seconds:.0f} s, longest time without output {server.longest_silence_s:.0f} s")
         subprocess.run([sys.executable, ROOT / "scripts/no_network.py", clone], check=True)
         if left := processes_in_folder(base):
             raise SystemExit(f"left running after Ctrl-C: {left}")

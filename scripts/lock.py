@@ -1,6 +1,6 @@
-"""Resolve requirements/*.in again: one version of each package for all of them, pinned with hashes.
+"""Resolve requirements/*.in into locks: one version of each package for all of them, pinned with hashes.
 
-Run it as `make lock`. The locks name no index: who installs them uses the index that pip is configured with.
+Run it as `make lock`. The locks name no index: an installation uses the indexes of pip's configuration.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HEADER = "# Made by `make lock` from {name}.in: do not edit.\n# Download: {megab
 
 
 def main() -> None:
-    """Write requirements/NAME.txt for every NAME.in that is installed by itself."""
+    """Write requirements/NAME.txt for every name of LOCK_NAMES."""
     install_uv()
     with tempfile.TemporaryDirectory() as folder:
         shared_versions = Path(folder, "shared-versions.txt")
@@ -37,35 +37,35 @@ def main() -> None:
 
 
 def resolve_shared_versions() -> str:
-    """Return one version of every package of every lock: they share one environment."""
+    """Return one version of every package of every lock, because all are installed into one environment."""
     sources = [input_path(name) for name in LOCK_NAMES if name != "torch-cpu"]
     return uv_compile("--override=requirements/overrides.txt", *sources)
 
 
 def resolve(name: str, shared_versions: Path) -> str:
-    """Return the lock of requirements/NAME.in, with its hashes, at the versions that all locks share."""
+    """Return the lock of requirements/NAME.in with hashes, at the versions that all locks share."""
     overrides = {"engine-cpu": "overrides-cpu", "gateway": "overrides-gateway"}.get(name, "overrides")
     arguments = ["--generate-hashes", f"--constraint={shared_versions}", f"--override=requirements/{overrides}.txt"]
-    if name == "torch-cpu":  # the one that no package index holds
+    if name == "torch-cpu":  # the usual package index does not have it
         return uv_compile("--generate-hashes", f"--constraint={shared_versions}", input_path(name), extra_indexes=True)
     if name == "engine-cuda":
-        arguments.append("--no-emit-package=torch")  # in torch-cuda.txt
+        arguments.append("--no-emit-package=torch")  # torch-cuda.txt has it
     return uv_compile(*arguments, input_path(name))
 
 
 def input_path(name: str) -> str:
-    """Return the path of NAME.in, relative, as it is to stand in the lock's comments."""
+    """Return the relative path of NAME.in, which uv writes into the lock's comments."""
     return f"requirements/{name}.in"
 
 
 def uv_compile(*arguments: str, extra_indexes: bool = False) -> str:
-    """Return what `uv pip compile` prints, run in the project's folder."""
+    """Run `uv pip compile` in the project's folder and return its output."""
     command = uv("compile", *OUTPUT_FLAGS, *TARGET_FLAGS, *arguments, extra_indexes=extra_indexes)
     return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, cwd=ROOT).stdout
 
 
 def download_bytes(lock: str) -> int:
-    """Return how many bytes the wheels of a lock are."""
+    """Return the total size of a lock's wheels in bytes."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write(lock)
         file.flush()

@@ -1,4 +1,4 @@
-"""A server started as a user starts it, for the scripts that try it out: its output is shown, timed and read."""
+"""A server started with `make serve`, for the scripts that try it out. Its output is printed with times, and read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STOP_TIMEOUT_S = 60.0
 
 
 class ServerProcess:
-    """`make serve` in a folder, in a session of its own. Leaving the block presses Ctrl-C."""
+    """`make serve` in a folder, in its own session. The end of the `with` block sends SIGINT, as Ctrl-C does."""
 
     def __init__(self, folder: Path, port: int, env: Mapping[str, str]) -> None:
         self.lines: list[str] = []
@@ -49,10 +49,10 @@ class ServerProcess:
         self._process.wait(STOP_TIMEOUT_S)
 
     def wait_until_ready(self) -> float:
-        """Wait for the line that says so; return the seconds it took.
+        """Wait for the line that reports the server as ready. Return the seconds since the start.
 
         Raises:
-            SystemExit: it ended, or took too long.
+            SystemExit: the server ended, or took too long.
         """
         with self._output_changed:
             if not self._output_changed.wait_for(
@@ -64,10 +64,10 @@ class ServerProcess:
         return time.monotonic() - self._started_at
 
     def run_printed_curl(self) -> str:
-        """Run the curl line that the server printed, as it stands, and return the answer's text.
+        """Run the curl line that the server printed, unchanged, and return the text of the answer.
 
         Raises:
-            SystemExit: there was no text.
+            SystemExit: the answer has no text.
         """
         with self._output_changed:
             self._output_changed.wait_for(lambda: any(line.lstrip().startswith("curl ") for line in self.lines), 10)
@@ -76,7 +76,7 @@ class ServerProcess:
         try:
             return f"the answer: {json.loads(answer)['choices'][0]['message']['content']}"
         except (ValueError, LookupError):
-            raise SystemExit(f"that is no answer: {answer}") from None
+            raise SystemExit(f"the answer has no text: {answer}") from None
 
     def _is_ready(self) -> bool:
         return any(READY_TEXT in line for line in self.lines)
@@ -97,12 +97,12 @@ class ServerProcess:
 
 
 def processes_in_folder(folder: Path) -> list[str]:
-    """Return the command lines of the processes that run in a folder."""
+    """Return the command lines of the processes whose working directory is in a folder."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if (process / "cwd").resolve().is_relative_to(folder) and int(process.name) != os.getpid():
                 found.append((process / "cmdline").read_text().replace("\0", " "))
-        except OSError:  # it ended meanwhile
+        except OSError:  # the process has ended
             continue
     return found

@@ -1,4 +1,4 @@
-"""The only renderer of errors: every one has OpenAI's shape, `{"error": {message, type, param, code}}`."""
+"""The only renderer of errors. Every error has OpenAI's shape: `{"error": {message, type, param, code}}`."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from router.errors import (
 from router.record import Outcome, RequestRecord
 
 RECORD = "record"
-"""where `scope["state"]` holds the request's RequestRecord"""
+"""the key of the request's RequestRecord in `scope["state"]`"""
 
 
 def error_response(error: ApiError, headers: Mapping[str, str] | None = None) -> Response:
-    """Return the whole answer for an error, with `headers` beside those that the error itself asks for."""
+    """Return the response for an error. `headers` are added to those that the error needs."""
     return Response(
         json.dumps(error.body()),
         status_code=error.status,
@@ -42,26 +42,26 @@ def error_response(error: ApiError, headers: Mapping[str, str] | None = None) ->
 
 
 def sse_error(error: ApiError) -> bytes:
-    """Return the event that ends a stream which cannot go on; no `[DONE]` may follow it."""
+    """Return the event that ends a broken stream. No `[DONE]` may follow it."""
     return b"data: " + json.dumps(error.body()).encode() + b"\n\n"
 
 
 def internal_error(request_id: str) -> ApiError:
-    """Return the error for a fault of our own; its cause is in the log only, under the request id."""
+    """Return the error for a fault of the server. Only the log has its cause, under the request id."""
     return ApiError(f"The server had an error while processing the request. Its request id is {request_id}.")
 
 
 def set_outcome(record: RequestRecord, error: ApiError) -> None:
-    """Write into the record how the request failed."""
+    """Write the outcome and the error code of a failed request into its record."""
     record.outcome = _outcome_of(error)
     record.error_code = error.code or ""
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Let the app answer every ApiError and its own errors (404, 405, 413, 415, 422) in OpenAI's shape.
+    """Make the app render every ApiError and the framework's errors (404, 405, 413, 415, 422) in OpenAI's shape.
 
-    What nobody expected (500) is answered by the middleware. Redirects to the same path with or without a
-    trailing slash are switched off: a client gets a 404 that names the right path instead.
+    The middleware renders unexpected exceptions (500). Redirects that add or remove a trailing slash are switched
+    off: a client gets a 404 that names the right path instead.
     """
     app.router.redirect_slashes = False
     app.add_exception_handler(ApiError, _on_api_error)
@@ -77,7 +77,7 @@ def _error_headers(error: ApiError) -> dict[str, str]:
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, StructuredOutputViolation):
-        # Every rung has been tried: an SDK that repeats the call would pay for the same failure again.
+        # Every rung has been tried. An SDK that repeats the call would pay for the same failure again.
         headers["x-should-retry"] = "false"
     return headers
 
@@ -126,10 +126,10 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
-    """Answer 400 as OpenAI does, not 422. The first fault is named; values are not repeated."""
+    """Respond with 400 as OpenAI does, not with 422. The message names the first fault and quotes no values."""
     assert isinstance(error, RequestValidationError)  # noqa: S101
     first_fault = error.errors()[0]
-    # `loc` begins with where the value stood (body, query, path); the client's own name for it follows.
+    # `loc` begins with the location (body, query, path). The client's own name of the parameter follows.
     param = ".".join(str(part) for part in first_fault["loc"][1:])
     kind = first_fault["type"]
     if kind == "json_invalid":
@@ -161,7 +161,10 @@ def _not_found_message(request: Request, path: str) -> str:
 
 
 def _suggested_path(request: Request, path: str) -> str | None:
-    """Find what was meant by a wrong prefix (none, `/v1/v1`, `/openai/v1`), a trailing slash or a typo."""
+    """Return the endpoint that the client probably meant: with a wrong prefix, a trailing slash or a typo.
+
+    Known wrong prefixes are none at all, `/v1/v1` and `/openai/v1`.
+    """
     rest = "/" + "/".join(part for part in path.rpartition("/v1")[2].split("/") if part)
     for candidate in (rest, f"/v1{rest}"):
         scope = {**request.scope, "path": candidate}
@@ -172,7 +175,7 @@ def _suggested_path(request: Request, path: str) -> str | None:
 
 
 def _endpoint_routes(request: Request) -> Iterator[Route]:
-    """Yield the app's endpoints, without the pages that show the API."""
+    """Yield the app's endpoints, without the pages of its API documentation."""
     for route in request.app.routes:
         if isinstance(route, Route) and route.include_in_schema:
             yield route
@@ -183,7 +186,7 @@ def _methods_of(route: Route) -> set[str]:
 
 
 def _allowed_methods(request: Request) -> list[str]:
-    """Return every method of the path; the framework names those of the first matching route only."""
+    """Return every method that the path allows. The framework names only those of the first matching route."""
     routes = [route for route in request.app.routes if isinstance(route, Route)]
     matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
     return sorted({"OPTIONS", *(method for route in matching for method in route.methods or ())})

@@ -1,4 +1,4 @@
-"""Comments for the client of a stream whose answer is held back: a silent connection looks like a dead one."""
+"""Comments to the client of a held stream, because proxies and clients close a connection that is silent."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from server.http import sse
 from server.http.relay import start_stream
 
 COMMENT_INTERVAL_S = 10.0
-"""without a word, before a comment; proxies cut connections that are silent for 30 to 60 s"""
+"""silence before a comment is sent; proxies close connections that are silent for 30 to 60 s"""
 
 
 class KeepAlive:
-    """`async with` it around an answer: while the stream is held, sends a comment every COMMENT_INTERVAL_S.
+    """`async with` it around an answer: while the stream is held, it sends a comment every COMMENT_INTERVAL_S.
 
-    The first one takes the headers along: from then on an error is an event of the stream.
+    The headers are sent with the first comment. From then on an error is an event of the stream.
     """
 
     def __init__(self, record: RequestRecord, send: Send, *, stream: bool) -> None:
@@ -42,7 +42,7 @@ class KeepAlive:
         await self.stop()
 
     async def send(self, message: Message) -> None:
-        """Send a part of the answer; before its last one the comments end."""
+        """Send a part of the answer. Before the last part the comments stop."""
         if message["type"] == "http.response.body" and not message.get("more_body"):
             await self.stop()
         await self.finish_comment()
@@ -53,13 +53,13 @@ class KeepAlive:
             self._is_sending, self._last_sent_at = False, monotonic()
 
     async def finish_comment(self) -> None:
-        """Let a comment be sent to its end, headers included."""
+        """Wait until a comment that is being sent is complete, headers included."""
         if self._comment_task is not None:
             await self._comment_task
             self._comment_task = None
 
     async def stop(self) -> None:
-        """Send nothing more; what is being sent is sent. Idempotent."""
+        """Stop the comments, after the one that is being sent. Idempotent."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

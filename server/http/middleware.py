@@ -1,4 +1,4 @@
-"""What every HTTP request gets, whoever answers: an id, a record, common headers, a limit on its body."""
+"""What every HTTP request gets, on every path: an id, a record, common headers, a limit on its body."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _GATEWAY_HEADERS = (b"x-request-id", b"openai-processing-ms", b"openai-version")
 
 
 class RequestMiddleware:
-    """Pure ASGI. Opens the record, `scope["state"]["record"]`, and hands it to `on_finish` once, at the end.
+    """Pure ASGI. Opens the record, `scope["state"]["record"]`, and passes it to `on_finish` once, at the end.
 
-    The record's outcome belongs to who answers; where nobody wrote it, the answer's status says it.
+    The endpoint writes the record's outcome. If it wrote none, the outcome follows from the response's status.
     """
 
     def __init__(self, app: ASGIApp, *, max_body_bytes: int, on_finish: Callable[[RequestRecord, Scope], None]) -> None:
@@ -35,7 +35,7 @@ class RequestMiddleware:
         self._on_finish = on_finish
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection of the server; only HTTP requests are of interest."""
+        """Serve one ASGI scope. Scopes that are not HTTP requests pass unchanged."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -70,8 +70,8 @@ class RequestMiddleware:
             set_outcome(record, error)
             if not has_started:
                 await error_response(error)(scope, receive, send_with_headers)
-            # Else the answer has begun: left incomplete, it makes the server cut the connection, and so the
-            # client learns of it.
+            # Otherwise the response has begun. It stays incomplete, so the server closes the connection, and the
+            # client sees that it is broken.
 
         try:
             self._check_size(content_length)
@@ -81,7 +81,7 @@ class RequestMiddleware:
         except ClientDisconnect:
             record.status = record.status or 499
             record.outcome = "disconnected"
-        except asyncio.CancelledError:  # by the server alone, when the grace of its shutdown is over
+        except asyncio.CancelledError:  # only uvicorn cancels here, when the grace period of its shutdown is over
             await fail(Overloaded("The gateway is shutting down.", code="shutting_down", retry_after_s=1.0))
         except Exception:
             logger.exception("unexpected error", extra={"fields": {"request_id": record.request_id}})
@@ -99,11 +99,11 @@ class RequestMiddleware:
 
 
 async def read_body(receive: Receive) -> bytes:
-    """Read the whole request body; the middleware has set its limit.
+    """Read the whole request body. The middleware limits its size.
 
     Raises:
-        ClientDisconnected: the client left before its end.
-        BodyTooLarge: it is over the limit.
+        ClientDisconnected: the client disconnected before the body's end.
+        BodyTooLarge: the body is over the limit.
     """
     chunks = []
     while True:
@@ -116,7 +116,7 @@ async def read_body(receive: Receive) -> bytes:
 
 
 def _with_gateway_headers(headers: Iterable[tuple[bytes, bytes]], record: RequestRecord) -> list[tuple[bytes, bytes]]:
-    """Return the endpoint's headers and ours, which replace those of the same name (an upstream's)."""
+    """Return the endpoint's headers and the gateway's, which replace an upstream's headers of the same name."""
     elapsed_ms = int((time.monotonic() - record.started) * 1000)
     return [
         *[header for header in headers if header[0] not in _GATEWAY_HEADERS],
@@ -127,10 +127,10 @@ def _with_gateway_headers(headers: Iterable[tuple[bytes, bytes]], record: Reques
 
 
 def _read_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, str]:
-    """Return what the request says of itself: its body's length, and `X-Client-Request-Id`.
+    """Return the request's `Content-Length` and `X-Client-Request-Id`.
 
-    The length is 0 where the body is chunked: that is counted as it comes. The id is empty where it may not stand
-    in a log: it has to be printable ASCII of sane length.
+    The length is 0 for a chunked body, whose bytes are counted on arrival. The id is empty if it is not fit for a
+    log: it has to be printable ASCII of limited length.
     """
     length, client_request_id = 0, ""
     for name, value in headers:

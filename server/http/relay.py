@@ -1,4 +1,4 @@
-"""From a reply to the client's bytes: headers, a whole body or a stream."""
+"""Send a reply to the client: headers, then a whole body or a stream."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ RawHeaders = list[tuple[bytes, bytes]]
 
 
 async def relay(reply: Reply, record: RequestRecord, send: Send) -> None:
-    """Send the reply. A stream waits for a slow client, so nothing piles up here.
+    """Send the reply. A stream waits for a slow client, so events do not pile up in memory.
 
     Raises:
-        ApiError: the stream broke off; what came before has been sent, `[DONE]` has not.
+        ApiError: the stream broke off. The events before have been sent, `[DONE]` has not.
     """
     if reply.events is None:
         record.status = 200
@@ -33,7 +33,7 @@ async def relay(reply: Reply, record: RequestRecord, send: Send) -> None:
 
 
 async def start_stream(record: RequestRecord, send: Send) -> None:
-    """Send the headers of a stream, with what is known by now; once."""
+    """Send the headers of a stream, with the values known so far. Later calls do nothing."""
     if not record.status:
         record.status = 200
         headers = [*smallfirst_headers(record), *sse.HEADERS]
@@ -47,15 +47,15 @@ async def _stream(events: AsyncIterator[list[bytes]], record: RequestRecord, sen
 
 
 def smallfirst_headers(record: RequestRecord) -> RawHeaders:
-    """Return what is known of the request's way before its answer begins."""
-    known = (
+    """Return the headers whose values are known before the answer begins."""
+    values = (
         (b"x-smallfirst-model", record.model),
         (b"x-smallfirst-route", record.route),
         (b"x-smallfirst-reason", record.reason),
         (b"x-smallfirst-structured", record.structured),
         (b"x-smallfirst-dropped", ", ".join(record.dropped)),
     )
-    headers = [(name, value.encode()) for name, value in known if value]
+    headers = [(name, value.encode()) for name, value in values if value]
     headers.append((b"x-smallfirst-attempts", b"%d" % len(record.attempts)))
     if record.judgements and (confidence := record.confidence) is not None:
         headers.append((b"x-smallfirst-confidence", b"%.3f" % confidence))
@@ -63,7 +63,7 @@ def smallfirst_headers(record: RequestRecord) -> RawHeaders:
 
 
 def money_headers(record: RequestRecord) -> RawHeaders:
-    """Return what the request cost; only when nothing more can be spent on it."""
+    """Return the headers for cost and saving. Call it only when nothing more can be spent on the request."""
     cost, _, saved = record.bill()
     headers = []
     if cost is not None:
@@ -74,9 +74,9 @@ def money_headers(record: RequestRecord) -> RawHeaders:
 
 
 def summary(record: RequestRecord) -> bytes:
-    """Return what only a stream's end can tell, as a comment, which clients ignore."""
+    """Return the comment that ends a stream: the values that are known only then. Clients ignore comments."""
     cost, _, saved = record.bill()
-    known = {
+    values = {
         "model": record.model,
         "reason": record.reason,
         "confidence": None if record.confidence is None else round(record.confidence, 3),
@@ -85,10 +85,10 @@ def summary(record: RequestRecord) -> bytes:
         "cost_usd": None if cost is None else usd(cost),
         "saved_usd": None if saved is None else usd(saved),
     }
-    return sse.comment(b"smallfirst " + msgspec.json.encode(known))
+    return sse.comment(b"smallfirst " + msgspec.json.encode(values))
 
 
 def usd(nano: int) -> str:
-    """Return nano-dollars as dollars with nine digits, exactly."""
+    """Return nano-dollars as dollars with nine decimals, exactly."""
     sign, (dollars, rest) = "-" if nano < 0 else "", divmod(abs(nano), NANO)
     return f"{sign}{dollars}.{rest:09d}"

@@ -1,4 +1,4 @@
-"""The access log: one line a request, written in batches."""
+"""The access log: one line for each request, written in batches."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from server.observability import decision_log, logs
 logger = logging.getLogger(__name__)
 
 FLUSH_S = 0.1
-"""how late a line may be; a process that is killed loses so much of its log"""
+"""longest delay of a line; a process that is killed loses the lines of this time"""
 MAX_PENDING = 64
-"""lines that wait; to write more of them at once would hold up the requests"""
+"""largest batch; to write more lines at once would delay the requests"""
 MAX_PATH_LENGTH = 200
 _PROBE_PATHS = frozenset({"/health", "/ready", "/metrics"})
 
@@ -31,7 +31,7 @@ _quoted = lru_cache(maxsize=256)(quote)
 
 
 class _PendingLine(NamedTuple):
-    at: float
+    finished_at: float
     level: int
     method: str
     path: str
@@ -39,14 +39,14 @@ class _PendingLine(NamedTuple):
 
     @property
     def message(self) -> str:
-        # The path is the client's. Quoted, it has no line breaks and no terminal codes; one too long is not cut, as
-        # half a key would pass the redaction.
+        # The client chose the path. Quoting removes line breaks and terminal codes. A long path is not cut, because
+        # the redaction would miss half a key.
         path = _quoted(self.path) if len(self.path) <= MAX_PATH_LENGTH else f"(a path of {len(self.path)} characters)"
         return f"{self.method} {path} {self.record.status}"
 
 
 class AccessLog:
-    """Used from the event loop's thread only. People who read along at a terminal see each line at once."""
+    """Writes the access log. For the event loop's thread only. At a terminal each line is written at once."""
 
     def __init__(self) -> None:
         handler = logs.current_handler()
@@ -56,7 +56,7 @@ class AccessLog:
         self._closed = False
 
     def write(self, record: RequestRecord, scope: Scope) -> None:
-        """Log one finished request. Probes are logged at DEBUG, so not by default, also when not ready yet."""
+        """Log one finished request. Probes have level DEBUG, also those with status 503, so they are off by default."""
         path = scope["path"]
         level = logging.WARNING if record.status >= 500 else logging.INFO
         if path in _PROBE_PATHS and (record.status < 400 or record.status == 503):
@@ -74,22 +74,22 @@ class AccessLog:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write the pending lines."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         pending, self._pending = self._pending, []
         if self._handler is not None and pending:
-            self._handler.write_lines([_as_json(one) for one in pending])
+            self._handler.write_lines([_as_json(line) for line in pending])
 
     def close(self) -> None:
-        """Write what waits; from now on each line is written at once."""
+        """Write the pending lines. From now on each line is written at once."""
         self._closed = True
         self.flush()
 
 
 class _Line(msgspec.Struct, omit_defaults=True):
-    """What there is to say of a request; what does not apply is left out."""
+    """The fields of a line. Those that do not apply to a request are left out."""
 
     time: str
     level: str
@@ -121,7 +121,7 @@ class _Line(msgspec.Struct, omit_defaults=True):
         record = pending.record
         usage, (cost, _, saved) = record.usage, record.bill()
         return cls(
-            datetime.fromtimestamp(pending.at, UTC).isoformat(timespec="milliseconds"),
+            datetime.fromtimestamp(pending.finished_at, UTC).isoformat(timespec="milliseconds"),
             _LEVELS[pending.level],
             __name__,
             pending.message,
@@ -148,7 +148,7 @@ class _Line(msgspec.Struct, omit_defaults=True):
         )
 
     def fields(self) -> dict[str, object]:
-        """Return what logging does not say by itself."""
+        """Return the fields that logging does not add by itself."""
         standard_fields = ("time", "level", "logger", "message")
         return {name: value for name, value in msgspec.to_builtins(self).items() if name not in standard_fields}
 

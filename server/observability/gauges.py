@@ -1,4 +1,4 @@
-"""The metrics that are read at the scrape, from what the pools look like then; `metrics` has those that are counted."""
+"""The metrics that are read from the pools at each scrape. `metrics` has those that are counted by request."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from router.types import NANO, ModelStatus, ReplicaWork
 from server.observability.shared_counters import Labels
 
 PREFIX = "smallfirst_"
-SCRAPED_METRICS: dict[str, tuple[Labels, str]] = {  # name: its labels, text
-    "requests_in_flight": ((), "Requests that hold a slot."),
-    "requests_queued": ((), "Requests that wait for a slot."),
-    "replicas": (("model",), "Configured replicas."),
-    "replicas_up": (("model",), "Replicas that can serve."),
-    "replica_in_flight": (("model",), "Requests at the replicas."),
-    "replica_restarts_total": (("model",), "Times that a replica was started again."),
-    "replica_up_seconds_total": (("model", "replica"), "Time for which the replica was seen up."),
-    "replica_busy_seconds_total": (("model", "replica"), "Time with at least one request at the replica."),
-    "replica_paid_usd_total": (("model", "replica"), "What the replica's time up cost, idle or not."),
-    "model_info": (("model", "tier"), "Always 1; the labels are a model and its tier."),
-    "build_info": (("version",), "Always 1; the label is the version."),
+SCRAPED_METRICS: dict[str, tuple[Labels, str]] = {  # name: labels, help text
+    "requests_in_flight": ((), "Requests that have a slot and are processed."),
+    "requests_queued": ((), "Requests that wait in the queue for a slot."),
+    "replicas": (("model",), "Replicas that are configured."),
+    "replicas_up": (("model",), "Replicas that can serve requests."),
+    "replica_in_flight": (("model",), "Requests that the replicas are processing."),
+    "replica_restarts_total": (("model",), "Restarts of replicas."),
+    "replica_up_seconds_total": (("model", "replica"), "Seconds for which the replica was up."),
+    "replica_busy_seconds_total": (("model", "replica"), "Seconds for which the replica had at least one request."),
+    "replica_paid_usd_total": (("model", "replica"), "US dollars that the replica's time up cost, idle time included."),
+    "model_info": (("model", "tier"), "Always 1. The labels give a model and its tier."),
+    "build_info": (("version",), "Always 1. The label gives the version."),
 }
 Sample = tuple[Labels, float]
 
@@ -32,7 +32,7 @@ Sample = tuple[Labels, float]
 def gauges(
     in_flight: int, queued: int, statuses: Sequence[ModelStatus], models: Mapping[str, Model]
 ) -> Iterator[Metric]:
-    """Yield every metric of `SCRAPED_METRICS`; `in_flight` and `queued` are of all processes."""
+    """Yield every metric of `SCRAPED_METRICS`. `in_flight` and `queued` are sums over all processes."""
     yield _metric("requests_in_flight", [((), in_flight)])
     yield _metric("requests_queued", [((), queued)])
     yield _per_model("replicas", statuses, lambda status: status.replicas)

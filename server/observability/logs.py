@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line to stderr, or plain lines where a person reads along. No prompts, no keys."""
+"""Logs: one JSON object a line on stderr, or plain lines at a terminal. They contain no prompts and no keys."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from server.settings import MIN_KEY_LENGTH
 
 REDACTED = "[redacted]"
 PIPE_BUF = 4096
-"""bytes that a pipe takes whole, so that lines of several processes do not mix (POSIX, write())"""
+"""bytes that a pipe accepts atomically, so that lines of several processes do not mix (POSIX, write())"""
 
 
 def configure(secrets: Iterable[str], stream: TextIO | None = None) -> None:
-    """Send every log record of this process to `stream` (default: stderr), without the secrets.
+    """Send every log record of this process to `stream` (default: stderr), with the secrets redacted.
 
-    uvicorn's loggers come along and its access log is off; start it with `log_config=None`.
+    This includes uvicorn's loggers. uvicorn's access log is switched off. Start uvicorn with `log_config=None`.
     """
     root = logging.getLogger()
     root.handlers = [RedactingHandler(stream or sys.stderr, secrets)]
@@ -34,10 +34,10 @@ def configure(secrets: Iterable[str], stream: TextIO | None = None) -> None:
 
 
 class RedactingHandler(logging.StreamHandler[TextIO]):
-    """Where every line goes. The secrets are taken out of the finished text, so also out of tracebacks.
+    """The handler of every log line. It redacts the finished text, so tracebacks are redacted, too.
 
-    A secret that is shorter than a client key may be (a placeholder such as "EMPTY") is left alone: to take it out
-    would spoil every line that has the word.
+    A secret shorter than the shortest client key (a placeholder such as "EMPTY") is not redacted, because that would
+    spoil every line that contains the word.
     """
 
     def __init__(self, stream: TextIO, secrets: Iterable[str]) -> None:
@@ -49,11 +49,11 @@ class RedactingHandler(logging.StreamHandler[TextIO]):
         self._pattern = re.compile("|".join(map(re.escape, self._secret_forms)))
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line without secrets."""
+        """Return the line with the secrets redacted."""
         return self._redacted(super().format(record))
 
     def write_lines(self, lines: Iterable[str]) -> None:
-        """Write finished lines, without secrets."""
+        """Write finished lines with the secrets redacted."""
         piece, size = list[str](), 0
         for line in lines:
             length = len(line.encode()) + 1
@@ -68,16 +68,19 @@ class RedactingHandler(logging.StreamHandler[TextIO]):
         try:
             self.stream.write(self._redacted("".join(f"{line}\n" for line in lines)))
             self.flush()
-        except (OSError, ValueError):  # as logging does: whoever read the log is gone, the service goes on
+        except (
+            OSError,
+            ValueError,
+        ):  # the reader of the log is gone; the server continues, as with logging's own handlers
             return
 
     def _redacted(self, text: str) -> str:
-        # a search for each form is a hundred times faster than the pattern, and nearly always enough
+        # A search for each form is a hundred times faster than the pattern. Nearly every line has no match.
         return self._pattern.sub(REDACTED, text) if any(form in text for form in self._secret_forms) else text
 
 
 def current_handler() -> RedactingHandler | None:
-    """Return where lines go; None where `configure` was not called."""
+    """Return the handler of this process, or None if `configure` was not called."""
     return next((handler for handler in logging.getLogger().handlers if isinstance(handler, RedactingHandler)), None)
 
 
@@ -92,7 +95,10 @@ _ENCODINGS: tuple[Callable[[str], str], ...] = (
 
 
 def _encoded_forms(secret: str) -> set[str]:
-    """Return the secret as it may stand in a line: a repr within JSON within JSON. Most keys have one form only."""
+    """Return the secret in every encoding that a line can have, such as a repr in JSON in JSON.
+
+    Most keys have only one form.
+    """
     forms = {secret}
     for _ in range(3):
         forms |= {encode(form) for form in forms for encode in _ENCODINGS}

@@ -1,7 +1,7 @@
-"""What Prometheus sees. Counts are exact integers (money and time: billionths) and become floats at the scrape only.
+"""Metrics for Prometheus. Counts are exact integers (money and time in billionths) until the scrape makes floats.
 
-Labels are bounded: a route or model that is not configured, or none, is `none`. Each process has its own counters;
-whichever is asked adds them all up.
+Labels are bounded: the label of a route or model that is missing or not configured is `none`. Each process has its
+own counters. The process that answers a scrape adds up the counters of all.
 """
 
 from __future__ import annotations
@@ -49,44 +49,56 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "answer_confidence": ("route", "model"),
 }
 METRIC_NAMES = frozenset(PREFIX + name for name in (*_LABELS, *SCRAPED_METRICS))
-"""as Prometheus knows them; a histogram's name without `_bucket`, `_sum`, `_count`"""
+"""as Prometheus sees them; a histogram's name is without `_bucket`, `_sum` and `_count`"""
 
 ADMISSION: Key = ("admission",)
-"""two cells: how many requests hold a slot, how many wait for one"""
+"""two cells: how many requests have a slot, and how many wait for one"""
 
-_COUNTERS = {  # name: text, how many make one of Prometheus's unit
+_COUNTERS = {  # name: help text, how many of ours make one of Prometheus's unit
     "requests_total": ("Finished requests.", 1),
-    "tokens_total": ("Tokens of all attempts, as upstreams count; cached_prompt is a part of prompt.", 1),
-    "replica_tokens_total": ("Tokens of all attempts, by the replica that made them.", 1),
-    "cost_usd_total": ("Spent in all attempts, by the model that was tried.", NANO),
+    "tokens_total": (
+        "Tokens of all attempts, as counted by the upstreams. The kind cached_prompt is a part of prompt.",
+        1,
+    ),
+    "replica_tokens_total": ("Tokens of all attempts, by replica.", 1),
+    "cost_usd_total": ("US dollars that all attempts cost, by the model that was tried.", NANO),
     "fallback_cost_usd_total": (
-        "What the fallback would have cost, by the model that answered; less the cost it is the saving.",
+        "US dollars that the fallback would have cost, by the model that answered. Minus the cost it is the saving.",
         NANO,
     ),
-    "unpriced_requests_total": ("Requests with an attempt of unknown cost: no price, or no usage.", 1),
-    "escalations_total": ("Steps up the ladder.", 1),
-    "retries_total": ("Further tries on the same rung.", 1),
-    "structured_verdicts_total": ("Checked answers.", 1),
-    "judged_answers_total": ("Answers, or their beginnings, that had to be sure enough, by whether they were.", 1),
+    "unpriced_requests_total": (
+        "Requests with an attempt of unknown cost, because the price or the usage is missing.",
+        1,
+    ),
+    "escalations_total": ("Escalations to a higher rung of the ladder.", 1),
+    "retries_total": ("Retries on the same rung.", 1),
+    "structured_verdicts_total": ("Answers whose format was checked, by verdict.", 1),
+    "judged_answers_total": ("Answers, or their beginnings, whose confidence was judged, by verdict.", 1),
 }
-_HISTOGRAMS = {  # name: text, bounds; cells: one a bucket, then the sum of all in billionths
-    "request_duration_seconds": ("From the request's start to the answer's end.", DURATION_BUCKETS_S),
-    "time_to_first_token_seconds": ("From the request's start to its first content.", FIRST_TOKEN_BUCKETS_S),
-    "answer_confidence": ("P(an answer is as good as the fallback's) of those judged.", CONFIDENCE_BUCKETS),
+_HISTOGRAMS = {  # name: help text, bounds; its cells: one for each bucket, then the sum in billionths
+    "request_duration_seconds": ("Seconds from the start of the request to the end of the answer.", DURATION_BUCKETS_S),
+    "time_to_first_token_seconds": (
+        "Seconds from the start of the request to the first content of the answer.",
+        FIRST_TOKEN_BUCKETS_S,
+    ),
+    "answer_confidence": (
+        "Estimated probability that a judged answer is as good as the fallback's.",
+        CONFIDENCE_BUCKETS,
+    ),
 }
 
 
 class _Series:
-    """Where the counts of one route and model are. A count has its cells, and is shown, from its first use on."""
+    """The cells of one route and model. A metric has cells, and appears in the scrape, from its first use on."""
 
     def __init__(self, counters: SharedCounters, route: str, model: str) -> None:
         self._counters, self._route, self._model = counters, route, model
         self._outcomes: dict[str, int] = {}
 
     def outcome(self, outcome: str) -> int:
-        if (at := self._outcomes.get(outcome)) is None:
-            at = self._outcomes[outcome] = self._allocate("requests_total", self._route, self._model, outcome)
-        return at
+        if (cell := self._outcomes.get(outcome)) is None:
+            cell = self._outcomes[outcome] = self._allocate("requests_total", self._route, self._model, outcome)
+        return cell
 
     @cached_property
     def duration(self) -> int:
@@ -116,9 +128,9 @@ class _Series:
 
 
 class Metrics(Collector):
-    """All metrics of one gateway. Used from the event loop's thread only.
+    """All metrics of one gateway. For the event loop's thread only.
 
-    `worker_counters` are those of all processes, `own` is the allocate of this one's.
+    `worker_counters` are the counters of all processes. `own` is the index of this process's counters.
     """
 
     def __init__(
@@ -135,15 +147,15 @@ class Metrics(Collector):
         self._counters = self._worker_counters[own]
         self._series: dict[tuple[str, str], _Series] = {}
         self._token_cells_by_replica: dict[tuple[str, str], tuple[int, int, int]] = {}
-        at = self._counters.allocate(ADMISSION, 2)
-        self.admission_counts = self._counters.cells[at : at + 2]
-        """where the admission of this process says how many requests hold a slot, and how many wait for one"""
+        cell = self._counters.allocate(ADMISSION, 2)
+        self.admission_counts = self._counters.cells[cell : cell + 2]
+        """two cells into which admission writes how many requests have a slot, and how many wait for one"""
         self._initialise_counters(config)
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
     def observe(self, record: RequestRecord) -> None:
-        """Count one finished request; what is no call for text (`/health`, an unknown path) is left out."""
+        """Count one finished request. Requests to other than the text endpoints, such as `/health`, are not counted."""
         if not record.endpoint:
             return
         counters, route = self._counters, record.route
@@ -164,10 +176,10 @@ class Metrics(Collector):
         if record.unsure and record.model:
             self._count("judged_answers_total", self._route_label(route), self._model_label(record.model), "unsure")
         for judged in record.judgements:
-            of = self._route_label(route), self._model_label(judged.model)
-            self._count("judged_answers_total", *of, "accepted" if judged.accepted else "rejected")
-            at = self._counters.allocate(("answer_confidence", *of), len(CONFIDENCE_BUCKETS) + 2)
-            self._observe(at, CONFIDENCE_BUCKETS, judged.probability)
+            labels = self._route_label(route), self._model_label(judged.model)
+            self._count("judged_answers_total", *labels, "accepted" if judged.accepted else "rejected")
+            cell = self._counters.allocate(("answer_confidence", *labels), len(CONFIDENCE_BUCKETS) + 2)
+            self._observe(cell, CONFIDENCE_BUCKETS, judged.probability)
 
     def _count_attempts(self, record: RequestRecord, series: _Series) -> None:
         add = self._counters.add
@@ -192,7 +204,7 @@ class Metrics(Collector):
             add(series.fallback_cost, _comparable_fallback_cost(record, spent, last))
 
     def _initialise_counters(self, config: Config) -> None:
-        """Show what may be counted before it is: Prometheus sees an increase from 0, but none from nothing."""
+        """Create counters at 0 before the first count. Prometheus sees an increase only if it has seen the 0 before."""
         for route in config.routes.values():
             for name in (*(model.name for model in route.ladder), NONE):
                 for outcome in get_args(Outcome):
@@ -205,11 +217,11 @@ class Metrics(Collector):
                     self._count("structured_verdicts_total", name, kind, word, amount=0)
 
     def render(self) -> tuple[bytes, str]:
-        """Return the page for a scrape and its content type."""
+        """Return the body of a scrape and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every metric; prometheus_client calls it."""
+        """Yield every metric. prometheus_client calls it."""
         counted = sum_counters(self._worker_counters)
         counted["tokens_total"] = _sum_over_replicas(counted.get("replica_tokens_total", {}))
         for name, (text, scale) in _COUNTERS.items():
@@ -219,9 +231,11 @@ class Metrics(Collector):
             yield counter
         for name, (text, bounds) in _HISTOGRAMS.items():
             histogram = HistogramMetricFamily(PREFIX + name, text, labels=_LABELS[name])
-            words = [*map(str, bounds), "+Inf"]
+            upper_bounds = [*map(str, bounds), "+Inf"]
             for labels, [*counts, billionths] in counted.get(name, {}).items():
-                buckets = list(zip(words, accumulate(counts), strict=True))  # each has those below it too
+                buckets = list(
+                    zip(upper_bounds, accumulate(counts), strict=True)
+                )  # each bucket includes those below it
                 histogram.add_metric(labels, buckets, billionths / NANO)
             yield histogram
         [(in_flight, queued)] = counted[ADMISSION[0]].values()
@@ -230,10 +244,10 @@ class Metrics(Collector):
     def _series_for(self, route: str, model: str) -> _Series:
         if found := self._series.get((route, model)):
             return found
-        known = self._route_label(route), self._model_label(model)
-        if known not in self._series:
-            self._series[known] = _Series(self._counters, *known)
-        return self._series[known]
+        labels = self._route_label(route), self._model_label(model)
+        if labels not in self._series:
+            self._series[labels] = _Series(self._counters, *labels)
+        return self._series[labels]
 
     def _token_cells(self, attempt: Attempt) -> tuple[int, int, int]:
         replica = attempt.model, attempt.replica
@@ -247,9 +261,9 @@ class Metrics(Collector):
             )
         return self._token_cells_by_replica[replica]
 
-    def _observe(self, at: int, bounds: tuple[float, ...], value: float) -> None:
-        self._counters.add(at + bisect_left(bounds, value), 1)
-        self._counters.add(at + len(bounds) + 1, round(value * NANO))
+    def _observe(self, cell: int, bounds: tuple[float, ...], value: float) -> None:
+        self._counters.add(cell + bisect_left(bounds, value), 1)
+        self._counters.add(cell + len(bounds) + 1, round(value * NANO))
 
     def _count(self, *key: str, amount: int = 1) -> None:
         self._counters.add(self._counters.allocate(key), amount)
@@ -269,9 +283,9 @@ def _sum_over_replicas(of_replicas: Mapping[Labels, Sequence[int]]) -> dict[Labe
 
 
 def _comparable_fallback_cost(record: RequestRecord, spent: int, last: int) -> int:
-    """Return what the fallback would have cost; where that is not known, the cost itself: no saving is claimed.
+    """Return what the fallback would have cost. If that is unknown, return the cost itself, so no saving is claimed.
 
-    `last` is what the last attempt cost, the one that answered.
+    `last` is the cost of the last attempt, which is the one that answered.
     """
     if not record.model:
         return 0

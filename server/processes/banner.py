@@ -1,4 +1,4 @@
-"""What the person who started the server sees when it can answer."""
+"""The text that is printed when the server is ready."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ READY_POLL_S = 0.25
 async def announce_when_ready(
     config: Config, statuses: Callable[[], list[ModelStatus]], url: str, *, keys: bool, show: Callable[[str], None]
 ) -> None:
-    """Wait until a route can answer, then show how to call it."""
+    """Wait until a route can answer, then print how to call it."""
     while True:
         state, _ = readiness(config, statuses())
         if state != "unavailable":
@@ -26,7 +26,7 @@ async def announce_when_ready(
 
 
 def banner_text(config: Config, url: str, *, keys: bool) -> str:
-    """Return the URL, a `curl` line and three lines of Python; they work as printed."""
+    """Return the URL, a `curl` line and three lines of Python. Both work as printed."""
     model = next(iter(config.routes or config.models))
     header = ' -H "Authorization: Bearer $SMALLFIRST_KEY"' if keys else ""
     key = "os.environ['SMALLFIRST_KEY']" if keys else '"none"'
@@ -35,7 +35,7 @@ def banner_text(config: Config, url: str, *, keys: bool) -> str:
     messages = '[{"role": "user", "content": "What is the capital of France?"}]'
     question = f'"model": "{model}", "temperature": 0, "messages": {messages}'
     return f"""
-smallfirst is ready at {url}/v1   (what it can do: {url}/docs){note}
+smallfirst is ready at {url}/v1   (documentation: {url}/docs){note}
 
   curl -s {url}/v1/chat/completions{header} -H "Content-Type: application/json" -d '{{{question}}}'
 

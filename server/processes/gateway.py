@@ -1,4 +1,4 @@
-"""What the processes of the gateway do: one does all, or each worker serves and the fleet watches the replicas."""
+"""What the gateway's processes run: one process does everything, or workers serve and one process runs the fleet."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from server.settings import Settings
 
 
 class _GatewayServer(uvicorn.Server):
-    """Also stops, as on SIGTERM, when the pipe `parent_alive` ends."""
+    """A uvicorn server that also stops, as on SIGTERM, when the pipe `parent_alive` ends."""
 
     parent_alive: int | None = None
 
     async def serve(self, sockets: list[socket] | None = None) -> None:
-        """Serve until told to stop."""
+        """Serve until a signal or the end of the pipe."""
         if self.parent_alive is not None:
             asyncio.get_running_loop().add_reader(self.parent_alive, self._stop, self.parent_alive)
         await super().serve(sockets)
@@ -35,13 +35,13 @@ class _GatewayServer(uvicorn.Server):
 
 
 class Gateway:
-    """Composed once, before any fork; see `server.processes.workers.ProcessRoles`."""
+    """The roles of the processes, built once before any fork; see `server.processes.workers.ProcessRoles`."""
 
     def __init__(self, config: Config, settings: Settings, resources: Resources) -> None:
         self._config, self._settings, self._resources = config, settings, resources
 
     def serve(self, worker: int, listener: socket, parent_alive: int | None = None) -> int:
-        """Serve until told to stop; return the exit status."""
+        """Serve until a signal or the end of the pipe. Return the exit status."""
         self._resources.fleet.set_worker(worker)
         server = _GatewayServer(
             uvicorn.Config(
@@ -60,24 +60,24 @@ class Gateway:
         )
         server.parent_alive = parent_alive
         tune_garbage_collector()
-        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not where nohup says that a hang-up is nothing
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # under nohup it is ignored, and stays ignored
             signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
         server.run(sockets=[listener])
         return 0 if server.started else 1
 
     def run_fleet(self, gateway_alive: int, *, restarted: bool) -> int:
-        """Run the fleet until nobody is left to be served; return the exit status."""
+        """Run the fleet until the parent and all workers have ended. Return the exit status."""
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._run_fleet(gateway_alive, announce_ready=not restarted))
         return 0
 
     def release_worker(self, worker: int) -> None:
-        """Take a dead worker's requests out of what all share."""
+        """Remove a dead worker's requests from the shared state."""
         self._resources.fleet.release_worker(worker)
         self._resources.worker_counters[worker].clear(ADMISSION)
 
     def mark_down(self) -> None:
-        """Say that what a dead fleet supervised is down."""
+        """Mark the replicas of a dead fleet process as down."""
         self._resources.fleet.mark_down()
 
     async def _run_fleet(self, gateway_alive: int, *, announce_ready: bool) -> None:
@@ -92,9 +92,10 @@ class Gateway:
 
 
 def tune_garbage_collector() -> None:
-    """Let the garbage collector pass over all that was made at the start, and come less often.
+    """Exclude all objects of the start-up from garbage collection, and collect less often.
 
-    A full collection of it takes tens of milliseconds, during which nobody is served. Requests make next to no cycles.
+    A full collection of them takes tens of milliseconds, during which no request is served. Requests create next to
+    no cycles.
     """
     gc.collect()
     gc.freeze()

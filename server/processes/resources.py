@@ -1,4 +1,4 @@
-"""What stands behind the endpoints. It is made once, before any worker is forked; so nothing here has begun yet."""
+"""What the endpoints use. It is built once, before any worker is forked, so nothing in it is running yet."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from server.settings import Settings
 class Resources:
     """The client for upstreams, the fleet, the policies, the list of models, and the counters of each worker.
 
-    `url` is where clients reach the gateway; `progress` shows lines to the person who started it.
+    `url` is the address for clients. `progress` prints a line for the person who started the gateway.
 
     Raises:
-        ConfigError: a route's evidence cannot be used.
+        ConfigError: a route's evidence is not usable.
     """
 
     def __init__(self, config: Config, settings: Settings, *, url: str, progress: Callable[[str], None]) -> None:
@@ -36,7 +36,7 @@ class Resources:
 
     @asynccontextmanager
     async def running_fleet(self, *, announce_ready: bool = True) -> AsyncIterator[None]:
-        """Run what the fleet starts and watches; where asked to `announce_ready`, say when a route can answer."""
+        """Run the fleet. With `announce_ready`, print the banner when a route can answer."""
         self.fleet.start()
         announcement = asyncio.create_task(self._announce_ready()) if announce_ready else None
         try:

@@ -1,14 +1,16 @@
-"""One gateway in several processes: a parent, which only starts and ends the others, a fleet, and the workers.
+"""One gateway in several processes: a parent that starts and stops the others, a fleet process, and the workers.
 
     parent ─┬─ fleet      supervises and probes the replicas
-            ├─ worker 1   serves
+            ├─ worker 1   serves requests
             └─ worker 2
 
-A child that dies is started again. Two pipes tell who is still there, since the kernel closes their ends however a
-process dies: of the one that workers read the parent alone has the end, of the one that the fleet reads the parent
-and all workers have it. So workers drain when the parent is gone, and the fleet stops when nobody is left to serve.
+The parent restarts a child that dies. Two pipes show which processes are alive, because the kernel closes a process's
+write ends however it dies:
 
-The parent has no event loop and no threads: a process with threads must not fork.
+    parent_alive    read by the workers. Only the parent has the write end: workers drain when the parent is gone.
+    gateway_alive   read by the fleet. The parent and all workers have it: the fleet stops when all of them are gone.
+
+The parent has no event loop and no threads, because a process with threads must not fork.
 """
 
 from __future__ import annotations
@@ -31,38 +33,38 @@ from router.engine.process import explain
 log = logging.getLogger("smallfirst.workers")
 
 FIRST_RESTART_DELAY_S, MAX_RESTART_DELAY_S = 0.1, 5.0
-STABLE_AFTER_S = 10.0  # what ran for so long died by chance: start it again at once
-WORKER_EXIT_MARGIN_S = 10.0  # what a worker may take after its grace, before it is killed
-FLEET_EXIT_TIMEOUT_S = 60.0  # what the fleet may take to stop its vLLMs; when it is killed, their guards stop them
-ORPHAN_WAIT_S, ORPHAN_POLL_S = 30.0, 0.2  # how long a dead fleet's vLLMs may take to end, before there are new ones
+STABLE_AFTER_S = 10.0  # a child that ran for so long is restarted without a delay
+WORKER_EXIT_MARGIN_S = 10.0  # time after the grace period before a worker is killed
+FLEET_EXIT_TIMEOUT_S = 60.0  # time to stop the vLLM processes; if the fleet is killed, their guards stop them
+ORPHAN_WAIT_S, ORPHAN_POLL_S = 30.0, 0.2  # longest wait for a dead fleet's vLLM processes before new ones start
 
 
 class ProcessRoles(Protocol):
-    """What the children do, and what the parent does when one has died."""
+    """The work of each child process, and what the parent does after a child has died."""
 
     def serve(self, worker: int, listener: socket, parent_alive: int) -> int:
-        """Serve until SIGTERM, or until the pipe `parent_alive` ends; return the exit status."""
+        """Serve until SIGTERM or until the pipe `parent_alive` ends. Return the exit status."""
         ...
 
     def run_fleet(self, gateway_alive: int, *, restarted: bool) -> int:
-        """Watch the replicas until the pipe `gateway_alive` ends; return the exit status.
+        """Run the fleet until the pipe `gateway_alive` ends. Return the exit status.
 
-        `restarted`: another did so before, and died.
+        `restarted` is true if an earlier fleet process died.
         """
         ...
 
     def release_worker(self, worker: int) -> None:
-        """Clear up after a worker that has died."""
+        """Release what a dead worker occupied."""
         ...
 
     def mark_down(self) -> None:
-        """Clear up after a fleet that has died."""
+        """Mark the replicas of a dead fleet as down."""
         ...
 
 
 @dataclass(slots=True)
 class _ChildProcess:
-    """`start_at` is when it is to be started; None: it runs. Seconds of the monotonic clock."""
+    """A child. `start_at` is the time of its next start, or None while it runs. Times are of the monotonic clock."""
 
     name: str
     run: Callable[[], int]
@@ -74,7 +76,7 @@ class _ChildProcess:
     failures: int = 0
 
     def restart_delay_s(self, now: float) -> float:
-        """Return how long to wait with its next start, now that it has ended."""
+        """Return the delay before the restart of a child that has just ended. Repeated failures double it."""
         self.failures = 0 if now - self.started_at >= STABLE_AFTER_S else self.failures + 1
         if not self.failures:
             return 0.0
@@ -82,9 +84,9 @@ class _ChildProcess:
 
 
 class ParentProcess:
-    """Keeps the fleet and a worker for each listener running, until it is told to stop.
+    """Keeps the fleet and one worker for each listener running until a signal stops it.
 
-    `grace_s` is how long requests may still take then.
+    `grace_s` is how long running requests may take after that signal.
     """
 
     def __init__(self, roles: ProcessRoles, listeners: Sequence[socket], grace_s: float) -> None:
@@ -100,15 +102,15 @@ class ParentProcess:
             for number in range(len(listeners))
         ]
         self._stop_signals = {signal.SIGTERM, signal.SIGINT}
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # where nohup says that a hang-up is nothing
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup has it ignored
             self._stop_signals.add(signal.SIGHUP)
         self._stopping = False
 
     def run(self) -> int:
-        """Return the exit status when all have ended; a SIGTERM ends this process, too, as it does any other."""
+        """Run until all children have ended. Return 0 after Ctrl-C; else end by SIGTERM."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {*self._stop_signals, signal.SIGCHLD})
-        libc.prctl(PR_SET_CHILD_SUBREAPER, 1)  # to see when all that a dead fleet has started is gone
-        gc.freeze()  # so that no collection in a child copies the pages that all have in common
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 1)  # a dead fleet's vLLM processes become children of this process
+        gc.freeze()  # a collection in a child would copy the pages that it shares with the parent
         while (stop_signal := self._start_due_and_wait()) is None:
             pass
         self._stopping = True
@@ -120,7 +122,7 @@ class ParentProcess:
         return 0
 
     def _start_due_and_wait(self) -> int | None:
-        """Start what is due and wait for what comes next; return the signal if it says to stop."""
+        """Start the children that are due, then wait for the next event. Return a stop signal, or None."""
         waits = []
         for child in (self._fleet, *self._workers):
             if child.start_at is not None and child.start_at <= monotonic():
@@ -130,7 +132,7 @@ class ParentProcess:
         return self._wait_for_signal(min(waits, default=None))
 
     def _wait_for_signal(self, timeout_s: float | None) -> int | None:
-        """Wait for a signal, reaping who has ended; return it if it says to stop."""
+        """Wait for a signal and reap the children that have ended. Return the signal if it is a stop signal."""
         numbers = {*self._stop_signals, signal.SIGCHLD}
         if timeout_s is None:
             number: int = signal.sigwaitinfo(numbers).si_signo
@@ -149,7 +151,7 @@ class ParentProcess:
                 return
             if pid == 0:
                 return
-            if child := running.get(pid):  # else it is an orphan
+            if child := running.get(pid):  # otherwise it is an orphan of a dead fleet
                 self._on_exit(child, os.waitstatus_to_exitcode(status))
 
     def _on_exit(self, child: _ChildProcess, status: int) -> None:
@@ -157,7 +159,7 @@ class ParentProcess:
         child.start_at = child.ended_at + child.restart_delay_s(child.ended_at)
         child.on_exit()
         if not self._stopping:
-            log.error("%s (process %d) %s: it is started again", child.name, child.pid, explain(status))
+            log.error("%s (process %d) %s: restarting it", child.name, child.pid, explain(status))
 
     def _start(self, child: _ChildProcess) -> None:
         now = monotonic()
@@ -188,7 +190,9 @@ class ParentProcess:
             listener.close()
         _close_files(*self._parent_pipe, self._gateway_pipe[1])
         for number in self._stop_signals:
-            signal.signal(number, _ignore_signal)  # a terminal, or systemd, signals all of us: the fleet ends last
+            signal.signal(
+                number, _ignore_signal
+            )  # a terminal or systemd signals every process, but the fleet has to end last
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {*self._stop_signals, signal.SIGCHLD})
         return self._roles.run_fleet(self._gateway_pipe[0], restarted=self._fleet.ended_at > 0)
 
@@ -208,7 +212,7 @@ class ParentProcess:
         self._wait_for_exit([self._fleet], signal.SIGKILL if forced else None, FLEET_EXIT_TIMEOUT_S)
 
     def _wait_for_exit(self, children: Sequence[_ChildProcess], number: signal.Signals | None, within_s: float) -> bool:
-        """Wait until none of them runs, at last by SIGKILL. Return whether somebody pressed Ctrl-C meanwhile."""
+        """Send a signal, wait until all have exited, and kill those that take too long. Return whether Ctrl-C came."""
         _signal_running(children, number)
         deadline = monotonic() + within_s
         interrupted = False
@@ -218,14 +222,13 @@ class ParentProcess:
                 deadline += within_s
             if self._wait_for_signal(deadline - monotonic()) == signal.SIGINT:
                 interrupted = True
-                _signal_running(
-                    [child for child in children if child is not self._fleet], signal.SIGINT
-                )  # uvicorn's "at once"
+                workers = [child for child in children if child is not self._fleet]
+                _signal_running(workers, signal.SIGINT)  # makes uvicorn stop without waiting for requests
         return interrupted
 
 
 def _run_child(child: _ChildProcess) -> NoReturn:
-    """Do a child's work and end this process: it never returns to what the parent was doing."""
+    """Run a child's work and end this process. It never returns to the parent's code."""
     status = 1
     try:
         status = child.run()
@@ -242,7 +245,7 @@ def _run_child(child: _ChildProcess) -> NoReturn:
 
 
 def _ignore_signal(*_: object) -> None:
-    """Handle a signal by nothing. To ignore it is another thing: what the fleet starts would inherit that."""
+    """Do nothing on a signal. SIG_IGN would not do, because the fleet's own children would inherit it."""
 
 
 def _signal_running(children: Sequence[_ChildProcess], number: signal.Signals | None) -> None:

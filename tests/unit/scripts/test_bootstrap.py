@@ -140,7 +140,7 @@ def test_a_gpu_that_comes_and_goes(checkout: Checkout) -> None:
     checkout.gpu = True
     assert checkout.run() == [*BEGIN, "engine-cuda", "torch-cuda", "smallfirst"]
     assert checkout.installed() == {"engine-cuda", "torch-cuda"}
-    assert checkout.said == ["==> .venv has engine-cpu, and this machine now needs engine-cuda: .venv is made anew"]
+    assert checkout.said == ["==> .venv has engine-cpu, but this machine now needs engine-cuda: making .venv again"]
     assert checkout.run() == []
     checkout.gpu = False
     assert checkout.run() == ALL
