@@ -85,11 +85,24 @@ def _share(whole: int, parts: int, number: int) -> int:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add one flag for each setting. The values stay text: `Settings.from_env` reads and checks them."""
-    defaults = {field.name: field.default for field in fields(Settings)}
-    defaults["state_dir"] = "$XDG_STATE_HOME/smallfirst, else ~/.local/state/smallfirst"
+    defaults = _defaults()
     for name, option in _OPTIONS.items():
         text = f"{option.help} [{_env_name(name)}] (default: {defaults[name]})"
         parser.add_argument(_flag_name(name), metavar=option.metavar, help=text)
+
+
+def environment_variables() -> dict[str, str]:
+    """Return each variable and its meaning; docs/reference/environment.md is made from it."""
+    return {
+        KEYS_VARIABLE: "the keys that clients may use, separated by commas (default: none; then only local clients are "
+        "served)",
+        **{_env_name(name): f"{option.help} (default: {_defaults()[name]})" for name, option in _OPTIONS.items()},
+    }
+
+
+def _defaults() -> dict[str, object]:
+    defaults = {field.name: field.default for field in fields(Settings)}
+    return defaults | {"state_dir": "$XDG_STATE_HOME/smallfirst, else ~/.local/state/smallfirst"}
 
 
 class _Option(NamedTuple):

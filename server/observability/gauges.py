@@ -10,22 +10,9 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from router.config.models import Model
 from router.money import cost
 from router.types import NANO, ModelStatus, ReplicaWork
+from server.observability.definitions import PREFIX, SCRAPED_METRICS
 from server.observability.shared_counters import Labels
 
-PREFIX = "smallfirst_"
-SCRAPED_METRICS: dict[str, tuple[Labels, str]] = {  # name: labels, help text
-    "requests_in_flight": ((), "Requests that have a slot and are processed."),
-    "requests_queued": ((), "Requests that wait in the queue for a slot."),
-    "replicas": (("model",), "Replicas that are configured."),
-    "replicas_up": (("model",), "Replicas that can serve requests."),
-    "replica_in_flight": (("model",), "Requests that the replicas are processing."),
-    "replica_restarts_total": (("model",), "Restarts of replicas."),
-    "replica_up_seconds_total": (("model", "replica"), "Seconds for which the replica was up."),
-    "replica_busy_seconds_total": (("model", "replica"), "Seconds for which the replica had at least one request."),
-    "replica_paid_usd_total": (("model", "replica"), "US dollars that the replica's time up cost, idle time included."),
-    "model_info": (("model", "tier"), "Always 1. The labels give a model and its tier."),
-    "build_info": (("version",), "Always 1. The label gives the version."),
-}
 Sample = tuple[Labels, float]
 
 

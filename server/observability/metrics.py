@@ -20,72 +20,21 @@ from prometheus_client.registry import Collector
 from router.config.models import Config
 from router.record import Attempt, Outcome, RequestRecord
 from router.types import NANO, ConstraintKind, ModelStatus, VerdictWord
-from server.observability.gauges import PREFIX, SCRAPED_METRICS, gauges
+from server.observability.definitions import (
+    CONFIDENCE_BUCKETS,
+    COUNTERS,
+    DURATION_BUCKETS_S,
+    FIRST_TOKEN_BUCKETS_S,
+    HISTOGRAMS,
+    PREFIX,
+)
+from server.observability.gauges import gauges
 from server.observability.shared_counters import Key, Labels, SharedCounters, sum_counters
 
 NONE = "none"
 
-DURATION_BUCKETS_S = (
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0
-)  # fmt: skip
-FIRST_TOKEN_BUCKETS_S = (
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0
-)  # fmt: skip
-CONFIDENCE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
-
-_LABELS: dict[str, tuple[str, ...]] = {
-    "requests_total": ("route", "model", "outcome"),
-    "request_duration_seconds": ("route", "model"),
-    "time_to_first_token_seconds": ("route", "model"),
-    "tokens_total": ("model", "kind"),
-    "replica_tokens_total": ("model", "replica", "kind"),
-    "cost_usd_total": ("route", "model"),
-    "fallback_cost_usd_total": ("route", "model"),
-    "unpriced_requests_total": ("route", "model"),
-    "escalations_total": ("route", "from_model", "to_model", "reason"),
-    "retries_total": ("model", "reason"),
-    "structured_verdicts_total": ("model", "kind", "verdict"),
-    "judged_answers_total": ("route", "model", "verdict"),
-    "answer_confidence": ("route", "model"),
-}
-METRIC_NAMES = frozenset(PREFIX + name for name in (*_LABELS, *SCRAPED_METRICS))
-"""as Prometheus sees them; a histogram's name is without `_bucket`, `_sum` and `_count`"""
-
 ADMISSION: Key = ("admission",)
 """two cells: how many requests have a slot, and how many wait for one"""
-
-_COUNTERS = {  # name: help text, how many of ours make one of Prometheus's unit
-    "requests_total": ("Finished requests.", 1),
-    "tokens_total": (
-        "Tokens of all attempts, as counted by the upstreams. The kind cached_prompt is a part of prompt.",
-        1,
-    ),
-    "replica_tokens_total": ("Tokens of all attempts, by replica.", 1),
-    "cost_usd_total": ("US dollars that all attempts cost, by the model that was tried.", NANO),
-    "fallback_cost_usd_total": (
-        "US dollars that the fallback would have cost, by the model that answered. Minus the cost it is the saving.",
-        NANO,
-    ),
-    "unpriced_requests_total": (
-        "Requests with an attempt of unknown cost, because the price or the usage is missing.",
-        1,
-    ),
-    "escalations_total": ("Escalations to a higher rung of the ladder.", 1),
-    "retries_total": ("Retries on the same rung.", 1),
-    "structured_verdicts_total": ("Answers whose format was checked, by verdict.", 1),
-    "judged_answers_total": ("Answers, or their beginnings, whose confidence was judged, by verdict.", 1),
-}
-_HISTOGRAMS = {  # name: help text, bounds; its cells: one for each bucket, then the sum in billionths
-    "request_duration_seconds": ("Seconds from the start of the request to the end of the answer.", DURATION_BUCKETS_S),
-    "time_to_first_token_seconds": (
-        "Seconds from the start of the request to the first content of the answer.",
-        FIRST_TOKEN_BUCKETS_S,
-    ),
-    "answer_confidence": (
-        "Estimated probability that a judged answer is as good as the fallback's.",
-        CONFIDENCE_BUCKETS,
-    ),
-}
 
 
 class _Series:
@@ -124,7 +73,7 @@ class _Series:
         return self._counters.allocate(key)
 
     def _histogram(self, name: str) -> int:
-        return self._counters.allocate((name, self._route, self._model), len(_HISTOGRAMS[name][1]) + 2)
+        return self._counters.allocate((name, self._route, self._model), len(HISTOGRAMS[name].bounds) + 2)
 
 
 class Metrics(Collector):
@@ -224,13 +173,13 @@ class Metrics(Collector):
         """Yield every metric. prometheus_client calls it."""
         counted = sum_counters(self._worker_counters)
         counted["tokens_total"] = _sum_over_replicas(counted.get("replica_tokens_total", {}))
-        for name, (text, scale) in _COUNTERS.items():
-            counter = CounterMetricFamily(PREFIX + name, text, labels=_LABELS[name])
+        for name, (label_names, text, scale) in COUNTERS.items():
+            counter = CounterMetricFamily(PREFIX + name, text, labels=label_names)
             for labels, [value] in counted.get(name, {}).items():
                 counter.add_metric(labels, value / scale)
             yield counter
-        for name, (text, bounds) in _HISTOGRAMS.items():
-            histogram = HistogramMetricFamily(PREFIX + name, text, labels=_LABELS[name])
+        for name, (label_names, text, bounds) in HISTOGRAMS.items():
+            histogram = HistogramMetricFamily(PREFIX + name, text, labels=label_names)
             upper_bounds = [*map(str, bounds), "+Inf"]
             for labels, [*counts, billionths] in counted.get(name, {}).items():
                 buckets = list(

@@ -14,7 +14,8 @@ from router.record import Attempt, Escalation, Judgement, RequestRecord
 from router.replicas.shared_memory import LARGEST
 from router.types import ModelStatus, ReplicaWork, Usage
 from server.admission import Admission
-from server.observability.metrics import ADMISSION, DURATION_BUCKETS_S, FIRST_TOKEN_BUCKETS_S, METRIC_NAMES, Metrics
+from server.observability.definitions import DURATION_BUCKETS_S, FIRST_TOKEN_BUCKETS_S, METRIC_NAMES
+from server.observability.metrics import ADMISSION, Metrics
 from server.observability.shared_counters import SharedCounters
 
 CHEAP = Price(input_usd_per_mtok=1.0, cached_input_usd_per_mtok=0.1, output_usd_per_mtok=2.0)
