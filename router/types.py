@@ -19,7 +19,6 @@ NANO = 1_000_000_000
 Endpoint = Literal["chat/completions", "completions"]
 Tier = Literal["slm", "llm"]
 Engine = Literal["vllm", "openai"]
-PolicyName = Literal["fixed", "heuristic", "classifier", "cascade"]
 StreamHold = Literal["first", "whole", "none"]
 Ability = Literal["completions", "tools", "structured", "logprobs", "image", "audio", "file"]
 
@@ -52,10 +51,14 @@ ESCALATION_REASONS: Mapping[EscalationReason, str] = {
 """the meaning of each reason; docs/reference/reasons.md is made from it"""
 
 
+ASKED_DIFFERENTLY: frozenset[EscalationReason] = frozenset({"structured", "truncated", "ability"})
+"""no mere repetition: the next try is told what was wrong, has more room, or drops what the engine refused"""
+
+
 class RoutingOptions(Struct, frozen=True):
     """The body's `routing` object: the client's own wishes for one call. None: not said."""
 
-    policy: PolicyName | None = None
+    policy: str | None = None
     max_cost_usd: float | None = None
     min_confidence: float | None = None
     """the least probability, 0 to 1, that an answer is as good as the fallback's"""
@@ -125,49 +128,6 @@ class ChatCall(Struct, frozen=True):
         return max(self.body.get("n") or 1, best_of) * self.prompts
 
 
-class Prior(Struct, frozen=True):
-    """What is known of one small model's answer to a call before it is asked.
-
-    A call's gain is the quality (0 to 1) of the fallback's answer less that of the small model's.
-    """
-
-    task: str
-    likely: Sequence[float] = ()
-    """the gains that its answers to such calls leave to expect, rising; empty: nothing is known"""
-    hint: float = 0.0
-    """what the prompt says of the gain beyond what the answer's confidence will say"""
-
-
-class Candidate(Struct, frozen=True):
-    """What asking one small model first is worth, as a learned policy sees it."""
-
-    prior: Prior
-    threshold: float
-    """its answer is accepted where the gain that it leaves to expect is no larger"""
-    price: float
-    """of its call, as a share of the fallback's dollars"""
-    is_guaranteed: bool
-    """the threshold follows from the guarantee: what says nothing of itself is not accepted"""
-    value: float | None
-    """what asking it first saves, as a share of the fallback's dollars; None: nothing is known of this model"""
-
-
-class Decision(Struct, frozen=True):
-    """A policy's word: start at `rung` of the ladder. `score` in 0..1, higher is harder; None: not scored."""
-
-    rung: int
-    reason: str
-    score: float | None = None
-    way: Sequence[str] = ()
-    """models in the order in which they are to be asked; empty: all from `rung` on, as written"""
-    min_confidence: float | None = None
-    """that the client wants"""
-    fallback_usd: float | None = None
-    """what the fallback is expected to charge"""
-    candidates: Mapping[str, Candidate] = {}
-    """by model"""
-
-
 class Usage(Struct, frozen=True):
     """Tokens as the upstream counted them; `cached` is the part of `prompt` that it had in its cache."""
 
@@ -197,6 +157,8 @@ Backend = Literal["guidance", "xgrammar"]
 """what an engine constrains its decoding with"""
 Enforcement = Literal["whole", "partial", "none", "unknown"]
 """how much of a constraint an engine's decoding enforces"""
+FormatHistory = Literal["decoded", "retried", "escalated"]
+"""how a request came to its present attempt: the first one, a retry that was asked differently, an escalation"""
 VerdictWord = Literal["valid", "repaired", "invalid", "truncated", "refused"]
 
 

@@ -14,8 +14,9 @@ from typing import get_args
 
 from installer import ROOT, print_line
 from reference_markdown import code, sentence, table
-from reference_models import models_page, policy_modules
+from reference_models import models_page
 
+from router.policy import POLICIES
 from router.record import Outcome
 from router.types import ESCALATION_REASONS, ConstraintKind, VerdictWord
 from server.cli import build_parser
@@ -88,34 +89,28 @@ def headers_page() -> str:
 
 def reasons_page() -> str:
     """Return every value of `x-smallfirst-reason` and of the label `reason`."""
-    escalations = ((code(reason), meaning) for reason, meaning in ESCALATION_REASONS.items())
-    forms = (
-        ("the name of a policy", "The policy chose the model that answered, and the model was asked first."),
-        ("the name of a policy, a colon and a detail", "As before. The detail says why the policy chose the model."),
-        ("a reason of an escalation", "The last escalation, which led to the model that answered. See below."),
-        (
-            "`unsure:` and a reason of an escalation",
-            "The answer was rejected for its confidence, but returned after all, because the higher rungs failed for "
-            "this reason. `unsure: rejected` means that they refused the request.",
-        ),
+    decisions = (
+        (code(reason), code(name), sentence(meaning))
+        for name, policy in sorted(POLICIES.items())
+        for reason, meaning in policy.reasons.items()
     )
-    parts = [
-        "The header `x-smallfirst-reason` says why this model answered. It has one of these forms:",
-        table(("Value", "Meaning"), forms),
-        "## Escalations",
-        "These are also the values of the label `reason` of `smallfirst_escalations_total` and "
-        "`smallfirst_retries_total`.",
-        table(("Reason", "Why the request went to a higher rung"), escalations),
-    ]
-    if policies := list(_policy_reasons()):
-        parts += ["## Policies", table(("Reason", "Meaning"), policies)]
-    return "\n\n".join(parts)
-
-
-def _policy_reasons() -> Iterator[tuple[str, str]]:
-    for module in policy_modules():
-        for reason, meaning in getattr(module, "REASONS", {}).items():
-            yield code(reason), sentence(meaning)
+    escalations = ((code(reason), sentence(meaning)) for reason, meaning in ESCALATION_REASONS.items())
+    return "\n\n".join(
+        [
+            "The header `x-smallfirst-reason` says why this model answered. It is one of these:",
+            "- the reason of the last escalation, which led to this model;\n"
+            "- without an escalation, the reason of the policy's decision;\n"
+            "- `unsure: ` and the reason of an escalation. The answer was rejected for its confidence, but returned "
+            "after all, because no higher rung answered for this reason. `unsure: rejected` means that they refused "
+            "the request.",
+            "## Escalations",
+            "These are also the values of the label `reason` of `smallfirst_escalations_total` and "
+            "`smallfirst_retries_total`.",
+            table(("Reason", "Why the request left the model for another one"), escalations),
+            "## Decisions of policies",
+            table(("Reason", "Policy", "Meaning"), decisions),
+        ]
+    )
 
 
 def metrics_page() -> str:

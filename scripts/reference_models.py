@@ -8,23 +8,21 @@ source at every start of the server, which costs 50 ms.
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
 import json
-import pkgutil
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from functools import cache
-from types import ModuleType, NoneType, UnionType
+from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, SecretStr
 from pydantic.fields import FieldInfo
 from reference_markdown import anchor, code, sentence, table
 
-import router.policy
 from router.config.models import ModelsFile
+from router.policy import POLICIES
 
 HIDDEN_KEYS = frozenset({"name", "place"})
 """fields of a model that the reader of models.yaml fills in"""
@@ -60,20 +58,9 @@ def models_page() -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def policy_modules() -> Iterator[ModuleType]:
-    """Yield the modules of the policies."""
-    for found in sorted(pkgutil.iter_modules(router.policy.__path__), key=lambda module: module.name):
-        yield importlib.import_module(f"router.policy.{found.name}")
-
-
 def policy_options() -> dict[str, type[BaseModel]]:
     """Return the class of each policy's own keys, by the policy's name."""
-    found = {}
-    for module in policy_modules():
-        options = getattr(module, "Options", None)
-        if isinstance(options, type) and issubclass(options, BaseModel) and options.model_fields:
-            found[str(getattr(module, "NAME", module.__name__.rpartition(".")[2]))] = options
-    return found
+    return {name: policy.Options for name, policy in sorted(POLICIES.items()) if policy.Options.model_fields}
 
 
 def _sections(path: str, entry: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:

@@ -13,9 +13,10 @@ import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
 from benchmarks.overhead.inprocess import PATH, AtOnce, FakeUpstream, Replay, Sink, World
-from router.dispatch import DIALECTS, Dispatcher
+from router.dispatch import Dispatcher
 from router.messages import strict_json
 from router.messages.answer import StreamReader, parse_whole
+from router.policy.base import Situation
 from router.policy.heuristic import Heuristic
 from router.record import RequestRecord
 from router.structured.answer.check import judge
@@ -23,6 +24,7 @@ from router.structured.constraint import Constraint
 from router.structured.request.plan import Planner
 from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import ChatCall, Reply, Usage
+from router.upstream.dialects import DIALECTS
 from server.admission import Admission
 from server.auth import Keyring
 from server.endpoints.decode import decode
@@ -152,8 +154,8 @@ def _decision(world: World, call: ChatCall, planner: Planner) -> list[Stop]:
 
     return [
         Stop("plan", _awaited(lambda: planner.plan(call))),
-        Stop("policy", _called(lambda: policies.of(route, call).decide(call, route.rungs))),
-        Stop("instead: heuristic", _called(lambda: Heuristic(route.threshold).decide(call, route.rungs)), kind="part"),
+        Stop("policy", _called(lambda: policies.of(route, call).decide(Situation(call, route.rungs)))),
+        Stop("instead: heuristic", _called(lambda: Heuristic(0.5).decide(Situation(call, route.rungs))), kind="part"),
         Stop("acquire and release", _called(lease)),
         Stop("dialect", _called(lambda: dialect.body(call, model))),
     ]

@@ -13,12 +13,13 @@ from statistics import fmean
 
 from benchmarks.routing.data import Row
 from benchmarks.routing.metrics import Policy, Rank
-from router.judge.features import LOWEST, log_odds
+from router.decision import Prior, log_odds
+from router.judge.features import LOWEST
 from router.learning.calibration import FEWEST
 from router.learning.evidence import EVERY, Evidence, Example
 from router.learning.fingerprint import fingerprint
 from router.learning.value_of_information import skip_until
-from router.types import ChatCall, Prior
+from router.types import ChatCall
 
 DEAREST = 0.95
 """a small model that costs more than this share of the large one is treated as if it cost this share: almost never

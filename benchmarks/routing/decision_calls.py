@@ -17,7 +17,7 @@ from router.judge.logprobs import tokens_of
 from router.learning.evidence import Evidence, Example
 from router.learning.fingerprint import fingerprint
 from router.messages.prompt import texts
-from router.policy.learned import Cascade
+from router.policy.cascade import Cascade
 from router.types import ChatCall
 from server.endpoints.decode import decode
 

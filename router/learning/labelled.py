@@ -11,10 +11,11 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+from router.decision import log_odds
 from router.errors import BadData, BadRequest
 from router.judge.agreement import Incomparable, agreement
 from router.judge.consistency import Vote, score
-from router.judge.features import features, log_odds
+from router.judge.features import features
 from router.judge.logprobs import read_logprobs
 from router.learning.evidence import Example
 from router.learning.fingerprint import fingerprint

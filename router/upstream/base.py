@@ -78,3 +78,11 @@ class Dialect(Protocol):
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
         """Return the error that an answer of this status, or an error event, means to the client."""
         ...
+
+
+def request_headers(model: Model, attempt_id: str) -> dict[str, str]:
+    """Return the headers of a request; each attempt has its own id, as an engine may still work on the one before."""
+    headers = {"Content-Type": "application/json", "X-Request-Id": attempt_id}
+    if model.api_key is not None:
+        headers["Authorization"] = f"Bearer {model.api_key.get_secret_value()}"
+    return headers

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from router.config import price_list
-from router.config.load import load
 from router.config.models import Config
 from router.engine.gpu import gpu_present
+from router.load_config import load
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from router.engine.preflight import check_managed
-from router.policy.registry import Policies
+from router.policy.route_policies import RoutePolicies
 from server.commands.base import Subparsers, add_config_option, load_config, print_error, stale_prices
 
 
@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_managed(config)
     for line in config.left_out.values():
         print_error(line)
-    Policies(config)
+    RoutePolicies(config)
     for line in stale_prices(config):
         print_error(line)
     print(f"{arguments.config}: {len(config.models)} models, {len(config.routes)} routes: valid")  # noqa: T201

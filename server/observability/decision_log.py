@@ -12,15 +12,14 @@ from statistics import fmean
 from msgspec import Struct
 from msgspec.structs import replace
 
-from router.judge.features import Confidence
-from router.record import Judgement, RequestRecord
-from router.types import Candidate
+from router.decision import Candidate, Confidence, Judgement
+from router.record import RequestRecord
 
 DIGITS = 6
 
 
 class LoggedCandidate(Struct, frozen=True):
-    """One small model before it was asked; see `router.types.Candidate` and `Prior`."""
+    """One small model before it was asked; see `router.decision.Candidate` and `Prior`."""
 
     threshold: float | None
     """None: infinite, so every answer is accepted or none, see `accepts_all`"""
@@ -35,7 +34,7 @@ class LoggedCandidate(Struct, frozen=True):
 
 
 class LoggedJudgement(Struct, frozen=True, omit_defaults=True):
-    """One judged answer, or its beginning; see `router.record.Judgement` and `router.judge.features.Confidence`."""
+    """One judged answer, or its beginning; see `router.decision.Judgement` and `Confidence`."""
 
     model: str
     gain: float
@@ -69,7 +68,7 @@ def learned_decision(record: RequestRecord) -> LearnedDecision | None:
     return LearnedDecision(
         decision.reason,
         next(iter(decision.candidates.values())).prior.task,
-        decision.way,
+        decision.asking_order,
         decision.min_confidence,
         decision.fallback_usd,
         {name: _logged_candidate(candidate) for name, candidate in decision.candidates.items()},

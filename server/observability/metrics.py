@@ -122,7 +122,7 @@ class Metrics(Collector):
             self._count("retries_total", self._model_label(name), reason)
         for name, kind, word in record.verdicts:
             self._count("structured_verdicts_total", self._model_label(name), kind, word)
-        if record.unsure and record.model:
+        if record.best_effort and record.model:
             self._count("judged_answers_total", self._route_label(route), self._model_label(record.model), "unsure")
         for judged in record.judgements:
             labels = self._route_label(route), self._model_label(judged.model)

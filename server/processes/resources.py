@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from router.config.models import Config
 from router.fleet import Fleet
-from router.policy.registry import Policies
+from router.policy.route_policies import RoutePolicies
 from router.upstream.http import HttpUpstream
 from server.endpoints.models import ModelList
 from server.observability.shared_counters import SharedCounters
@@ -28,7 +28,7 @@ class Resources:
     def __init__(self, config: Config, settings: Settings, *, url: str, progress: Callable[[str], None]) -> None:
         self.upstream = HttpUpstream()
         self.fleet = Fleet(config, self.upstream, settings.state_dir, progress, workers=settings.workers)
-        self.policies = Policies(config)
+        self.policies = RoutePolicies(config)
         self.models = ModelList(config)
         self.worker_counters = tuple(SharedCounters() for _ in range(settings.workers))
         self._config, self._keys = config, bool(settings.api_keys)

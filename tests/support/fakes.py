@@ -10,11 +10,14 @@ from typing import Any
 
 import msgspec
 
+from router.attempt import eligibility
+from router.attempt.failure import Failure, classify
 from router.config.models import Config, Model, Route, Timeouts
 from router.errors import ApiError, UpstreamTimedOut
 from router.money.price import Price
+from router.policy import POLICIES
 from router.replicas.pool import Pool, Replica
-from router.types import ChatCall, RoutingOptions
+from router.types import Ability, ChatCall, RoutingOptions
 
 TOKENS = Price(input_usd_per_mtok=0.4, cached_input_usd_per_mtok=0.1, output_usd_per_mtok=1.6)
 HOURS = Price(replica_hour_usd=3.6)
@@ -40,7 +43,8 @@ def pool(of: Model) -> Pool:
 def config(*models: Model, **settings: Any) -> Config:
     """One route, `auto`, over all models."""
     rungs = settings.pop("rungs", None) or tuple((one,) for one in models)
-    route = Route("auto", rungs, models[-1], **settings)
+    policy = settings.pop("policy", "fixed")
+    route = Route("auto", rungs, models[-1], policy, POLICIES[policy].Options.model_construct(**settings))
     return Config({one.name: one for one in models}, {"auto": route}, {})
 
 
@@ -69,6 +73,15 @@ def call(
         usage,
         RoutingOptions(**(routing or {})),  # type: ignore[arg-type]
     )
+
+
+def ineligible(one: Model, asked: ChatCall, needs: frozenset[Ability], spent_nano_usd: int = 0) -> Failure | None:
+    """Why a model may not be asked, as the dispatch takes it; None: it may."""
+    try:
+        eligibility.check(one, asked, needs, spent_nano_usd)
+    except ApiError as error:
+        return classify(error)
+    return None
 
 
 def usage_of(prompt: int, completion: int, cached: int = 0) -> dict[str, Any]:

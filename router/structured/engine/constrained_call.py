@@ -30,7 +30,7 @@ _Changes = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Meant:
+class Intent:
     """A model that has shown whether it calls, and what, can be held to just that: decoding constrains no choice."""
 
     constraint: Constraint
@@ -38,7 +38,7 @@ class Meant:
 
 
 @dataclass(frozen=True, slots=True)
-class Learned:
+class RetryHints:
     """What earlier attempts of a request taught."""
 
     refused: bool = False
@@ -47,11 +47,13 @@ class Learned:
     """this model's last answer"""
     room: int = 1
     """times the client's `max_tokens`"""
-    meant: Meant | None = None
+    intent: Intent | None = None
     """what it wanted to say, where calls might have been made"""
 
 
-def put(call: ChatCall, constraint: Constraint, model: Model, hold: Enforcement, learned: Learned) -> ChatCall:
+def constrain(
+    call: ChatCall, constraint: Constraint, model: Model, enforcement: Enforcement, hints: RetryHints
+) -> ChatCall:
     """Return the call as this model is to be asked.
 
     1. The format goes in the engine's own words where its decoding holds it, wholly or in part.
@@ -60,19 +62,19 @@ def put(call: ChatCall, constraint: Constraint, model: Model, hold: Enforcement,
     """
     changes: _Changes = dict.fromkeys(name for name in FORM_FIELDS if name in call.body)
     words = ""
-    if learned.meant:
-        constraint = learned.meant.constraint
+    if hints.intent:
+        constraint = hints.intent.constraint
     if constraint.form:
-        changes, words = _form(changes, constraint, constraint.form, call, model, hold)
+        changes, words = _form(changes, constraint, constraint.form, call, model, enforcement)
     elif constraint.calls and constraint.calls.required:
-        strict, words = _calls(constraint.calls, call, model, hold)
+        strict, words = _calls(constraint.calls, call, model, enforcement)
         changes |= strict
-    if learned.meant:
-        changes["tool_choice"] = learned.meant.tool_choice
-    if call.is_chat and (words or learned.wrong):
-        changes["messages"] = _corrected(_told(call.body["messages"], words, model), learned.wrong)
-    if learned.room > 1 and call.max_tokens is not None:
-        changes |= {name: call.max_tokens * learned.room for name in _LIMITS if call.body.get(name) is not None}
+    if hints.intent:
+        changes["tool_choice"] = hints.intent.tool_choice
+    if call.is_chat and (words or hints.wrong):
+        changes["messages"] = _corrected(_with_instruction(call.body["messages"], words, model), hints.wrong)
+    if hints.room > 1 and call.max_tokens is not None:
+        changes |= {name: call.max_tokens * hints.room for name in _LIMITS if call.body.get(name) is not None}
     return call.replaced(changes) if changes else call
 
 
@@ -80,9 +82,9 @@ _LIMITS = ("max_tokens", "max_completion_tokens")
 
 
 def _form(
-    gone: _Changes, constraint: Constraint, form: Form, call: ChatCall, model: Model, hold: Enforcement
+    gone: _Changes, constraint: Constraint, form: Form, call: ChatCall, model: Model, enforcement: Enforcement
 ) -> tuple[_Changes, str]:
-    if hold == "none" or (constraint.calls and model.engine == "vllm"):
+    if enforcement == "none" or (constraint.calls and model.engine == "vllm"):
         # a vLLM that constrains the form could not call any more
         words = _in_words(form)
         return gone, f"Unless you call a function: {words[0].lower()}{words[1:]}" if constraint.calls else words
@@ -94,13 +96,13 @@ def _form(
             return gone, ""
         del gone["response_format"]
         return gone, ""
-    words = _in_words(form) if hold == "partial" else ""
+    words = _in_words(form) if enforcement == "partial" else ""
     if form.schema is None and form.kind != "json_object":
         value = list(form.choices) if form.kind == "choice" else form.source
         return gone | {"structured_outputs": {form.kind: value}}, words
-    if hold != "unknown" and model.backend == "guidance":
+    if enforcement != "unknown" and model.backend == "guidance":
         schema: Mapping[str, Any] = form.schema.closed if form.schema else {"type": "object"}
-        guidance = {"whitespace_pattern": WHITESPACE} | ({"lenient": True} if hold == "partial" else {})
+        guidance = {"whitespace_pattern": WHITESPACE} | ({"lenient": True} if enforcement == "partial" else {})
         return gone | {"response_format": _response_format(form, {**schema, "x-guidance": guidance})}, words
     if "response_format" in call.body and call.body["response_format"] is not None:
         del gone["response_format"]
@@ -114,13 +116,13 @@ def _response_format(form: Form, schema: Mapping[str, Any]) -> Mapping[str, Any]
     return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
 
 
-def _calls(calls: Calls, call: ChatCall, model: Model, hold: Enforcement) -> tuple[_Changes, str]:
+def _calls(calls: Calls, call: ChatCall, model: Model, enforcement: Enforcement) -> tuple[_Changes, str]:
     if model.engine == "openai" or calls.legacy:
         return {}, ""
-    if hold == "none":
+    if enforcement == "none":
         names = ", ".join(calls.tools)
         return {"tool_choice": "auto"}, f"Answer with a call of one of these functions, and nothing else: {names}."
-    if hold == "unknown":
+    if enforcement == "unknown":
         return {}, ""
     return {"tools": [_decodable(tool, calls, model) for tool in call.body["tools"]]}, ""
 
@@ -150,7 +152,7 @@ def _in_words(form: Form) -> str:
     return ""
 
 
-def _told(messages: list[Any], words: str, model: Model) -> list[Any]:
+def _with_instruction(messages: list[Any], words: str, model: Model) -> list[Any]:
     """Put the words at the end of the last user message: not every chat template knows a system message."""
     if not words or (model.context and len(words) / CHARACTERS_A_TOKEN > model.context / 2):
         return messages
@@ -177,20 +179,20 @@ def _corrected(messages: list[Any], wrong: StructuredOutputViolation | None) -> 
     ]
 
 
-def meant(constraint: Constraint, choice: Mapping[str, Any], kind: ConstraintKind) -> Meant | None:
+def intent_of(constraint: Constraint, choice: Mapping[str, Any], kind: ConstraintKind) -> Intent | None:
     """Return what an invalid choice, judged as `kind`, was meant to be; None: it is not known."""
     calls, made = constraint.calls, as_calls(choice)
     if calls is None or calls.required or calls.legacy:
         return None
     if kind != "tools":
-        return Meant(Constraint(constraint.form), "none")
+        return Intent(Constraint(constraint.form), "none")
     function = (
         made[0].get("function") if isinstance(made, list) and len(made) == 1 and isinstance(made[0], dict) else None
     )
     tool = calls.tools.get(str(function.get("name"))) if isinstance(function, dict) else None
     if tool is None:
         return None
-    return Meant(
+    return Intent(
         Constraint(calls=Calls({tool.name: tool}, required=True, single=True)),
         {"type": "function", "function": {"name": tool.name}},
     )

@@ -15,7 +15,7 @@ import promql_parser
 import pytest
 import yaml
 
-from router.config.load import load
+from router.load_config import load
 from router.record import Outcome
 
 ROOT = Path(__file__).parents[3]

@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from router.config.models import Guarantee
+from router.decision import Decision
 from router.errors import BadRequest, LowConfidence, StructuredOutputViolation, UpstreamFailed, UpstreamRejected
 from router.learning.calibration import Calibration, Isotonic
 from router.learning.evidence import EVERY, Evidence, Usual
-from router.policy.learned import Cascade
-from router.types import Decision
+from router.policy.cascade import Cascade
+from router.policy.guarantee import Guarantee
 from server.observability import decision_log
 from tests.support.fakes import (
     DONE,
@@ -624,7 +624,9 @@ async def test_how_long_each_model_takes_is_told_to_the_policy(monkeypatch: pyte
     one = gateway(unsure(), waiting_usd_per_hour=1.0)
     await one.ask()
     seen: list[Any] = []
-    monkeypatch.setattr(Cascade, "decide", lambda self, *arguments: seen.append(dict(arguments[2])) or Decision(1, "x"))
+    monkeypatch.setattr(
+        Cascade, "decide", lambda self, *arguments: seen.append(dict(arguments[0].latencies)) or Decision(1, "x")
+    )
     await one.ask()
     [waits] = seen
     assert set(waits) == {"slm", "llm"}

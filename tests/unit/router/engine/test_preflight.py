@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from router.config.load import load
 from router.config.models import Config
 from router.engine import preflight
 from router.engine.preflight import check_managed
 from router.errors import ConfigError
+from router.load_config import load
 from server import cli
 from server.commands import base, serve
 
@@ -107,7 +107,7 @@ def test_ctrl_c_while_modules_load_is_no_error() -> None:
 import sys
 class Interrupted:
     def find_spec(self, name, *_):
-        if name == "router.config.load":
+        if name == "router.load_config":
             raise KeyboardInterrupt
 sys.meta_path.insert(0, Interrupted())
 import server.cli

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.attempt.abilities import needs
-from router.attempt.eligibility import why_not
 from router.errors import BadRequest
 from router.messages.prompt import rough_tokens, texts
+from router.policy.base import Situation
 from router.policy.heuristic import Heuristic
 from router.types import RoutingOptions
 from server.endpoints.decode import decode, describe
-from tests.support.fakes import large, model
+from tests.support.fakes import ineligible, large, model
 
 CHAT = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
 TEXT = {"model": "auto", "prompt": "hi"}
@@ -483,8 +483,8 @@ def test_what_only_chat_knows_decides_nothing_of_a_completion(name, value):
     assert (call.max_tokens, call.choices, call.generated) == (50, 2, 2)
     assert (list(texts(call)), rough_tokens(call)) == (["hi"], 0)
     assert needs(call) == {"completions"}
-    assert why_not(ABLE, call, needs(call)) is None
-    decision = Heuristic(0.01).decide(call, ((model(),), (large(),)))
+    assert ineligible(ABLE, call, needs(call)) is None
+    decision = Heuristic(0.01).decide(Situation(call, ((model(),), (large(),))))
     assert (decision.rung, decision.score) == (0, 0.0)
 
 
@@ -497,14 +497,14 @@ def test_what_only_completions_know_decides_nothing_of_a_chat(name, value):
     assert (call.prompts, call.choices, call.generated) == (1, 1, 1)
     assert (list(texts(call)), rough_tokens(call)) == (["hi"], 0)
     assert needs(call) == frozenset()
-    assert why_not(ABLE, call, needs(call)) is None
-    assert Heuristic(0.01).decide(call, ((model(),), (large(),))).score == 0.0
+    assert ineligible(ABLE, call, needs(call)) is None
+    assert Heuristic(0.01).decide(Situation(call, ((model(),), (large(),)))).score == 0.0
 
 
 def test_a_limit_that_both_know_is_read_of_both():
     for call in (chat(max_tokens=101), text(max_tokens=101)):
-        assert why_not(ABLE, call, needs(call)).reason == "context"
-    assert why_not(ABLE, chat(max_tokens=101, max_completion_tokens=50), frozenset()) is None
+        assert ineligible(ABLE, call, needs(call)).reason == "context"
+    assert ineligible(ABLE, chat(max_tokens=101, max_completion_tokens=50), frozenset()) is None
 
 
 @pytest.mark.parametrize(

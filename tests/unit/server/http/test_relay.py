@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.decision import Decision
 from router.dispatch import Dispatcher
 from router.errors import UpstreamFailed
-from router.policy.registry import Policies
+from router.policy.route_policies import RoutePolicies
 from router.record import Attempt, Escalation, RequestRecord
 from router.structured.workers.grammar_workers import GrammarWorkers
-from router.types import Decision, Reply, Usage
+from router.types import Reply, Usage
 from server.admission import Admission
 from server.auth import Keyring
 from server.endpoints.text import TextEndpoint
@@ -203,7 +204,7 @@ async def asked(script: dict[str, Any], **fields: Any) -> tuple[Client, RequestR
     """Send a chat to the endpoint over two models priced by tokens, and return what the client got."""
     models = model(price=TOKENS), large()
     served, pools = config(*models), {one.name: pool(one) for one in models}
-    dispatcher = Dispatcher(served, Policies(served), pools, FakeUpstream(script), GrammarWorkers())
+    dispatcher = Dispatcher(served, RoutePolicies(served), pools, FakeUpstream(script), GrammarWorkers())
     endpoint = TextEndpoint("chat/completions", Keyring([]), Admission(1, 0, 1.0), dispatcher)
     raw = json.dumps({"model": "auto", "messages": [{"role": "user", "content": "x" * 400}]} | fields).encode()
     to_come = [{"type": "http.request", "body": raw}]

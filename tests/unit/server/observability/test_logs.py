@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from starlette.types import Scope
 
 from router.config.models import Model
+from router.decision import Decision
 from router.money.price import Price
 from router.record import Attempt, RequestRecord
-from router.types import Decision, Usage
+from router.types import Usage
 from server.observability import logs
 from server.observability.access_log import AccessLog
 

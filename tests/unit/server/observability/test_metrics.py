@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from router.config.models import Config, Model, Route
+from router.decision import Judgement
 from router.money.price import Price
-from router.record import Attempt, Escalation, Judgement, RequestRecord
+from router.record import Attempt, Escalation, RequestRecord
 from router.replicas.shared_memory import LARGEST
 from router.types import ModelStatus, ReplicaWork, Usage
 from server.admission import Admission
@@ -370,7 +371,7 @@ def test_judged_answers_are_counted_by_how_sure_they_were() -> None:
     unsure = Judgement("slm", -1.0, gain=0.75, threshold=0.2, accepted=False)
     sure = Judgement("slm", 3.0, gain=0.04, threshold=0.2, accepted=True)
     metrics.observe(record(judgements=[unsure, sure]))
-    metrics.observe(record(unsure="upstream_error"))
+    metrics.observe(record(best_effort="upstream_error"))
     found = samples(metrics)
     assert found["judged_answers_total{model=slm,route=auto,verdict=unsure}"] == 1
     assert found["judged_answers_total{model=slm,route=auto,verdict=rejected}"] == 1

@@ -6,7 +6,14 @@ import pytest
 
 from router.errors import StructuredOutputViolation
 from router.structured.constraint import Calls, Constraint, Form, Schema, Tool
-from router.structured.engine.constrained_call import FORM_FIELDS, LONGEST_QUOTE, WHITESPACE, Learned, as_text, put
+from router.structured.engine.constrained_call import (
+    FORM_FIELDS,
+    LONGEST_QUOTE,
+    WHITESPACE,
+    RetryHints,
+    as_text,
+    constrain,
+)
 from tests.support import fakes
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
@@ -24,27 +31,27 @@ XGRAMMAR = fakes.model(structured_backend="xgrammar")
 UNKNOWN = fakes.model()
 
 
-def asked(model, hold, constraint=JSON, learned=None, **fields):
-    return put(fakes.call(**fields), constraint, model, hold, learned or Learned())
+def asked(model, enforcement, constraint=JSON, hints=None, **fields):
+    return constrain(fakes.call(**fields), constraint, model, enforcement, hints or RetryHints())
 
 
 def prompt(call) -> str:
     return call.body["messages"][-1]["content"]
 
 
-@pytest.mark.parametrize(("model", "hold"), [(API, "unknown"), (UNKNOWN, "unknown"), (XGRAMMAR, "whole")])
-def test_the_clients_own_words_go_on_untouched(model, hold):
+@pytest.mark.parametrize(("model", "enforcement"), [(API, "unknown"), (UNKNOWN, "unknown"), (XGRAMMAR, "whole")])
+def test_the_clients_own_words_go_on_untouched(model, enforcement):
     call = fakes.call(response_format=FORMAT)
-    assert put(call, JSON, model, hold, Learned()) is call
+    assert constrain(call, JSON, model, enforcement, RetryHints()) is call
 
 
-@pytest.mark.parametrize(("hold", "options"), [("whole", {}), ("partial", {"lenient": True})])
-def test_guidance_is_told_how_much_whitespace_there_may_be_and_how_strict_to_be(hold, options):
-    call = asked(GUIDANCE, hold, response_format=FORMAT)
+@pytest.mark.parametrize(("enforcement", "options"), [("whole", {}), ("partial", {"lenient": True})])
+def test_guidance_is_told_how_much_whitespace_there_may_be_and_how_strict_to_be(enforcement, options):
+    call = asked(GUIDANCE, enforcement, response_format=FORMAT)
     sent = call.fields["response_format"]["json_schema"]["schema"]
     assert sent == {**CLOSED, "x-guidance": {"whitespace_pattern": WHITESPACE, **options}}
     assert call.body["response_format"] == call.fields["response_format"]
-    assert (TEXT in prompt(call)) == (hold == "partial")
+    assert (TEXT in prompt(call)) == (enforcement == "partial")
 
 
 def test_json_object_is_bounded_the_same_way():
@@ -98,13 +105,13 @@ def test_a_vllm_that_may_call_is_not_bound_to_a_form():
     assert "response_format" not in call.fields
     assert "Unless you call a function: answer with nothing but" in prompt(call)
     beside = fakes.call(response_format=FORMAT, tools=TOOLS)
-    assert put(beside, Constraint(JSON.form, MAY_CALL), API, "unknown", Learned()) is beside
+    assert constrain(beside, Constraint(JSON.form, MAY_CALL), API, "unknown", RetryHints()) is beside
 
 
-@pytest.mark.parametrize(("model", "hold"), [(API, "unknown"), (UNKNOWN, "unknown")])
-def test_a_call_that_must_be_made_goes_on_untouched(model, hold):
+@pytest.mark.parametrize(("model", "enforcement"), [(API, "unknown"), (UNKNOWN, "unknown")])
+def test_a_call_that_must_be_made_goes_on_untouched(model, enforcement):
     call = fakes.call(tools=TOOLS, tool_choice="required")
-    assert put(call, Constraint(None, MUST_CALL), model, hold, Learned()) is call
+    assert constrain(call, Constraint(None, MUST_CALL), model, enforcement, RetryHints()) is call
 
 
 @pytest.mark.parametrize("model", [GUIDANCE, XGRAMMAR, UNKNOWN])
@@ -132,7 +139,7 @@ def test_tools_that_cannot_be_decoded_are_asked_for_in_words():
 
 def test_an_invalid_answer_is_shown_with_what_was_wrong():
     wrong = StructuredOutputViolation("x", answer="n" * 5_000, fault="at '/a': missing")
-    call = asked(GUIDANCE, "whole", learned=Learned(wrong=wrong), response_format=FORMAT)
+    call = asked(GUIDANCE, "whole", hints=RetryHints(wrong=wrong), response_format=FORMAT)
     question, answer, correction = call.body["messages"]
     assert question == {"role": "user", "content": "What is the capital of France?"}
     assert answer == {"role": "assistant", "content": "n" * LONGEST_QUOTE}
@@ -142,7 +149,7 @@ def test_an_invalid_answer_is_shown_with_what_was_wrong():
 def test_an_answer_that_is_only_continued_is_not_corrected():
     messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "{"}]
     wrong = StructuredOutputViolation("x", answer="n", fault="f")
-    call = asked(UNKNOWN, "unknown", learned=Learned(wrong=wrong), response_format=FORMAT, messages=messages)
+    call = asked(UNKNOWN, "unknown", hints=RetryHints(wrong=wrong), response_format=FORMAT, messages=messages)
     assert call.body["messages"] == messages
 
 
@@ -165,7 +172,7 @@ def test_a_schema_that_would_fill_the_context_is_left_out_of_the_prompt():
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 def test_a_cut_answer_gets_more_room(name):
-    call = asked(GUIDANCE, "whole", learned=Learned(room=4), response_format=FORMAT, **{name: 10})
+    call = asked(GUIDANCE, "whole", hints=RetryHints(room=4), response_format=FORMAT, **{name: 10})
     assert (call.fields[name], call.max_tokens) == (40, 40)
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from router.config import price_list
-from router.config.models import Config, Guarantee, Model, ModelsFile, Requires, Route, RouteEntry, Timeouts
+from router.config.models import Config, Model, ModelsFile, Requires, Route, RouteEntry, Timeouts
 from router.errors import ConfigError
 from router.money.price import Price, PromptTier
+from router.policy import POLICIES
+from router.policy.base import PolicyOptions
 from router.yaml.document import KeyPath, YamlDocument, dotted, substitute_env
 
 NOT_BUILT = {
@@ -30,18 +32,59 @@ def load(path: Path, env: Mapping[str, str], *, gpu: bool) -> Config:
     if not isinstance(file.data, dict):
         raise ConfigError(f"{path}: expected a mapping with `models` and `routes`, got {_kind(file.data)}")
     data, left_out = _prepare(file, env, gpu)
+    faults: list[Any] = []
+    entries: ModelsFile | None = None
     try:
         entries = ModelsFile.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(
-            "\n".join(_explain(file, fault) for fault in error.errors() if fault["type"] not in _FOLLOWS)
-        ) from None
+        faults += [fault for fault in error.errors() if fault["type"] not in _FOLLOWS]
+    options = _all_options(data, path.parent, faults)
+    if faults or entries is None:
+        raise ConfigError("\n".join(_explain(file, fault) for fault in faults))
     models = {name: model for name, model in entries.models.items() if name not in left_out}
     if not models:
         reasons = "".join(f"\n  {line}" for line in left_out.values())
         raise ConfigError(f"{path}: models: every model is left out:{reasons}")
-    routes = {name: _route(file, name, entry, entries.models, left_out) for name, entry in entries.routes.items()}
+    routes = {}
+    for name, entry in entries.routes.items():
+        rungs = _rungs(file, name, entry, entries.models, left_out)
+        fallback = entries.models[entry.ladder[-1][0]]
+        routes[name] = Route(name, rungs, fallback, entry.policy, options[name])
     return Config(models, routes, left_out, entries.models)
+
+
+def _all_options(data: Mapping[str, Any], folder: Path, faults: list[Any]) -> dict[str, PolicyOptions]:
+    """Return each route's policy options; add what is wrong with them to `faults`."""
+    routes = data.get("routes")
+    options: dict[str, PolicyOptions] = {}
+    for name, entry in routes.items() if isinstance(routes, dict) else ():
+        if not isinstance(entry, dict):
+            continue
+        at, named = ("routes", name), entry.get("policy", "fixed")
+        if not isinstance(named, str):
+            continue
+        if (policy := POLICIES.get(named)) is None:
+            *others, last = map(repr, POLICIES)
+            faults.append(_fault((*at, "policy"), f"expected {', '.join(others)} or {last}"))
+            continue
+        written = {key: value for key, value in entry.items() if key not in RouteEntry.model_fields}
+        for key in sorted(written.keys() - policy.Options.model_fields):
+            if readers := [f"`{other.name}`" for other in POLICIES.values() if key in other.Options.model_fields]:
+                del written[key]
+                faults.append(_fault(at, f"`{key}` is read by `policy: {readers[0][1:]}{_and(readers[1:])} only"))
+        try:
+            options[name] = policy.Options.model_validate(written, context={"folder": folder})
+        except ValidationError as error:
+            faults += [{**fault, "loc": (*at, *fault["loc"])} for fault in error.errors()]
+    return options
+
+
+def _fault(at: KeyPath, message: str) -> dict[str, Any]:
+    return {"type": "value_error", "loc": at, "msg": message}
+
+
+def _and(names: list[str]) -> str:
+    return "".join(f" and {name}" for name in names)
 
 
 def _prepare(file: YamlDocument, env: Mapping[str, str], gpu: bool) -> tuple[dict[str, Any], dict[str, str]]:
@@ -83,9 +126,9 @@ def _prepare(file: YamlDocument, env: Mapping[str, str], gpu: bool) -> tuple[dic
     return data, left_out
 
 
-def _route(
+def _rungs(
     file: YamlDocument, name: str, entry: RouteEntry, models: Mapping[str, Model], left_out: Mapping[str, str]
-) -> Route:
+) -> tuple[tuple[Model, ...], ...]:
     at: KeyPath = ("routes", name)
     if name in models:
         raise ConfigError(f"{file.where(at)}: routes.{name}: a model has the same name; clients could mean either")
@@ -107,19 +150,7 @@ def _route(
     )
     if not rungs:
         raise ConfigError(f"{file.where(at)}: routes.{name}: every model of its ladder is left out")
-    return Route(
-        name,
-        rungs,
-        models[entry.ladder[-1][0]],
-        policy=entry.policy,
-        threshold=entry.threshold,
-        evidence=file.path.parent / entry.evidence if entry.evidence else None,
-        min_confidence=entry.min_confidence,
-        guarantee=entry.guarantee,
-        hold=entry.hold,
-        samples=entry.samples,
-        waiting_usd_per_hour=entry.waiting_usd_per_hour,
-    )
+    return rungs
 
 
 _OURS = {"name", "place"}  # fields of a model that are no keys
@@ -149,7 +180,7 @@ def _explain(file: YamlDocument, fault: Any) -> str:
     message = message.replace("Input should be", "expected")
     value = _value(file.data, key)
     if fault["type"] == "extra_forbidden":
-        known = _known_keys(key)
+        known = _known_keys(key, file)
         message = NOT_BUILT.get(str(key[-1])) or (
             f"unknown key{_meant(str(key[-1]), known)}; expected one of {', '.join(known)}"
         )
@@ -170,21 +201,30 @@ def _value(data: Any, key: KeyPath) -> Any:
     return data
 
 
-def _known_keys(key: KeyPath) -> list[str]:
+def _known_keys(key: KeyPath, file: YamlDocument) -> list[str]:
+    if len(key) == 1:
+        return sorted(ModelsFile.model_fields)
+    if key[0] == "routes":
+        policy = POLICIES[_value(file.data, (*key[:2], "policy")) or "fixed"]
+        schema: type[BaseModel] = policy.Options
+        for part in key[2:-1]:
+            schema = _nested(schema, str(part)) or schema
+        return sorted({*schema.model_fields, *(RouteEntry.model_fields if schema is policy.Options else ())})
     owner: dict[str, type[BaseModel]] = {
         "price": PromptTier if "tiers" in key[3:] else Price,
         "timeouts": Timeouts,
         "requires": Requires,
     }
-    of_route: dict[str, type[BaseModel]] = {"guarantee": Guarantee}
-    if len(key) == 1:
-        schema: type[BaseModel] = ModelsFile
-    elif key[0] == "routes":
-        schema = of_route.get(str(key[2]), RouteEntry) if len(key) > 3 else RouteEntry
-    else:
-        schema = owner.get(str(key[2]), Model) if len(key) > 3 else Model
+    schema = owner.get(str(key[2]), Model) if len(key) > 3 else Model
     also = {"bundled"} if schema is Price else set()
     return sorted((set(schema.model_fields) | also) - _OURS)
+
+
+def _nested(schema: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """Return the mapping that a key of a schema holds, or None if it holds none."""
+    field = schema.model_fields.get(key)
+    kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
 def _meant(word: str, known: Mapping[str, Any] | list[str]) -> str:
