@@ -22,18 +22,32 @@ StreamHold = Literal["first", "whole", "none"]
 Ability = Literal["completions", "tools", "structured", "logprobs", "image", "audio", "file"]
 
 EscalationReason = Literal[
-    "unavailable",  # no replica can take it, or it could not be reached
-    "timeout",  # it did not answer in time
-    "upstream_error",  # 5xx, a broken or cut answer, our key refused
-    "overloaded",  # 429
-    "context",  # the prompt does not fit
-    "ability",  # the model is not declared able
-    "structured",  # the answer failed its check twice
-    "truncated",  # the answer was cut, and the client wants no cut one
-    "cost",  # dearer than the client's `routing.max_cost_usd`
-    "confidence",  # the answer is not likely enough to be good
-    "policy",  # the policy chose a higher rung to begin with
+    "unavailable",
+    "timeout",
+    "upstream_error",
+    "overloaded",
+    "context",
+    "ability",
+    "structured",
+    "truncated",
+    "cost",
+    "confidence",
+    "policy",
 ]
+ESCALATION_REASONS: Mapping[EscalationReason, str] = {
+    "unavailable": "No replica of the model could take the request, or none could be reached.",
+    "timeout": "The model did not answer in time.",
+    "upstream_error": "The upstream answered with a 5xx status, with a broken or cut answer, or refused our API key.",
+    "overloaded": "The upstream answered with status 429.",
+    "context": "The prompt does not fit into the model's context.",
+    "ability": "The model lacks an ability that the request needs, according to models.yaml.",
+    "structured": "The answer failed the check of its format twice.",
+    "truncated": "The token limit cut the answer, and the client set `routing.on_truncation: retry`.",
+    "cost": "The model is more expensive than the client's `routing.max_cost_usd` allows.",
+    "confidence": "The answer is too likely to be worse than the fallback's.",
+    "policy": "The policy chose a higher rung as the first one.",
+}
+"""the meaning of each reason; docs/reference/reasons.md is made from it"""
 
 
 ASKED_DIFFERENTLY: frozenset[EscalationReason] = frozenset({"structured", "truncated", "ability"})

@@ -41,7 +41,7 @@ def create_app(config: Config, settings: Settings, resources: Resources, worker:
     upstream, fleet = resources.upstream, resources.fleet
     keyring = Keyring(settings.api_keys)
     metrics = Metrics(config, fleet.statuses, resources.worker_counters, worker)
-    admission = Admission(*settings.slots(worker), settings.queue_timeout_s, shown=metrics.admission)
+    admission = Admission(*settings.slots(worker), settings.queue_timeout_s, shared_counts=metrics.admission_counts)
     workers = GrammarWorkers()
     dispatcher = Dispatcher(config, resources.policies, fleet.pools, upstream, workers)
     models = resources.models
@@ -50,7 +50,7 @@ def create_app(config: Config, settings: Settings, resources: Resources, worker:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
-            async with resources.watched() if settings.workers == 1 else nullcontext():
+            async with resources.running_fleet() if settings.workers == 1 else nullcontext():
                 yield
         finally:
             access.close()
@@ -102,7 +102,7 @@ def create_app(config: Config, settings: Settings, resources: Resources, worker:
         return Response(body, media_type=media_type)
 
     describe(app)
-    envelope.install(app)
+    envelope.install_error_handlers(app)
     app.add_middleware(RequestMiddleware, max_body_bytes=settings.max_body_bytes, on_finish=finish)
 
     straight = {

@@ -32,7 +32,7 @@ from server.endpoints.decode import decode
 from server.endpoints.schemas import ChatRequest
 from server.http.middleware import RequestMiddleware, read_body
 from server.http.relay import relay
-from server.observability.access_log import MOST_WAITING, AccessLog
+from server.observability.access_log import MAX_PENDING, AccessLog
 from server.observability.metrics import Metrics
 
 Run = Callable[[int], Awaitable[None]]
@@ -97,7 +97,7 @@ async def way(world: World) -> list[Stop]:
         *_answer(world, call, dispatcher, await planner.plan(call), workers),
         *_departure(world, told),
         *_loop(world),
-        Stop(WHOLE, _awaited(world.client.ask), kind="whole", times=MOST_WAITING),
+        Stop(WHOLE, _awaited(world.client.ask), kind="whole", times=MAX_PENDING),
     ]
 
 
@@ -215,7 +215,7 @@ def _departure(world: World, told: _Told) -> list[Stop]:
     return [
         Stop("relay", _awaited(lambda: told.relay(_send)), (_COPY,)),
         Stop("metrics", _called(lambda: metrics.observe(told.record))),
-        Stop("access log", _called(lambda: access.write(told.record, scope)), times=MOST_WAITING),
+        Stop("access log", _called(lambda: access.write(told.record, scope)), times=MAX_PENDING),
         Stop(_COPY, _called(lambda: copy(told.unbilled)), kind="aid"),
     ]
 

@@ -16,7 +16,7 @@ from router.structured.constraint import Constraint
 from router.structured.request.plan import Planner
 from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import ConstraintKind
-from server.processes.gateway import freeze
+from server.processes.gateway import tune_garbage_collector
 
 MOST_US_PER_KB, MOST_US_PER_EVENT = 10.0, 5.0
 LONG = 1_000
@@ -29,7 +29,7 @@ KEPT = 50
 
 async def measure(tasks: Sequence[SchemaTask], say: Callable[[str], None]) -> dict[str, Any]:
     """Return microseconds of CPU: the least of several rounds over the same answers."""
-    freeze()  # as the gateway does
+    tune_garbage_collector()  # as the gateway does
     workers = GrammarWorkers()
     try:
         answers = await light_answers(Planner(workers), tasks)

@@ -33,11 +33,11 @@ class TextHandler:
         record.endpoint = self._served.endpoint.path
         try:
             self._keyring.check(scope["headers"])
-            with disconnect.of(scope):
+            with disconnect.cancel_on_disconnect(scope):
                 await self._answer(await read_body(receive), record, send)
             record.outcome = "ok"
         except ApiError as error:
-            envelope.note(record, error)
+            envelope.set_outcome(record, error)
             record.structured = ""  # it is said of an accepted answer
             if record.status:
                 await send({"type": "http.response.body", "body": summary(record) + envelope.sse_error(error)})
@@ -58,6 +58,6 @@ class TextHandler:
             self._dispatcher.dispatch(call, route, record) as reply,
         ):
             if reply.events is None:
-                deadline.met()  # the rest is the client's own pace
-            await silence.settle()
+                deadline.disarm()  # the rest is the client's own pace
+            await silence.finish_comment()
             await relay(reply, record, silence.send if call.stream else send)

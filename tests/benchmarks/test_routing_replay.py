@@ -67,7 +67,7 @@ def a_log(folder: Path, learned: Evidence, limit: str) -> tuple[Path, Path]:
             assert record.decision
             judged = policy.acceptance(record.decision, config.models["slm"])(None, number / 5 - 4, beginning=False)
             record.judgements.append(judged)
-        line = {"request_id": record.request_id, "route": "auto", "learned": decision_log.of(record)}
+        line = {"request_id": record.request_id, "route": "auto", "learned": decision_log.learned_decision(record)}
         lines.append(msgspec.json.encode(line).decode())
     log = folder / "log.jsonl"
     log.write_text("\n".join(lines))

@@ -80,7 +80,7 @@ class Dispatching:
             self.dispatcher.dispatch(one, route, self.record) as reply,
         ):
             if reply.events is None:
-                deadline.met()
+                deadline.disarm()
             yield reply
 
     async def breaks(self, error: type[ApiError], **fields: Any) -> tuple[list[bytes], ApiError]:

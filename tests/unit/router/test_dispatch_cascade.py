@@ -594,7 +594,7 @@ async def test_a_small_model_that_answers_is_not_credited_with_its_samples() -> 
 async def test_the_log_tells_all_that_a_decision_saw() -> None:
     one = gateway(unsure(), **early(0.9))
     await one.ask(routing={"task": "capitals"})
-    told = msgspec.to_builtins(decision_log.of(one.record))
+    told = msgspec.to_builtins(decision_log.learned_decision(one.record))
     seen = told["models"]["slm"]
     assert told["task"] == "auto/task:capitals"
     assert told["way"] == ["slm", "llm"]
@@ -611,13 +611,13 @@ async def test_the_log_tells_no_names_of_fields() -> None:
     number = {**choice('{"a": 1}', None), "logprobs": {"content": [{"token": '{"a": 1}', "logprob": UNSURE}]}}
     one = gateway(whole(number))
     await one.ask(response_format=FORM, routing={"min_confidence": 0.1})
-    assert b'"/a"' not in msgspec.json.encode(decision_log.of(one.record))
+    assert b'"/a"' not in msgspec.json.encode(decision_log.learned_decision(one.record))
 
 
 async def test_of_other_policies_the_log_tells_nothing() -> None:
     one = gateway(sure(), policy="fixed")
     await one.ask()
-    assert decision_log.of(one.record) is None
+    assert decision_log.learned_decision(one.record) is None
 
 
 async def test_how_long_each_model_takes_is_told_to_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:

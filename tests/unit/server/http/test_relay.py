@@ -216,9 +216,9 @@ async def asked(script: dict[str, Any], **fields: Any) -> tuple[Client, RequestR
         return to_come.pop()
 
     client, one = Client(), RequestRecord("req_1", 0.0)
-    presence = DisconnectWatch(asyncio.get_running_loop())
+    watch = DisconnectWatch(asyncio.get_running_loop())
     scope = {"type": "http", "method": "POST", "path": "/", "headers": [],
-             "extensions": presence.extensions, "state": {envelope.RECORD: one}}  # fmt: skip
+             "extensions": watch.extensions, "state": {envelope.RECORD: one}}  # fmt: skip
     await endpoint(scope, receive, client.send)
     return client, one
 
