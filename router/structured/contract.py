@@ -5,7 +5,7 @@ It keeps what a request's attempts have taught (`RetryHints`), and returns every
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from operator import is_
 from typing import Any, NamedTuple
@@ -32,6 +32,8 @@ from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import ChatCall, ConstraintKind, Enforcement, FormatHistory, Usage, VerdictWord
 
 Choices = Sequence[Mapping[str, Any]]
+Verify = Callable[[Choices, Usage | None], Awaitable[Choices | None]]
+"""takes an answer's choices; returns what may leave instead, or None; raises StructuredOutputViolation"""
 NO_HINTS = RetryHints()
 
 
