@@ -97,7 +97,7 @@ def test_nothing_is_left_behind(lane: Lane, seed: int) -> None:
     lane.gateway.assert_idle()
     for site in (lane.site("slm", "a"), lane.site("slm", "b"), lane.llm):
         for call in site.calls:
-            assert call.over or call.wait_closed(1)
+            assert call.over or call.wait_closed()
     lane.expect_of(before + REQUESTS, "requests_total")
     assert lane.counter("requests_total", outcome="internal_error") == 0
     assert lane.counter("requests_total", outcome="disconnected") > 0

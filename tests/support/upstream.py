@@ -23,9 +23,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from tests.support.sockets import refusing_port, silent_port
+from tests.support.waiting import NEVER_S, PATIENCE_S
 
-LONGEST_WAIT_S = 30.0
-"""no step, and no wait of a test, takes longer"""
 WRITE_BUFFER = 64 * 1024
 
 Behaviour = Callable[["Call"], Awaitable[None]]
@@ -37,6 +36,13 @@ class Gone(Exception):
 
 class Pause(float):
     """Seconds to wait; ends early when the peer leaves."""
+
+
+class Forever:
+    """Steps that are played again and again, until the peer leaves."""
+
+    def __init__(self, *steps: Any) -> None:
+        self.steps = steps
 
 
 class Gate(threading.Event):
@@ -71,7 +77,7 @@ class Call:
         self.connection = connection
         self.bytes_sent = 0
         self.over = False  # answered to the end
-        self._closed_at: float | None = None
+        self.died_unanswered = False
         self._closed = threading.Event()
 
     @property
@@ -88,15 +94,12 @@ class Call:
         return self.connection.calls[0] is not self
 
     def mark_closed(self) -> None:
-        if self._closed_at is None:
-            self._closed_at = time.monotonic()
-            self._closed.set()
+        self._closed.set()
 
-    def wait_closed(self, timeout: float = 5.0) -> float:
-        """Wait until the peer has closed this call's connection; return when that was (monotonic)."""
-        assert self._closed.wait(timeout), f"{self.target}: the connection is still open after {timeout} s"
-        assert self._closed_at is not None
-        return self._closed_at
+    def wait_closed(self) -> bool:
+        """Wait until the peer has closed this call's connection."""
+        assert self._closed.wait(PATIENCE_S), f"{self.target}: the connection is still open after {PATIENCE_S} s"
+        return True
 
     @property
     def is_closed(self) -> bool:
@@ -112,22 +115,27 @@ class Call:
             if isinstance(step, Pause):
                 await self._wait(float(step), lambda: False)
             elif isinstance(step, Gate):
-                await self._wait(LONGEST_WAIT_S, step.is_set)
+                await self._wait(NEVER_S, step.is_set)
+            elif isinstance(step, Forever):
+                while True:
+                    await self.play(step.steps, encode)
             elif step is CUT:
+                self.died_unanswered = not self.bytes_sent
                 await self.connection.close()
                 return False
             elif step is RESET:
+                self.died_unanswered = not self.bytes_sent
                 self.connection.reset()
                 return False
             elif step is HANG:
-                await self._wait(LONGEST_WAIT_S, lambda: False)
+                await self._wait(NEVER_S, lambda: False)
                 return False
             else:
                 await self.send(encode(sse(step)))
         return True
 
     async def _wait(self, seconds: float, ready: Callable[[], bool]) -> None:
-        end = time.monotonic() + min(seconds, LONGEST_WAIT_S)
+        end = time.monotonic() + seconds
         while not ready() and (left := end - time.monotonic()) > 0:
             if self.connection.lost:
                 raise Gone
@@ -183,11 +191,7 @@ class _Connection(asyncio.Protocol):
         await asyncio.sleep(0)
 
     async def close(self) -> None:
-        for _ in range(500):  # what was written goes out first
-            if self.lost or not self.transport.get_write_buffer_size():
-                break
-            await asyncio.sleep(0.002)
-        self.transport.close()
+        self.transport.close()  # what was written goes out first
 
     def reset(self) -> None:
         raw = self.transport.get_extra_info("socket")
@@ -246,11 +250,19 @@ class Site:
         """Set what every request gets that the script does not cover."""
         self.otherwise = behaviour
 
-    def wait_for_calls(self, count: int, timeout: float = 5.0) -> list[Call]:
+    def wait_for_calls(self, count: int) -> list[Call]:
         with self._news:
-            enough = self._news.wait_for(lambda: len(self.calls) >= count, timeout)
-        assert enough, f"{self.name}: {len(self.calls)} calls after {timeout} s, expected {count}"
+            enough = self._news.wait_for(lambda: len(self.calls) >= count, PATIENCE_S)
+        assert enough, f"{self.name}: {len(self.calls)} calls after {PATIENCE_S} s, expected {count}"
         return self.calls
+
+    @property
+    def asked(self) -> int:
+        """How often it was asked.
+
+        A request whose connection was used before, and dies without a word, may be sent again: that counts once.
+        """
+        return len(self.calls) - sum(call.died_unanswered and call.came_behind_another for call in self.calls[:-1])
 
     @property
     def last(self) -> Call:
@@ -299,7 +311,7 @@ class Upstream:
         self._run(self._shut_down())
         self._dead.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        self._thread.join(PATIENCE_S)
         self._loop.close()
 
     def site(self, name: str) -> Site:
@@ -327,7 +339,7 @@ class Upstream:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _run(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)
 
 
 # Behaviours.

@@ -11,7 +11,7 @@ from openai import OpenAI
 from tests.support.events import parse
 from tests.support.gateway import Gateway
 from tests.support.upstream import Upstream, answer
-from tests.vllm.conftest import MODEL
+from tests.vllm.conftest import ANSWER_S, MODEL
 from tests.vllm.test_serving import EXTRACT, GREEDY, PERSON, QUESTION, WEATHER
 
 LAX, STRICT = {"policy": "cascade", "min_confidence": 1e-9}, {"policy": "cascade", "min_confidence": 1.0}
@@ -20,7 +20,7 @@ CALL: Any = {"tools": [WEATHER], "tool_choice": "required"}
 
 def ask(gateway: Gateway, **fields: Any) -> Any:
     body = {"model": "auto", "messages": QUESTION, **GREEDY, **fields}
-    return gateway.http.post("/v1/chat/completions", json=body, timeout=180)
+    return gateway.http.post("/v1/chat/completions", json=body, timeout=ANSWER_S)
 
 
 def confidence(response: Any) -> float:
@@ -80,7 +80,7 @@ def test_what_is_not_sure_enough_is_the_large_model_s_turn(
 
 def test_completions_tell_it_too(gateway: Gateway, client: OpenAI) -> None:
     body = {"model": "auto", "prompt": "The capital of France is", "max_tokens": 4, "temperature": 0, "routing": LAX}
-    reply = gateway.http.post("/v1/completions", json=body, timeout=180)
+    reply = gateway.http.post("/v1/completions", json=body, timeout=ANSWER_S)
     assert 0 < confidence(reply) < 1
     assert reply.json()["choices"][0]["logprobs"] is None
 

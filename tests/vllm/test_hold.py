@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +13,8 @@ import pytest
 from tests.support.events import Transcript, parse
 from tests.support.gateway import Gateway
 from tests.support.upstream import Upstream, answer, too_long
-from tests.vllm.conftest import MODEL, Engine
+from tests.support.waiting import wait_until
+from tests.vllm.conftest import ANSWER_S, MODEL, Engine
 
 STORY = [{"role": "user", "content": "Tell me a long story about a fox and a crow."}]
 LONG: Any = {"temperature": 0, "max_tokens": 120, "ignore_eos": True, "stream": True}
@@ -25,7 +25,7 @@ SURE_AT_THE_BEGINNING, TOO_MUCH = 0.5, 0.95
 @contextmanager
 def streamed(gateway: Gateway, **routing: Any) -> Iterator[httpx.Response]:
     body = {"model": "early", "messages": STORY, "routing": routing, **LONG}
-    with gateway.http.stream("POST", "/v1/chat/completions", json=body, timeout=180) as response:
+    with gateway.http.stream("POST", "/v1/chat/completions", json=body, timeout=ANSWER_S) as response:
         yield response
 
 
@@ -39,11 +39,13 @@ def told(gateway: Gateway, **routing: Any) -> tuple[httpx.Response, Transcript, 
 
 def judged(gateway: Gateway, response: httpx.Response) -> list[tuple[bool, bool]]:
     """Return of each judgement whether it was of the beginning, and whether that was accepted; by the access log."""
-    name, end = response.headers["x-request-id"], time.monotonic() + 5
-    while not (lines := [line for line in gateway.output.splitlines() if name in line and '"learned":' in line]):
-        assert time.monotonic() < end, f"the log says nothing of {name}"
-        time.sleep(0.02)
-    found = json.loads(lines[0])["learned"].get("judged", [])
+    name = response.headers["x-request-id"]
+
+    def logged() -> list[str]:
+        return [line for line in gateway.output.splitlines() if name in line and '"learned":' in line]
+
+    wait_until(logged, f"the log says something of {name}")
+    found = json.loads(logged()[0])["learned"].get("judged", [])
     return [(one.get("beginning", False), one["accepted"]) for one in found]
 
 
