@@ -24,7 +24,7 @@ from tests.support.upstream import Upstream
 FOLDER = Path(__file__).parent
 
 
-class Stages:
+class Launcher:
     """Each module's gateway, launched while the module before it runs: a start is a second of imports."""
 
     def __init__(self, session: pytest.Session, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -61,15 +61,15 @@ class Stages:
 
 
 @pytest.fixture(scope="session")
-def _stages(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stages]:
-    stages = Stages(request.session, tmp_path_factory)
-    yield stages
-    stages.end_unused()
+def _launcher(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
+    launcher = Launcher(request.session, tmp_path_factory)
+    yield launcher
+    launcher.end_unused()
 
 
 @pytest.fixture(scope="module")
-def _stage(request: pytest.FixtureRequest, _stages: Stages) -> Iterator[tuple[Upstream, Gateway]]:
-    upstream, gateway = _stages.take(request.module)
+def _running(request: pytest.FixtureRequest, _launcher: Launcher) -> Iterator[tuple[Upstream, Gateway]]:
+    upstream, gateway = _launcher.take(request.module)
     try:
         with gateway:
             yield upstream, gateway
@@ -78,13 +78,13 @@ def _stage(request: pytest.FixtureRequest, _stages: Stages) -> Iterator[tuple[Up
 
 
 @pytest.fixture(scope="module")
-def gateway(_stage: tuple[Upstream, Gateway]) -> Gateway:
-    return _stage[1]
+def gateway(_running: tuple[Upstream, Gateway]) -> Gateway:
+    return _running[1]
 
 
 @pytest.fixture(scope="module")
-def upstream(_stage: tuple[Upstream, Gateway]) -> Upstream:
-    return _stage[0]
+def upstream(_running: tuple[Upstream, Gateway]) -> Upstream:
+    return _running[0]
 
 
 @pytest.fixture(scope="module")

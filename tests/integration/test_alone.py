@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from tests.support.behaviours import CUT, HANG, error, raw, respond, too_long
 from tests.support.lanes import BRIEF, Lane, Plan
-from tests.support.upstream import CUT, HANG, error, raw, respond, too_long
 
 
 def describe(plan: Plan) -> None:

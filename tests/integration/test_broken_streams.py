@@ -6,23 +6,9 @@ import json
 
 import pytest
 
+from tests.support.behaviours import CUT, HANG, RESET, Behaviour, Forever, Pause, stream
 from tests.support.lanes import LONG, Lane, Plan, usual
-from tests.support.upstream import (
-    CUT,
-    DONE,
-    HANG,
-    RESET,
-    Behaviour,
-    Forever,
-    Pause,
-    chunk,
-    delta,
-    finished,
-    first,
-    stream,
-    usage_event,
-    usage_of,
-)
+from tests.support.stream_events import DONE, chunk, delta, finished, first, usage_event, usage_of
 
 LIMIT_S = 4
 """comes when the stream has begun, on a busy machine too"""

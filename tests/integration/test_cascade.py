@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.behaviours import Behaviour, Forever, Pause, answer, error, respond, stream
 from tests.support.caller import Caller
 from tests.support.lanes import LLM_PRICE, SLM_PRICE, Lane, Plan
-from tests.support.upstream import Behaviour, Forever, Pause, answer, delta, error, first, respond, stream, usage_of
+from tests.support.stream_events import delta, first, usage_of
 
 SURE, UNSURE = answer("Paris.", logprob=-0.02), answer("Rome?", logprob=-1.5)
 LARGE = answer("From the large one.")

@@ -8,25 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.support.behaviours import CUT, HANG, RESET, Call, Pause, answer, error, raw, respond, stream
 from tests.support.caller import Caller
 from tests.support.events import parse
 from tests.support.lanes import BRIEF, Lane, Plan
-from tests.support.upstream import (
-    CUT,
-    DONE,
-    HANG,
-    RESET,
-    Call,
-    Pause,
-    answer,
-    delta,
-    error,
-    finished,
-    first,
-    raw,
-    respond,
-    stream,
-)
+from tests.support.stream_events import DONE, delta, finished, first
 
 REQUESTS = 240
 WORKERS = 16

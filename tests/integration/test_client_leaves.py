@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.behaviours import HANG, Behaviour, Call, Forever, Pause, answer, raw, stream
 from tests.support.caller import Caller
 from tests.support.lanes import Lane, Plan, usual
-from tests.support.upstream import HANG, Behaviour, Call, Forever, Pause, answer, delta, first, raw, stream
+from tests.support.stream_events import delta, first
 from tests.support.waiting import wait_until
 
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object"}}}

@@ -7,10 +7,8 @@ import time
 
 import pytest
 
-from tests.support.lanes import BRIEF, LONG, Lane, Plan, usual
-from tests.support.upstream import (
+from tests.support.behaviours import (
     CUT,
-    DONE,
     HANG,
     RESET,
     Behaviour,
@@ -18,15 +16,14 @@ from tests.support.upstream import (
     Forever,
     Pause,
     answer,
-    delta,
     error,
-    finished,
-    first,
     raw,
     respond,
     stream,
     too_long,
 )
+from tests.support.lanes import BRIEF, LONG, Lane, Plan, usual
+from tests.support.stream_events import DONE, delta, finished, first
 
 LIMITS = ("total_s", "first_byte_s", "idle_s")
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.behaviours import CUT, Gate, answer, error, stream, too_long
 from tests.support.caller import Caller
 from tests.support.gateway import ROOT, Gateway
 from tests.support.lanes import Lane, usual
-from tests.support.upstream import CUT, DONE, Gate, answer, delta, error, finished, first, stream, too_long, usage_of
+from tests.support.stream_events import DONE, delta, finished, first, usage_of
 from tests.support.waiting import PATIENCE_S
 
 describe = usual

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.support.behaviours import respond
 from tests.support.gateway import START_S, Gateway
 from tests.support.lanes import Lane, Plan, models_yaml, usual
-from tests.support.upstream import Upstream, respond
+from tests.support.upstream import Upstream
 from tests.support.waiting import wait_until
 
 

@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.support.behaviours import Gate, answer, stream
 from tests.support.caller import Caller
 from tests.support.lanes import Lane, usual
-from tests.support.upstream import DONE, Gate, answer, delta, finished, first, stream
+from tests.support.stream_events import DONE, delta, finished, first
 from tests.support.waiting import NEVER_S, wait_until
 
 describe = usual

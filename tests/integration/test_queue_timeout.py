@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
+from tests.support.behaviours import Gate, stream
 from tests.support.caller import Caller
 from tests.support.lanes import Lane, usual
-from tests.support.upstream import DONE, Gate, delta, finished, first, stream
+from tests.support.stream_events import DONE, delta, finished, first
 
 describe = usual
 WAIT_S = 0.6

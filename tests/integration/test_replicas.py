@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.behaviours import CUT, HANG, Behaviour, Call, Gate, answer, error, raw, respond, stream
 from tests.support.caller import Caller
 from tests.support.lanes import BRIEF, Lane, Plan
-from tests.support.upstream import CUT, HANG, Behaviour, Call, Gate, answer, delta, error, first, raw, respond, stream
+from tests.support.stream_events import delta, first
 
 
 def describe(plan: Plan) -> None:

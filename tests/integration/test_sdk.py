@@ -10,8 +10,9 @@ import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
+from tests.support.behaviours import CUT, answer, error, stream, too_long
 from tests.support.lanes import QUESTION, Lane, Plan, usual
-from tests.support.upstream import CUT, DONE, answer, delta, error, finished, first, stream, too_long
+from tests.support.stream_events import DONE, delta, finished, first
 
 ENV = {"SMALLFIRST_API_KEYS": "sk-of-the-sdk-user"}
 

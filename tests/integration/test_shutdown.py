@@ -10,10 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.behaviours import HANG, Gate, raw, respond, stream
 from tests.support.caller import Caller
 from tests.support.gateway import Gateway
 from tests.support.lanes import Lane, models_yaml, usual
-from tests.support.upstream import DONE, HANG, Gate, Upstream, delta, finished, first, raw, respond, stream
+from tests.support.stream_events import DONE, delta, finished, first
+from tests.support.upstream import Upstream
 from tests.support.waiting import PATIENCE_S, wait_until
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 
+from tests.support.behaviours import stream
 from tests.support.caller import Caller
 from tests.support.gateway import Gateway
 from tests.support.lanes import LONG, Lane, Plan
-from tests.support.upstream import DONE, Site, delta, finished, first, stream
+from tests.support.stream_events import DONE, delta, finished, first
+from tests.support.upstream import Site
 from tests.support.waiting import PATIENCE_S
 
 EVENT_BYTES = 64 * 1024

@@ -7,25 +7,11 @@ from decimal import Decimal
 
 import pytest
 
+from tests.support.behaviours import HANG, Gate, Pause, answer, stream
 from tests.support.caller import Caller
 from tests.support.events import parse
 from tests.support.lanes import Lane, Plan, usual
-from tests.support.upstream import (
-    DONE,
-    HANG,
-    Gate,
-    Pause,
-    answer,
-    chunk,
-    delta,
-    finished,
-    first,
-    split,
-    sse,
-    stream,
-    usage_event,
-    usage_of,
-)
+from tests.support.stream_events import DONE, chunk, delta, finished, first, split, sse, usage_event, usage_of
 
 NANO = Decimal("0.000000001")
 USAGE = usage_event(usage_of(10, 2))

@@ -9,9 +9,10 @@ import pytest
 from openai import OpenAI
 from pydantic import BaseModel
 
+from tests.support.behaviours import CUT, Gate, answer, respond, stream
 from tests.support.caller import Caller
 from tests.support.lanes import UPSTREAM_MODEL, Lane, Plan, usual
-from tests.support.upstream import CUT, DONE, Gate, answer, delta, finished, first, respond, stream
+from tests.support.stream_events import DONE, delta, finished, first
 from tests.support.waiting import PATIENCE_S
 
 

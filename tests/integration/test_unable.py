@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.behaviours import answer
 from tests.support.lanes import LONG, Lane, Plan
-from tests.support.upstream import answer
 
 
 def describe(plan: Plan) -> None:

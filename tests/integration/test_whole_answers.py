@@ -10,8 +10,9 @@ from decimal import Decimal
 
 import pytest
 
+from tests.support.behaviours import answer, respond
 from tests.support.lanes import Lane, Plan, usual
-from tests.support.upstream import answer, respond, usage_of
+from tests.support.stream_events import usage_of
 from tests.support.waiting import PATIENCE_S, wait_until
 
 NANO = Decimal("0.000000001")

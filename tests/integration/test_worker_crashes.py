@@ -17,11 +17,13 @@ import pytest
 from router.replicas.breaker import FIRST_COOLDOWN_S
 from tests.integration.test_shutdown import wait_refused
 from tests.support import gateway as gateways
+from tests.support.behaviours import HANG, Gate, error, raw, stream
 from tests.support.caller import Caller
 from tests.support.gateway import COMMAND, Gateway
 from tests.support.lanes import Lane, models_yaml, usual
 from tests.support.processes import wait_until_gone
-from tests.support.upstream import DONE, HANG, Gate, Upstream, delta, error, finished, first, raw, stream
+from tests.support.stream_events import DONE, delta, finished, first
+from tests.support.upstream import Upstream
 from tests.support.waiting import PATIENCE_S, wait_until
 from tests.support.workers import children, fleet, one_each, workers
 

@@ -10,10 +10,11 @@ from decimal import Decimal
 import httpx
 import pytest
 
+from tests.support.behaviours import Gate, answer, error, respond, stream
 from tests.support.gateway import Gateway
 from tests.support.lanes import QUESTION, Lane, Plan, usual
 from tests.support.metrics import Metrics
-from tests.support.upstream import DONE, Gate, answer, delta, error, finished, first, respond, stream
+from tests.support.stream_events import DONE, delta, finished, first
 from tests.support.waiting import PATIENCE_S, wait_until
 from tests.support.workers import Connection, one_each, workers
 

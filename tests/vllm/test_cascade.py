@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from openai import OpenAI
 
+from tests.support.behaviours import answer
 from tests.support.events import parse
 from tests.support.gateway import Gateway
-from tests.support.upstream import Upstream, answer
+from tests.support.upstream import Upstream
 from tests.vllm.conftest import ANSWER_S, MODEL
 from tests.vllm.test_serving import EXTRACT, GREEDY, PERSON, QUESTION, WEATHER
 
@@ -61,10 +62,10 @@ def test_a_stream_is_judged_as_the_whole_answer_is(gateway: Gateway, fields: dic
 
 def test_values_are_surer_than_all_of_a_form(gateway: Gateway) -> None:
     asked = {"messages": EXTRACT, "response_format": PERSON, "max_tokens": 60}
-    told = ask(gateway, routing=LAX, logprobs=True, **asked)
-    tokens = told.json()["choices"][0]["logprobs"]["content"]
+    reply = ask(gateway, routing=LAX, logprobs=True, **asked)
+    tokens = reply.json()["choices"][0]["logprobs"]["content"]
     assert tokens
-    assert confidence(told) == confidence(ask(gateway, routing=LAX, **asked))
+    assert confidence(reply) == confidence(ask(gateway, routing=LAX, **asked))
 
 
 @pytest.mark.parametrize("streamed", [False, True])

@@ -10,9 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support.behaviours import answer, too_long
 from tests.support.events import Transcript, parse
 from tests.support.gateway import Gateway
-from tests.support.upstream import Upstream, answer, too_long
+from tests.support.upstream import Upstream
 from tests.support.waiting import wait_until
 from tests.vllm.conftest import ANSWER_S, MODEL, Engine
 
@@ -29,8 +30,8 @@ def streamed(gateway: Gateway, **routing: Any) -> Iterator[httpx.Response]:
         yield response
 
 
-def told(gateway: Gateway, **routing: Any) -> tuple[httpx.Response, Transcript, list[tuple[bool, bool]]]:
-    """Return the response, what it told, and what was held of it."""
+def read_stream(gateway: Gateway, **routing: Any) -> tuple[httpx.Response, Transcript, list[tuple[bool, bool]]]:
+    """Return the response, its stream, and the verdicts on it."""
     with streamed(gateway, **routing) as response:
         content = response.read()
     assert b'logprob"' not in content
@@ -52,7 +53,7 @@ def judged(gateway: Gateway, response: httpx.Response) -> list[tuple[bool, bool]
 @pytest.fixture(scope="module")
 def story(gateway: Gateway) -> str:
     """What the small model tells where nothing is held."""
-    response, transcript, verdicts = told(gateway, hold="none")
+    response, transcript, verdicts = read_stream(gateway, hold="none")
     assert response.headers["x-smallfirst-model"] == MODEL
     assert "x-smallfirst-confidence" not in response.headers
     assert verdicts == []
@@ -83,7 +84,7 @@ def test_what_is_not_sure_enough_waits_for_its_end_and_is_the_large_model_s_turn
     gateway: Gateway, fallback: Upstream, hold: str
 ) -> None:
     fallback.site("big").always(answer("A fox met a crow."))
-    response, transcript, verdicts = told(gateway, hold=hold, min_confidence=TOO_MUCH)
+    response, transcript, verdicts = read_stream(gateway, hold=hold, min_confidence=TOO_MUCH)
     assert response.headers["x-smallfirst-reason"] == "confidence"
     assert transcript.text == "A fox met a crow.", "nothing of the small model's answer has left"
     assert verdicts == [(True, False), (False, False)][hold == "whole" :]
@@ -93,7 +94,7 @@ def test_where_nobody_above_can_answer_the_held_answer_leaves_after_all(
     gateway: Gateway, fallback: Upstream, story: str
 ) -> None:
     fallback.site("big").then(too_long(16))
-    response, transcript, verdicts = told(gateway)
+    response, transcript, verdicts = read_stream(gateway)
     assert response.headers["x-smallfirst-model"] == MODEL
     assert response.headers["x-smallfirst-reason"] == "unsure: context"
     assert transcript.text == story
