@@ -1,8 +1,8 @@
 """One scripted upstream and one gateway for a module, one lane for a test.
 
-A module says what its lanes hold with a function `describe(plan)`, and how its gateway starts with `ENV` and `ARGS`.
-Where most tests are refused before any upstream is called, `LANES` says how many lanes will do: one in which no
-upstream was called serves the next test too. (Every lane makes each reading of /metrics longer.)
+A module says what its lanes hold with a function `describe(plan)`, and how its gateway starts with `ENV`, `ARGS` and
+`PATCH`. Where most tests are refused before any upstream is called, `LANES` says how many lanes will do: one in which
+no upstream was called serves the next test too. (Every lane makes each reading of /metrics longer.)
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Launcher:
         upstream = Upstream().start()
         config = models_yaml(upstream, lanes, getattr(module, "describe", usual))
         folder = self._tmp_path_factory.mktemp(module.__name__.rpartition(".")[2])
-        gateway = Gateway(config, folder, env=getattr(module, "ENV", None), args=getattr(module, "ARGS", ()))
+        settings = {name.lower(): getattr(module, name) for name in ("ENV", "ARGS", "PATCH") if hasattr(module, name)}
+        gateway = Gateway(config, folder, **settings)
         self._launched[module] = upstream, gateway.launch()
 
 

@@ -216,20 +216,6 @@ def test_every_choice_is_checked(lane: Lane) -> None:
     assert (reply.status, reply.error["code"]) == (502, "structured_output_violation")
 
 
-@pytest.mark.parametrize("text", [VALID, INVALID["missing"]])
-def test_a_held_stream_is_not_silent_for_long(lane: Lane, text: str) -> None:
-    gate = Gate()
-    lane.slm.then(stream(first(), delta(text[:5]), gate, delta(text[5:]), finished(), DONE))
-    lane.slm.always(answer(text))
-    with Caller(lane.gateway, lane.body("slm", stream=True, response_format=PERSON)) as caller:
-        head = caller.read_until(b": waiting\n\n")
-        assert b" 200 OK\r\n" in head
-        assert b'"content"' not in head
-        gate.set()
-        caller.read_until(b"[DONE]" if text == VALID else b"structured_output_violation")
-    lane.gateway.assert_idle()
-
-
 def test_a_tool_call_beside_a_format_is_no_violation(lane: Lane) -> None:
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     lane.slm.then(answer(None, message={"tool_calls": [call]}, finish="tool_calls"))

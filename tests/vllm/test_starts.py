@@ -17,7 +17,7 @@ QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 pytestmark = pytest.mark.engines
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
 def test_a_signal_while_the_engine_starts_leaves_nothing(tmp_path: Path, how: signal.Signals) -> None:
     with Gateway({"models": managed_models()}, tmp_path, own_state=False) as gateway:
         server = wait_for_vllm(gateway.process.pid)
