@@ -26,7 +26,7 @@ from benchmarks.overhead.measure import KEY
 from benchmarks.overhead.scenarios import SCENARIOS
 from benchmarks.overhead.way import Kind, Run, Stop, way
 from server.observability import logs
-from server.processes.gateway import freeze
+from server.processes.gateway import tune_garbage_collector
 
 CASES = {
     "0.1 KB": "whole-c1",
@@ -126,7 +126,7 @@ async def take(cases: Mapping[str, str], count: int, folder: Path) -> dict[str, 
         world = World(SCENARIOS[scenario], folder)
         writes = await world.check()
         stops = await way(world)
-        freeze()
+        tune_garbage_collector()
         columns[name] = Column(scenario, len(world.body), writes, rows(stops, await measure(stops, count)))
         await world.close()
     return columns

@@ -13,9 +13,10 @@ import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
 from benchmarks.overhead.inprocess import PATH, AtOnce, FakeUpstream, Replay, Sink, World
-from router.dispatch import DIALECTS, Dispatcher
+from router.dispatch import Dispatcher
 from router.messages import strict_json
 from router.messages.answer import StreamReader, parse_whole
+from router.policy.base import Situation
 from router.policy.heuristic import Heuristic
 from router.record import RequestRecord
 from router.structured.answer.check import judge
@@ -23,13 +24,15 @@ from router.structured.constraint import Constraint
 from router.structured.request.plan import Planner
 from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import ChatCall, Reply, Usage
+from router.upstream.dialects import DIALECTS
 from server.admission import Admission
 from server.auth import Keyring
+from server.endpoints.chat import CHAT_ENDPOINT
 from server.endpoints.decode import decode
 from server.endpoints.schemas import ChatRequest
 from server.http.middleware import RequestMiddleware, read_body
 from server.http.relay import relay
-from server.observability.access_log import MOST_WAITING, AccessLog
+from server.observability.access_log import MAX_PENDING, AccessLog
 from server.observability.metrics import Metrics
 
 Run = Callable[[int], Awaitable[None]]
@@ -81,7 +84,7 @@ class _Told:
 
 async def way(world: World) -> list[Stop]:
     """Return the stops of one world's request, in their order, and last the whole way."""
-    call = decode("chat/completions", world.body)
+    call = decode(CHAT_ENDPOINT, world.body)
     script = world.scenario.script
     answer = AtOnce(*((b"", script.events()) if script.stream else (script.whole(), ())))
     workers = GrammarWorkers()
@@ -94,13 +97,13 @@ async def way(world: World) -> list[Stop]:
         *_answer(world, call, dispatcher, await planner.plan(call), workers),
         *_departure(world, told),
         *_loop(world),
-        Stop(WHOLE, _awaited(world.client.ask), kind="whole", times=MOST_WAITING),
+        Stop(WHOLE, _awaited(world.client.ask), kind="whole", times=MAX_PENDING),
     ]
 
 
 async def _tell(dispatcher: Dispatcher, call: ChatCall) -> _Told:
     route, unbilled = dispatcher.route(call.model), _new_record()
-    unbilled.endpoint, unbilled.route, unbilled.stream = call.endpoint, route.name, call.stream
+    unbilled.endpoint, unbilled.route, unbilled.stream = call.endpoint.path, route.name, call.stream
     async with dispatcher.dispatch(call, route, unbilled) as reply:
         body, batches = reply.body, [] if reply.events is None else [batch async for batch in reply.events]
     messages: list[Message] = []
@@ -133,7 +136,7 @@ def _arrival(world: World, told: _Told) -> list[Stop]:
         Stop("uvicorn's protocol", _awaited(protocol.ask), (_STUB, CLIENT_SIDE)),
         Stop("middleware", _awaited(lambda: middleware(scope, receive, _send)), (_STUB,)),
         Stop("auth", _called(lambda: keyring.check(world.headers))),
-        Stop("wire", _called(lambda: decode("chat/completions", world.body))),
+        Stop("wire", _called(lambda: decode(CHAT_ENDPOINT, world.body))),
         Stop("JSON", _called(lambda: strict_json.decode(world.body)), kind="part"),
         Stop("fields", _called(lambda: fields.decode(world.body)), kind="part"),
         Stop("validation", _called(lambda: ChatRequest.__pydantic_validator__.validate_python(body)), kind="part"),
@@ -152,8 +155,8 @@ def _decision(world: World, call: ChatCall, planner: Planner) -> list[Stop]:
 
     return [
         Stop("plan", _awaited(lambda: planner.plan(call))),
-        Stop("policy", _called(lambda: policies.of(route, call).decide(call, route.rungs))),
-        Stop("instead: heuristic", _called(lambda: Heuristic(route.threshold).decide(call, route.rungs)), kind="part"),
+        Stop("policy", _called(lambda: policies.of(route, call).decide(Situation(call, route.rungs)))),
+        Stop("instead: heuristic", _called(lambda: Heuristic(0.5).decide(Situation(call, route.rungs))), kind="part"),
         Stop("acquire and release", _called(lease)),
         Stop("dialect", _called(lambda: dialect.body(call, model))),
     ]
@@ -169,7 +172,7 @@ def _answer(
 
     async def ask() -> None:
         exchange = await world.resources.upstream.send(
-            "POST", f"{model.base_url[0]}/{call.endpoint}",
+            "POST", f"{model.base_url[0]}/{call.endpoint.path}",
             headers=headers, body=body, connect_s=LONG_S, within_s=LONG_S,
         )  # fmt: skip
         if call.stream:
@@ -212,7 +215,7 @@ def _departure(world: World, told: _Told) -> list[Stop]:
     return [
         Stop("relay", _awaited(lambda: told.relay(_send)), (_COPY,)),
         Stop("metrics", _called(lambda: metrics.observe(told.record))),
-        Stop("access log", _called(lambda: access.write(told.record, scope)), times=MOST_WAITING),
+        Stop("access log", _called(lambda: access.write(told.record, scope)), times=MAX_PENDING),
         Stop(_COPY, _called(lambda: copy(told.unbilled)), kind="aid"),
     ]
 

@@ -22,14 +22,15 @@ from benchmarks import machine
 from benchmarks.routing.decision_calls import RUNGS, SMALL, Asked, calls, cascade, evidence, prompts
 from benchmarks.vllm.options import whole
 from benchmarks.vllm.program import say
-from router.judge.features import Confidence, TokenLogprob, features
-from router.judge.gate import Case, WholeGate
+from router.decision import Confidence, Decision
+from router.judge.features import TokenLogprob, features
+from router.judge.logprob import LogprobJudge
 from router.judge.logprobs import stripped, tokens_of, tokens_of_event, with_logprobs
 from router.learning.evidence import Evidence
 from router.learning.fingerprint import fingerprint
-from router.policy.learned import Cascade
-from router.record import RequestRecord
-from router.types import ChatCall, Decision
+from router.policy.base import NextAttempt, Situation
+from router.policy.cascade import Cascade
+from router.types import ChatCall
 
 MOST_US = 150.0
 """of a decision without the classifier"""
@@ -80,19 +81,19 @@ def parts(policy: Cascade, *, structured: bool) -> dict[str, Part]:
     """Return each part of a decision, in their order; then other views of the same."""
 
     def through_the_gate(one: Work) -> None:
-        record = RequestRecord("id", 0.0)
-        decision = policy.decide(one.call, RUNGS)
-        gate = WholeGate(Case(policy, decision, SMALL, one.call, record, is_formed=structured))
-        gate.put(one.call)
+        decision = policy.decide(Situation(one.call, RUNGS))
+        gate = policy.judge(NextAttempt(one.call, SMALL, decision, structured, rung_above=True))
+        assert isinstance(gate, LogprobJudge)
+        gate.adapt(one.call)
         gate.read(one.answer)
         gate.judge(one.choices)
 
     def judge(one: Work) -> None:
         score = None if one.confidence is None else one.confidence.score
-        policy.judge(one.decision, SMALL, one.confidence, score, beginning=False)
+        policy.acceptance(one.decision, SMALL)(one.confidence, score)
 
     return {
-        "decide": lambda one: policy.decide(one.call, RUNGS),
+        "decide": lambda one: policy.decide(Situation(one.call, RUNGS)),
         "fingerprint": lambda one: fingerprint(one.call),
         "ask for logprobs": lambda one: with_logprobs(one.call),
         "read them": lambda one: tokens_of(one.answer),
@@ -107,7 +108,7 @@ def parts(policy: Cascade, *, structured: bool) -> dict[str, Part]:
 def worked(policy: Cascade, asked: Asked, *, structured: bool) -> Work:
     """Return a call with what each part leaves to the next."""
     tokens = tokens_of(asked.answer)[0]
-    decision = policy.decide(asked.call, RUNGS)
+    decision = policy.decide(Situation(asked.call, RUNGS))
     confidence = features(tokens, structured=structured)
     return Work(asked.call, asked.answer, asked.event, asked.choices, tokens, confidence, decision)
 

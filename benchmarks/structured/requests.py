@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from router.types import ChatCall
+from server.endpoints.chat import CHAT_ENDPOINT
 from server.endpoints.decode import decode
 
 QUESTION = [{"role": "user", "content": "Give one example."}]
@@ -20,7 +21,7 @@ def as_format(schema: Mapping[str, Any]) -> dict[str, Any]:
 def call_for(schema: Mapping[str, Any]) -> ChatCall:
     """Return a request for a schema, decoded as the gateway decodes it."""
     body = {"model": "m", "messages": QUESTION, "response_format": as_format(schema)}
-    return decode("chat/completions", json.dumps(body).encode())
+    return decode(CHAT_ENDPOINT, json.dumps(body).encode())
 
 
 def answered(text: str) -> dict[str, Any]:

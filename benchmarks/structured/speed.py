@@ -16,7 +16,7 @@ from router.structured.constraint import Constraint
 from router.structured.request.plan import Planner
 from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import ConstraintKind
-from server.processes.gateway import freeze
+from server.processes.gateway import tune_garbage_collector
 
 MOST_US_PER_KB, MOST_US_PER_EVENT = 10.0, 5.0
 LONG = 1_000
@@ -29,7 +29,7 @@ KEPT = 50
 
 async def measure(tasks: Sequence[SchemaTask], say: Callable[[str], None]) -> dict[str, Any]:
     """Return microseconds of CPU: the least of several rounds over the same answers."""
-    freeze()  # as the gateway does
+    tune_garbage_collector()  # as the gateway does
     workers = GrammarWorkers()
     try:
         answers = await light_answers(Planner(workers), tasks)
@@ -57,7 +57,12 @@ async def light_answers(planner: Planner, tasks: Sequence[SchemaTask]) -> list[t
     found = []
     for task in tasks:
         constraint = await planned(planner, call_for(task.schema))
-        if constraint and constraint.form and constraint.form.schema and constraint.form.schema.validator:
+        if (
+            constraint
+            and constraint.output_format
+            and constraint.output_format.schema
+            and constraint.output_format.schema.validator
+        ):
             found += [(constraint, instance.text) for instance in task.instances if instance.valid]
     return found
 

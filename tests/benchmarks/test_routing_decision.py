@@ -27,7 +27,7 @@ def test_the_calls_are_of_one_template_and_answered_as_an_engine_answers(name, s
         assert "".join(token.token for token in work.tokens) == one.choices[0]["message"]["content"]
         assert tokens_of_event(one.event) == [(0, (work.tokens[0],))]
         assert bool(work.confidence.fields) is structured
-        assert work.decision.way == [model.name for rung in RUNGS for model in rung]
+        assert work.decision.asking_order == [model.name for rung in RUNGS for model in rung]
         assert SMALL.name in work.decision.candidates
         for part in parts(policy, structured=structured).values():
             part(work)
