@@ -16,8 +16,9 @@ import yaml
 from benchmarks.structured.judge import fault_of, strict
 from benchmarks.structured.reply import NotUnderstood, Reply, read
 from benchmarks.vllm.launch import launched
+from tests.support.behaviours import answer
 from tests.support.hostile import QUESTION, Case, cases, play
-from tests.support.upstream import Upstream, answer
+from tests.support.upstream import Upstream
 
 ENGINES: dict[str, dict[str, Any]] = {
     "openai": {"tier": "llm", "engine": "openai"},
