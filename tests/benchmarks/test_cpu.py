@@ -1,4 +1,4 @@
-"""benchmarks/cpu.py against children that burn as much CPU as they are told to."""
+"""benchmarks/common/cpu.py against children that burn as much CPU as they are told to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from benchmarks import cpu
+from benchmarks.common import cpu
 
 BURN = """
 import sys, time

@@ -84,7 +84,7 @@ def test_tasks_ask_for_their_fields_in_plain_text() -> None:
 
 
 def fields(task: TextTask) -> dict[str, object]:
-    return dict(task.to_find.fields)  # type: ignore[union-attr]
+    return dict(task.expected.fields)  # type: ignore[union-attr]
 
 
 def said(text: str | None, finish: str = "stop") -> Reply:

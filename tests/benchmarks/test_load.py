@@ -1,4 +1,4 @@
-"""benchmarks/load.py: what it says of an answer, against a server that answers from a script."""
+"""benchmarks/common/load.py: what it says of an answer, against a server that answers from a script."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from benchmarks import load
+from benchmarks.common import load
 
 WHOLE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -91,7 +91,7 @@ def stream(*events: bytes) -> list[bytes]:
 
 async def ask(*answer: bytes | float, **options) -> load.Answer:
     async with serving(answer) as server:
-        [found] = await load.run(server.url, [b"{}"], requests=1, concurrency=1, **options)
+        [found] = await load.run(load.Endpoint(server.url), [b"{}"], requests=1, concurrency=1, **options)
     return found
 
 
@@ -154,7 +154,7 @@ async def test_a_failure_is_an_answer_with_an_error(answer, error):
 @on_uvloop
 async def test_what_takes_too_long_is_an_error_and_the_run_goes_on():
     async with serving([1.0, WHOLE], [WHOLE]) as server:
-        slow, fine = await load.run(server.url, [b"{}"], requests=2, concurrency=1, timeout_s=0.1)
+        slow, fine = await load.run(load.Endpoint(server.url), [b"{}"], requests=2, concurrency=1, timeout_s=0.1)
     assert slow.error == "no whole answer within 0.1 s"
     assert fine.error == ""
 
@@ -163,14 +163,16 @@ async def test_what_takes_too_long_is_an_error_and_the_run_goes_on():
 async def test_nobody_there_is_an_error_of_each_request():
     async with serving([WHOLE]) as server:
         url = server.url
-    answers = await load.run(url, [b"{}"], requests=3, concurrency=2)
+    answers = await load.run(load.Endpoint(url), [b"{}"], requests=3, concurrency=2)
     assert [answer.error[:13] for answer in answers] == ["no connection"] * 3
 
 
 @on_uvloop
 async def test_connections_are_kept_and_bodies_take_turns():
     async with serving([0.01, WHOLE]) as server:
-        answers = await load.run(server.url, [b'{"a":1}', b"{}"], requests=12, concurrency=3, headers={"x-a": "b"})
+        answers = await load.run(
+            load.Endpoint(server.url, {"x-a": "b"}), [b'{"a":1}', b"{}"], requests=12, concurrency=3
+        )
     assert [answer.error for answer in answers] == [""] * 12
     assert (server.connections, server.most_at_work) == (3, 3)
     assert sorted(server.bodies) == [b'{"a":1}'] * 6 + [b"{}"] * 6
@@ -180,7 +182,7 @@ async def test_connections_are_kept_and_bodies_take_turns():
 @on_uvloop
 async def test_a_closing_server_is_connected_to_anew():
     async with serving([WHOLE.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"), b""]) as server:
-        answers = await load.run(server.url, [b"{}"], requests=3, concurrency=1)
+        answers = await load.run(load.Endpoint(server.url), [b"{}"], requests=3, concurrency=1)
     assert [answer.error for answer in answers] == [""] * 3
     assert server.connections == 3
 
@@ -200,7 +202,7 @@ async def test_answers_stand_in_the_order_of_asking():
 
     listener = await asyncio.start_server(echo, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/"
-    answers = await load.run(url, bodies, requests=8, concurrency=4)
+    answers = await load.run(load.Endpoint(url), bodies, requests=8, concurrency=4)
     listener.close()
     await asyncio.sleep(0.01)
     assert [answer.body for answer in answers] == bodies * 2
@@ -210,7 +212,9 @@ async def test_answers_stand_in_the_order_of_asking():
 async def test_a_unix_socket(tmp_path):
     server = Server([[WHOLE]])
     listener = await asyncio.start_unix_server(server.serve, tmp_path / "s")
-    [answer] = await load.run(f"unix:{tmp_path}/s:/v1/chat/completions", [b"{}"], requests=1, concurrency=1)
+    [answer] = await load.run(
+        load.Endpoint(f"unix:{tmp_path}/s:/v1/chat/completions"), [b"{}"], requests=1, concurrency=1
+    )
     listener.close()
     await asyncio.sleep(0.01)
     assert answer.error == ""
@@ -220,7 +224,7 @@ async def test_a_unix_socket(tmp_path):
 @on_uvloop
 async def test_https_is_refused_in_words():
     with pytest.raises(ValueError, match="expected http://host:port/path"):
-        await load.run("https://example.org/", [b"{}"], requests=1, concurrency=1)
+        await load.run(load.Endpoint("https://example.org/"), [b"{}"], requests=1, concurrency=1)
 
 
 def test_figures_with_errors_in_them_are_refused():

@@ -50,7 +50,7 @@ def test_it_measures_and_reports(
         (3, True),
     ]
     assert all(len(entry["rounds"]) == 2 for entry in found["throughput"])
-    assert all(leg["tokens"] == 8 for leg in found["throughput"][0]["rounds"][0])
+    assert all(sample["tokens"] == 8 for sample in found["throughput"][0]["rounds"][0])
     assert found["throughput"][1]["rounds"][0][1]["events"] == 8
     assert len(found["first_token"]["pairs"]) == 4
     assert found["model"] == "slm"

@@ -6,14 +6,14 @@ import random
 from pathlib import Path
 from typing import Any
 
-from benchmarks.vllm.plot import BLUE, ORANGE, new_figure
+from benchmarks.common.plot import BLUE, ORANGE, new_figure
 
 WIDTH = 0.3
-"""dots lie so far to both sides of their place, so that they can be told apart"""
+"""dots are moved up to this far to both sides, so that they do not overlap"""
 
 
 def draw(report: dict[str, Any], file: Path) -> None:
-    """Draw each stream's time to its first token: a column for each way.
+    """Draw each stream's time to its first token, in a column for each variant.
 
     Raises:
         NoMatplotlib: it is not installed.
@@ -37,11 +37,11 @@ def draw(report: dict[str, Any], file: Path) -> None:
     axes.set_ylabel("seconds to the first token")
     axes.set_ylim(bottom=0)
     axes.legend(loc="upper left")
-    axes.set_title("routing.hold: when a stream begins (each dot is one, the line their median)")
+    axes.set_title("routing.hold: when a stream begins (a dot is a stream, the line is the median)")
     figure.savefig(file, dpi=150)
 
 
 def _column(way: dict[str, Any]) -> str:
     least = "" if way["min_confidence"] is None else f", {way['min_confidence']:g}"
-    early = f"\n{sum(one['early'] for one in way['streams'])} let go early" if way["hold"] == "first" else ""
+    early = f"\n{sum(one['early'] for one in way['streams'])} released early" if way["hold"] == "first" else ""
     return f"{way['hold']}{least}\n{way['fields']['value']:.0%} right fields{early}"
