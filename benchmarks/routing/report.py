@@ -52,7 +52,7 @@ def markdown(report: dict[str, Any], picture: bool) -> str:
         lines += ["## Before the small model's answer", "", *_unpriced(unpriced), ""]
     if priced:
         lines += [
-            "## Without the small model's answer, in dollars",
+            "## Before the small model's answer, in dollars",
             "",
             *_compared(priced, ["length", "classifier"]),
             "",
@@ -133,7 +133,7 @@ def _run(run: Mapping[str, Any]) -> Iterator[str]:
     yield HEAD
     for name in run["policies"]:
         yield f"| {name} | {' | '.join(_cell(run, name, key) for key in FIGURES)} |"
-    for name, known in (("the best of the paper", PAPER), ("the best in domain", IN_DOMAIN)):
+    for name, known in (("the best in the paper", PAPER), ("the best in domain", IN_DOMAIN)):
         if values := known.get(_data(run)):
             yield f"| {name} | {' | '.join(values)} | | |"
 

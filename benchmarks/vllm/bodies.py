@@ -1,6 +1,6 @@
 """Requests that are equal work for every target, and that no prefix cache has seen.
 
-The temperature is 0, the end of text is ignored and `max_tokens` is fixed, so every answer has exactly so many tokens.
+The temperature is 0, the end of text is ignored and `max_tokens` is fixed, so every answer has exactly that length.
 A prompt is twelve digits that were never used before, then the same words each time, so all prompts are equally long.
 """
 

@@ -119,7 +119,7 @@ def _how_throughput(report: dict[str, Any]) -> str:
 
 
 def background_warning(cores: float) -> str:
-    """Return a warning if other programs used so many cores in the sample that they disturbed most."""
+    """Return a warning if other programs used this many cores or more in a sample, which disturbs it."""
     if cores <= NOISY_CORES:
         return ""
     return f" **Other programs used up to {cores:.1f} cores meanwhile: measure again on a quiet machine.**"

@@ -25,7 +25,7 @@ def test_a_run_writes_its_report(tmp_path):
     arguments = ["--scenarios", names, "--quick", "--rounds=1", "--out", str(tmp_path)]
     answer = subprocess.run(
         [sys.executable, "-m", "benchmarks.overhead", *arguments],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=110, check=False,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
     report = json.loads((tmp_path / "report.json").read_text())

@@ -29,7 +29,7 @@ def upstream() -> Iterator[Upstream]:
 def gateway(upstream: Upstream, tmp_path: Path) -> Iterator[Gateway]:
     entry = {"tier": "slm", "engine": "vllm", "base_url": upstream.url("slm")}
     with Gateway({"models": {"slm": entry}}, tmp_path / "gateway") as running:
-        running.wait_for_ready(15)
+        running.wait_for_ready(60)
         yield running
 
 

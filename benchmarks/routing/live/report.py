@@ -43,8 +43,8 @@ def prices(of: Mapping[str, object]) -> Iterator[str]:
 
 
 def _body(report: Mapping[str, Any]) -> Iterator[str]:
-    ways = report["ways"]
-    calls = next(iter(ways.values()))["calls"]
+    variants = report["ways"]
+    calls = next(iter(variants.values()))["calls"]
     yield machine_line(report)
     yield ""
     yield (
@@ -55,8 +55,8 @@ def _body(report: Mapping[str, Any]) -> Iterator[str]:
         " brackets: the share of right fields."
     )
     yield ""
-    small, large, *_ = ways.values()
-    yield from table(("", *HEAD), [[name, *_cells(one, small, large)] for name, one in ways.items()])
+    small, large, *_ = variants.values()
+    yield from table(("", *HEAD), [[name, *_cells(one, small, large)] for name, one in variants.items()])
     yield ""
     yield EXPLAINED
     yield ""

@@ -41,7 +41,7 @@ def markdown(report: dict[str, Any], picture: bool) -> str:
 
 
 def _body(report: Mapping[str, Any]) -> Iterator[str]:
-    ways, streams = report["ways"], len(report["ways"][0]["streams"])
+    variants, streams = report["ways"], len(report["ways"][0]["streams"])
     yield machine_line(report)
     yield ""
     yield (
@@ -51,7 +51,7 @@ def _body(report: Mapping[str, Any]) -> Iterator[str]:
         f" {MAX_TOKENS} tokens, temperature 0. A beginning has {report['beginning']} tokens."
     )
     yield ""
-    yield from table(HEAD, [*_alone(report["alone"]), *(_cells(way) for way in ways)], left=2)
+    yield from table(HEAD, [*_alone(report["alone"]), *(_cells(variant) for variant in variants)], left=2)
     yield ""
     yield EXPLAINED
     yield ""
@@ -80,10 +80,10 @@ def _alone(alone: Mapping[str, Mapping[str, Any]]) -> Iterator[list[str]]:
         yield [f"`{name}` alone", "", *_of_answers(one), *"----", str(one["errors"])]
 
 
-def _cells(way: Mapping[str, Any]) -> list[str]:
-    seconds = [_seconds(way[name], which) for name in ("first_s", "end_s") for which in ("median", "p90")]
-    least = "" if way["min_confidence"] is None else f"{way['min_confidence']:g}"
-    return [f"`{way['hold']}`", least, *_of_answers(way), *seconds, str(way["errors"])]
+def _cells(variant: Mapping[str, Any]) -> list[str]:
+    seconds = [_seconds(variant[name], which) for name in ("first_s", "end_s") for which in ("median", "p90")]
+    least = "" if variant["min_confidence"] is None else f"{variant['min_confidence']:g}"
+    return [f"`{variant['hold']}`", least, *_of_answers(variant), *seconds, str(variant["errors"])]
 
 
 def _of_answers(one: Mapping[str, Any]) -> Iterator[str]:

@@ -46,8 +46,8 @@ def text_tasks(calibration: int, held_out: int) -> list[TextTask]:
 def read_lines(text: str, wanted: Mapping[str, object]) -> Fields:
     """Return the fields that a text has as `name: value`, the first of each name, as numbers if one is expected."""
     found: Fields = {}
-    for name, said in _LINE.findall(text):
-        field, value = name.casefold(), said.strip(_AROUND)
+    for name, given in _LINE.findall(text):
+        field, value = name.casefold(), given.strip(_AROUND)
         if field not in wanted or field in found:
             continue
         if isinstance(wanted[field], str):
