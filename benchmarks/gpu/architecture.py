@@ -1,4 +1,4 @@
-"""The architecture that dummy weights fill: that of Qwen3-8B as published, or the same with next to nothing in it."""
+"""The architectures for dummy weights: Qwen3-8B as published, and a tiny version of it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def parameters(config: Mapping[str, Any]) -> int:
     """Return how many parameters a model of this architecture has."""
     hidden, head = config["hidden_size"], config["head_dim"]
     queries, keys = config["num_attention_heads"] * head, config["num_key_value_heads"] * head
-    attention = hidden * (queries + 2 * keys) + queries * hidden + 2 * head  # the last: the norms of queries and keys
+    attention = hidden * (queries + 2 * keys) + queries * hidden + 2 * head  # last: the norms of queries and keys
     layer = attention + 3 * hidden * config["intermediate_size"] + 2 * hidden
     embeddings = config["vocab_size"] * hidden * (1 if config["tie_word_embeddings"] else 2)
     count: int = config["num_hidden_layers"] * layer + embeddings + hidden
@@ -65,6 +65,6 @@ def parameters(config: Mapping[str, Any]) -> int:
 
 
 def kv_bytes_per_token(config: Mapping[str, Any], bytes_each: int = 2) -> int:
-    """Return how many bytes of KV cache a token takes; `bytes_each` is 2 for bfloat16."""
+    """Return the bytes of KV cache for one token; `bytes_each` is 2 for bfloat16."""
     size: int = 2 * config["num_hidden_layers"] * config["num_key_value_heads"] * config["head_dim"] * bytes_each
     return size

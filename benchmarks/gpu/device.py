@@ -1,4 +1,4 @@
-"""The GPU, as nvidia-smi tells of it."""
+"""The GPU, as nvidia-smi describes it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ QUERY = ("name", "memory.total", "driver_version", "power.limit", "compute_cap")
 
 
 class NoGpu(Exception):
-    """There is no NVIDIA GPU that could be used; the message is one line for the user."""
+    """There is no usable NVIDIA GPU; the message is one line for the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU. Memory in GiB, power in watts as nvidia-smi writes it."""
+    """One GPU: memory in GiB, power in watts as nvidia-smi writes it."""
 
     name: str
     memory_gib: float
@@ -25,10 +25,10 @@ class Gpu:
 
 
 def find(visible: tuple[str, ...], index: int) -> Gpu:
-    """Return the GPU of that index among the visible ones, named as in CUDA_VISIBLE_DEVICES.
+    """Return the GPU with this index among the visible ones, which are named as in CUDA_VISIBLE_DEVICES.
 
     Raises:
-        NoGpu: it is not there.
+        NoGpu: there is none.
     """
     command = shutil.which("nvidia-smi")
     if command is None or not visible:
@@ -38,21 +38,21 @@ def find(visible: tuple[str, ...], index: int) -> Gpu:
         raise NoGpu(f"there is no GPU {index} here: {len(visible)} are visible, counted from 0")
     query = [command, f"--id={visible[index]}", f"--query-gpu={','.join(QUERY)}", "--format=csv,noheader,nounits"]
     try:
-        told = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout
+        output = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout
     except (OSError, subprocess.SubprocessError) as error:
-        raise NoGpu(f"nvidia-smi does not tell of GPU {index}: {error}") from None
-    return parse(told)
+        raise NoGpu(f"nvidia-smi does not describe GPU {index}: {error}") from None
+    return parse(output)
 
 
 def parse(line: str) -> Gpu:
-    """Read a line of nvidia-smi's answer to `QUERY`.
+    """Read a line of nvidia-smi's output for `QUERY`.
 
     Raises:
-        NoGpu: it is something else.
+        NoGpu: it has another form.
     """
     values = [value.strip() for value in line.strip().split(",")]
     try:
         name, memory_mib, driver, power, capability = values
         return Gpu(name, float(memory_mib) / 1024, driver, power, capability)
     except ValueError:
-        raise NoGpu(f"nvidia-smi says something else than expected: {line.strip()!r}") from None
+        raise NoGpu(f"nvidia-smi printed something unexpected: {line.strip()!r}") from None

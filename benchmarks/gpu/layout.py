@@ -1,4 +1,4 @@
-"""What is served: the model's folder where its weights are dummies, and a models.yaml for each count of replicas."""
+"""What is served: a model folder for dummy weights, and a models.yaml for each number of replicas."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from benchmarks.gpu import tokenizer
 from benchmarks.gpu.architecture import QWEN3_8B, TINY, parameters
 
 NAME = "slm"
-RESERVE_GIB = 5.0  # of one replica, for CUDA's context, graphs and activations
+RESERVE_GIB = 5.0  # for one replica's CUDA context, graphs and activations
 BYTES_EACH = 2  # of a weight in bfloat16
 
 
 class DoesNotFit(Exception):
-    """So many replicas have no room on the GPU."""
+    """The replicas need more memory than the GPU has."""
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """The model: `source` as models.yaml has it; `config` where its weights are dummies."""
+class ServedModel:
+    """The model: its `source` in models.yaml, and its `config` if its weights are dummies."""
 
     source: str
     config: dict[str, Any] | None
@@ -38,41 +38,41 @@ class Served:
 
 
 def dummy_config(options: argparse.Namespace) -> dict[str, Any] | None:
-    """Return the architecture that random weights are to fill; None: the weights are real."""
+    """Return the architecture for random weights; None: the weights are real."""
     return None if options.model else dict(TINY if options.tiny else QWEN3_8B)
 
 
-def prepare(options: argparse.Namespace, folder: Path) -> Served:
-    """Return what to serve; write the folder of a model with dummy weights."""
+def prepare(options: argparse.Namespace, folder: Path) -> ServedModel:
+    """Return the model to serve; write its folder if its weights are dummies."""
     config = dummy_config(options)
     if config is None:
         path = Path(options.model).expanduser()
-        return Served(str(path.absolute()) if path.exists() else options.model, None)
+        return ServedModel(str(path.absolute()) if path.exists() else options.model, None)
     model = folder / "model"
     model.mkdir()
     (model / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
     tokenizer.write(model, config)
-    return Served(str(model.absolute()), config)
+    return ServedModel(str(model.absolute()), config)
 
 
 def check_fits(options: argparse.Namespace, gpu_gib: float) -> None:
-    """Check, before anything is started, that every layout has room on a GPU of `gpu_gib`.
+    """Check, before anything is started, that every layout fits on a GPU with `gpu_gib` of memory.
 
     Raises:
-        DoesNotFit: one has not.
+        DoesNotFit: one does not.
     """
     for replicas in options.replicas:
         if replicas > 1:
             if options.model is not None and options.kv_cache_gib is None:
                 raise DoesNotFit(
-                    "several replicas of real weights on one GPU need --kv-cache-gib: they start at the same time, and "
-                    "each would take the other's weights for its own; or measure one with --replicas 1"
+                    "several replicas of real weights on one GPU need --kv-cache-gib: they start at the same time, so "
+                    "neither can measure how much memory is its own; or measure one with --replicas 1"
                 )
             kv_cache_gib(dummy_config(options), memory_share(options, replicas) * gpu_gib, options.kv_cache_gib)
 
 
-def models_yaml(served: Served, options: argparse.Namespace, replicas: int, gpu_gib: float | None) -> str:
-    """Return a models.yaml with so many replicas of the model on one GPU of `gpu_gib`, or on the CPU (None).
+def models_yaml(served: ServedModel, options: argparse.Namespace, replicas: int, gpu_gib: float | None) -> str:
+    """Return a models.yaml with these replicas of the model on a GPU of `gpu_gib`, or on the CPU (None).
 
     Raises:
         DoesNotFit: weights and reserve leave no memory for the KV cache.
@@ -93,19 +93,19 @@ def models_yaml(served: Served, options: argparse.Namespace, replicas: int, gpu_
 
 
 def memory_share(options: argparse.Namespace, replicas: int) -> float:
-    """Return the share of the GPU's memory for one replica, rounded down: all together must not exceed the whole."""
+    """Return the share of the GPU's memory for one replica, rounded down, so that the sum does not exceed the whole."""
     share: float = options.gpu_memory / replicas
     return math.floor(share * 1000) / 1000
 
 
 def kv_cache_gib(config: Mapping[str, Any] | None, share_gib: float, wanted: float | None) -> float | None:
-    """Return the KV cache of a replica that shares its GPU; None: vLLM finds it out.
+    """Return the KV cache of a replica that shares its GPU; None: vLLM chooses it.
 
-    It is said beforehand because vLLM finds it out by what becomes of the GPU's free memory during its start, and
-    there another replica starts at the same time.
+    vLLM chooses it by how the GPU's free memory changes during its start. That fails if another replica starts at the
+    same time, so it is set here.
 
     Raises:
-        DoesNotFit: weights and reserve leave nothing.
+        DoesNotFit: weights and reserve leave no memory.
     """
     if wanted is not None or config is None:
         return wanted
@@ -113,7 +113,7 @@ def kv_cache_gib(config: Mapping[str, Any] | None, share_gib: float, wanted: flo
     cache = share_gib - weights - RESERVE_GIB
     if cache <= 0:
         raise DoesNotFit(
-            f"{share_gib:.1f} GiB of the GPU for each replica are too few for {weights:.1f} GiB of weights and"
-            f" {RESERVE_GIB:g} GiB beside them: measure one replica alone (--replicas 1)"
+            f"{share_gib:.1f} GiB of the GPU for each replica are too little for {weights:.1f} GiB of weights and"
+            f" {RESERVE_GIB:g} GiB of reserve: measure one replica (--replicas 1)"
         )
     return cache

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
+from benchmarks.common.options import add_load, add_out, fill_defaults, positive, share, whole, whole_list
 from benchmarks.gpu.money import H100_HOUR_USD
-from benchmarks.vllm.options import add_load_options, add_out, fill, whole, whole_list
 from router.engine.command import OURS
 
 FULL = {"rounds": 3, "requests": 4, "max_tokens": 128, "prompt_tokens": 256, "fewest": 8}
@@ -23,12 +23,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line.
 
     Raises:
-        SystemExit: 2, it is wrong.
+        SystemExit: with status 2 if it is wrong.
     """
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu",
         description="The whole product on one NVIDIA GPU: a model of 8B parameters through `smallfirst serve`, "
-        "measured directly and through the gateway at rising concurrency, with one replica and with two.",
+        "asked directly and through the gateway at rising concurrency, with one replica and with two.",
     )
     what = parser.add_argument_group("what is served")
     weights = what.add_mutually_exclusive_group()
@@ -38,54 +38,42 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="Qwen3-8B's architecture with random weights and a tokenizer made on the spot: no download, no network",
     )
-    what.add_argument("--tiny", action="store_true", help="dummy weights of two small layers: to try the whole path")
-    what.add_argument("--device", choices=("gpu", "cpu"), default="gpu", help="cpu: only with --tiny")
+    what.add_argument("--tiny", action="store_true", help="dummy weights of two small layers, to try the whole path")
+    what.add_argument("--device", choices=("gpu", "cpu"), default="gpu", help="cpu only with --tiny")
     what.add_argument("--gpu", type=whole(0), default=0, metavar="N", help="which GPU, from 0 (default: 0)")
     what.add_argument("--replicas", type=whole_list, default=[1, 2], metavar="N,N",
-                      help="layouts, one after the other, all on the one GPU (default: 1,2)")  # fmt: skip
-    what.add_argument("--gpu-memory", type=_share, default=0.9, metavar="SHARE",
+                      help="replicas to measure, one number after the other, on one GPU (default: 1,2)")  # fmt: skip
+    what.add_argument("--gpu-memory", type=_positive_share, default=0.9, metavar="SHARE",
                       help="share of the GPU's memory for all replicas together (default: %(default)s)")  # fmt: skip
-    what.add_argument("--kv-cache-gib", type=_positive, metavar="GIB",
-                      help="KV cache of each of several replicas (default, dummy weights: what is left)")  # fmt: skip
+    what.add_argument("--kv-cache-gib", type=positive, metavar="GIB",
+                      help="KV cache of each of several replicas (default for dummy weights: all)")  # fmt: skip
     what.add_argument("--context", type=whole(64), default=4096, help="tokens (default: %(default)s)")
     what.add_argument("--vllm-args", type=_mapping, default={}, metavar="MAPPING",
                       help="as in models.yaml, such as '{quantization: fp8, max_num_seqs: 512}'")  # fmt: skip
-    what.add_argument("--start-limit", type=_positive, default=900.0, metavar="S",
-                      help="longest start, seconds; the download of real weights is a part of it")  # fmt: skip
-    add_load_options(parser, FULL, QUICK, concurrency=CONCURRENCY)
-    parser.add_argument("--prompt-tokens", type=whole(1), help=f"of a prompt, about (default: {FULL['prompt_tokens']})")
-    parser.add_argument("--fewest", type=whole(1), help=f"requests of a leg, at least (default: {FULL['fewest']})")
-    parser.add_argument("--gpu-hour-usd", type=_positive, default=H100_HOUR_USD, metavar="USD",
+    what.add_argument("--start-limit", type=positive, default=900.0, metavar="S",
+                      help="longest start in seconds, including the download of real weights")  # fmt: skip
+    add_load(parser, FULL, QUICK, concurrency=CONCURRENCY)
+    parser.add_argument("--prompt-tokens", type=whole(1), help=f"about, of a prompt (default: {FULL['prompt_tokens']})")
+    parser.add_argument("--fewest", type=whole(1), help=f"least requests of a sample (default: {FULL['fewest']})")
+    parser.add_argument("--gpu-hour-usd", type=positive, default=H100_HOUR_USD, metavar="USD",
                         help="price of an hour of the GPU (default: %(default)s, one H100)")  # fmt: skip
     add_out(parser, "benchmarks/results/gpu")
     options = parser.parse_args(argv)
     if options.device == "cpu" and not options.tiny:
-        parser.error("--device cpu needs --tiny: 8B parameters on a CPU measure nothing of use")
+        parser.error("--device cpu needs --tiny: 8B parameters are too slow on a CPU")
     if options.tiny and options.model:
-        parser.error("--tiny is a model of its own; leave --model out")
+        parser.error("--tiny has its own model: leave out --model")
     if options.tiny and options.concurrency == list(CONCURRENCY):
         options.concurrency = list(TINY_CONCURRENCY)
-    fill(options, QUICK if options.quick else TINY if options.tiny else FULL)
+    fill_defaults(options, QUICK if options.quick else TINY if options.tiny else FULL)
     if options.prompt_tokens + options.max_tokens + 64 > options.context:
         parser.error("--context is too small for --prompt-tokens, --max-tokens and the chat template")
     return options
 
 
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
-    return value
-
-
-def _share(text: str) -> float:
-    value = _positive(text)
-    if value > 1:
-        raise argparse.ArgumentTypeError(f"expected a share above 0, at most 1, got {text!r}")
-    return value
+def _positive_share(text: str) -> float:
+    positive(text)
+    return share(text)
 
 
 def _mapping(text: str) -> dict[str, Any]:
@@ -96,5 +84,5 @@ def _mapping(text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise argparse.ArgumentTypeError("expected a mapping, such as '{quantization: fp8, max_num_seqs: 512}'")
     if refused := sorted(OURS.keys() & found.keys()):
-        raise argparse.ArgumentTypeError(f"{refused[0]} is not yours to set here: {OURS[refused[0]]}")
+        raise argparse.ArgumentTypeError(f"{refused[0]} cannot be set here: {OURS[refused[0]]}")
     return found

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.vllm.plot import BLUE, GREY, ORANGE, new_figure
+from benchmarks.common.plot import BLUE, GREY, ORANGE, new_figure
 
-SIDES = {"direct": ORANGE, "gateway": BLUE}
+TARGETS = {"direct": ORANGE, "gateway": BLUE}
 UTILISATIONS = (BLUE, GREY, ORANGE)
 STYLES = ("-", "--", ":", "-.")
 
 
 def draw(report: dict[str, Any], file: Path) -> None:
-    """Draw throughput, both latencies and the price against the concurrency.
+    """Draw throughput, both latencies and the price over the concurrency.
 
     Raises:
         NoMatplotlib: it is not installed.
@@ -25,9 +25,9 @@ def draw(report: dict[str, Any], file: Path) -> None:
         at = [load["concurrency"] for load in loads]
         replicas = f"{layout['replicas']} replica{'s' if layout['replicas'] > 1 else ''}"
         for axes, key in ((speed, "tokens_per_s"), (first, "first_ms_p50"), (gap, "gap_ms_p50")):
-            for side, colour in SIDES.items():
-                values = [load[side][key] for load in loads]
-                axes.plot(at, values, style, marker="o", color=colour, label=f"{side}, {replicas}")
+            for target, colour in TARGETS.items():
+                values = [load[target][key] for load in loads]
+                axes.plot(at, values, style, marker="o", color=colour, label=f"{target}, {replicas}")
         for share, colour in zip(loads[0]["usd_per_mtok"], UTILISATIONS, strict=False):
             values = [load["usd_per_mtok"][share] for load in loads]
             label = f"{replicas}, {float(share):.0%} utilisation"

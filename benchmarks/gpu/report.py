@@ -4,32 +4,37 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.common.machine import machine_line
+from benchmarks.common.report import table
+from benchmarks.common.stats import Estimate
 from benchmarks.gpu.money import FORMULA
-from benchmarks.vllm import machine
-from benchmarks.vllm.report import disturbed
-from benchmarks.vllm.stats import Estimate
+from benchmarks.vllm.report import background_warning
 
 DUMMY = (
-    "**The weights are random numbers: throughput only.** Speed depends on their shape, which is that of the real"
-    " model; the answers mean nothing, and nothing here says anything about quality."
+    "**The weights are random numbers: throughput only.** Speed depends on the shape of the weights, which is that of"
+    " the real model. The answers mean nothing, so this report says nothing about quality."
 )
-TINY = (
-    "**This is a trial of the path, with random weights in two tiny layers: no figure here says anything of a real"
-    " model.**"
-)
+TINY = "**This only tries the whole path, with random weights in two tiny layers. No figure is that of a real model.**"
 HOW = (
-    "Direct is vLLM itself, over the Unix socket (or sockets, the load divided among them) that the gateway uses. Both"
-    " sides are the same processes, get the same requests and take turns: direct, gateway, gateway, direct, every"
-    " second round the other way round; of fewer than three rounds there is no interval. So many streams run at a time,"
-    " a new one as soon as one ends, all of them at once at the start of a leg: the longest times to the first token"
-    " are those of that first rush. Answers have exactly so many tokens (`ignore_eos`, temperature 0; checked), and"
-    " prompts begin with digits that never came before. p99 of fewer than 100 streams is nearly the longest. The gap is"
-    " a stream's time after its first token, over its other tokens."
+    "Direct requests go to vLLM over the Unix sockets that the gateway also uses, divided equally. Both targets are the"
+    " same processes, get the same requests and take turns: direct, gateway, gateway, direct; every second round is in"
+    " the opposite order. With fewer than three rounds there is no interval. A new stream starts as soon as one ends."
+    " All start at once at the beginning of a sample, which gives the longest times to the first token. Every answer"
+    " has a fixed number of tokens (`ignore_eos`, temperature 0), which was checked. Prompts begin with digits that"
+    " were never used before. With fewer than 100 streams, p99 is nearly the maximum. The gap is a stream's time after"
+    " its first token divided by its other tokens."
 )
+LAYOUT_HEAD = (
+    *("at a time", "tokens/s direct", "gateway", "gateway / direct (95%)", "first token p50 ms direct", "gateway"),
+    *("p99 direct", "gateway", "gap p50 ms direct", "gateway", "gateway CPU us/request", "us/event", "of a core"),
+)
+COMPARISON_HEAD = ("at a time", "replicas", "against", "throughput ratio", "first token p50 ms", "gap p50 ms")
+CLIENT_BOTTLENECK = 0.8
+"""share of one core from which on the load client may be the bottleneck"""
 
 
 def markdown(report: dict[str, Any], picture: bool) -> str:
-    """Return the report; `picture`: report.png lies beside it."""
+    """Return the report; `picture`: there is a report.png."""
     lines = [f"# smallfirst and vLLM with {report['model']}", ""]
     if report["dummy"]:
         lines += [TINY if report["tiny"] else DUMMY, ""]
@@ -46,7 +51,7 @@ def markdown(report: dict[str, Any], picture: bool) -> str:
     for layout in report["layouts"]:
         lines += ["```yaml", layout["models_yaml"].rstrip(), "```", ""]
         lines += [f"`{command}`\n" for command in layout["commands"]]
-    return "\n".join([*lines, "Every raw leg is in report.json.", ""])
+    return "\n".join([*lines, "Every raw sample is in report.json.", ""])
 
 
 def _facts(report: dict[str, Any]) -> list[str]:
@@ -59,7 +64,7 @@ def _facts(report: dict[str, Any]) -> list[str]:
     return [
         f"Device: {device}.",
         f"Model: {model}.",
-        f"Machine: {machine.in_words(report)}.",
+        f"Machine: {machine_line(report)}.",
         "Parameters: " + ", ".join(f"{name} {value}" for name, value in report["options"].items()) + ".",
     ]
 
@@ -69,75 +74,91 @@ def _count(parameters: int) -> str:
 
 
 def _layout(layout: dict[str, Any]) -> list[str]:
-    replicas = layout["replicas"]
+    replicas, loads = layout["replicas"], layout["loads"]
     cache = ", ".join(f"{one['kv_cache_tokens']}" for one in layout["engines"])
-    sizes = f"Prompts of {layout['loads'][0]['prompt_tokens']} tokens, answers of {layout['loads'][0]['max_tokens']}."
+    sizes = f"Prompts of {loads[0]['prompt_tokens']} tokens, answers of {loads[0]['max_tokens']}."
     started = f"Ready after {layout['started_in_s']:.0f} s, {layout['restarts_until_ready']} restarts."
     memory = f" GPU memory in use: {layout['gpu_memory_used_mib']} MiB." if layout["gpu_memory_used_mib"] else ""
-    lines = [
-        f"## {replicas} replica{'s' if replicas > 1 else ''}",
-        "",
-        f"{started} KV cache: {cache} tokens.{memory} {sizes}",
-        "",
-        "| at a time | tokens/s direct | gateway | gateway / direct (95%) | first token p50 ms direct | gateway"
-        " | p99 direct | gateway | gap p50 ms direct | gateway | gateway CPU us/request | us/event | of a core |",
-        "|" + "---|" * 13,
-    ]
-    for load in layout["loads"]:
-        direct, gateway, cpu = load["direct"], load["gateway"], load["gateway_cpu"]
-        cost = (
-            f"{cpu['us_per_request']:.0f} | {cpu['us_per_event']:.1f} | {cpu['share_of_a_core']:.1%}"
-            if cpu
-            else "- | - | -"
-        )
-        lines += [
-            f"| {load['concurrency']} | {direct['tokens_per_s']:.0f} | {gateway['tokens_per_s']:.0f}"
-            f" | {Estimate(**load['ratio']).text(3)} | {direct['first_ms_p50']:.1f} | {gateway['first_ms_p50']:.1f}"
-            f" | {direct['first_ms_p99']:.1f} | {gateway['first_ms_p99']:.1f}"
-            f" | {direct['gap_ms_p50']:.2f} | {gateway['gap_ms_p50']:.2f} | {cost} |"
-        ]
-    busy = max(load["client_busy_most"] for load in layout["loads"])
-    noise = disturbed(max(load["others_busy_most"] or 0.0 for load in layout["loads"]))
-    doubt = " **That is so much that the client itself may be what was measured.**" if busy > 0.8 else ""
+    busy = max(load["client_busy_most"] for load in loads)
+    doubt = " **So the client itself may be the bottleneck.**" if busy > CLIENT_BOTTLENECK else ""
+    noise = background_warning(max(load["others_busy_most"] or 0.0 for load in loads))
     done = "; ".join(
         f"{one['generated_tokens']:.0f} tokens generated, {one['preemptions']:.0f} preemptions,"
         f" {one['prefix_cache_hits']:.0f} of {one['prefix_cache_queries']:.0f} prompt tokens from the prefix cache"
         for one in layout["engines"]
     )
-    return [*lines, "", f"The load client took at most {busy:.0%} of one core.{doubt}{noise} Each vLLM: {done}.", ""]
+    return [
+        f"## {replicas} replica{'s' if replicas > 1 else ''}",
+        "",
+        f"{started} KV cache: {cache} tokens.{memory} {sizes}",
+        "",
+        *table(LAYOUT_HEAD, [_row(load) for load in loads], left=len(LAYOUT_HEAD)),
+        "",
+        f"The load client used at most {busy:.0%} of one core.{doubt}{noise} Each vLLM: {done}.",
+        "",
+    ]
+
+
+def _row(load: dict[str, Any]) -> list[str]:
+    direct, gateway, cpu = load["direct"], load["gateway"], load["gateway_cpu"]
+    cost = ["-"] * 3
+    if cpu:
+        cost = [f"{cpu['us_per_request']:.0f}", f"{cpu['us_per_event']:.1f}", f"{cpu['share_of_a_core']:.1%}"]
+    return [
+        str(load["concurrency"]),
+        f"{direct['tokens_per_s']:.0f}",
+        f"{gateway['tokens_per_s']:.0f}",
+        Estimate(**load["ratio"]).text(3),
+        f"{direct['first_ms_p50']:.1f}",
+        f"{gateway['first_ms_p50']:.1f}",
+        f"{direct['first_ms_p99']:.1f}",
+        f"{gateway['first_ms_p99']:.1f}",
+        f"{direct['gap_ms_p50']:.2f}",
+        f"{gateway['gap_ms_p50']:.2f}",
+        *cost,
+    ]
 
 
 def _comparison(rows: list[dict[str, Any]]) -> list[str]:
-    lines = [
+    cells = [
+        [
+            str(row["concurrency"]),
+            str(row["replicas"]),
+            str(row["against"]),
+            f"{row['ratio']:.3f}",
+            " -> ".join(f"{value:.1f}" for value in row["first_ms_p50"]),
+            " -> ".join(f"{value:.2f}" for value in row["gap_ms_p50"]),
+        ]
+        for row in rows
+    ]
+    return [
         "## Several replicas on one device",
         "",
         "The same total load, through the gateway.",
         "",
-        "| at a time | replicas | against | throughput ratio | first token p50 ms | gap p50 ms |",
-        "|---|---|---|---|---|---|",
+        *table(COMPARISON_HEAD, cells, left=len(COMPARISON_HEAD)),
+        "",
     ]
-    for row in rows:
-        first, gap = row["first_ms_p50"], row["gap_ms_p50"]
-        lines += [
-            f"| {row['concurrency']} | {row['replicas']} | {row['against']} | {row['ratio']:.3f}"
-            f" | {first[0]:.1f} -> {first[1]:.1f} | {gap[0]:.2f} -> {gap[1]:.2f} |"
-        ]
-    return [*lines, ""]
 
 
 def _money(report: dict[str, Any]) -> list[str]:
     shares = list(report["layouts"][0]["loads"][0]["usd_per_mtok"])
-    lines = [
+    head = ["replicas", "at a time", *(f"$/M at {float(share):.0%} utilisation" for share in shares)]
+    rows = [
+        [
+            str(layout["replicas"]),
+            str(load["concurrency"]),
+            *(f"{load['usd_per_mtok'][share]:.3f}" for share in shares),
+        ]
+        for layout in report["layouts"]
+        for load in layout["loads"]
+    ]
+    return [
         "## Money",
         "",
-        f"An hour of the GPU: ${report['gpu_hour_usd']:g} ({report['price_source']}). {FORMULA}. Output tokens only:"
-        " the prompt's are paid by the same hours.",
+        f"An hour of the GPU: ${report['gpu_hour_usd']:g} ({report['price_source']}). {FORMULA}. Only output tokens are"
+        " counted: the same hours also pay for the prompts.",
         "",
-        "| replicas | at a time | " + " | ".join(f"$/M at {float(share):.0%} utilisation" for share in shares) + " |",
-        "|" + "---|" * (2 + len(shares)),
+        *table(head, rows, left=len(head)),
+        "",
     ]
-    for layout in report["layouts"]:
-        for load in layout["loads"]:
-            prices = " | ".join(f"{load['usd_per_mtok'][share]:.3f}" for share in shares)
-            lines += [f"| {layout['replicas']} | {load['concurrency']} | {prices} |"]
-    return [*lines, ""]

@@ -1,4 +1,4 @@
-"""One layout, started for real and measured at rising concurrency."""
+"""One layout: started, and measured at rising concurrency."""
 
 from __future__ import annotations
 
@@ -8,59 +8,63 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import load
-from benchmarks.gpu.engine import Engine, look
+from benchmarks.common import load
+from benchmarks.common.gateway import RunningGateway, Servers, Start, running_gateway
+from benchmarks.common.report import Say
+from benchmarks.common.servers import serving
+from benchmarks.gpu.engine_metrics import EngineMetrics, scrape
 from benchmarks.vllm.bodies import Bodies, prompt_tokens
-from benchmarks.vllm.launch import Launched, Say, launched
-from benchmarks.vllm.legs import Round, Work
-from benchmarks.vllm.measure import Bench
-from benchmarks.vllm.sides import Side, serving
+from benchmarks.vllm.measure import Measurement
+from benchmarks.vllm.samples import Round, Workload
+from benchmarks.vllm.targets import Target, targets
 
 PROBE_WORDS = (32, 96)
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What was started, and what it did."""
+    """What was started, and what was measured."""
 
     replicas: int
     models_yaml: str
     commands: tuple[str, ...]
     started_in_s: float
     restarts: int
-    engines: tuple[Engine, ...]
-    """as they were after the measurement"""
+    engines: tuple[EngineMetrics, ...]
+    """after the measurement"""
     gpu_memory_used_mib: int | None
     rounds: tuple[Round, ...]
 
 
 async def measure(text: str, replicas: int, options: argparse.Namespace, folder: Path, say: Say) -> Layout:
-    """Start the layout that a models.yaml describes, measure it, and stop it.
+    """Start the layout of a models.yaml, measure it, and stop it.
 
     Raises:
-        StartFailed: it did not come up.
-        LoadFailed, UnequalWork: an answer was not as it must be.
+        StartFailed: it did not start.
+        LoadFailed, WrongTokenCount: an answer was not as it must be.
     """
     config = folder / f"models-{replicas}.yaml"
     config.write_text(text, encoding="utf-8")
-    most = max(options.concurrency)
-    flags = (f"--state-dir={folder / 'state'}", f"--max-in-flight={max(256, most)}")
-    env = {"CUDA_VISIBLE_DEVICES": ""} if options.device == "cpu" else {}
-    log = folder / f"gateway-{replicas}.log"
-    async with launched(config, log, say, flags=flags, env=env, limit_s=options.start_limit) as started:
-        again = f", {started.restarts} restarts" if started.restarts else ""
-        say(f"ready after {started.started_in_s:.0f} s{again}")
+    start = Start(
+        config,
+        folder / f"gateway-{replicas}.log",
+        flags=(f"--state-dir={folder / 'state'}", f"--max-in-flight={max(256, *options.concurrency)}"),
+        environment={"CUDA_VISIBLE_DEVICES": ""} if options.device == "cpu" else {},
+        limit_s=options.start_limit,
+    )
+    async with running_gateway(start, say) as started:
         model, roots = await serving(started.engines, None)
-        direct = Side("direct", roots, model)
-        gateway = Side("gateway", (started.root,), model, pids=started.pids, tree=started.tree)
+        direct, gateway = targets(Servers(started.root, roots, model, started))
         words = await words_for(direct, options.prompt_tokens)
-        works = [work(concurrency, options) for concurrency in options.concurrency]
-        rounds = await Bench(direct, gateway, Bodies(words), say).rounds(works, options.rounds)
-        return await _layout(text, replicas, started, rounds, used=options.device == "gpu")
+        workloads = [workload(concurrency, options) for concurrency in options.concurrency]
+        rounds = await Measurement(direct, gateway, Bodies(words), say).rounds(workloads, options.rounds)
+        return await _layout(text, replicas, started, rounds, on_gpu=options.device == "gpu")
 
 
-async def _layout(text: str, replicas: int, started: Launched, rounds: Sequence[Round], *, used: bool) -> Layout:
-    engines = [await look(root) for root in started.engines]
+async def _layout(
+    text: str, replicas: int, started: RunningGateway, rounds: Sequence[Round], *, on_gpu: bool
+) -> Layout:
+    engines = [await scrape(root) for root in started.engines]
     return Layout(
         replicas=replicas,
         models_yaml=text,
@@ -68,34 +72,34 @@ async def _layout(text: str, replicas: int, started: Launched, rounds: Sequence[
         started_in_s=started.started_in_s,
         restarts=started.restarts,
         engines=tuple(engines),
-        gpu_memory_used_mib=memory_used_mib() if used else None,
+        gpu_memory_used_mib=memory_used_mib() if on_gpu else None,
         rounds=tuple(rounds),
     )
 
 
-def work(concurrency: int, options: argparse.Namespace) -> Work:
-    """Return the load of one leg: streams, so many on each connection, but not too few in all."""
+def workload(concurrency: int, options: argparse.Namespace) -> Workload:
+    """Return the load of one sample: streams, a number of them on each connection, but a least number in all."""
     requests = max(options.requests * concurrency, options.fewest)
-    return Work(concurrency, requests, options.max_tokens, stream=True)
+    return Workload(concurrency, requests, options.max_tokens, stream=True)
 
 
-async def words_for(side: Side, tokens: int) -> int:
-    """Return how many words make a prompt of about so many tokens, by the model's own tokenizer.
+async def words_for(target: Target, tokens: int) -> int:
+    """Return how many words make a prompt of about this many tokens with the model's tokenizer.
 
     Raises:
-        LoadFailed: it does not answer.
+        LoadFailed: the model does not answer.
     """
     counts = []
     for words in PROBE_WORDS:
-        body = Bodies(words).make(side.model, max_tokens=2, stream=False)
-        answers = await load.run(side.urls()[0], [body], requests=1, concurrency=1, headers=side.headers, timeout_s=600)
+        body = Bodies(words).make(target.model, max_tokens=2, stream=False)
+        answers = await load.run(target.endpoints()[0], [body], requests=1, concurrency=1, timeout_s=600)
         load.refuse_errors("the prompt's length", answers)
         counts.append(prompt_tokens(answers[0]))
     return line_through(PROBE_WORDS, (counts[0], counts[1]), tokens)
 
 
 def line_through(words: tuple[int, int], tokens: tuple[int, int], wanted: int) -> int:
-    """Return the words for the wanted tokens, at least one, where two prompts had so many words and tokens."""
+    """Return the words for the wanted tokens, at least one, by linear interpolation between two known prompts."""
     slope = (tokens[1] - tokens[0]) / (words[1] - words[0])
     if slope <= 0:
         return words[0]
@@ -103,10 +107,10 @@ def line_through(words: tuple[int, int], tokens: tuple[int, int], wanted: int) -
 
 
 def memory_used_mib() -> int | None:
-    """Return the memory in use of all GPUs together, MiB; None: nvidia-smi does not say."""
+    """Return the memory in use on all GPUs together in MiB; None: unknown."""
     query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
     try:
-        told = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout
-        return sum(int(line) for line in told.split())
+        output = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout
+        return sum(int(line) for line in output.split())
     except (OSError, ValueError, subprocess.SubprocessError):
         return None

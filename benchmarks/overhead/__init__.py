@@ -1,1 +1,1 @@
-"""What does a gateway cost per request? `python -m benchmarks.overhead`."""
+"""What a gateway costs per request: `python -m benchmarks.overhead`."""

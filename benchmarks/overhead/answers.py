@@ -1,4 +1,4 @@
-"""The scripted upstream's answers, made once, in the exact shape of vLLM's. The model's name chooses one."""
+"""The scripted upstream's answers, made once, in exactly the form of vLLM's. The model's name selects one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PERSON_SCHEMA: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One answer: its text, and the pieces in which that is sent."""
+    """One answer: its text in the pieces in which it is sent."""
 
     name: str
     pieces: tuple[str, ...]
@@ -50,11 +50,11 @@ class Script:
 
     @property
     def text(self) -> str:
-        """Return what the model says."""
+        """Return the text of the answer."""
         return "".join(self.pieces)
 
     def whole(self) -> bytes:
-        """Return the body of an answer that is no stream."""
+        """Return the body of an answer that is not a stream."""
         message: dict[str, Any] = {"role": "assistant", "content": self.text, "refusal": None, "annotations": None}
         message |= {"audio": None, "function_call": None, "tool_calls": [], "reasoning": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop", "stop_reason": None}
@@ -80,8 +80,8 @@ class Script:
         return {"id": f"chatcmpl-{'8f3b5a7c' * 4}", "object": kind, "created": 1_763_900_000, "model": self.name}
 
     def _usage(self) -> dict[str, Any]:
-        said = len(self.pieces)
-        return {"prompt_tokens": 40, "total_tokens": 40 + said, "completion_tokens": said}
+        count = len(self.pieces)
+        return {"prompt_tokens": 40, "total_tokens": 40 + count, "completion_tokens": count}
 
 
 def _dump(document: dict[str, Any]) -> bytes:
@@ -93,7 +93,7 @@ def _words(count: int) -> tuple[str, ...]:
 
 
 def _split(text: str, count: int) -> tuple[str, ...]:
-    """Cut a text into so many pieces of nearly one length."""
+    """Cut a text into pieces of nearly equal length."""
     ends = [round(number * len(text) / count) for number in range(count + 1)]
     return tuple(text[start:end] for start, end in pairwise(ends))
 

@@ -14,11 +14,11 @@ from pydantic import SecretStr
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
-from benchmarks.load import LoadFailed
+from benchmarks.common.load import LoadFailed
 from benchmarks.overhead.measure import KEY
 from benchmarks.overhead.processes import models_yaml
 from benchmarks.overhead.scenarios import Scenario
-from benchmarks.overhead.upstream import Play
+from benchmarks.overhead.upstream import EncodedScript
 from router.load_config import load
 from router.upstream.base import Exchange
 from server.app import create_app
@@ -28,12 +28,12 @@ from server.settings import Settings
 
 PATH = "/v1/chat/completions"
 ENDS = (b"}", b"0\r\n\r\n")
-"""what the last write of an answer ends with: a JSON body, or a chunked one"""
+"""the end of an answer's last write: of a JSON body, or of a chunked one"""
 ANSWER_S = 10.0
 
 
-class Loop(uvloop.Loop):
-    """Connects to `upstreams`, by their port, instead of to the network."""
+class SocketlessLoop(uvloop.Loop):
+    """An event loop that connects to `upstreams`, by their port, instead of the network."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Loop(uvloop.Loop):
 
 
 class _Transport(asyncio.Transport):
-    """Takes everything at once."""
+    """A transport without a buffer."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, protocol: asyncio.Protocol) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class _Transport(asyncio.Transport):
 
 
 class FakeUpstream(_Transport):
-    """Answers each write with its pieces, one in each round of the event loop."""
+    """Answers each write with its pieces, one in each turn of the event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, protocol: asyncio.Protocol, pieces: Sequence[bytes]) -> None:
         super().__init__(loop, protocol)
@@ -97,7 +97,7 @@ class FakeUpstream(_Transport):
 
 
 class Client(_Transport):
-    """One client's connection: sends `request`, and knows an answer's end when it sees it."""
+    """One client's connection: sends `request`, and recognizes the end of the answer."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, app: ASGIApp, request: bytes) -> None:
         config = uvicorn.Config(  # as in `server.processes.gateway`
@@ -110,32 +110,32 @@ class Client(_Transport):
         self._request = request
         self._done: asyncio.Future[None] = loop.create_future()
         self.writes: list[bytes] | None = None
-        """what the gateway wrote, where it is to be kept"""
+        """what the gateway wrote; None: it is not kept"""
         protocol.connection_made(self)
 
     def write(self, data: Any) -> None:
-        """Take in a part of the answer."""
+        """Receive a part of the answer."""
         if self.writes is not None:
             self.writes.append(bytes(data))
         if data.endswith(ENDS):
             self._done.set_result(None)
 
     async def ask(self) -> None:
-        """Send the request; return when the answer has come whole."""
+        """Send the request; return when the answer is complete."""
         self._done = self._loop.create_future()
         self._protocol.data_received(self._request)
         await self._done
 
 
-class World:
-    """A gateway of its own for one scenario, with the scripted answer behind it."""
+class InProcessGateway:
+    """A gateway for one scenario, with the scripted answer behind it."""
 
     def __init__(self, scenario: Scenario, folder: Path) -> None:
         loop = asyncio.get_running_loop()
-        if not isinstance(loop, Loop):
-            raise TypeError("a World needs the Loop of this module")
+        if not isinstance(loop, SocketlessLoop):
+            raise TypeError("an InProcessGateway needs the loop of this module")
         port = 1 + len(loop.upstreams)
-        self.pieces = loop.upstreams[port] = Play(scenario.script, 0).with_usage
+        self.pieces = loop.upstreams[port] = EncodedScript(scenario.script, 0).with_usage
         self.scenario = scenario
         file = folder / f"{scenario.name}.yaml"
         file.write_text(json.dumps(models_yaml(f"http://127.0.0.1:{port}/v1")), encoding="utf-8")
@@ -152,16 +152,16 @@ class World:
         self.client = self.connect(create_app(self.config, self.settings, self.resources))
 
     def connect(self, app: ASGIApp) -> Client:
-        """Return a client of an app that asks what the scenario says."""
+        """Return a client of an app that sends the scenario's request."""
         lines = b"".join(b"%b: %b\r\n" % header for header in self.headers)
         request = f"POST {PATH} HTTP/1.1\r\n".encode() + lines + b"\r\n" + self.body
         return Client(asyncio.get_running_loop(), app, request)
 
     async def check(self) -> int:
-        """Ask once; return in how many writes the answer came.
+        """Send one request; return in how many writes the answer came.
 
         Raises:
-            LoadFailed: it was not the scripted one.
+            LoadFailed: it was not the scripted answer.
         """
         writes = self.client.writes = []
         try:
@@ -184,8 +184,8 @@ class World:
         await self.resources.upstream.close()
 
 
-class Replay:
-    """What a dispatch yielded, once more."""
+class ReplayedEvents:
+    """Yields the events of an earlier dispatch again."""
 
     def __init__(self, batches: Sequence[Any]) -> None:
         self._batches = iter(batches)
@@ -200,7 +200,7 @@ class Replay:
 
 
 class _Exchange:
-    """An answer that has come; its events one by one."""
+    """An answer that is already there; its events come one by one."""
 
     status = 200
     retry_after_s: float | None = None
@@ -218,8 +218,8 @@ class _Exchange:
         pass
 
 
-class AtOnce:
-    """An upstream client that costs nothing."""
+class InstantUpstream:
+    """An upstream client that answers without any work."""
 
     def __init__(self, whole: bytes, events: Sequence[bytes]) -> None:
         self._whole, self._events = whole, events
@@ -238,8 +238,8 @@ class AtOnce:
         return _Exchange(self._whole, self._events)
 
 
-class Sink(asyncio.Protocol):
-    """Reads an answer of so many pieces and does nothing with them."""
+class DiscardingProtocol(asyncio.Protocol):
+    """Counts the pieces of an answer and ignores them."""
 
     def __init__(self, pieces: int) -> None:
         self._pieces = pieces
@@ -253,7 +253,7 @@ class Sink(asyncio.Protocol):
             self.done.set_result(None)
 
     def ask(self, transport: FakeUpstream) -> asyncio.Future[None]:
-        """Return what is done when the whole answer has come."""
+        """Start an answer; return a future that is done when all of it has come."""
         self.left, self.done = self._pieces, asyncio.get_running_loop().create_future()
         transport.write(b"")
         return self.done

@@ -1,4 +1,4 @@
-"""One load on one address: CPU of the gateway's processes, latency, throughput. Rounds take turns between addresses."""
+"""Measures CPU, latency and throughput of one scenario. The targets take turns in every round."""
 
 from __future__ import annotations
 
@@ -8,40 +8,41 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks import cpu, load
+from benchmarks.common import cpu, load
+from benchmarks.common.report import Say
 from benchmarks.overhead.scenarios import Scenario
 
 KEY = "sk-benchmark-0123456789"
-SETTLE_S = 0.15  # what a gateway does after its last answer (metrics, logs) belongs to the request
+SETTLE_S = 0.15  # what a gateway does after its last answer, such as metrics and logs, is part of the request
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is measured."""
+    """A server that is measured."""
 
     name: str
     base_url: str
     """with `/v1`, as in an OpenAI SDK"""
     pid: int | None = None
-    """whose process tree's CPU is measured; none: latency and throughput only"""
+    """the root of its process tree, for CPU time; None: only latency and throughput are measured"""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One round. Times of the client are milliseconds."""
+    """One round of one target, with the client's times in milliseconds."""
 
     requests: int
     wall_s: float
     cpu_us: float | None
-    """microseconds of CPU for each request, of the target's whole process tree"""
+    """CPU microseconds per request, of the target's whole process tree"""
     p50_ms: float
     p99_ms: float
     first_p50_ms: float | None
-    """of streams: until the first event with content"""
+    """until the first event with content; None: no stream"""
 
     @property
     def per_s(self) -> float:
@@ -79,10 +80,10 @@ async def measure(target: Target, scenario: Scenario) -> Sample:
 
 
 async def warm_up(target: Target, scenario: Scenario) -> None:
-    """Open the connections, and see that the answers' text comes through.
+    """Send some requests, and check that the answers have the scripted text.
 
     Raises:
-        LoadFailed: it does not, or an answer had an error.
+        LoadFailed: an answer has another text, or an error.
     """
     for answer in await _ask(target, scenario, 2 * scenario.connections + 8, keep=True):
         text = _text(answer.body, stream=scenario.script.stream)
@@ -91,10 +92,8 @@ async def warm_up(target: Target, scenario: Scenario) -> None:
             raise load.LoadFailed(f"{scenario.name}, {target.name}: answered {text!r}, expected {expected!r}")
 
 
-async def interleave(
-    scenario: Scenario, targets: Sequence[Target], rounds: int, show: Callable[[str], None]
-) -> dict[str, list[Sample]]:
-    """Measure every target once in each round, so that what disturbs the machine disturbs all of them."""
+async def interleave(scenario: Scenario, targets: Sequence[Target], rounds: int, say: Say) -> dict[str, list[Sample]]:
+    """Measure every target once in each round, so that a disturbance of the machine affects all of them."""
     samples: dict[str, list[Sample]] = {target.name: [] for target in targets}
     for target in targets:
         await warm_up(target, scenario)
@@ -102,16 +101,16 @@ async def interleave(
         for target in targets:
             samples[target.name].append(await measure(target, scenario))
         last = (f"{name} {_brief(taken[-1])}" for name, taken in samples.items())
-        show(f"{scenario.name} {number}/{rounds}: {', '.join(last)}")
+        say(f"{scenario.name} {number}/{rounds}: {', '.join(last)}")
     return samples
 
 
 @contextlib.contextmanager
-def apart(client_side: Sequence[int], gateways: Sequence[int]) -> Iterator[None]:
-    """Keep the client (this process) and the upstream on the first CPU, and every gateway off it.
+def separate_cpus(client_side: Sequence[int], gateways: Sequence[int]) -> Iterator[None]:
+    """Keep the client (this process) and the upstream on the first CPU, and every gateway on the others.
 
-    Where the scheduler moves them about, a stream's events reach a gateway now one by one, now in heaps, and what a
-    stream costs doubles or halves from round to round. With a single CPU, nothing is done.
+    If the scheduler moves them, a stream's events reach a gateway sometimes one by one and sometimes in batches, so the
+    cost of a stream doubles or halves from round to round. With a single CPU, this does nothing.
     """
     allowed = os.sched_getaffinity(0)
     first = {min(allowed)}
@@ -119,19 +118,19 @@ def apart(client_side: Sequence[int], gateways: Sequence[int]) -> Iterator[None]
         yield
         return
     try:
-        _keep_on(first, [os.getpid(), *client_side])
-        _keep_on(allowed - first, gateways)
+        _pin(first, [os.getpid(), *client_side])
+        _pin(allowed - first, gateways)
         yield
     finally:
-        _keep_on(allowed, [os.getpid(), *client_side, *gateways])
+        _pin(allowed, [os.getpid(), *client_side, *gateways])
 
 
-def _keep_on(cpus: set[int], roots: Sequence[int]) -> None:
-    """Bind every thread of these processes, and of all below them."""
+def _pin(cpus: set[int], roots: Sequence[int]) -> None:
+    """Pin every thread of these processes and their descendants to these CPUs."""
     own = os.getpid()
     for root in roots:
         with contextlib.suppress(ProcessLookupError, FileNotFoundError):
-            for pid in [own] if root == own else cpu.tree(root):  # what this process started is listed by itself
+            for pid in [own] if root == own else cpu.tree(root):  # its children are in the lists themselves
                 for thread in os.listdir(f"/proc/{pid}/task"):
                     with contextlib.suppress(ProcessLookupError):
                         os.sched_setaffinity(int(thread), cpus)
@@ -139,13 +138,9 @@ def _keep_on(cpus: set[int], roots: Sequence[int]) -> None:
 
 async def _ask(target: Target, scenario: Scenario, requests: int, *, keep: bool) -> list[load.Answer]:
     headers = {"authorization": f"Bearer {KEY}"} if scenario.key else {}
+    endpoint = load.Endpoint(f"{target.base_url}/chat/completions", headers)
     answers = await load.run(
-        f"{target.base_url}/chat/completions",
-        scenario.bodies(),
-        requests=requests,
-        concurrency=scenario.connections,
-        headers=headers,
-        keep=keep,
+        endpoint, scenario.bodies(), requests=requests, concurrency=scenario.connections, keep=keep
     )
     load.refuse_errors(f"{scenario.name}, {target.name}", answers)
     return answers

@@ -1,7 +1,7 @@
-"""The reference: as little gateway as Python can be. A bare ASGI app on uvicorn that copies bodies through.
+"""The reference: the least that a gateway in Python can do. A bare ASGI app on uvicorn that copies bodies.
 
-It imports nothing of the project, so that it stays the same while the gateway changes. It has no keys, limits, checks,
-timeouts or records: what the gateway costs above this is what those cost.
+It imports nothing of the project, so it stays the same while the gateway changes. It has no keys, limits, checks,
+timeouts or records: they are what the gateway costs more than this.
 
     python -m benchmarks.overhead.passthrough --upstream http://127.0.0.1:9100/v1 --port 9101
 """
@@ -21,7 +21,7 @@ Message = MutableMapping[str, Any]
 
 
 class _Upstream(asyncio.Protocol):
-    """One kept connection to the upstream; one request at a time."""
+    """One kept connection to the upstream, with one request at a time."""
 
     def __init__(self) -> None:
         self.usable = True
@@ -46,7 +46,7 @@ class _Upstream(asyncio.Protocol):
             await self._waiter
 
     def take(self) -> bytes:
-        """Return what has come of the body."""
+        """Return the part of the body that has arrived since the last call."""
         data = b"".join(self._parts)
         self._parts.clear()
         return data

@@ -1,4 +1,4 @@
-"""From rounds to figures: what is compared with what, as JSON and as tables."""
+"""Summarises the rounds, as JSON and as tables."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from benchmarks.common.machine import machine_line
+from benchmarks.common.report import table
 from benchmarks.overhead.measure import Sample
 from benchmarks.overhead.scenarios import HEADLINE, LATENCY, SCENARIOS, WORKERS
-from benchmarks.overhead.starts import HEAVY
+from benchmarks.overhead.startup import HEAVY
 
 DIRECT = "direct"
 REFERENCE = "passthrough"
+HEAD = (
+    *("scenario", "gateway", "CPU us/request", "x passthrough", "requests/s", "p50 ms", "p99 ms"),
+    *("first event p50 ms", "added p50 ms", "added p99 ms"),
+)
 
 Results = Mapping[str, Mapping[str, Sequence[Sample]]]
 """scenario -> target -> rounds; all targets of a scenario have the same number of rounds"""
@@ -20,7 +26,7 @@ Results = Mapping[str, Mapping[str, Sequence[Sample]]]
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The median over the rounds, the lowest and the highest."""
+    """The median, the lowest and the highest value over the rounds."""
 
     median: float
     low: float
@@ -28,7 +34,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Summarise one value for each round."""
+        """Summarise the values of all rounds."""
         return cls(median(values), min(values), max(values))
 
     def show(self, digits: int = 0) -> str:
@@ -38,7 +44,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the rounds of one target in one scenario come to."""
+    """The summary of all rounds of one target in one scenario."""
 
     per_s: Spread
     p50_ms: Spread
@@ -46,9 +52,9 @@ class Figures:
     first_p50_ms: Spread | None
     cpu_us: Spread | None
     cpu_ratio: Spread | None
-    """CPU over the reference's in the same round"""
+    """CPU divided by the reference's in the same round"""
     added_p50_ms: Spread | None
-    """median latency above the direct one's in the same round"""
+    """median latency above the direct one in the same round"""
     added_p99_ms: Spread | None
 
 
@@ -78,36 +84,30 @@ def figures(rounds: Mapping[str, Sequence[Sample]], target: str) -> Figures:
 
 
 def as_json(results: Results, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the whole report: about the run, and of every scenario what was asked, each round, and the summary."""
+    """Return the whole report: facts about the run, and each scenario with its settings, rounds and summaries."""
     return {**about, "scenarios": [_scenario(name, rounds) for name, rounds in results.items()]}
 
 
 def as_markdown(results: Results, about: Mapping[str, Any]) -> str:
     """Return the tables."""
-    machine = about["machine"]
-    lines = ["# What a gateway costs per request", ""]
-    lines += [f"{about['date']}, {machine['cpu']}, {machine['cores']} cores, {machine['kernel']},"]
-    lines += [f"Python {machine['python']}, revision {about['revision']}.", ""]
-    lines += ["Medians over the rounds (lowest-highest). CPU: user and system, of all processes of the gateway."]
-    lines += ["`direct`: the upstream without a gateway. Added latency: above `direct` in the same round.", ""]
+    lines = ["# What a gateway costs per request", "", machine_line(about), ""]
+    lines += ["Medians over the rounds (lowest-highest). CPU is user and system time of all processes of the gateway."]
+    lines += ["`direct` is the upstream without a gateway. Added latency is above `direct` in the same round.", ""]
     if "starts" in about:
-        lines += [_starts(about["starts"]), ""]
+        lines += [_startup(about["starts"]), ""]
     if headline := [name for name in (*HEADLINE, *LATENCY) if name in results]:
         lines += _headline(results, headline)
-    lines += ["## All scenarios", ""]
-    head = ["scenario", "gateway", "CPU us/request", "x passthrough", "requests/s", "p50 ms", "p99 ms"]
-    head += ["first event p50 ms", "added p50 ms", "added p99 ms"]
     rows = [_row(name, target, figures(rounds, target)) for name, rounds in results.items() for target in rounds]
-    return "\n".join([*lines, *_table(head, rows), ""])
+    return "\n".join([*lines, "## All scenarios", "", *table(HEAD, rows, left=len(HEAD)), ""])
 
 
-def _starts(starts: Mapping[str, Any]) -> str:
+def _startup(starts: Mapping[str, Any]) -> str:
     seconds = {name: Spread.of(taken) for name, taken in starts["seconds"].items()}
     heavy = ", ".join(starts["heavy_modules"]) or "none"
     return (
-        f"From the command to the first 200 of `/health`: `smallfirst serve` {seconds['smallfirst'].show(2)} s, "
+        f"Time from the command to the first 200 of `/health`: `smallfirst serve` {seconds['smallfirst'].show(2)} s, "
         f"`{REFERENCE}` {seconds[REFERENCE].show(2)} s. "
-        f"Of {', '.join(HEAVY)}, smallfirst has imported by then: {heavy}."
+        f"Packages among {', '.join(HEAVY)} that smallfirst has imported by then: {heavy}."
     )
 
 
@@ -120,11 +120,11 @@ def _headline(results: Results, names: Sequence[str]) -> list[str]:
         if target != DIRECT:
             digits = [2 if name in LATENCY else 0 for name in found]
             rows.append((target, *(_cell(cell, count) for cell, count in zip(cells, digits, strict=True))))
-    return ["## Headline", "", *_table(("gateway", *titles), rows), ""]
+    return ["## Headline", "", *table(("gateway", *titles), rows, left=1 + len(titles)), ""]
 
 
 def _row(scenario: str, target: str, found: Figures) -> tuple[str, ...]:
-    # of the upstream itself, CPU is no gateway's
+    # the upstream's own CPU is not that of a gateway
     cpu, ratio = (None, None) if target == DIRECT else (found.cpu_us, found.cpu_ratio)
     return (
         scenario, target, _cell(cpu, 0), _cell(ratio, 2), _cell(found.per_s, 0), _cell(found.p50_ms, 2),
@@ -135,11 +135,6 @@ def _row(scenario: str, target: str, found: Figures) -> tuple[str, ...]:
 
 def _cell(spread: Spread | None, digits: int) -> str:
     return "" if spread is None else spread.show(digits)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [head, ["---"] * len(head), *rows]
-    return [f"| {' | '.join(cells)} |" for cells in lines]
 
 
 def _scenario(name: str, rounds: Mapping[str, Sequence[Sample]]) -> dict[str, Any]:

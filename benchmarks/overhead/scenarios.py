@@ -1,4 +1,4 @@
-"""What is asked: a named list, not the product of everything with everything."""
+"""The scenarios: a named list, not every combination of the settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.overhead.answers import PERSON_SCHEMA, SCRIPTS, Script
 
 VARIANTS = 8
-"""so many different prompts take turns"""
+"""different prompts that take turns"""
 _SENTENCE = 'Clause {number}: the supplier ("we") delivers {number} units to the warehouse in Lyon by Friday.\n'
 
 
@@ -19,7 +19,7 @@ class Scenario:
 
     name: str
     answer: str
-    """a script's name in `answers.py`"""
+    """the name of a script in `answers.py`"""
     connections: int
     requests: int
     """in each round"""
@@ -30,11 +30,11 @@ class Scenario:
 
     @property
     def script(self) -> Script:
-        """Return what the upstream answers."""
+        """Return the upstream's answer."""
         return SCRIPTS[self.answer]
 
     def bodies(self) -> list[bytes]:
-        """Return the requests' bodies, as a client's SDK would send them."""
+        """Return the bodies of the requests, as a client's SDK sends them."""
         return [self._body(number) for number in range(VARIANTS)]
 
     def _body(self, number: int) -> bytes:
@@ -63,7 +63,7 @@ WORKERS = {
         Scenario("stream64-c64-workers", "stream64", 64, 1024),
     )
 }
-"""throughput of more than one worker process"""
+"""for the throughput of several worker processes"""
 
 SCENARIOS = {
     scenario.name: scenario

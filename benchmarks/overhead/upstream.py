@@ -1,8 +1,8 @@
 """The scripted upstream: `python -m benchmarks.overhead.upstream --port 9100`. It answers as vLLM does, at little cost.
 
-What it answers is chosen by the model's name, looked up in the request's bytes: `whole`, `stream64`, ... (see
-`answers.py`), with or without `auto-` in front. So one address serves every scenario, and every gateway.
-Each event of a stream is sent on its own: one round of the event loop, one system call.
+The model's name in the request selects the answer: `whole`, `stream64`, ... (see `answers.py`), with or without `auto-`
+in front. So one address serves every scenario and every gateway. Each event of a stream is sent on its own, with one
+turn of the event loop and one system call.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _STREAM_HEAD = (
 )
 
 
-class Play:
-    """A script as bytes: what is written at once, one after the other."""
+class EncodedScript:
+    """A script as the bytes of its writes."""
 
     def __init__(self, script: Script, pause_s: float) -> None:
         self.stream = script.stream
@@ -50,10 +50,10 @@ class Play:
 
 
 class _Connection(asyncio.Protocol):
-    """One client; one request at a time."""
+    """One client, with one request at a time."""
 
-    def __init__(self, plays: dict[bytes, Play]) -> None:
-        self._plays = plays
+    def __init__(self, scripts: dict[bytes, EncodedScript]) -> None:
+        self._scripts = scripts
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
@@ -95,13 +95,13 @@ class _Connection(asyncio.Protocol):
 
     def _answer(self, body: bytes) -> None:
         match = _MODEL.search(body)
-        play = self._plays.get(match[1]) if match else None
-        if play is None:
+        script = self._scripts.get(match[1]) if match else None
+        if script is None:
             self._refuse(404, f"no such model; there are {', '.join(SCRIPTS)}")
-        elif play.stream != bool(_STREAM.search(body)):
-            self._refuse(400, f"this model answers with {'streams' if play.stream else 'whole answers'} only")
+        elif script.stream != bool(_STREAM.search(body)):
+            self._refuse(400, f"this model answers only with {'streams' if script.stream else 'whole answers'}")
         else:
-            self._send(play.with_usage if _USAGE.search(body) else play.without_usage, play.pause_s, 0)
+            self._send(script.with_usage if _USAGE.search(body) else script.without_usage, script.pause_s, 0)
 
     def _send(self, pieces: Sequence[bytes], pause_s: float, number: int) -> None:
         if self._lost:
@@ -121,10 +121,10 @@ class _Connection(asyncio.Protocol):
 
 
 async def serve(port: int, pause_s: float) -> None:
-    """Serve on loopback until cancelled; print the address first."""
-    plays = {name.encode(): Play(script, pause_s) for name, script in SCRIPTS.items()}
+    """Print the address, then serve on loopback until cancelled."""
+    scripts = {name.encode(): EncodedScript(script, pause_s) for name, script in SCRIPTS.items()}
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(partial(_Connection, plays), "127.0.0.1", port, backlog=1024)
+    server = await loop.create_server(partial(_Connection, scripts), "127.0.0.1", port, backlog=1024)
     port = server.sockets[0].getsockname()[1]
     print(f"upstream: http://127.0.0.1:{port}/v1 with the models {', '.join(SCRIPTS)}", flush=True)
     await server.serve_forever()

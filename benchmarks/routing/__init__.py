@@ -1,1 +1,1 @@
-"""Which calls does the small model keep, what does that save, and what quality does it cost? Offline, on real pairs."""
+"""Which calls does the small model keep, what does that save, and what quality does it cost? Without any model."""

@@ -7,30 +7,33 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks import machine
+from benchmarks.common import machine
+from benchmarks.common.command import say
+from benchmarks.common.report import Renderer, redraw, write
 from benchmarks.routing import plot, report
+from benchmarks.routing.comparison import dataset_means
 from benchmarks.routing.data import NoData
-from benchmarks.routing.loads import loads
 from benchmarks.routing.options import parse
-from benchmarks.routing.sweep import chosen, everything, figures_of
-from benchmarks.vllm.program import say
-from benchmarks.vllm.write import redraw, write
+from benchmarks.routing.sweep import all_runs, figures_of, single_run
 
 PACKAGES = ("smallfirst", "numpy")
+RENDERER = Renderer(report.markdown, plot.draw)
+SHORT = ("train", "test", "weak", "strong", "labels", "calls", "support", "policies")
+"""what `--json` writes of a run"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Fit, score and write; return the exit status: 2 where the data cannot be used."""
+    """Fit, score and write; return the exit status: 2 if the data cannot be used."""
     options = parse(argv)
     if options.redraw:
-        redraw(options.out, say, draw=plot.draw, markdown=report.markdown)
+        redraw(options.out, RENDERER, say)
         return 0
     about, found = machine.describe(PACKAGES), []
     try:
         runs = (
-            everything(options.all)
+            all_runs(options.all)
             if options.all
-            else [chosen(options.train, options.test, options.weak, options.strong)]
+            else [single_run(options.train, options.test, options.weak, options.strong)]
         )
         for run in runs:
             found.append(figures_of(run, options.samples if options.out else 0))
@@ -40,22 +43,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(short(found[0][0]), indent=1) + "\n", encoding="utf-8")
+        short = {key: found[0][0][key] for key in SHORT}
+        options.json.write_text(json.dumps(short, indent=1) + "\n", encoding="utf-8")
     if options.out:
         whole: dict[str, Any] = {
             "benchmark": "routing",
             **about,
             "samples": options.samples,
             "runs": [figures for figures, _ in found],
-            "loads": loads(found),
+            "loads": dataset_means(found),
         }
-        write(whole, options.out, say, draw=plot.draw, markdown=report.markdown)
+        write(whole, options.out, RENDERER, say)
     return 0
-
-
-def short(run: dict[str, Any]) -> dict[str, Any]:
-    """Return what --json writes of a run."""
-    return {key: run[key] for key in ("train", "test", "weak", "strong", "labels", "calls", "support", "policies")}
 
 
 if __name__ == "__main__":

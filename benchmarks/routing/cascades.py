@@ -1,7 +1,7 @@
-"""The small model answers first, and its confidence decides; raw, and as this project does it.
+"""Cascades: the small model answers first, and its confidence decides. One uses it as it is, one as the gateway does.
 
-The cascade knows of a call what a live server knows: the prompt, the confidence of the small model's answer, and what
-such calls cost. What it expects is the server's own `Evidence`.
+A cascade knows what a live gateway knows of a call: the prompt, the confidence of the small model's answer, and the
+cost of such calls. Its estimates come from the gateway's own `Evidence`.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from router.messages.chat import CHAT
 from router.types import ChatCall
 
 DEAREST = 0.95
-"""a small model that costs more than this share of the large one is treated as if it cost this share: almost never
-worth a look, but where it is, the gain still decides"""
+"""a small model that costs more than this share of the large one counts as if it cost this share: asking it is almost
+never worth it, but if it is, the gain still decides"""
 
 
 def raw_cascade(train: Sequence[Row]) -> Policy:
-    """Return the cascade that takes the confidence as it is; nothing is learned."""
+    """Return the cascade that uses the confidence as it is, without learning."""
     return lambda row: -(LOWEST if row.logconf is None else log_odds(row.logconf))
 
 
 def cascade(train: Sequence[Row]) -> Cascade:
-    """Learn a cascade from labelled calls; those without a confidence teach only what the prompt tells."""
+    """Fit a cascade on labelled calls; from calls without a confidence, it only learns about prompts."""
     return Cascade.fit(train)
 
 
 def task(row: Row) -> str:
-    """Return the name of the call's task as the gateway would find it."""
+    """Return the name of the call's task, as the gateway finds it."""
     system = [{"role": "system", "content": row.system}] if row.system else []
     body = {"messages": [*system, {"role": "user", "content": row.prompt}]}
     return fingerprint(ChatCall(CHAT, "auto", body, fields={}, size=0))
 
 
 def score(row: Row) -> float | None:
-    """Return the log-odds that the small model gives its own answer; None where nobody asked."""
+    """Return the log-odds of the small model's confidence in its answer; None: unknown."""
     if not row.has_confidence:
         return None
     return LOWEST if row.logconf is None else log_odds(row.logconf)
@@ -53,11 +53,11 @@ def score(row: Row) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Cascade:
-    """What was learned; two orders, by what is to be saved. Called, it is the one that saves dollars."""
+    """A fitted cascade with two orders: `calls` saves calls of the large model, calling the object saves dollars."""
 
     evidence: Evidence
     prices: Mapping[str, _Prices]
-    """none where not all calls have one"""
+    """empty if not all calls have one"""
 
     @classmethod
     def fit(cls, train: Sequence[Row]) -> Cascade:
@@ -72,11 +72,11 @@ class Cascade:
         return cls(Evidence.fit(examples), prices)
 
     def calls(self, row: Row) -> Rank:
-        """Rank by gain: saves calls of the large model, of which the small one's answer costs none."""
+        """Rank by gain, which saves calls of the large model; asking the small model costs none of them."""
         return Rank(self._gain(row, self.evidence.prior(task(row), row.text)))
 
     def __call__(self, row: Row) -> Rank:
-        """Rank by gain per dollar, and skip the small model where its answer is not worth its price."""
+        """Rank by gain per dollar, and skip the small model if its answer is not worth its price."""
         prior = self.evidence.prior(task(row), row.text)
         gain = self._gain(row, prior)
         prices = self._prices(prior.task)
@@ -87,7 +87,7 @@ class Cascade:
         return Rank(gain / usd, skip)
 
     def unseen(self, row: Row, gain: float) -> float:
-        """Rank by gain per dollar where the gain is guessed before there is an answer."""
+        """Rank by gain per dollar, with a gain that was estimated before there is an answer."""
         prices = self._prices(task(row))
         return gain if prices is None else gain / prices.strong_usd(row.text)
 
@@ -100,13 +100,13 @@ class Cascade:
 
 @dataclass(frozen=True, slots=True)
 class _Prices:
-    """What calls of a task cost, as known before they are made: a line over the prompt's length."""
+    """The expected cost of a task's calls: a linear function of the prompt's length."""
 
     base_usd: float
     usd_per_char: float
     least_usd: float
     ratio: float
-    """the small model's dollars for one of the large model's"""
+    """the small model's cost divided by the large model's"""
 
     @classmethod
     def fit(cls, calls: Sequence[Row]) -> _Prices:
@@ -116,12 +116,12 @@ class _Prices:
         return cls(base, slope, min(usd), sum(row.weak_usd or 0.0 for row in calls) / sum(usd))
 
     def strong_usd(self, text: str) -> float:
-        """Return what the large model's answer will cost."""
+        """Return the expected cost of the large model's answer."""
         return max(self.least_usd, self.base_usd + self.usd_per_char * len(text))
 
 
 def _slope(x: Sequence[float], y: Sequence[float]) -> float:
-    """Return the slope of y over x by least squares; 0 where x does not vary."""
+    """Return the slope of y over x by least squares; 0 if x is constant."""
     middle, mean = fmean(x), fmean(y)
     spread = sum((one - middle) ** 2 for one in x)
     return sum((one - middle) * (other - mean) for one, other in zip(x, y, strict=True)) / spread if spread else 0.0

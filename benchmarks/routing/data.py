@@ -1,10 +1,10 @@
-"""Results of real model pairs, a JSON line for each call: what it was, and how well each model did for how much.
+"""Results of real model pairs, a JSON line for each call: the prompt, and the quality and cost of each model's answer.
 
-Common: `id`, `prompt`, perhaps `system`. Then either the qualities `weak` and `strong` themselves (0 to 1), or
-`models: {name: {correct or score, cost (dollars), logconf}}`, of which a pair is chosen. `logconf` is the logarithm of
-the model's confidence in its own answer; null is minus infinity, a missing key means that nobody asked. `agree` of a
-row with `weak` is the share of the small model's samples that voted for its answer: a confidence, too.
-`contaminated: 1` marks what is left out.
+Every line has `id` and `prompt`, and may have `system`. Then it has either the qualities `weak` and `strong` (0 to 1),
+or `models: {name: {correct or score, cost (dollars), logconf}}`, from which a pair is chosen. `logconf` is the log of
+the model's confidence in its own answer: null is minus infinity, and a missing key means that it is unknown. In a
+line with `weak`, `agree` is the share of the small model's samples that agree with its answer, which is also a
+confidence. Lines with `contaminated: 1` are left out.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class NoData(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One call, and what became of it on either model."""
+    """One call, and the result of each model."""
 
     id: str
     prompt: str
     system: str
     task: str
-    """the kind of call, as the data name it; policies do not see it"""
+    """the kind of call in the data; policies do not see it"""
     weak: float
     strong: float
     """quality of the answers, 0 to 1"""
@@ -42,7 +42,7 @@ class Row:
     strong_usd: float | None = None
     """None: unknown"""
     logconf: float | None = None
-    """log of the weak model's confidence in its answer; None where it is minus infinity, or not known"""
+    """log of the weak model's confidence in its answer; None: minus infinity, or unknown"""
     has_confidence: bool = False
 
     @property
@@ -60,7 +60,7 @@ def load(path: Path) -> list[dict[str, Any]]:
     """Read JSON Lines, gzipped or not.
 
     Raises:
-        NoData: it cannot be read, or holds no objects.
+        NoData: it cannot be read, or it has no objects.
     """
     try:
         content = path.read_bytes()
@@ -75,12 +75,12 @@ def load(path: Path) -> list[dict[str, Any]]:
 
 
 def rows(raw: Iterable[Mapping[str, Any]], weak: str | None, strong: str | None) -> list[Row]:
-    """Return the rows of one pair of models, without those that are contaminated or lack one of the two.
+    """Return the rows of a pair of models, without those that are contaminated or lack one of the models.
 
     Args:
         raw: what `load` read.
-        weak: the small model's name; None: the cheapest on average (without prices, the least right).
-        strong: the large model's name; None: the most often right.
+        weak: the small model's name; None: the cheapest on average, or the worst if there are no prices.
+        strong: the large model's name; None: the best.
 
     Raises:
         NoData: no row has both models.
@@ -95,7 +95,7 @@ def rows(raw: Iterable[Mapping[str, Any]], weak: str | None, strong: str | None)
 
 
 def pair(raw: Sequence[Mapping[str, Any]], weak: str | None, strong: str | None) -> tuple[str, str]:
-    """Return the names of the two models, those that are not given chosen from the data."""
+    """Return the names of the two models; those that are None are chosen from the data."""
     quality, usd = averages(raw)
     if strong is None:
         strong = max((name for name in quality if name != weak), key=quality.__getitem__, default="strong")
@@ -106,7 +106,7 @@ def pair(raw: Sequence[Mapping[str, Any]], weak: str | None, strong: str | None)
 
 
 def averages(raw: Iterable[Mapping[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:
-    """Return each model's mean quality, and its mean price of a call in dollars where prices are known."""
+    """Return each model's mean quality, and its mean dollars per call if prices are known."""
     quality: dict[str, list[float]] = {}
     usd: dict[str, list[float]] = {}
     for row in raw:
@@ -145,7 +145,7 @@ def _row(raw: Mapping[str, Any], place: int, weak: str, strong: str) -> Row | No
 
 
 def task(raw: Mapping[str, Any]) -> str:
-    """Return the kind of a row: what it names, else the beginning of its id (`mmlu/marketing/49`: mmlu)."""
+    """Return the kind of a row: the one it names, or the beginning of its id (`mmlu/marketing/49`: mmlu)."""
     named = raw.get("task") or raw.get("dataset") or raw.get("eval")
     return str(named) if named else re.split(r"[./]", str(raw.get("id", "")), maxsplit=1)[0]
 

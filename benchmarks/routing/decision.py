@@ -1,13 +1,12 @@
-"""What does a decision cost? `python -m benchmarks.routing.decision`; see benchmarks/README.md.
+"""What does a routing decision cost? `python -m benchmarks.routing.decision`; see benchmarks/README.md.
 
-Microseconds of this process's CPU for each part of a cascade's decision on one call, and for all of it as the gateway
-makes it, from the call to the answer accepted or not.
+CPU microseconds of this process for each part of a cascade's decision on one call, and for the whole decision as the
+gateway makes it: from the call until the answer is accepted or not.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,10 +17,12 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from benchmarks import machine
-from benchmarks.routing.decision_calls import RUNGS, SMALL, Asked, calls, cascade, evidence, prompts
-from benchmarks.vllm.options import whole
-from benchmarks.vllm.program import say
+from benchmarks.common import machine
+from benchmarks.common.command import say, say_broken
+from benchmarks.common.machine import machine_line
+from benchmarks.common.options import whole
+from benchmarks.common.report import Renderer, table, write
+from benchmarks.routing.decision_calls import RUNGS, SMALL, SampleCall, calls, cascade, evidence, prompts
 from router.decision import Confidence, Decision
 from router.judge.features import TokenLogprob, features
 from router.judge.logprob import LogprobJudge
@@ -33,26 +34,26 @@ from router.policy.cascade import Cascade
 from router.types import ChatCall
 
 MOST_US = 150.0
-"""of a decision without the classifier"""
+"""limit for a decision without the classifier"""
 CALLS, ROUNDS = 50, 40
 PACKAGES = ("smallfirst", "msgspec")
 CASES = {"JSON": True, "text": False}
 """column -> whether the answer is structured"""
 PROMPTS = (500, 8_000)
-"""characters that the classifier reads"""
+"""characters of a prompt that the classifier reads"""
 SUM = ("decide", "ask for logprobs", "read them", "features", "judge")
-DECISION, GATE, STRIP, EVENT = "the decision", "through the gate", "strip the answer", "read and strip an event"
+DECISION, JUDGE, STRIP, EVENT = "the decision", "through the judge", "strip the answer", "read and strip an event"
 EXPLAINED = f"""\
-us of CPU, without sockets and without a model; the median over {{samples}} decisions on {{calls}} calls. A call has
-2,000 characters of system prompt, seen before, and 500 of question. `decide` says who is asked, by the call's
-`fingerprint` and what is known of such calls; then logprobs are asked for, read from vLLM's whole answer, made into
-features and a score, and that is judged: **{DECISION}**, at most {MOST_US:g} us. `{GATE}`: the same as the gateway does
-it, the logprobs taken out again for a client who did not ask. Where the evidence says that it pays, the prompt is read
-by the classifier, too: `decide` then costs so much more."""
+CPU microseconds without sockets and without a model: the median over {{samples}} decisions on {{calls}} calls. A call
+has a system prompt of 2,000 characters, which was seen before, and a question of 500. `decide` chooses the models by
+the call's `fingerprint` and what is known about such calls. Then logprobs are requested, read from vLLM's whole answer,
+and turned into features and a score, which is judged. The sum is **{DECISION}**, at most {MOST_US:g} us. `{JUDGE}` is
+the same as the gateway does it; it also removes the logprobs for a client that did not ask for them. If the
+evidence says that it pays, the classifier also reads the prompt, which adds its time to `decide`."""
 
 
-class Work(NamedTuple):
-    """A call, and all that the parts of the decision on it take in."""
+class DecisionInput(NamedTuple):
+    """A call, and the inputs of all parts of the decision on it."""
 
     call: ChatCall
     answer: bytes
@@ -65,30 +66,30 @@ class Work(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What a decision on calls of one kind costs."""
+    """The cost of a decision on calls of one kind."""
 
     tokens: float
-    """of an answer, mean"""
+    """mean of an answer"""
     answer_bytes: float
     us: Mapping[str, float]
-    """of each part"""
+    """part -> its microseconds"""
 
 
-Part = Callable[[Work], object]
+Part = Callable[[DecisionInput], object]
 
 
 def parts(policy: Cascade, *, structured: bool) -> dict[str, Part]:
-    """Return each part of a decision, in their order; then other views of the same."""
+    """Return the parts of a decision in their order, and then other combinations of them."""
 
-    def through_the_gate(one: Work) -> None:
+    def through_the_judge(one: DecisionInput) -> None:
         decision = policy.decide(Situation(one.call, RUNGS))
-        gate = policy.judge(NextAttempt(one.call, SMALL, decision, structured, rung_above=True))
-        assert isinstance(gate, LogprobJudge)
-        gate.adapt(one.call)
-        gate.read(one.answer)
-        gate.judge(one.choices)
+        judge = policy.judge(NextAttempt(one.call, SMALL, decision, structured, rung_above=True))
+        assert isinstance(judge, LogprobJudge)
+        judge.adapt(one.call)
+        judge.read(one.answer)
+        judge.judge(one.choices)
 
-    def judge(one: Work) -> None:
+    def judge(one: DecisionInput) -> None:
         score = None if one.confidence is None else one.confidence.score
         policy.acceptance(one.decision, SMALL)(one.confidence, score)
 
@@ -100,21 +101,21 @@ def parts(policy: Cascade, *, structured: bool) -> dict[str, Part]:
         "features": lambda one: features(one.tokens, structured=structured),
         "judge": judge,
         STRIP: lambda one: stripped(one.answer),
-        GATE: through_the_gate,
+        JUDGE: through_the_judge,
         EVENT: lambda one: (tokens_of_event(one.event), stripped(one.event)),
     }
 
 
-def worked(policy: Cascade, asked: Asked, *, structured: bool) -> Work:
-    """Return a call with what each part leaves to the next."""
+def decision_input(policy: Cascade, asked: SampleCall, *, structured: bool) -> DecisionInput:
+    """Return a call with the inputs of each part."""
     tokens = tokens_of(asked.answer)[0]
     decision = policy.decide(Situation(asked.call, RUNGS))
     confidence = features(tokens, structured=structured)
-    return Work(asked.call, asked.answer, asked.event, asked.choices, tokens, confidence, decision)
+    return DecisionInput(asked.call, asked.answer, asked.event, asked.choices, tokens, confidence, decision)
 
 
 def medians(runs: Mapping[str, Callable[[Any], object]], works: Sequence[Any], rounds: int) -> dict[str, float]:
-    """Return the microseconds of each run: in turns, since one repeated alone would have the CPU's caches to itself."""
+    """Return the microseconds of each run. They take turns, because one alone would stay in the CPU's caches."""
     taken: dict[str, list[int]] = {name: [] for name in runs}
     idle = []
     for _ in range(rounds):
@@ -131,14 +132,14 @@ def medians(runs: Mapping[str, Callable[[Any], object]], works: Sequence[Any], r
 def column(known: Evidence, rounds: int, *, structured: bool) -> Column:
     """Measure the calls of one kind."""
     policy = cascade(known)
-    works = [worked(policy, one, structured=structured) for one in calls(CALLS, seed=2, structured=structured)]
+    works = [decision_input(policy, one, structured=structured) for one in calls(CALLS, seed=2, structured=structured)]
     us = medians(parts(policy, structured=structured), works, rounds)
     us[DECISION] = sum(us[name] for name in SUM)
     return Column(fmean(len(one.tokens) for one in works), fmean(len(one.answer) for one in works), us)
 
 
 def measure(rounds: int) -> dict[str, Any]:
-    """Return what a decision costs for each kind of call, and the classifier for each length of prompt."""
+    """Return the cost of a decision for each kind of call, and of the classifier for each length of prompt."""
     known = evidence()
     without = replace(known, trust=0.0, trust_before=0.0)
     found = {name: asdict(column(without, rounds, structured=structured)) for name, structured in CASES.items()}
@@ -149,40 +150,32 @@ def measure(rounds: int) -> dict[str, Any]:
     return {"cases": found, "classifier_us": classifier}
 
 
-def promises(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what was promised and is not so."""
+def broken_promises(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield each broken promise."""
     for name, one in found["cases"].items():
         if one["us"][DECISION] > MOST_US:
-            yield f"{name}: {DECISION} costs {one['us'][DECISION]:.0f} us, at most {MOST_US:g} are allowed"
+            yield f"{name}: {DECISION} costs {one['us'][DECISION]:.0f} us; the limit is {MOST_US:g}"
 
 
-def markdown(report: Mapping[str, Any]) -> str:
-    """Return the report for people."""
-    hardware, cases = report["machine"], report["cases"]
-    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    lines = ["# What a decision costs", ""]
-    lines += [
-        f"{report['date']}; {hardware['cpu']}, {hardware['cores']} cores; Python {hardware['python']}, {versions};"
-        f" revision {report['revision']}",
-        "",
-        EXPLAINED.format(samples=f"{report['rounds'] * CALLS:,}", calls=CALLS),
-        "",
+def markdown(report: Mapping[str, Any], picture: bool = False) -> str:
+    """Return the report for people; it has no picture."""
+    cases = report["cases"]
+    head = ["us", *(f"{name}, {one['tokens']:.0f} tokens" for name, one in cases.items())]
+    titles = {DECISION: f"**{DECISION}**", "fingerprint": "(fingerprint)"}
+    rows = [
+        [titles.get(name, name), *(f"{one['us'][name]:.1f}" for one in cases.values())]
+        for name in ("fingerprint", *SUM, DECISION, STRIP, JUDGE, EVENT)
     ]
-    titles = [f"{name}, {one['tokens']:.0f} tokens" for name, one in cases.items()]
-    lines += [f"| us | {' | '.join(titles)} |", f"|---|{'--:|' * len(titles)}"]
-    for name in ("fingerprint", *SUM, DECISION, STRIP, GATE, EVENT):
-        cells = [f"{one['us'][name]:.1f}" for one in cases.values()]
-        title = {DECISION: f"**{DECISION}**", "fingerprint": "(fingerprint)"}.get(name, name)
-        lines.append(f"| {title} | {' | '.join(cells)} |")
-    lines += ["", "| the classifier | us |", "|---|--:|"]
-    lines += [f"| {name} | {us:.0f} |" for name, us in report["classifier_us"].items()]
-    return "\n".join([*lines, ""])
+    classifier = [[name, f"{us:.0f}"] for name, us in report["classifier_us"].items()]
+    explained = EXPLAINED.format(samples=f"{report['rounds'] * CALLS:,}", calls=CALLS)
+    lines = ["# What a decision costs", "", machine_line(report), "", explained, "", *table(head, rows), ""]
+    return "\n".join([*lines, *table(("the classifier", "us"), classifier), ""])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print and write; return the exit status: 1 where a decision costs more than it may."""
+    """Measure, print and write; return the exit status: 1 if a decision costs more than its limit."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.routing.decision", description="What does a cascade's decision on one call cost?"
+        prog="python -m benchmarks.routing.decision", description="What a cascade's decision on one call costs."
     )
     parser.add_argument("--rounds", type=whole(1), default=ROUNDS, metavar="N", help="default: %(default)s")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write report.json and report.md there")
@@ -191,13 +184,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     report |= measure(options.rounds)
     say(markdown(report))
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        (options.out / "report.md").write_text(markdown(report), encoding="utf-8")
-    broken = list(promises(report))
-    for promise in broken:
-        say(f"not as promised: {promise}")
-    return int(bool(broken))
+        write(report, options.out, Renderer(markdown), say)
+    return say_broken(broken_promises(report))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Calls of an agent, and a small model's answers to them as vLLM writes them, on which the decision is measured.
+"""The calls for measuring a decision: an agent's calls, and a small model's answers in vLLM's form.
 
-All made up, from seeds: what is measured depends on lengths and forms, not on quality.
+All are generated from seeds. The measured cost depends on their length and form, not on their quality.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from server.endpoints.decode import decode
 SYSTEM_CHARACTERS, USER_CHARACTERS = 2_000, 500
 TEXT_TOKENS = 100
 EXAMPLES = 200
-"""labelled calls that the evidence is fitted to"""
+"""labelled calls that the evidence is fitted on"""
 SMALL = Model.model_validate(
     {
         "name": "small",
         "tier": "slm",
+        "abilities": ["logprobs"],
         "engine": "vllm",
         "base_url": "http://small/v1",
         "price": {"replica_hour_usd": 0.05},
@@ -74,19 +75,19 @@ _TOKEN = re.compile(r" ?\w+|[^\w\s]+ ?")
 _HEAD = {"id": f"chatcmpl-{'8f3b5a7c' * 4}", "created": 1_763_900_000, "model": "small"}
 
 
-class Asked(NamedTuple):
-    """A call and what came back."""
+class SampleCall(NamedTuple):
+    """A call and its answer."""
 
     call: ChatCall
     choices: Sequence[Mapping[str, Any]]
     answer: bytes
-    """with these choices and their logprobs"""
+    """the response with these choices and their logprobs"""
     event: bytes
-    """of a stream of the same"""
+    """an event of the same answer as a stream"""
 
 
-def calls(count: int, seed: int, *, structured: bool) -> list[Asked]:
-    """Return calls of one template with as many other questions, and an answer to each."""
+def calls(count: int, seed: int, *, structured: bool) -> list[SampleCall]:
+    """Return calls of one template with different questions, and an answer to each."""
     of_template, rng = random.Random(structured), random.Random(seed)
     system = _prose(of_template, SYSTEM_CHARACTERS)
     found = []
@@ -102,8 +103,8 @@ def calls(count: int, seed: int, *, structured: bool) -> list[Asked]:
     return found
 
 
-def _answered(call: ChatCall, text: str, tokens: Sequence[Mapping[str, Any]]) -> Asked:
-    """Return what vLLM answers."""
+def _answered(call: ChatCall, text: str, tokens: Sequence[Mapping[str, Any]]) -> SampleCall:
+    """Return a call with vLLM's answer."""
     message: dict[str, Any] = {
         "role": "assistant",
         "content": text,
@@ -114,7 +115,7 @@ def _answered(call: ChatCall, text: str, tokens: Sequence[Mapping[str, Any]]) ->
     choice = {"index": 0, "message": message, "logprobs": {"content": tokens}, "finish_reason": "stop"}
     usage = {"prompt_tokens": 600, "completion_tokens": len(tokens), "total_tokens": 600 + len(tokens)}
     part = {"index": 0, "delta": {"content": tokens[0]["token"]}, "logprobs": {"content": tokens[:1]}}
-    return Asked(
+    return SampleCall(
         call,
         [{**choice, "logprobs": None}],
         _bytes(_HEAD | {"object": "chat.completion", "choices": [choice], "usage": usage}),
@@ -123,13 +124,13 @@ def _answered(call: ChatCall, text: str, tokens: Sequence[Mapping[str, Any]]) ->
 
 
 def prompts(count: int, characters: int, seed: int) -> list[str]:
-    """Return texts of about one length."""
+    """Return texts of about this length."""
     rng = random.Random(seed)
     return [_prose(rng, characters) for _ in range(count)]
 
 
 def evidence() -> Evidence:
-    """Return what a fit finds in labelled calls of both templates."""
+    """Return the evidence fitted on labelled calls of both templates."""
     rng, examples = random.Random(0), []
     for structured in (True, False):
         for asked in calls(EXAMPLES // 2, seed=1, structured=structured):
@@ -150,7 +151,7 @@ def evidence() -> Evidence:
 
 
 def cascade(known: Evidence) -> Cascade:
-    """Return the policy as a route of two rungs has it."""
+    """Return the policy of a route with two rungs."""
     return Cascade(LARGE, {SMALL.name: known})
 
 

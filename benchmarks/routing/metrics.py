@@ -1,10 +1,10 @@
-"""How good is an order of calls? The quality-cost curve of asking the strong model in that order, and its figures.
+"""The quality-cost curve of sending calls to the strong model in a given order, and its figures.
 
 r_w, r_s: quality of always-weak, of always-strong; c: the share of calls that the strong model answers.
 PGR(c) = (r(c) - r_w) / (r_s - r_w) (performance gap recovered), APGR its integral over c, CPT(x) the smallest c with
 PGR >= x (RouteLLM, arXiv 2406.18665, section 2.2). C95 is the smallest c with r >= 0.95 r_s, $95 the same in
-dollars, as a share of what always-strong costs. Calls with the same score come in any order: in expectation their part
-of the curve is a straight line, with no bins and no luck.
+dollars, as a share of what always-strong costs. Calls with the same score have no order, so their part of the curve is
+a straight line, its expected value.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Figures = dict[str, float | None]
 FIGURES = ("apgr", "cpt50", "cpt80", "c95", "usd95")
 ENOUGH = 0.95
 CLOSE = 1e-12
-"""sums of floats differ by less"""
+"""rounding errors of sums are smaller"""
 
 
 class Rank(NamedTuple):
-    """Where one call stands, for every threshold t: it goes to the strong model if t <= max(escalate, skip).
+    """The place of a call in the order. With threshold t, it goes to the strong model if t <= max(escalate, skip).
 
-    `skip` is for cascades: from that threshold down the weak model is not even asked, so its answer is not paid.
-    Minus infinity: it is always asked.
+    `skip` is for cascades. If t <= skip, the weak model is not asked, so its answer costs nothing. Minus infinity:
+    it is always asked.
     """
 
     escalate: float
@@ -39,24 +39,24 @@ class Rank(NamedTuple):
 
     @classmethod
     def of(cls, score: float | Rank) -> Rank:
-        """Return the rank of a score: that of a policy that never skips, unless it says otherwise."""
+        """Return a score as a rank; a plain number never skips the weak model."""
         return score if isinstance(score, Rank) else cls(score)
 
 
 Policy = Callable[[Row], float | Rank]
-"""higher: rather to the strong model. A cascade may look at the weak model's confidence, but never at `weak`, `strong`
-or `strong_usd`: those are what is to be found out."""
+"""Calls with higher scores go to the strong model first. A cascade may use the weak model's confidence, but no policy
+may use `weak`, `strong` or `strong_usd`, which are the results."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A curve's corners, from always-weak to always-strong: share of strong calls, mean quality, mean dollars."""
+    """The corners of a curve from always-weak to always-strong: share of strong calls, mean quality, mean dollars."""
 
     share: Floats
     quality: Floats
     usd: Floats | None
     strong_usd: float
-    """what always-strong costs a call, dollars; 0 without prices"""
+    """dollars per call of always-strong; 0 without prices"""
 
 
 class Order:
@@ -64,8 +64,8 @@ class Order:
 
     Args:
         rows: the calls.
-        scores: what a policy says of each.
-        pays_weak: the weak model has answered before the policy decides, and is paid (a cascade).
+        scores: the policy's score of each.
+        pays_weak: the weak model answers, and is paid, before the policy decides (a cascade).
 
     Raises:
         ValueError: a score is not a number.
@@ -82,7 +82,7 @@ class Order:
         self._weak = np.array([row.weak for row in rows])
         self._gain = np.array([row.gain for row in rows])
         self._weak_usd, self._strong_usd = weak_usd, strong_usd
-        # two kinds of events while the threshold falls: a call is escalated, and its weak answer is no longer asked for
+        # as the threshold falls, two things happen to a call: it is escalated, and its weak model is no longer asked
         skipped = np.flatnonzero(skip > -inf) if pays_weak else np.array([], dtype=np.intp)
         when = np.concatenate([escalate, skip[skipped]])
         order = np.argsort(-when, kind="stable")
@@ -93,7 +93,7 @@ class Order:
         self._groups = np.flatnonzero(np.concatenate([[True], falls[1:] != falls[:-1]]))
 
     def curve(self, weights: Floats | None = None) -> Curve:
-        """Return the curve; `weights`: how often each call counts, for resampling (shape: calls)."""
+        """Return the curve; `weights`: how often each call counts, for resampling (one number per call)."""
         each = np.ones(len(self._weak)) if weights is None else weights
         total, here = each.sum(), each[self._row]
         return Curve(
@@ -108,7 +108,7 @@ class Order:
 
 
 def figures(curve: Curve) -> Figures:
-    """Return a curve's figures, as fractions; None for what does not exist: a gain between equals, dollars unpriced."""
+    """Return a curve's figures as fractions; None: undefined, as both models are equal or there are no prices."""
     weak, strong = curve.quality[0], curve.quality[-1]
     found: Figures = dict.fromkeys(FIGURES)
     if abs(strong - weak) > CLOSE:
@@ -123,7 +123,7 @@ def figures(curve: Curve) -> Figures:
 
 
 def least(cost: Floats, quality: Floats, enough: float) -> float:
-    """Return the least cost on a curve of straight lines where the quality is enough; its end is."""
+    """Return the least cost at which a piecewise linear curve reaches a quality, which its end does."""
     before, after = quality[:-1], quality[1:]
     crosses = (before < enough - CLOSE) != (after < enough - CLOSE)
     step = np.where(crosses, after - before, 1.0)
@@ -131,8 +131,8 @@ def least(cost: Floats, quality: Floats, enough: float) -> float:
     return float(np.concatenate([cost[quality >= enough - CLOSE], at[crosses]]).min())
 
 
-def both(to_save_calls: Curve, to_save_usd: Curve) -> Figures:
-    """Return the figures of a policy that orders calls by what is to be saved."""
+def merged_figures(to_save_calls: Curve, to_save_usd: Curve) -> Figures:
+    """Return the figures of a policy that has one order to save calls and another to save dollars."""
     found = figures(to_save_calls)
     return found if to_save_usd is to_save_calls else found | {"usd95": figures(to_save_usd)["usd95"]}
 
@@ -143,13 +143,13 @@ def intervals(
     """Resample the calls (Efron's bootstrap) and return all figures of each policy, the same samples for all.
 
     Args:
-        orders: of each policy, to save calls and to save dollars.
+        orders: policy -> its order to save calls, and its order to save dollars.
         calls: how many calls there are.
-        times: how many samples.
-        seed: of the samples.
+        times: how many samples to draw.
+        seed: for drawing them.
 
     Returns:
-        policy -> figure -> array of `times` values, NaN where a sample has none; differences of two are paired.
+        policy -> figure -> array of `times` values, NaN if undefined. All policies share the samples.
     """
     random = np.random.default_rng(seed)
     drawn: dict[str, list[Figures]] = {name: [] for name in orders}
@@ -157,7 +157,7 @@ def intervals(
         weights = np.bincount(random.integers(calls, size=calls), minlength=calls).astype(np.float64)
         for name, (calls_order, usd_order) in orders.items():
             curve = calls_order.curve(weights)
-            drawn[name].append(both(curve, curve if usd_order is calls_order else usd_order.curve(weights)))
+            drawn[name].append(merged_figures(curve, curve if usd_order is calls_order else usd_order.curve(weights)))
     return {
         name: {key: np.array([one[key] for one in values], dtype=np.float64) for key in FIGURES}
         for name, values in drawn.items()
@@ -165,6 +165,6 @@ def intervals(
 
 
 def spread(values: Floats) -> tuple[float, float] | None:
-    """Return the middle 95% of the values; None where there are none."""
+    """Return the interval of the middle 95% of the values; None: there are no values."""
     there = values[np.isfinite(values)]
     return None if not there.size else (float(np.quantile(there, 0.025)), float(np.quantile(there, 0.975)))

@@ -7,11 +7,11 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from benchmarks.vllm.plot import BLUE, GREY, ORANGE, new_figure
+from benchmarks.common.plot import BLUE, GREEN, GREY, ORANGE, new_figure
 
 COLUMNS = 3
-RED, GREEN, PALE = "#cc2222", "#559955", "#cccccc"
-LOOKS = {
+PALE = "#cccccc"
+STYLES = {
     "random": (PALE, "-"),
     "oracle": (GREY, ":"),
     "length": (GREY, "--"),
@@ -22,7 +22,7 @@ LOOKS = {
 
 
 def draw(report: dict[str, Any], file: Path) -> None:
-    """Draw the curves of each run that is to be shown: over dollars where there are prices, else over strong calls.
+    """Draw the curves of each shown run: over dollars if there are prices, else over the share of strong calls.
 
     Raises:
         NoMatplotlib: it is not installed.
@@ -40,7 +40,7 @@ def draw(report: dict[str, Any], file: Path) -> None:
 
 
 def _curves(axes: Any, run: Mapping[str, Any]) -> None:
-    for name, (colour, style) in LOOKS.items():
+    for name, (colour, style) in STYLES.items():
         if curve := run["curves"].get(name):
             axes.plot(curve.get("usd", curve["share"]), curve["quality"], style, color=colour, label=name)
     title = run["test"] if run["crossed"] else f"{run['train']} -> {run['test']}"

@@ -1,4 +1,4 @@
-"""Every policy and baseline: fitted on some calls, scoring others."""
+"""Every policy and baseline: fitted on some calls, and scoring others."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ FOLDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What one policy says of the calls, in their order."""
+    """One policy's scores of the calls, in their order."""
 
     scores: Sequence[float | Rank]
     pays_weak: bool
     """the weak model answers before the policy decides"""
     to_save_usd: Sequence[float | Rank] | None = None
-    """of a policy that orders calls otherwise where dollars are to be saved, not calls of the strong model"""
+    """the scores to save dollars, if they differ from those to save calls of the strong model"""
     fitted: bool = False
     """learned from the training data"""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What all policies say of the calls."""
+    """All policies' scores of the calls."""
 
     policies: Mapping[str, Scored]
     support: float
-    """how much of what the classifier learned counts, on average: 0, it fell back to its prior; 1, usual texts"""
+    """how much the classifier relies on what it learned, on average; 0: it fell back to its prior; 1: known texts"""
 
 
 def score(train: Sequence[Row], test: Sequence[Row]) -> Outcome:
-    """Fit every policy on some calls and score others; cascades only where there are confidences."""
+    """Fit every policy on some calls and score others; cascades only if there are confidences."""
     learned = cascades.cascade(train)
     guesses = [learned.evidence.prompt_gain(row.text) for row in test]
     scored = {
@@ -65,9 +65,9 @@ def score(train: Sequence[Row], test: Sequence[Row]) -> Outcome:
 
 
 def cross_score(rows: Sequence[Row], folds: int = FOLDS) -> Outcome:
-    """Score each call by policies that were fitted on the other folds; the same folds each time."""
+    """Score each call by policies that were fitted on the other folds. The folds are always the same."""
     by_hash = hashed(rows)
-    # a fold without confidences would have no cascades: each fold has some of those that have one
+    # a fold without confidences would have no cascade, so each fold gets some calls with a confidence
     by_hash.sort(key=lambda place: rows[place].has_confidence)
     held_out = [fold for fold in (by_hash[start::folds] for start in range(folds)) if fold]
     outcomes = []
@@ -84,7 +84,7 @@ def cross_score(rows: Sequence[Row], folds: int = FOLDS) -> Outcome:
 
 
 def hashed(rows: Sequence[Row]) -> list[int]:
-    """Return the places of the rows in the order of their names' hashes: any, and always the same."""
+    """Return the places of the rows in the order of their ids' hashes: arbitrary, but always the same."""
     return sorted(range(len(rows)), key=lambda place: (crc32(rows[place].id.encode(errors="surrogatepass")), place))
 
 
@@ -99,10 +99,10 @@ def _joined(parts: Sequence[Scored], back: NDArray[np.intp]) -> Scored:
 
 
 def levels(scores: Sequence[float | Rank]) -> list[float | Rank]:
-    """Return for each score the share of the calls that go to the strong model after it.
+    """Return for each score the share of the calls with a lower score.
 
-    Scores of two fits are not on one scale; at the same level, each fit sends the same share of its calls to the strong
-    model (Forman and Scholz, Apples-to-apples in cross-validation studies, SIGKDD Explorations 12(1), 2010).
+    Scores of two fits are on different scales. At the same level, each fit sends the same share of its calls to the
+    strong model (Forman and Scholz, Apples-to-apples in cross-validation studies, SIGKDD Explorations 12(1), 2010).
     """
     ranks = [Rank.of(score) for score in scores]
     turns = sorted(max(rank) for rank in ranks)

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.routing.replay`: decide again what a gateway decided; what would other limits have kept?
+"""`python -m benchmarks.routing.replay`: repeat a gateway's decisions, and show what other limits would have kept.
 
-The access log of a gateway with JSON logs (`learned` of each line) says all that its learned policies saw; the prompt
-is not needed. The same policies decide here.
+The access log of a gateway with JSON logs has all inputs of its learned policies (`learned` in each line), so the
+prompts are not needed. The same policies decide again here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.vllm.program import say
+from benchmarks.common.command import say
 from router.config.models import Config, Model, Route
 from router.decision import Candidate, Decision, Prior
 from router.errors import ConfigError
@@ -29,12 +29,12 @@ from router.policy.route_policies import RoutePolicies
 from router.types import ChatCall, RoutingOptions
 
 CLOSE = 1e-4
-"""numbers in the log are rounded, and so is what is worked out of them"""
+"""numbers in the log are rounded, so computed values differ by up to this"""
 LIMITS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Replay a log; return 0 where every decision is the same, 1 where one is not, 2 where there are none."""
+    """Replay a log; return 0 if every decision is the same, 1 if one is not, 2 if there are none."""
     options = _parse(argv)
     try:
         config = load(options.config, os.environ, gpu=options.gpu)
@@ -44,46 +44,51 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     if not lines:
-        print(f"{options.log}: no line tells of a learned policy: a cascade logs `learned` as JSON", file=sys.stderr)
+        print(
+            f"{options.log}: no line has a decision of a learned policy: a cascade logs `learned` as JSON",
+            file=sys.stderr,
+        )
         return 2
     others = [line for line in lines if not replay.agrees(line)]
-    say(f"{len(lines)} decisions, {len(lines) - len(others)} the same again")
+    say(f"{len(lines)} decisions, {len(lines) - len(others)} the same")
     for line in others[:10]:
-        say(f"  another: {line['request_id']}")
+        say(f"  different: {line['request_id']}")
     for row in replay.what_if(lines):
         say(row)
     return 1 if others else 0
 
 
 class Replay:
-    """The policies of one configuration, asked with what a log tells."""
+    """The policies of one configuration, which decide again with the inputs in a log."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._policies = RoutePolicies(config)
 
     def agrees(self, line: Mapping[str, Any]) -> bool:
-        """Return whether the policy comes to the same thresholds, values, way, gains and verdicts as the log tells."""
+        """Return whether the policy has the same thresholds, values, order, gains and verdicts as the log."""
         learned, route = line["learned"], self._route(line["route"])
         policy = self._policy(route, learned)
-        candidates = {name: _look(policy, self._config.models[name], learned, seen) for name, seen in _seen(learned)}
+        candidates = {
+            name: _candidate(policy, self._config.models[name], learned, seen) for name, seen in _seen(learned)
+        }
         rungs = route.rungs if route.fallback.name in learned["way"] else route.rungs[:-1]
         _, way = asking_order(rungs, candidates)
         return (
             way == learned["way"]
-            and all(_as_told(candidates[name], seen) for name, seen in _seen(learned))
+            and all(_matches(candidates[name], seen) for name, seen in _seen(learned))
             and all(self._judges_alike(policy, candidates, judged) for judged in learned.get("judged", ()))
         )
 
     def what_if(self, lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-        """Yield what other limits would have kept of the whole answers that were judged."""
+        """Yield how many of the judged whole answers other limits would have kept."""
         gains = [
             judged["gain"]
             for line in lines
             for judged in line["learned"].get("judged", ())
             if not judged.get("beginning")
         ]
-        yield f"{len(gains)} answers were judged; min_confidence -> kept, expected loss of all"
+        yield f"{len(gains)} answers were judged; min_confidence -> kept, expected loss over all"
         for limit in LIMITS if gains else ():
             kept = [gain for gain in gains if gain <= 1 - limit]
             loss = sum(max(0.0, gain) for gain in kept) / len(gains)
@@ -101,7 +106,8 @@ class Replay:
 
     def _judges_alike(self, policy: Learned, candidates: Mapping[str, Candidate], judged: Mapping[str, Any]) -> bool:
         assert isinstance(policy, Cascade)
-        again = policy.acceptance(Decision(0, "replayed", candidates=candidates), self._config.models[judged["model"]])(
+        decision = Decision(0, "replayed", candidates=candidates)
+        again = policy.acceptance(decision, self._config.models[judged["model"]])(
             None,
             judged.get("score"),
             beginning=judged.get("beginning", False),
@@ -122,8 +128,8 @@ def _seen(learned: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, Any]]]
     return models.items()
 
 
-def _look(policy: Learned, model: Model, learned: Mapping[str, Any], seen: Mapping[str, Any]) -> Candidate:
-    """Look at a model again. What it costs and what the prompt says, only the log knows."""
+def _candidate(policy: Learned, model: Model, learned: Mapping[str, Any], seen: Mapping[str, Any]) -> Candidate:
+    """Return a model as a candidate. Its price and the estimate from the prompt come from the log."""
     task, expected = learned["task"], seen["expected_gain"]
     likely = _likely(policy, model.name, task, expected) if isinstance(policy, Cascade) else (expected,)
     price = inf if seen["price"] is None else seen["price"]
@@ -132,7 +138,7 @@ def _look(policy: Learned, model: Model, learned: Mapping[str, Any], seen: Mappi
     )
 
 
-def _as_told(candidate: Candidate, seen: Mapping[str, Any]) -> bool:
+def _matches(candidate: Candidate, seen: Mapping[str, Any]) -> bool:
     threshold = candidate.threshold if isfinite(candidate.threshold) else None
     value = candidate.value if candidate.value is not None and isfinite(candidate.value) else None
     return (
@@ -144,7 +150,7 @@ def _as_told(candidate: Candidate, seen: Mapping[str, Any]) -> bool:
 
 
 def _likely(policy: Learned, model: str, task: str, expected: float | None) -> Sequence[float]:
-    """Return what was likely: what is usual in the task, moved to where this prompt was guessed to be."""
+    """Return the likely gains: those of the task, shifted to the estimate for this prompt."""
     evidence = policy.evidence.get(model)
     usual = evidence and (evidence.tasks.get(task) or evidence.tasks.get(EVERY))
     if not usual or expected is None:
@@ -157,13 +163,13 @@ def _close(one: float | None, other: float | None) -> bool:
 
 
 def decisions(log: Path) -> Iterator[Mapping[str, Any]]:
-    """Yield the lines of a gateway's log that tell of a learned policy."""
+    """Yield the lines of a gateway's log with a decision of a learned policy."""
     for text in log.read_text(encoding="utf-8", errors="replace").split("\n"):
         if '"learned"' in text:
             try:
                 line = json.loads(text)
             except ValueError:
-                continue  # other programs write there, too
+                continue  # other programs also write there
             if isinstance(line, dict) and isinstance(line.get("learned"), dict):
                 yield line
 
@@ -171,9 +177,9 @@ def decisions(log: Path) -> Iterator[Mapping[str, Any]]:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.routing.replay",
-        description="Decide again what a gateway decided, with the same policies, from its log alone.",
+        description="Repeat a gateway's decisions with the same policies, from its log alone.",
     )
-    parser.add_argument("--config", type=Path, default=Path("models.yaml"), metavar="FILE", help="the gateway's own")
+    parser.add_argument("--config", type=Path, default=Path("models.yaml"), metavar="FILE", help="of the gateway")
     parser.add_argument("--log", type=Path, required=True, metavar="FILE", help="its standard error, as JSON lines")
     parser.add_argument("--gpu", action="store_true", help="the gateway's machine has a GPU")
     return parser.parse_args(argv)

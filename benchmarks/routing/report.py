@@ -6,63 +6,62 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from benchmarks.common.machine import machine_line
 from benchmarks.routing.metrics import FIGURES
 
 PAPER = {"routellm_mmlu": ("0.603", "35.4%", "71.6%"), "routellm_gsm8k": ("0.622", "33.6%", "63.3%")}
-"""APGR, CPT50, CPT80 of the best router of RouteLLM's paper (arXiv 2406.18665, Tables 2 and 3), not taught in domain"""
+"""APGR, CPT50, CPT80 of the best router in RouteLLM's paper (arXiv 2406.18665, Tables 2 and 3), trained elsewhere"""
 IN_DOMAIN = {"routellm_mmlu": ("0.677", "26.8%", "56.6%"), "routellm_gsm8k": ("0.635", "34.6%", "60.7%")}
-"""the same of the best simple router that learned in domain, measured before ours was written: TF-IDF with logistic
-regression, one half on the other; the nearest neighbours of MiniLM's vectors"""
+"""the same figures of the best simple router trained in domain, measured before ours was written: TF-IDF with logistic
+regression, trained on one half and scored on the other; the nearest neighbours of MiniLM's vectors"""
 HEADINGS = {"usd95": "$95", "apgr": "APGR"}
 MORE_IS_BETTER = {"usd95": False, "apgr": True}
 HEAD = "| | APGR | CPT50 | CPT80 | C95 | $95 |\n|---|--:|--:|--:|--:|--:|"
 EXPLAINED = """\
-c: the share of calls that the strong model answers. PGR: what part of the quality between always-weak and always-strong
-is recovered. APGR: its mean over all c. CPT50, CPT80: the least c with a PGR of 50%, 80%. C95: the least c with 95% of
-the strong model's quality; $95: the same in dollars, as a share of always-strong. A cascade always pays the weak model,
-but where it skips it. Ties count in expectation. In brackets: 95% bootstrap intervals over the calls; a difference is
-called better or worse only where its interval, on the same samples, leaves 0 out.
+c: the share of calls that the strong model answers. PGR: the recovered share of the quality gap between always-weak and
+always-strong. APGR: its mean over all c. CPT50, CPT80: the least c with a PGR of 50%, 80%. C95: the least c with 95% of
+the strong model's quality. $95: the same in dollars, as a share of always-strong. A cascade pays the weak model for
+every call, unless it skips it. Ties count with their expected value. In brackets: 95% bootstrap intervals.
+A difference is called better or worse only if its interval, on the same samples, excludes 0.
 
-`A` alone: cross-fitted in five folds, which are put together by the share of calls that each sends to the strong
-model. `A -> B`: learned from A, asked about B. Support: how much of what the classifier learned counts; at 0 it has
-fallen back to its prior, which is not fitted. Quality: of always-weak and always-strong. `length` is the prompt's;
-`raw_cascade` takes the confidence as it is. `paper`: the best router of RouteLLM's paper; `in domain`: the best simple
-one that learned from the same data, TF-IDF with logistic regression (MMLU), neighbours of MiniLM's vectors (GSM8K)."""
+`A` alone: cross-fitted in five folds, which are merged by the share of calls that each sends to the strong model.
+`A -> B`: fitted on A, scored on B. Support: how much the classifier relies on what it learned; at 0 it has fallen back
+to its prior, which is not fitted. Quality: of always-weak and always-strong. `length`: the length of the prompt.
+`raw_cascade` uses the confidence as it is. `paper`: the best router in RouteLLM's paper. `in domain`: the best simple
+router trained on the same data, TF-IDF with logistic regression (MMLU) or neighbours of MiniLM's vectors (GSM8K)."""
 
 
 def line(run: Mapping[str, Any]) -> str:
-    """Return a run in one line of progress."""
+    """Return a run as a line of progress."""
     figure = "usd95" if _priced(run) else "apgr"
-    told = ", ".join(f"{name} {_number(one[figure])}" for name, one in run["policies"].items())
-    return f"{_title(run)}, {run['weak']} -> {run['strong']}: {figure}: {told}; support {run['support']:.2f}"
+    values = ", ".join(f"{name} {_number(one[figure])}" for name, one in run["policies"].items())
+    return f"{_title(run)}, {run['weak']} -> {run['strong']}: {figure}: {values}; support {run['support']:.2f}"
 
 
 def markdown(report: dict[str, Any], picture: bool) -> str:
-    """Return the report; `picture`: report.png lies beside it."""
-    hardware, runs = report["machine"], report["runs"]
-    lines = ["# Routing offline: what is saved, and what it costs in quality", ""]
+    """Return the report; `picture`: there is a report.png."""
+    runs = report["runs"]
+    lines = ["# Routing offline: what it saves, and what it costs in quality", ""]
     if picture:
         lines += ["![quality-cost curves](report.png)", ""]
-    lines += [
-        f"{report['date']}; {hardware['cpu']}, {hardware['cores']} cores; Python {hardware['python']},"
-        f" {', '.join(f'{name} {version}' for name, version in report['versions'].items())};"
-        f" revision {report['revision']}; {report['samples']} bootstrap samples",
-        "",
-        EXPLAINED,
-        "",
-    ]
-    looking = [run for run in runs if run["crossed"] and "cascade" in run["policies"]]
-    blind = [run for run in runs if not _priced(run)]
-    dollars = [run for run in runs if _priced(run) and run not in looking]
-    if blind:
-        lines += ["## Before any answer", "", *_blind(blind), ""]
-    if dollars:
-        lines += ["## Before any answer, in dollars", "", *_compared(dollars, ["length", "classifier"]), ""]
-    if looking:
-        lines += ["## With a look at the small model's answer", ""]
-        lines += [*_compared(looking, ["classifier", "raw_cascade", "cascade"]), ""]
+    lines += [f"{machine_line(report)}; {report['samples']} bootstrap samples", "", EXPLAINED, ""]
+    cascades = [run for run in runs if run["crossed"] and "cascade" in run["policies"]]
+    unpriced = [run for run in runs if not _priced(run)]
+    priced = [run for run in runs if _priced(run) and run not in cascades]
+    if unpriced:
+        lines += ["## Before the small model's answer", "", *_unpriced(unpriced), ""]
+    if priced:
+        lines += [
+            "## Before the small model's answer, in dollars",
+            "",
+            *_compared(priced, ["length", "classifier"]),
+            "",
+        ]
+    if cascades:
+        lines += ["## With the small model's answer", ""]
+        lines += [*_compared(cascades, ["classifier", "raw_cascade", "cascade"]), ""]
     if report.get("loads"):
-        lines += ["## All pairs of a load together", "", *_together(report["loads"]), ""]
+        lines += ["## All pairs of a dataset together", "", *_dataset_means(report["loads"]), ""]
     lines += ["## In detail", ""]
     for run in runs:
         if run["shown"]:
@@ -70,7 +69,7 @@ def markdown(report: dict[str, Any], picture: bool) -> str:
     return "\n".join([*lines, "All figures, and the curves of the picture, are in report.json.", ""])
 
 
-def _blind(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _unpriced(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield f"- {_counted(runs, 'length', 'classifier', 'apgr')}"
     yield ""
     yield "| APGR | quality | labels | support | length | paper | in domain | classifier | difference | oracle |"
@@ -91,7 +90,7 @@ def _blind(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _compared(runs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Iterator[str]:
-    """Yield a line for each pair: what some policies do, and whether the last is better than the last but one."""
+    """Yield a row for each pair: the figures of some policies, and the difference between the last two."""
     *_, base, ours = names
     for key in MORE_IS_BETTER:
         for other in names[:-1]:
@@ -108,21 +107,21 @@ def _compared(runs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Iterat
         yield f"| {_title(run)} | {run['weak']} -> {run['strong']} | {' | '.join(cells)} |"
 
 
-def _together(loads: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield a line for each load: the means over the pairs of models, and what the cascade is better by."""
-    yield "The means over the pairs, of the same calls in the same samples; and over those without the weakest model."
+def _dataset_means(means: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a row for each dataset: the means over the pairs of models, and the differences to the cascade."""
+    yield "Means over the pairs, with the same calls in the same samples; and means without the weakest model."
     yield ""
     against = ("classifier", "raw_cascade")
     names = (*against, "cascade", *(f"against {name}" for name in against))
     columns = [f"{HEADINGS[key]} {name}" for key in MORE_IS_BETTER for name in names]
     yield f"| | pairs | {' | '.join(columns)} |"
     yield f"|---|--:|{'--:|' * len(columns)}"
-    for load in loads:
-        title = load["test"] + (f", without {load['without']}" if load["without"] else "")
-        cells = [str(load["pairs"])]
+    for mean in means:
+        title = mean["test"] + (f", without {mean['without']}" if mean["without"] else "")
+        cells = [str(mean["pairs"])]
         for key in MORE_IS_BETTER:
-            cells += [_figure(load["policies"][name][key], key) for name in (*against, "cascade")]
-            cells += [_difference(load, base, "cascade", key) for base in against]
+            cells += [_figure(mean["policies"][name][key], key) for name in (*against, "cascade")]
+            cells += [_difference(mean, base, "cascade", key) for base in against]
         yield f"| {title} | {' | '.join(cells)} |"
 
 
@@ -134,18 +133,18 @@ def _run(run: Mapping[str, Any]) -> Iterator[str]:
     yield HEAD
     for name in run["policies"]:
         yield f"| {name} | {' | '.join(_cell(run, name, key) for key in FIGURES)} |"
-    for name, known in (("the paper's best", PAPER), ("in domain, others' best", IN_DOMAIN)):
-        if told := known.get(_data(run)):
-            yield f"| {name} | {' | '.join(told)} | | |"
+    for name, known in (("the best in the paper", PAPER), ("the best in domain", IN_DOMAIN)):
+        if values := known.get(_data(run)):
+            yield f"| {name} | {' | '.join(values)} | | |"
 
 
 def _data(run: Mapping[str, Any]) -> str:
-    """Return the name of the data that were asked about, whole or half."""
+    """Return the name of the scored data, without `half`."""
     return str(run["test"]).split(",")[0]
 
 
 def _quality(run: Mapping[str, Any]) -> str:
-    """Return what always-weak and always-strong reach."""
+    """Return the quality of always-weak and of always-strong."""
     weak, strong = run["quality"]
     return f"{weak:.3f} to {strong:.3f}"
 
@@ -153,8 +152,8 @@ def _quality(run: Mapping[str, Any]) -> str:
 def _counted(runs: Sequence[Mapping[str, Any]], base: str, ours: str, key: str) -> str:
     known = [run for run in runs if run["policies"][ours][key] is not None]
     found = Counter(_verdict(run, base, ours, key) for run in known)
-    told = ", ".join(f"{word} in {found[word]}" for word in ("better", "even", "worse"))
-    return f"{HEADINGS[key]}, {ours} against {base}: {told} of {len(known)} runs."
+    counts = ", ".join(f"{word} in {found[word]}" for word in ("better", "even", "worse"))
+    return f"{HEADINGS[key]}, {ours} against {base}: {counts} of {len(known)} runs."
 
 
 def _verdict(run: Mapping[str, Any], base: str, ours: str, key: str) -> str:
@@ -169,8 +168,8 @@ def _difference(run: Mapping[str, Any], base: str, ours: str, key: str) -> str:
     if not ends:
         return ""
     word = _verdict(run, base, ours, key)
-    told = _range(ends, "+.3f" if key == "apgr" else "+.1%")
-    return told if word == "even" else f"**{word}** {told}"
+    interval = _range(ends, "+.3f" if key == "apgr" else "+.1%")
+    return interval if word == "even" else f"**{word}** {interval}"
 
 
 def _priced(run: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""One run: a pair of models, what is fitted on, what is scored. And all the runs that a folder of data allows."""
+"""A run: a pair of models, the data to fit on, and the data to score. And all runs with the files of a folder."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from zlib import crc32
 
 import numpy as np
 
+from benchmarks.routing.comparison import Drawn, differences
 from benchmarks.routing.data import NoData, Row, averages, load, pair, rows
-from benchmarks.routing.loads import Drawn, differences
-from benchmarks.routing.metrics import Curve, Order, both, intervals, spread
+from benchmarks.routing.metrics import Curve, Order, intervals, merged_figures, spread
 from benchmarks.routing.policies import Scored, cross_score, hashed, score
 
 Raw = Sequence[Mapping[str, Any]]
 SEED = 5
 CORNERS = 200
-"""of a curve are kept for the picture"""
+"""of each curve that are kept for the picture"""
 MUCH_CHEAPER = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run."""
+    """What is fitted and scored in one run."""
 
     train: str
     test: str
@@ -36,16 +36,16 @@ class Run:
     of_train: Sequence[Row]
     of_test: Sequence[Row]
     shown: bool = True
-    """in the picture, too"""
+    """whether the picture and the details have it"""
 
     @property
     def crossed(self) -> bool:
-        """Return whether what is fitted on is also what is scored: then by folds."""
+        """Return whether the same data are fitted and scored, by cross-fitting."""
         return self.of_train is self.of_test
 
 
-def chosen(train: Sequence[Path], test: Sequence[Path] | None, weak: str | None, strong: str | None) -> Run:
-    """Return the run of given files. A pair that the training data lack is replaced by the one they have.
+def single_run(train: Sequence[Path], test: Sequence[Path] | None, weak: str | None, strong: str | None) -> Run:
+    """Return the run of the given files. If the training data lack the pair, their own pair is used.
 
     Raises:
         NoData: a file cannot be used.
@@ -62,12 +62,12 @@ def chosen(train: Sequence[Path], test: Sequence[Path] | None, weak: str | None,
     return Run(_name(train), _name(train if same else test or ()), weak, strong, trained, tested)
 
 
-def everything(folder: Path) -> Iterator[Run]:
+def all_runs(folder: Path) -> Iterator[Run]:
     """Yield all runs of a folder's files.
 
-    Within each file, cross-fitted, for every pair of its models (without confidences, for each with the best); the
-    same for files with confidences of the same models, mixed. Of files of a given pair, also one half on the other, and
-    across such files each on each.
+    Each file is cross-fitted for every pair of its models, or without confidences for every pair with the best model.
+    Files with confidences of the same models are also mixed. Files with one fixed pair are also split: one half is
+    fitted and the other scored. And each of these files is fitted to score each of the others.
 
     Raises:
         NoData: there is none, or a file cannot be used.
@@ -96,7 +96,7 @@ def everything(folder: Path) -> Iterator[Run]:
 
 
 def figures_of(run: Run, samples: int) -> tuple[dict[str, Any], Drawn]:
-    """Fit and score all policies; return the figures of each, with 95% intervals, and what the run was."""
+    """Fit and score all policies; return the facts of the run with all figures, and their bootstrap samples."""
     outcome = cross_score(run.of_test) if run.crossed else score(run.of_train, run.of_test)
     orders = {name: _orders(run.of_test, one) for name, one in outcome.policies.items()}
     curves = {name: _curves(*of) for name, of in orders.items()}
@@ -113,7 +113,7 @@ def figures_of(run: Run, samples: int) -> tuple[dict[str, Any], Drawn]:
         "support": outcome.support,
         "shown": run.shown,
         "quality": [fmean(row.weak for row in run.of_test), fmean(row.strong for row in run.of_test)],
-        "policies": {name: both(*of) for name, of in curves.items()},
+        "policies": {name: merged_figures(*of) for name, of in curves.items()},
         "intervals": {name: {key: spread(values) for key, values in one.items()} for name, one in drawn.items()},
         "differences": differences(drawn),
         "curves": {
@@ -146,14 +146,14 @@ def _name(paths: Sequence[Path]) -> str:
 
 
 def _pairs(raw: Raw) -> list[tuple[str, str]]:
-    """Return the pairs of which the second is right more often; those with the best come last."""
+    """Return the pairs in which the second model is better; those with the best model come last."""
     quality, _ = averages(raw)
     names = sorted(quality, key=quality.__getitem__)
     return [(weak, strong) for strong in names for weak in names if quality[weak] < quality[strong]]
 
 
 def _shown(raw: Raw, pairs: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
-    """Return the pair for the picture: the best model, and the best of those that are much cheaper."""
+    """Return the pair for the picture: the best model, and the best of the much cheaper ones."""
     quality, usd = averages(raw)
     with_best = [pair for pair in pairs if pair[1] == pairs[-1][1]]
     cheap = [(weak, best) for weak, best in with_best if usd.get(weak, 0.0) <= MUCH_CHEAPER * usd.get(best, 0.0)]
@@ -165,7 +165,7 @@ def _has_confidences(raw: Raw) -> bool:
 
 
 def _mixed(pools: Mapping[str, Raw]) -> dict[str, Raw]:
-    """Return files with confidences of the same models as one load."""
+    """Merge the files that have confidences of the same models."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for name, raw in pools.items():
         if _has_confidences(raw):

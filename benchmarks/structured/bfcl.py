@@ -1,4 +1,4 @@
-"""Is a call the right one? The rules of the Berkeley Function-Calling Leaderboard, argument by argument."""
+"""Whether a function call is right, by the rules of the Berkeley Function-Calling Leaderboard."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _IGNORED = re.compile(r"[\s,./_*^'\"-]")
 MAY_BE_LEFT_OUT = ""
 
 
-def right(task: ToolTask, calls: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether the calls of an answer are those that the task wants, in any order.
+def is_right(task: ToolTask, calls: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether an answer has the expected calls, in any order.
 
-    Where nobody says which call is right, any call is; where none is wanted, only none is.
+    If the task does not say which calls are right, any call is. If no call is expected, only an answer without one is.
     """
     if not task.expect_call or task.truth is None:
         return bool(calls) == task.expect_call
@@ -25,7 +25,7 @@ def right(task: ToolTask, calls: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _paired(task: ToolTask, calls: list[Mapping[str, Any]], truths: Sequence[Truth]) -> bool:
-    """Give each truth a call of its own; a call that would do for two is tried for both."""
+    """Return whether each expected call can be paired with another given call; all pairings are tried."""
     if not truths:
         return True
     return any(
@@ -45,7 +45,7 @@ def _same(task: ToolTask, call: Mapping[str, Any], truth: Truth) -> bool:
 
 
 def _fields(accepted: Mapping[str, Sequence[Any]], given: object) -> bool:
-    """Return whether an object has the wanted fields, each with an accepted value, and no others."""
+    """Return whether an object has all expected fields, each with an accepted value, and no others."""
     return (
         isinstance(given, dict)
         and given.keys() <= accepted.keys()
@@ -57,7 +57,7 @@ def _fields(accepted: Mapping[str, Sequence[Any]], given: object) -> bool:
 
 
 def _equal(wanted: object, given: object) -> bool:
-    """Compare as the leaderboard does: letter case, spaces and punctuation of texts do not count."""
+    """Compare as the leaderboard does: without letter case, spaces and punctuation of texts."""
     if isinstance(wanted, dict):
         return _fields(wanted, given)
     if isinstance(wanted, list):

@@ -1,42 +1,41 @@
-"""The checker alone: does it judge as jsonschema-rs does, and how long do its plans take and hold the loop?"""
+"""The checker alone: does it agree with jsonschema-rs, how long do its plans take, and do they block the event loop?"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from time import perf_counter
 from typing import Any, get_args
 
+from benchmarks.common.report import Say
+from benchmarks.common.stats import percentile
 from benchmarks.structured.data import SchemaTask
-from benchmarks.structured.lag import TICK_S, measured
-from benchmarks.structured.requests import answered, call_for
-from benchmarks.vllm.stats import percentile
+from benchmarks.structured.loop_lag import TICK_S, measured_lag
+from benchmarks.structured.requests import call_for, choice_of, grammar_workers, planned
 from router.errors import BadRequest
 from router.structured.answer.check import judge
-from router.structured.constraint import Constraint
 from router.structured.request.plan import Planner
 from router.structured.workers.grammar_workers import GrammarWorkers
-from router.types import Backend, ChatCall
-from server.processes.gateway import tune_garbage_collector
+from router.types import Backend
+from server.processes.gateway import tune_garbage_collector as freeze
 
 MOST_LAG_MS = 10.0
 IDLE_S = 1.0
 
 
-async def measure(tasks: Sequence[SchemaTask], say: Callable[[str], None]) -> dict[str, Any]:
+async def measure(tasks: Sequence[SchemaTask], say: Say) -> dict[str, Any]:
     """Plan every schema, judge every instance, ask every backend; return the figures."""
-    tune_garbage_collector()  # as the gateway does
-    workers = GrammarWorkers()
-    try:
+    freeze()  # as the gateway does
+    async with grammar_workers() as workers:
         say(f"  planning {len(tasks)} schemas, one after the other")
         planner = Planner(workers)
         first, again, lag_in_turn, refused = await plan_all(planner, tasks)
-        say("  all at a time")
+        say("  all at once")
         calls, empty = [call_for(task.schema) for task in tasks], Planner(workers)
-        async with measured() as together:
+        async with measured_lag() as together:
             await asyncio.gather(*(planned(empty, call) for call in calls))
-        async with measured() as idle:
+        async with measured_lag() as idle:
             await asyncio.sleep(IDLE_S)
         say("  judging their instances")
         disagreements = await judge_all(planner, workers, tasks)
@@ -52,22 +51,20 @@ async def measure(tasks: Sequence[SchemaTask], say: Callable[[str], None]) -> di
             "lag": {"in_turn": lag_in_turn, "together": together.figures(), "idle": idle.figures()},
             "enforced": {backend: await enforced(workers, backend, tasks) for backend in get_args(Backend)},
         }
-    finally:
-        await workers.close()
 
 
 async def plan_all(
     planner: Planner, tasks: Sequence[SchemaTask]
 ) -> tuple[list[float], list[float], dict[str, float], list[str]]:
-    """Return how long plans took (ms) the first time and the second, how they held up the loop, and what was refused.
+    """Return the milliseconds of the first and the second plan of each schema, the loop's lag, and refused schemas.
 
-    The second is made at once after the first: not all schemas are kept.
+    The second plan follows the first immediately, because the planner does not keep all schemas.
     """
     first, again, refused = [], [], []
-    async with measured() as lag:
+    async with measured_lag() as lag:
         for task in tasks:
             call = call_for(task.schema)
-            await asyncio.sleep(2 * TICK_S)  # neither the call's making nor another's plan counts
+            await asyncio.sleep(2 * TICK_S)  # so that only this plan is measured
             began = perf_counter()
             try:
                 await planner.plan(call)
@@ -83,7 +80,7 @@ async def plan_all(
 
 
 async def judge_all(planner: Planner, workers: GrammarWorkers, tasks: Sequence[SchemaTask]) -> list[str]:
-    """Return the instances on which the checker and jsonschema-rs do not agree."""
+    """Return the instances on which the checker and jsonschema-rs disagree."""
     found = []
     for task in tasks:
         constraint = await planned(planner, call_for(task.schema))
@@ -93,14 +90,14 @@ async def judge_all(planner: Planner, workers: GrammarWorkers, tasks: Sequence[S
             if constraint is None:
                 found.append(f"{task.id}, instance {place}: its schema was refused")
                 continue
-            verdict, _ = await judge(constraint, answered(instance.text), workers)
+            verdict, _ = await judge(constraint, choice_of(instance.text), workers)
             if (verdict.word == "valid") != instance.valid:
                 found.append(f"{task.id}, instance {place}: {verdict.word} {verdict.path} {verdict.message}")
     return found
 
 
 async def enforced(workers: GrammarWorkers, backend: Backend, tasks: Sequence[SchemaTask]) -> dict[str, Any]:
-    """Return how many schemas a backend enforces wholly, in part or not, and how long it took to find out (ms)."""
+    """Return how many schemas a backend enforces completely, partly or not, and the milliseconds to find out."""
     planner = Planner(workers)
     words: Counter[str] = Counter()
     took = []
@@ -115,21 +112,13 @@ async def enforced(workers: GrammarWorkers, backend: Backend, tasks: Sequence[Sc
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Return median, 99th percentile and largest."""
+    """Return the median, the 99th percentile and the maximum."""
     return {"p50": percentile(values, 0.5), "p99": percentile(values, 0.99), "max": max(values)}
 
 
-async def planned(planner: Planner, call: ChatCall) -> Constraint | None:
-    """Return what a call's answer must satisfy; None: its schema is refused."""
-    try:
-        return await planner.plan(call)
-    except BadRequest:
-        return None
-
-
-def promises(found: dict[str, Any]) -> Iterator[str]:
-    """Yield what was promised and is not so."""
+def broken_promises(found: dict[str, Any]) -> Iterator[str]:
+    """Yield each broken promise."""
     if wrong := found["disagreements"]:
         yield f"checker: {len(wrong)} verdicts that are not those of jsonschema-rs"
     if (most := found["lag"]["in_turn"]["own_max_ms"]) > MOST_LAG_MS:
-        yield f"checker: a plan held the loop for {most:.1f} ms, at most {MOST_LAG_MS:g} are allowed"
+        yield f"checker: a plan blocked the loop for {most:.1f} ms; the limit is {MOST_LAG_MS:g}"

@@ -1,4 +1,4 @@
-"""The public data that is measured on: real JSON schemas with instances, and function-calling tasks."""
+"""The public data for the measurements: real JSON schemas with instances, and function-calling tasks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOW_TO_GET = f"""\
 
 
 class NoData(Exception):
-    """The data is not there; the message says what is missing and how to get it."""
+    """The data is missing; the message says what is missing and how to get it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Instance:
 
     text: str
     valid: bool | None
-    """None: jsonschema-rs has no verdict, as it cannot compile the schema"""
+    """None: unknown, because jsonschema-rs cannot compile the schema"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class SchemaTask:
 
 @dataclass(frozen=True, slots=True)
 class ToolTask:
-    """One question that a function call answers, or that none does."""
+    """One question that needs function calls, or that needs none."""
 
     id: str
     category: str
@@ -52,10 +52,10 @@ class ToolTask:
     tools: list[dict[str, Any]]
     name_map: dict[str, str]
     truth: list[dict[str, dict[str, list[Any]]]] | None
-    """the right calls: original name, then the accepted values of each argument; None: nobody says which"""
+    """the right calls: original name, then the accepted values of each argument; None: unknown"""
     expect_call: bool
     scored: bool
-    """false: the truth itself breaks the tool's schema, so whether a call satisfies it is not to be scored"""
+    """False: the right call itself violates the tool's schema, so it does not count whether a call satisfies it"""
 
 
 def schema_tasks(folder: Path | None) -> list[SchemaTask]:

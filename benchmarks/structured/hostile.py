@@ -1,10 +1,10 @@
-"""A gateway in front of an upstream that answers wrongly in every way that is known: what reaches the client?"""
+"""A gateway in front of an upstream that answers wrongly in every known way: what reaches the client?"""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -13,9 +13,10 @@ from typing import Any
 import aiohttp
 import yaml
 
+from benchmarks.common.gateway import Start, running_gateway
+from benchmarks.common.report import Say
 from benchmarks.structured.judge import fault_of, strict
 from benchmarks.structured.reply import NotUnderstood, Reply, read
-from benchmarks.vllm.launch import launched
 from tests.support.behaviours import answer
 from tests.support.hostile import QUESTION, Case, cases, play
 from tests.support.upstream import Upstream
@@ -25,25 +26,25 @@ ENGINES: dict[str, dict[str, Any]] = {
     "vllm": {"tier": "slm", "engine": "vllm"},
     "guidance": {"tier": "slm", "engine": "vllm", "structured_backend": "guidance"},
 }
-"""another's API, a vLLM of which nothing is known, and one whose decoding is said to hold (so its streams flow)"""
+"""a foreign API, a vLLM with unknown abilities, and one whose decoding enforces formats: its streams are not held"""
 MOST_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Variant:
     """How a case is asked."""
 
     engine: str
     streamed: bool
     prefix: bool = False
-    """the client wants the stream while its beginning may still become right"""
+    """the client takes the stream as long as its beginning may still become valid"""
 
     def __str__(self) -> str:
         return f"{self.engine}, {'streamed' if self.streamed else 'whole'}{', prefix' if self.prefix else ''}"
 
     @property
-    def flows(self) -> bool:
-        """Return whether content may leave before all of it was checked."""
+    def is_checked_late(self) -> bool:
+        """Return whether content may leave before all of it is checked."""
         return self.prefix or (self.streamed and self.engine == "guidance")
 
     def body(self, case: Case, model: str) -> dict[str, Any]:
@@ -52,25 +53,25 @@ class Way:
         return case.body(model, streamed=self.streamed) | routing
 
 
-WAYS = [Way(engine, streamed) for engine in ENGINES for streamed in (False, True)]
-WAYS.append(Way("openai", streamed=True, prefix=True))
+VARIANTS = [Variant(engine, streamed) for engine in ENGINES for streamed in (False, True)]
+VARIANTS.append(Variant("openai", streamed=True, prefix=True))
 
 
 def models_yaml(upstream: Upstream) -> dict[str, Any]:
-    """Return a configuration in which each engine is a model of its own, with nobody behind it."""
+    """Return a configuration with one model for each engine, without fallbacks."""
     return {"models": {name: {**entry, "base_url": upstream.url(name)} for name, entry in ENGINES.items()}}
 
 
-def verdict(case: Case, way: Way, reply: Reply) -> str:
-    """Return what became of a case: `as it must be`, `refused` (an error where it was right), or what is wrong.
+def verdict(case: Case, variant: Variant, reply: Reply) -> str:
+    """Return the outcome of a case: `as it must be`, `refused` (an error instead of a valid answer), or what is wrong.
 
-    What flows to the client as it comes cannot be repaired any more: there an error is right, too.
+    Content that has left cannot be repaired any more, so an error is also correct for a stream that is checked late.
     """
     outcome = reply.outcome(case.asked)
     if outcome == "invalid":
         return f"invalid to the client: {fault_of(case.asked, reply.choice or {})}"
     if outcome.startswith("error"):
-        may = case.fate in ("invalid", "broken") or (case.fate == "repairable" and way.flows)
+        may = case.fate in ("invalid", "broken") or (case.fate == "repairable" and variant.is_checked_late)
         clear = reply.error in ("structured_output_violation", "upstream_error")
         return "as it must be" if may and clear else f"refused: {outcome}"
     if case.fate in ("invalid", "broken") or (case.fate == "truncated") != (outcome == "truncated"):
@@ -79,7 +80,7 @@ def verdict(case: Case, way: Way, reply: Reply) -> str:
 
 
 def _served(case: Case, reply: Reply) -> bool:
-    """Return whether the client got what the upstream meant, value for value."""
+    """Return whether the client got exactly the values that the upstream meant."""
     message = (reply.choice or {})["message"]
     if calls := message.get("tool_calls"):
         return [(call["function"]["name"], strict(call["function"]["arguments"])) for call in calls] == case.expected
@@ -87,30 +88,31 @@ def _served(case: Case, reply: Reply) -> bool:
     return bool(case.expected == (content if isinstance(case.expected, str) else strict(content)))
 
 
-async def measure(count: int, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Ask every case in every way; return what became of them."""
+async def measure(count: int, folder: Path, say: Say) -> dict[str, Any]:
+    """Ask every case in every variant; return the outcomes."""
     generated = cases(count)
-    found: dict[Way, Counter[str]] = {way: Counter() for way in WAYS}
+    found: dict[Variant, Counter[str]] = {variant: Counter() for variant in VARIANTS}
     wrong: list[dict[str, str]] = []
     with Upstream() as upstream:
         config = folder / "hostile.yaml"
         config.write_text(yaml.safe_dump(models_yaml(upstream)), encoding="utf-8")
-        async with launched(config, folder / "hostile.log", say) as gateway, aiohttp.ClientSession() as session:
+        start = Start(config, folder / "hostile.log")
+        async with running_gateway(start, say) as gateway, aiohttp.ClientSession() as session:
             url = f"{gateway.root}/v1/chat/completions"
             began = perf_counter()
             for number, case in enumerate(generated):
-                for way in WAYS:
-                    word = verdict(case, way, await ask(session, url, upstream, case, way))
-                    found[way][f"{case.fate}: {word.partition(':')[0]}"] += 1
+                for variant in VARIANTS:
+                    word = verdict(case, variant, await ask(session, url, upstream, case, variant))
+                    found[variant][f"{case.fate}: {word.partition(':')[0]}"] += 1
                     if word != "as it must be":
-                        wrong.append({"case": case.name, "way": str(way), "what": word, "said": _said(case)})
+                        wrong.append({"case": case.name, "way": str(variant), "what": word, "said": _shown(case)})
                 if (number + 1) % 100 == 0:
                     say(f"  {number + 1} of {count} cases, {len(wrong)} not as they must be")
     return {
         "cases": len(generated),
         "kinds": len({case.name for case in generated}),
         "seconds": perf_counter() - began,
-        "ways": {str(way): dict(counter) for way, counter in found.items()},
+        "ways": {str(variant): dict(counter) for variant, counter in found.items()},
         "invalid_to_the_client": sum("invalid to" in one["what"] or "but it was" in one["what"] for one in wrong),
         "valid_refused": sum(one["what"].startswith("refused") for one in wrong),
         "not_what_was_meant": sum(one["what"] == "not what was meant" for one in wrong),
@@ -118,29 +120,29 @@ async def measure(count: int, folder: Path, say: Callable[[str], None]) -> dict[
     }
 
 
-async def ask(session: aiohttp.ClientSession, url: str, upstream: Upstream, case: Case, way: Way) -> Reply:
-    """Ask one case in one way."""
-    upstream.site(way.engine).always(play(case))
+async def ask(session: aiohttp.ClientSession, url: str, upstream: Upstream, case: Case, variant: Variant) -> Reply:
+    """Ask one case in one variant."""
+    upstream.site(variant.engine).always(play(case))
     try:
-        async with session.post(url, json=way.body(case, way.engine)) as response:
+        async with session.post(url, json=variant.body(case, variant.engine)) as response:
             reply = read(response.status, response.headers, await response.read())
     except NotUnderstood as error:
         reply = Reply(0, error="not_understood", message=str(error))
-    if case.fate == "broken":  # it speaks against the replica: a sound answer heals that before it rests
-        upstream.site(way.engine).always(answer())
-        async with session.post(url, json={"model": way.engine, "messages": QUESTION}) as response:
+    if case.fate == "broken":  # counts against the replica: a valid answer resets it before the breaker opens
+        upstream.site(variant.engine).always(answer())
+        async with session.post(url, json={"model": variant.engine, "messages": QUESTION}) as response:
             await response.read()
     return reply
 
 
-def _said(case: Case) -> str:
+def _shown(case: Case) -> str:
     return json.dumps(case.message, ensure_ascii=False)[:300]
 
 
-def promises(found: dict[str, Any]) -> Iterator[str]:
-    """Yield what was promised and is not so."""
+def broken_promises(found: dict[str, Any]) -> Iterator[str]:
+    """Yield each broken promise."""
     if found["invalid_to_the_client"]:
         yield f"hostile: {found['invalid_to_the_client']} invalid answers reached the client"
     if found["valid_refused"] or found["not_what_was_meant"]:
         refused, changed = found["valid_refused"], found["not_what_was_meant"]
-        yield f"hostile: {refused} refused and {changed} changed, though right or certain"
+        yield f"hostile: {refused} valid answers refused and {changed} changed"

@@ -1,6 +1,6 @@
-"""A judge that shares no code with the gateway: the standard library's json, and jsonschema-rs.
+"""A judge that shares no code with the gateway: it uses the standard library's json, and jsonschema-rs.
 
-It says of an answer whether a client that relies on the asked format can use it.
+It decides whether a client that relies on the requested format can use an answer.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ MOST = 200  # characters of a fault
 
 
 class NotStrict(ValueError):
-    """The text is no JSON that every reader reads alike."""
+    """The text is not JSON that every parser reads alike."""
 
 
 def strict(text: str) -> Any:
-    """Parse JSON in which every object names a key once, and every number is one of a double's.
+    """Parse JSON in which no object repeats a key and every number fits a double.
 
     Raises:
-        NotStrict: it is none.
+        NotStrict: it is not.
     """
     try:
         value = json.loads(
@@ -36,7 +36,7 @@ def strict(text: str) -> Any:
 
 
 def fault_of_text(text: object, schema: dict[str, Any] | bool | None) -> str:
-    """Return why a text is not JSON that satisfies the schema (None: any object will do); empty where it is."""
+    """Return why a text is not JSON that satisfies the schema (None: any object does); empty if it is."""
     if not isinstance(text, str):
         return "there is no text"
     try:
@@ -53,9 +53,9 @@ def fault_of_text(text: object, schema: dict[str, Any] | bool | None) -> str:
 
 
 def fault_of(asked: Mapping[str, Any], choice: Mapping[str, Any]) -> str:
-    """Return why one finished choice is not what the request asked for; empty where it is.
+    """Return why one finished choice is not what the request asked for; empty if it is.
 
-    A choice that says of itself that it was cut (`length`), refused or filtered is as OpenAI defines it.
+    A choice that is marked as cut (`length`), refused or filtered is allowed, as in OpenAI's API.
     """
     message = choice["message"]
     if choice.get("finish_reason") in ("length", "content_filter") or message.get("refusal"):
@@ -65,12 +65,12 @@ def fault_of(asked: Mapping[str, Any], choice: Mapping[str, Any]) -> str:
         single = asked.get("parallel_tool_calls") is False
         return _fault_of_calls(calls, tools, single, named(asked.get("tool_choice")))
     if tools and asked.get("tool_choice", "auto") != "auto":
-        return "no call, but one is required"
+        return "no call, but a call is required"
     return _fault_of_form(asked, message.get("content"))
 
 
 def named(tool_choice: object) -> str | None:
-    """Return the one function that a `tool_choice` names."""
+    """Return the function that a `tool_choice` names; None: it names none."""
     return tool_choice["function"]["name"] if isinstance(tool_choice, Mapping) else None
 
 

@@ -1,4 +1,4 @@
-"""What became of the answers, as a picture."""
+"""The outcomes of the answers as a picture."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.vllm.plot import BLUE, GREY, ORANGE, new_figure
+from benchmarks.common.plot import BLUE, GREEN, GREY, ORANGE, RED, new_figure
 
-RED, GREEN = "#cc2222", "#559955"
 COLOURS = {"valid": GREEN, "truncated, and says so": BLUE, "refused": GREY, "a clear error": ORANGE, "invalid": RED}
 
 
 def draw(report: dict[str, Any], file: Path) -> None:
-    """Draw a bar for each way in which a real model was asked; nothing where none was.
+    """Draw a bar for each variant in which a real model was asked; draw nothing if none was.
 
     Raises:
         NoMatplotlib: it is not installed.
     """
     bars = {
-        f"{part}: {way}": shares(entry["outcomes"])
+        f"{part}: {variant}": shares(entry["outcomes"])
         for part in ("model", "tools")
         if part in report["parts"]
-        for way, entry in report["parts"][part]["figures"]["ways"].items()
+        for variant, entry in report["parts"][part]["figures"]["ways"].items()
     }
     if not bars:
         return
@@ -35,7 +34,7 @@ def draw(report: dict[str, Any], file: Path) -> None:
     axes.set_xlim(0, 1)
     axes.set_xlabel("share of the answers")
     axes.legend(ncols=len(COLOURS), loc="upper center", bbox_to_anchor=(0.5, -0.15), fontsize="small")
-    figure.suptitle("What became of structured answers")
+    figure.suptitle("Outcomes of structured answers")
     figure.savefig(file, dpi=150)
 
 

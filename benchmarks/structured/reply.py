@@ -1,4 +1,4 @@
-"""What a client got: a whole answer, a stream or an error, read without any code of the gateway."""
+"""What a client received: a whole answer, a stream or an error, parsed without any code of the gateway."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from benchmarks.structured.judge import fault_of
 
 PREFIX = "x-smallfirst-"
 SUMMARY = ": smallfirst "
-"""begins the comment in which a stream tells at its end what its headers could not"""
+"""starts the comment at a stream's end with the metadata that was unknown when its headers were sent"""
 
 
 class NotUnderstood(Exception):
-    """What came is neither an answer nor an error of OpenAI's form."""
+    """The response is neither an answer nor an error in OpenAI's form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,26 +23,26 @@ class Reply:
     """One answer to a request for one choice."""
 
     status: int
-    said: Mapping[str, str] = field(default_factory=dict)
-    """the headers `x-smallfirst-...`, without that prefix; of a stream also what only its end could tell"""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """the headers `x-smallfirst-...` without this prefix, and the summary at the end of a stream"""
     choice: Mapping[str, Any] | None = None
-    """message and finish_reason, and logprobs where there are any; of a stream, its chunks put together"""
+    """message and finish_reason, and logprobs if there are any; the chunks of a stream are merged"""
     error: str = ""
-    """the error's code, or its type where it has none"""
+    """the error's code, or its type if it has none"""
     message: str = ""
     """the error's message"""
     usage: Mapping[str, Any] | None = None
     seconds: float | None = None
-    """from the request to the end of the answer, where that was measured"""
+    """from the request to the end of the answer, if it was measured"""
     first_s: float | None = None
-    """and to its first content"""
+    """from the request to the first content, if it was measured"""
     id: str = ""
-    """the request's, as the gateway's log has it"""
+    """the id of the request in the gateway's log"""
 
     def outcome(self, asked: Mapping[str, Any]) -> str:
-        """Return what became of a request: `valid`, `truncated`, `refused`, `invalid`, or `error STATUS CODE`.
+        """Return the outcome of a request: `valid`, `truncated`, `refused`, `invalid`, or `error STATUS CODE`.
 
-        Status 0: no answer that anybody understands.
+        Status 0: there was no answer, or it could not be understood.
         """
         if self.error or self.choice is None:
             return f"error {self.status} {self.error}"
@@ -54,42 +54,42 @@ class Reply:
 
 
 def read(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
-    """Read what came.
+    """Parse a response.
 
     Raises:
-        NotUnderstood: it is no answer, no error, or a stream that ended without saying so.
+        NotUnderstood: it is no answer and no error, or a stream without an end.
     """
-    said = {name.lower().removeprefix(PREFIX): value for name, value in headers.items() if _ours(name)}
+    metadata = {name.lower().removeprefix(PREFIX): value for name, value in headers.items() if _ours(name)}
     if headers.get("content-type", "").startswith("text/event-stream"):
-        return _stream(status, said, body)
+        return _stream(status, metadata, body)
     try:
         content = json.loads(body)
         if status != 200 or "error" in content:
-            return _failed(status, said, content["error"])
+            return _failed(status, metadata, content["error"])
         first = content["choices"][0]
         choice = _choice(first["message"], first["finish_reason"])
-        told = {"logprobs": first["logprobs"]} if first.get("logprobs") else {}
-        return Reply(status, said, choice | told, usage=content.get("usage"))
+        logprobs = {"logprobs": first["logprobs"]} if first.get("logprobs") else {}
+        return Reply(status, metadata, choice | logprobs, usage=content.get("usage"))
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise NotUnderstood(f"status {status}: {body[:200]!r}: {error!r}") from None
 
 
-def broken(part: str, ways: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Yield what the outcomes of a gateway's answers say of its promise: what was asked for, or a clear error."""
-    for way, entry in ways.items():
+def broken_promises_of(part: str, variants: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield each broken promise of a gateway: every answer is what was asked for, or a clear error."""
+    for variant, entry in variants.items():
         if count := entry["outcomes"].get("invalid"):
-            yield f"{part}: {way}: {count} invalid answers came with status 200"
+            yield f"{part}: {variant}: {count} invalid answers came with status 200"
         if count := sum(count for word, count in entry["outcomes"].items() if word.startswith("error 0 ")):
-            yield f"{part}: {way}: {count} requests got no answer that could be understood"
+            yield f"{part}: {variant}: {count} requests got no answer that could be understood"
 
 
 def _ours(name: str) -> bool:
     return name.lower().startswith(PREFIX)
 
 
-def _failed(status: int, said: Mapping[str, str], error: Mapping[str, Any]) -> Reply:
+def _failed(status: int, metadata: Mapping[str, str], error: Mapping[str, Any]) -> Reply:
     return Reply(
-        status, said, error=str(error.get("code") or error.get("type")), message=str(error.get("message") or "")
+        status, metadata, error=str(error.get("code") or error.get("type")), message=str(error.get("message") or "")
     )
 
 
@@ -97,27 +97,27 @@ def _choice(message: Mapping[str, Any], finish: str | None) -> dict[str, Any]:
     return {"message": message, "finish_reason": finish}
 
 
-def _stream(status: int, said: Mapping[str, str], body: bytes) -> Reply:
+def _stream(status: int, metadata: Mapping[str, str], body: bytes) -> Reply:
     lines = body.decode().replace("\r\n", "\n").split("\n")
-    said = {**said, **_told_at_the_end(lines)}
+    metadata = {**metadata, **_summary(lines)}
     events = [line.removeprefix("data:").strip() for line in lines if line.startswith("data:")]
     done = events[-1:] == ["[DONE]"]
     chunks = [json.loads(event) for event in events if event != "[DONE]"]
     if failed := next((chunk["error"] for chunk in chunks if "error" in chunk), None):
-        return _failed(status, said, failed)
+        return _failed(status, metadata, failed)
     if not done:
         raise NotUnderstood(f"a stream without error and without [DONE]: {body[-200:]!r}")
     usage = next((chunk["usage"] for chunk in reversed(chunks) if chunk.get("usage")), None)
-    return Reply(status, said, _fold([part for chunk in chunks for part in chunk.get("choices", ())]), usage=usage)
+    return Reply(status, metadata, _fold([part for chunk in chunks for part in chunk.get("choices", ())]), usage=usage)
 
 
-def _told_at_the_end(lines: Iterable[str]) -> dict[str, str]:
+def _summary(lines: Iterable[str]) -> dict[str, str]:
     summary = next((line.removeprefix(SUMMARY) for line in lines if line.startswith(SUMMARY)), "{}")
     return {name.replace("_", "-"): str(value) for name, value in json.loads(summary).items() if value is not None}
 
 
 def _fold(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Put the chunks of one choice together as OpenAI's clients do: texts are joined, calls go by their index."""
+    """Merge the chunks of one choice as OpenAI's clients do: texts are joined, calls are merged by their index."""
     texts: dict[str, str] = {}
     calls: dict[int, dict[str, Any]] = {}
     finish = None

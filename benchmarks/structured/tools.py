@@ -1,35 +1,36 @@
-"""Function calling with a real small model, alone and with a stronger one behind it: right calls, and their cost."""
+"""Function calling with a real small model, alone and with a stronger one as fallback: right calls, and their cost."""
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from benchmarks.common.gateway import Start, servers
+from benchmarks.common.report import Say
 from benchmarks.structured import standin
-from benchmarks.structured.ask import Kept, ask_all, key
-from benchmarks.structured.bfcl import right
+from benchmarks.structured.bfcl import is_right
+from benchmarks.structured.client import AnswerStore, answer_key, ask_all
 from benchmarks.structured.data import ToolTask
-from benchmarks.structured.reply import Reply, broken
-from benchmarks.structured.sides import sides
+from benchmarks.structured.reply import Reply, broken_promises_of
 
 MAX_TOKENS = 160
 CONCURRENCY = 8
 STANDIN, LADDER = "stand-in", "small-first"
 STANDIN_PRICE = {"input_usd_per_mtok": 0.40, "cached_input_usd_per_mtok": 0.10, "output_usd_per_mtok": 1.60}
-"""the stand-in is charged as the API model would be in whose place it stands"""
+"""the price of the API model that the stand-in replaces"""
 MODES = ("auto", "pinned")
 STANDIN_OF = 4
-"""every fourth task is asked of the stand-in alone: it is slow, and only to compare with"""
+"""only every fourth task is asked of the stand-in alone, because it is slow and only for comparison"""
 
 
 def models_yaml(config: Mapping[str, Any], small: str, gguf: Path) -> dict[str, Any]:
-    """Return a configuration in which the stand-in is behind the small model."""
+    """Return a configuration with the stand-in as the fallback of the small model."""
     entry = config["models"][small]
     behind = {
         "tier": "llm",
@@ -44,7 +45,7 @@ def models_yaml(config: Mapping[str, Any], small: str, gguf: Path) -> dict[str, 
 
 
 def body(model: str, task: ToolTask, mode: str) -> dict[str, Any]:
-    """Return the request; `pinned` asks for a call: of the one function that there is, or of any."""
+    """Return the request; the mode `pinned` requires a call: of the only function, or of any."""
     choice: Any = "auto"
     if mode == "pinned":
         names = [tool["function"]["name"] for tool in task.tools]
@@ -59,11 +60,9 @@ def body(model: str, task: ToolTask, mode: str) -> dict[str, Any]:
     }
 
 
-async def measure(
-    options: argparse.Namespace, tasks: Sequence[ToolTask], folder: Path, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """Ask every task in both modes, of the small model and of the ladder; return what came of it."""
-    kept = Kept(options.out / "tools.answers.jsonl")
+async def measure(options: argparse.Namespace, tasks: Sequence[ToolTask], folder: Path, say: Say) -> dict[str, Any]:
+    """Ask every task in both modes of the small model and of the ladder; return the outcomes."""
+    store = AnswerStore(options.out / "tools.answers.jsonl")
     config, small, ladder = options.config, options.model, options.ladder
     if options.fallback_gguf:
         gguf = standin.joined(options.fallback_gguf, say)
@@ -72,47 +71,47 @@ async def measure(
         config = folder / "tools.yaml"
         config.write_text(yaml.safe_dump(models_yaml(given, small, gguf), sort_keys=False), encoding="utf-8")
     found = {}
-    async with sides(options, config, small, folder, say) as both:
+    async with servers(options, Start(config, folder / "gateway.log"), small, say) as running:
         alone = STANDIN if options.fallback_gguf else None
-        for model in filter(None, (both.model, ladder, alone)):
+        for model in filter(None, (running.model, ladder, alone)):
             for mode in MODES:
-                # where no call is right, none can be asked for
+                # a call cannot be required if none is right
                 chosen = [task for task in tasks if mode == "auto" or task.expect_call]
                 chosen = chosen[::STANDIN_OF] if model == alone else chosen
-                bodies = {key(f"{model} {mode}", task.id, body(model, task, mode)): task for task in chosen}
+                bodies = {answer_key(f"{model} {mode}", task.id, body(model, task, mode)): task for task in chosen}
                 say(f"  {model}, {mode}: {len(chosen)} tasks")
                 asked = {name: body(model, task, mode) for name, task in bodies.items()}
-                replies = await ask_all(both.gateway, asked, kept, concurrency=CONCURRENCY, say=say)
-                found[f"{model}, {mode}"] = figures(bodies, asked, replies, both.model)
-    return {"model": both.model, "ladder": ladder, "max_tokens": MAX_TOKENS, "ways": found}
+                replies = await ask_all(running.gateway, asked, store, concurrency=CONCURRENCY, say=say)
+                found[f"{model}, {mode}"] = figures(bodies, asked, replies, running.model)
+    return {"model": running.model, "ladder": ladder, "max_tokens": MAX_TOKENS, "ways": found}
 
 
 def figures(
     tasks: Mapping[str, ToolTask], asked: Mapping[str, Mapping[str, Any]], replies: Mapping[str, Reply], small: str
 ) -> dict[str, Any]:
-    """Count well-formed and right calls, where none was right the answers without one, and what all of it cost."""
+    """Count well-formed and right calls, and answers without a call if none is right; sum up the cost."""
     outcomes = {name: reply.outcome(asked[name]) for name, reply in replies.items()}
     calls = {name: _calls(reply) for name, reply in replies.items()}
     wanting = [name for name in replies if tasks[name].expect_call]
     scored = [name for name in wanting if tasks[name].scored]
     others = [name for name in replies if not tasks[name].expect_call]
     served = [name for name in replies if not outcomes[name].startswith("error")]
-    costs = [Decimal(cost) for reply in replies.values() if (cost := reply.said.get("cost-usd"))]
+    costs = [Decimal(cost) for reply in replies.values() if (cost := reply.metadata.get("cost-usd"))]
     return {
         "answers": len(replies),
         "outcomes": dict(Counter(outcomes.values()).most_common()),
-        "structured": dict(Counter(reply.said.get("structured", "") for reply in replies.values()).most_common()),
+        "structured": dict(Counter(reply.metadata.get("structured", "") for reply in replies.values()).most_common()),
         "well_formed": share(outcomes[name] == "valid" and bool(calls[name]) for name in scored),
-        "right": share(outcomes[name] == "valid" and right(tasks[name], calls[name]) for name in wanting),
+        "right": share(outcomes[name] == "valid" and is_right(tasks[name], calls[name]) for name in wanting),
         "left_alone": share(outcomes[name] == "valid" and not calls[name] for name in others),
-        "escalated": share(replies[name].said.get("model") != small for name in served),
+        "escalated": share(replies[name].metadata.get("model") != small for name in served),
         "cost_usd": float(sum(costs)),
         "answers_with_cost": len(costs),
     }
 
 
 def share(values: Iterator[bool]) -> dict[str, int]:
-    """Return how many of how many."""
+    """Return how many of the values are true, and how many there are."""
     known = list(values)
     return {"yes": sum(known), "of": len(known)}
 
@@ -121,6 +120,6 @@ def _calls(reply: Reply) -> list[Mapping[str, Any]]:
     return (reply.choice["message"].get("tool_calls") or []) if reply.choice else []
 
 
-def promises(found: dict[str, Any]) -> Iterator[str]:
-    """Yield what was promised and is not so."""
-    yield from broken("tools", found["ways"])
+def broken_promises(found: dict[str, Any]) -> Iterator[str]:
+    """Yield each broken promise."""
+    yield from broken_promises_of("tools", found["ways"])

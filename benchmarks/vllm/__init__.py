@@ -1,1 +1,1 @@
-"""What the gateway takes away from real vLLM's throughput and time to first token: `python -m benchmarks.vllm`."""
+"""What the gateway costs of a real vLLM's throughput and time to first token: `python -m benchmarks.vllm`."""

@@ -1,7 +1,7 @@
-"""Requests that are equal work wherever they are sent, and that no prefix cache has seen.
+"""Requests that are equal work for every target, and that no prefix cache has seen.
 
-The temperature is 0, the end of text is ignored and `max_tokens` is fixed: every answer has exactly that many tokens.
-A prompt is twelve digits that never came before, then the same words each time: all prompts of a run are equally long.
+The temperature is 0, the end of text is ignored and `max_tokens` is fixed, so every answer has exactly that length.
+A prompt is twelve digits that were never used before, then the same words each time, so all prompts are equally long.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import re
 import secrets
 from collections.abc import Sequence
 
-from benchmarks.load import Answer
+from benchmarks.common.load import Answer, LoadFailed
 
 SYLLABLES = tuple(consonant + vowel for consonant in "bcdfghjklmnpqrstvwxyz" for vowel in "aeiou")
-"""two of them are a word of every prompt, which the generated tokenizer of the GPU benchmark knows as one token"""
+"""a word of a prompt is two of them, and one token of the GPU benchmark's generated tokenizer"""
 
 _PROMPT_TOKENS = re.compile(rb'"prompt_tokens":\s*(\d+)')
 _COMPLETION_TOKENS = re.compile(rb'"completion_tokens":\s*(\d+)')
 
 
-class UnequalWork(Exception):
-    """An answer had another number of tokens than was asked for, so that times cannot be compared."""
+class WrongTokenCount(LoadFailed):
+    """An answer had another number of tokens than was asked for, so times cannot be compared."""
 
 
 class Bodies:
-    """Makes request bodies; no two have the same prompt."""
+    """Makes request bodies with different prompts."""
 
     def __init__(self, words: int) -> None:
         choose = random.Random(1).choice
@@ -44,7 +44,7 @@ class Bodies:
             "max_tokens": max_tokens,
             "temperature": 0,
             "ignore_eos": True,
-            "skip_special_tokens": False,  # else what follows the end of text makes no events
+            "skip_special_tokens": False,  # without it, tokens after the end of text make no events
         }
         if stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
@@ -52,19 +52,19 @@ class Bodies:
 
 
 def prompt_tokens(answer: Answer) -> int:
-    """Return how many tokens the prompt had, as the usage in a kept body says; 0 where it says nothing."""
+    """Return the prompt tokens from the usage in a kept body; 0 if there is none."""
     return _last(_PROMPT_TOKENS, answer.body)
 
 
 def count_tokens(answers: Sequence[Answer], max_tokens: int) -> int:
-    """Return how many tokens the answers, whose bodies were kept, have together.
+    """Return the tokens of all answers, whose bodies were kept.
 
     Raises:
-        UnequalWork: one has not exactly `max_tokens`.
+        WrongTokenCount: an answer does not have exactly `max_tokens`.
     """
     for answer in answers:
         if (found := _last(_COMPLETION_TOKENS, answer.body)) != max_tokens:
-            raise UnequalWork(f"an answer has {found} tokens instead of {max_tokens}: {answer.body[-300:]!r}")
+            raise WrongTokenCount(f"an answer has {found} tokens instead of {max_tokens}: {answer.body[-300:]!r}")
     return len(answers) * max_tokens
 
 

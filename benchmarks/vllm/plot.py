@@ -5,33 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.vllm.legs import Work
-from benchmarks.vllm.stats import percentile
-
-BLUE, ORANGE, GREY = "#3366aa", "#dd7722", "#888888"
-
-
-class NoMatplotlib(Exception):
-    """There is no matplotlib, so there is no picture."""
-
-
-def new_figure(width: float, height: float) -> Any:
-    """Return an empty figure, so many inches wide and high.
-
-    Raises:
-        NoMatplotlib: it is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - only who wants the picture needs it
-    except ImportError:
-        raise NoMatplotlib(
-            "no report.png: it needs matplotlib (`.venv/bin/uv pip install matplotlib`), then the same with --redraw"
-        ) from None
-    return Figure(figsize=(width, height), layout="constrained")
+from benchmarks.common.plot import BLUE, GREY, ORANGE, new_figure
+from benchmarks.common.stats import percentile
+from benchmarks.vllm.samples import Workload
 
 
 def draw(report: dict[str, Any], file: Path) -> None:
-    """Draw the ratios with their intervals, and the differences of the first token.
+    """Draw the ratios with their intervals, and the differences of the time to the first token.
 
     Raises:
         NoMatplotlib: it is not installed.
@@ -56,8 +36,8 @@ def _ratios(axes: Any, entries: list[dict[str, Any]]) -> None:
         axes.plot(place, ratio["value"], "o", color=BLUE, label="" if place else "gateway / direct")
         if ratio["low"] is not None:
             axes.plot([place, place], [ratio["low"], ratio["high"]], color=BLUE)
-    axes.axhline(entries[0]["target"], color=ORANGE, linestyle="--", label=f"target {entries[0]['target']}")
-    axes.set_xticks(range(len(entries)), [str(Work(**entry["work"])).replace(", ", "\n") for entry in entries])
+    axes.axhline(entries[0]["target"], color=ORANGE, linestyle="--", label=f"goal {entries[0]['target']}")
+    axes.set_xticks(range(len(entries)), [str(Workload(**entry["work"])).replace(", ", "\n") for entry in entries])
     axes.set_ylabel("throughput, as a share of direct")
     axes.set_title("Throughput (95% interval)")
     axes.legend()
@@ -70,9 +50,9 @@ def _differences(axes: Any, found: dict[str, Any]) -> None:
     axes.axvline(added["value"], color=BLUE, label=f"median {added['value']:+.2f} ms")
     if added["low"] is not None:
         axes.axvspan(added["low"], added["high"], color=BLUE, alpha=0.2)
-    axes.axvline(found["target_ms"], color=ORANGE, linestyle="--", label=f"aim {found['target_ms']:+g} ms")
+    axes.axvline(found["target_ms"], color=ORANGE, linestyle="--", label=f"goal {found['target_ms']:+g} ms")
     lowest, highest = percentile(differences, 0.02), percentile(differences, 0.98)
-    axes.set_xlim(min(lowest, -1), max(highest, found["target_ms"] + 1))  # single hiccups are in report.json
+    axes.set_xlim(min(lowest, -1), max(highest, found["target_ms"] + 1))  # the outliers are in report.json
     axes.set_xlabel("gateway less direct, ms")
     axes.set_ylabel("share of pairs")
     axes.set_title("Time to the first token, paired differences")

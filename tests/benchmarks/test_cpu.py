@@ -1,4 +1,4 @@
-"""benchmarks/cpu.py against children that burn as much CPU as they are told to."""
+"""benchmarks/common/cpu.py against children that use as much CPU as they are asked to."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from benchmarks import cpu
+from benchmarks.common import cpu
 
+MARGIN_S = 0.1
+"""CPU time that the child may use beside its burning; it does not depend on what else runs"""
 BURN = """
 import sys, time
 for line in sys.stdin:
@@ -42,7 +44,7 @@ def start() -> Iterator[Callable[[str], subprocess.Popen[str]]]:
 
 
 def burn(process: subprocess.Popen[str], seconds: float) -> float:
-    """Have the program burn CPU; return what it says that it has used in all."""
+    """Let the program burn CPU; return its own count of all that it has used."""
     process.stdin.write(f"{seconds}\n")
     process.stdin.flush()
     return float(process.stdout.readline())
@@ -52,16 +54,16 @@ def test_seconds_are_those_that_the_process_itself_sees(start):
     process = start(BURN)
     for _ in range(3):
         said = burn(process, 0.1)
-        assert said <= cpu.seconds(process.pid) < said + 0.01
+        assert said <= cpu.seconds(process.pid) < said + MARGIN_S
 
 
 def test_a_meter_counts_from_lap_to_lap(start):
     process = start(BURN)
-    burn(process, 0.05)
+    burn(process, 0.3)
     meter = cpu.Meter(process.pid)
     burn(process, 0.2)
-    assert 0.2 <= meter.lap() < 0.22
-    assert meter.lap() < 0.01
+    assert 0.2 <= meter.lap() < 0.2 + MARGIN_S
+    assert meter.lap() < MARGIN_S
 
 
 def test_a_meter_counts_processes_below(start):
@@ -71,7 +73,7 @@ def test_a_meter_counts_processes_below(start):
     burn(process, 0.01)
     meter = cpu.Meter(process.pid)
     burn(process, 0.2)
-    assert 0.2 <= meter.lap() < 0.22
+    assert 0.2 <= meter.lap() < 0.2 + MARGIN_S
 
 
 def test_a_process_that_ends_meanwhile_spoils_the_figure(start):

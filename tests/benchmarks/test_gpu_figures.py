@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
+from benchmarks.common import machine
+from benchmarks.common.report import Renderer, write
 from benchmarks.gpu import figures, plot, report
 from benchmarks.gpu.__main__ import facts
 from benchmarks.gpu.architecture import QWEN3_8B
 from benchmarks.gpu.device import Gpu
-from benchmarks.gpu.engine import Engine, parse
-from benchmarks.gpu.layout import Served
+from benchmarks.gpu.engine_metrics import EngineMetrics, parse
+from benchmarks.gpu.layout import ServedModel
 from benchmarks.gpu.money import usd_per_mtok
 from benchmarks.gpu.options import parse as parse_options
-from benchmarks.gpu.sweep import Layout, line_through, work
-from benchmarks.vllm import machine
-from benchmarks.vllm.legs import ABBA, Leg, Round, Work
-from benchmarks.vllm.write import write
+from benchmarks.gpu.sweep import Layout, line_through, workload
+from benchmarks.vllm.samples import ABBA, Round, Sample, Workload
 
 METRICS = """\
 # HELP vllm:cache_config_info Information of the LLMEngine CacheConfig
@@ -33,17 +33,17 @@ vllm:prefix_cache_hits_created{engine="0",model_name="slm"} 1.7e+09
 
 def round_of(concurrency: int, direct_s: float, gateway_s: float) -> Round:
     seconds = {"direct": direct_s, "gateway": gateway_s}
-    legs = [
-        Leg(side, seconds[side], 10, 1280, 1270, 256, 0.01 if side == "gateway" else None, 0.4, 0.0,
+    samples = [
+        Sample(target, seconds[target], 10, 1280, 1270, 256, 0.01 if target == "gateway" else None, 0.4, 0.0,
             tuple(float(i) for i in range(10, 20)), (5.0,) * 10)
-        for side in ABBA
+        for target in ABBA
     ]  # fmt: skip
-    return Round(Work(concurrency, 10, 128, True), tuple(legs))
+    return Round(Workload(concurrency, 10, 128, True), tuple(samples))
 
 
 def layout(replicas: int, gateway_s: float) -> Layout:
     rounds = [round_of(concurrency, 1.0, gateway_s) for _ in range(3) for concurrency in (1, 8)]
-    engines = (Engine(110592, parse(METRICS).counters),) * replicas
+    engines = (EngineMetrics(110592, parse(METRICS).counters),) * replicas
     text = "models:\n  slm: {source: /tmp/x/model}\n"
     return Layout(replicas, text, ("python -m vllm",) * replicas, 80.0, 0, engines, 70000, tuple(rounds))
 
@@ -52,7 +52,7 @@ def example() -> dict[str, Any]:
     options = parse_options(["--vllm-args", "{max_num_seqs: 512}"])
     gpu = Gpu("NVIDIA H100 80GB HBM3", 79.6, "580.82.07", "700.00", "9.0")
     found = [figures.of_layout(one, "/tmp/x/model", 2.69) for one in (layout(1, 1.0), layout(2, 0.8))]
-    about = machine.describe() | facts(Served("/tmp/x/model", dict(QWEN3_8B)), options, gpu)
+    about = machine.describe_for_vllm() | facts(ServedModel("/tmp/x/model", dict(QWEN3_8B)), options, gpu)
     return about | {"layouts": found, "comparison": figures.compare(found)}
 
 
@@ -78,7 +78,7 @@ def test_what_an_engine_says() -> None:
         "prefix_cache_queries": 50.0,
         "prefix_cache_hits": 16.0,
     }
-    assert parse("") == Engine(None, dict.fromkeys(engine.counters, 0))
+    assert parse("") == EngineMetrics(None, dict.fromkeys(engine.counters, 0))
 
 
 def test_figures_of_one_load() -> None:
@@ -115,7 +115,7 @@ def test_the_text_begins_with_what_the_weights_are() -> None:
 
 def test_real_weights_are_not_called_random() -> None:
     options = parse_options(["--model", "Qwen/Qwen3-8B"])
-    real = example() | facts(Served("Qwen/Qwen3-8B", None), options, None)
+    real = example() | facts(ServedModel("Qwen/Qwen3-8B", None), options, None)
     text = report.markdown(real, picture=False)
     assert "random" not in text
     assert "Device: the CPU" in text
@@ -124,7 +124,7 @@ def test_real_weights_are_not_called_random() -> None:
 
 def test_the_picture(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    write(example(), tmp_path, lambda _: None, draw=plot.draw, markdown=report.markdown)
+    write(example(), tmp_path, Renderer(report.markdown, plot.draw), lambda _: None)
     assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -137,5 +137,5 @@ def test_the_prompt_is_made_as_long_as_wanted() -> None:
 
 def test_a_leg_has_enough_requests() -> None:
     options = parse_options(["--requests", "4", "--fewest", "16"])
-    assert [work(concurrency, options).requests for concurrency in (1, 8)] == [16, 32]
-    assert work(1, options).stream
+    assert [workload(concurrency, options).requests for concurrency in (1, 8)] == [16, 32]
+    assert workload(1, options).stream

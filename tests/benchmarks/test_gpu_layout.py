@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.gpu.layout import DoesNotFit, Served, check_fits, kv_cache_gib, memory_share, models_yaml, prepare
+from benchmarks.gpu.layout import DoesNotFit, ServedModel, check_fits, kv_cache_gib, memory_share, models_yaml, prepare
 from benchmarks.gpu.options import parse
 from router.config.models import Model
 from router.engine.command import check_vllm_args
@@ -89,4 +89,4 @@ def test_a_gpu_that_is_too_small_is_told_beforehand() -> None:
 def test_the_cache_of_real_weights_is_for_vllm_or_the_user_to_say() -> None:
     assert kv_cache_gib(None, 30.0, None) is None
     assert kv_cache_gib(None, 30.0, 7.0) == 7.0
-    assert not Served("owner/model", None).dummy
+    assert not ServedModel("owner/model", None).dummy

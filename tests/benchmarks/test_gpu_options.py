@@ -28,7 +28,8 @@ def test_defaults() -> None:
         (["--device", "cpu"], "--tiny"),
         (["--tiny", "--model", "a/b"], "--model"),
         (["--dummy", "--model", "a/b"], "not allowed"),
-        (["--gpu-memory", "1.2"], "share"),
+        (["--gpu-memory", "1.2"], "from 0 to 1"),
+        (["--gpu-memory", "0"], "above 0"),
         (["--gpu-hour-usd", "0"], "above 0"),
         (["--gpu-hour-usd", "nan"], "above 0"),
         (["--vllm-args", "quantization"], "mapping"),
@@ -83,11 +84,11 @@ def test_a_gpu_that_is_too_small_ends_it_before_anything_starts(
     assert "--replicas 1" in capsys.readouterr().err
 
 
-def test_a_driver_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_that_fails_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nvidia_smi(tmp_path, monkeypatch, "exit 9")
-    with pytest.raises(NoGpu, match="does not tell of GPU 0"):
+    with pytest.raises(NoGpu, match="does not describe GPU 0"):
         find(("0",), 0)
     with pytest.raises(NoGpu, match="lists no usable GPU"):
         find((), 0)
-    with pytest.raises(NoGpu, match="something else"):
+    with pytest.raises(NoGpu, match="unexpected"):
         parse_device("[N/A], [N/A]")

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from benchmarks.common.processes import StartFailed
 from benchmarks.routing.live.extraction import KINDS, messages
-from benchmarks.routing.live.hold import judged
+from benchmarks.routing.live.hold import early_release
 from benchmarks.routing.live.hold.__main__ import main
 from benchmarks.routing.live.hold.options import parse
 from benchmarks.routing.live.hold.texts import EXAMPLES
 from benchmarks.routing.live.stages import ANSWERS
-from benchmarks.vllm.launch import StartFailed
 from tests.benchmarks.test_live_run import SURE, UNSURE, configured, serving
 from tests.support.behaviours import Call, respond, stream
 from tests.support.stream_events import DONE, delta, finished, first, usage_event, usage_of
@@ -82,17 +82,17 @@ def test_a_run_its_report_and_how_it_goes_on(
     assert whole["fields"]["value"] == early["fields"]["value"] == 1, "whoever is sure is right here"
     assert none["fields"]["value"] == found["alone"]["small"]["fields"]["value"] < 1
     assert none["by_large"] == 0
-    let_go = {key: sum(stream["early"] for stream in way["streams"]) for key, way in ways.items()}
-    assert let_go["first", 0.8] == sum(stream["model"] == "small" for stream in early["streams"]) > 0
-    assert not any(count for (hold, _), count in let_go.items() if hold != "first")
-    assert [one["streams"] for one in found["early"]] == [let_go["first", 0.5], let_go["first", 0.8]]
+    released = {key: sum(stream["early"] for stream in way["streams"]) for key, way in ways.items()}
+    assert released["first", 0.8] == sum(stream["model"] == "small" for stream in early["streams"]) > 0
+    assert not any(count for (hold, _), count in released.items() if hold != "first")
+    assert [one["streams"] for one in found["early"]] == [released["first", 0.5], released["first", 0.8]]
     assert {one[name] for one in found["early"] for name in ("wrong", "thrown_away", "wrong_and_thrown_away")} == {0}
     assert all(one["skipped"] + one["held"] + one["streams"] == len(early["streams"]) for one in found["early"])
     assert none["usd_per_1000"] < whole["usd_per_1000"] < found["alone"]["large"]["usd_per_1000"]
     assert all(0 <= stream["first_s"] <= stream["end_s"] for way in found["ways"] for stream in way["streams"])
     told = (out / "report.md").read_text()
     assert "| `first` | 0.8 | 100.0% " in told
-    assert "learned from" in told
+    assert "calibration" in told
     assert (out / "report.png").exists()
 
     asked = small.calls, large.calls
@@ -100,7 +100,7 @@ def test_a_run_its_report_and_how_it_goes_on(
     capsys.readouterr()
     assert main(arguments) == 0
     assert (small.calls, large.calls) == asked, "what was answered is not asked again"
-    assert json.loads((out / "report.json").read_text())["ways"] == found["ways"], "nor forgotten what was let go early"
+    assert json.loads((out / "report.json").read_text())["ways"] == found["ways"], "early releases are kept"
     assert "starting" not in capsys.readouterr().out
     assert main(["--redraw", f"--out={out}"]) == 0
     assert (out / "report.md").read_text().splitlines()[5:] == told.splitlines()[5:]
@@ -119,11 +119,11 @@ def test_a_confidence_is_a_share(wrong: str, capsys: pytest.CaptureFixture[str])
     assert "expected a number from 0 to 1" in capsys.readouterr().err
 
 
-def test_what_was_let_go_early_is_kept_of_several_starts(tmp_path: Path) -> None:
+def test_early_releases_are_kept_of_several_starts(tmp_path: Path) -> None:
     log, out = tmp_path / "gateway.log", tmp_path / "out"
     out.mkdir()
-    judged.keep(log, out)
-    assert judged.let_go_early(out, []) == set()
+    early_release.keep(log, out)
+    assert early_release.released_early(out, []) == set()
     for name in ("a", "b"):
         verdicts = [{"model": "small", "gain": 0.1, "accepted": True, "beginning": True}]
         whole = [{"model": "small", "gain": 0.1, "accepted": True}]
@@ -131,7 +131,7 @@ def test_what_was_let_go_early_is_kept_of_several_starts(tmp_path: Path) -> None
         lines = [{"request_id": f"{name}{place}", "learned": {"judged": of}} for place, of in
                  enumerate((verdicts, whole, refused))]  # fmt: skip
         log.write_text("".join(f"{json.dumps(line)}\n" for line in [*lines, {"request_id": "x", "learned": {}}]) + "{")
-        judged.keep(log, out)
-    assert judged.let_go_early(out, ["a0", "a1", "a2", "b0", "b1", "b2", "x"]) == {"a0", "b0"}
-    with pytest.raises(StartFailed, match="does not tell of 1 streams"):
-        judged.let_go_early(out, ["a0", "c0"])
+        early_release.keep(log, out)
+    assert early_release.released_early(out, ["a0", "a1", "a2", "b0", "b1", "b2", "x"]) == {"a0", "b0"}
+    with pytest.raises(StartFailed, match="has no line for 1 answered streams"):
+        early_release.released_early(out, ["a0", "c0"])

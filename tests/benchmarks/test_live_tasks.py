@@ -84,7 +84,7 @@ def test_quality_is_a_right_call_or_the_share_of_right_fields(every: list[Task])
     call, extraction = every[0], every[-1]
     assert call.quality(called('{"n": 1}')) == 1
     assert call.quality(called('{"n": 2}')) == call.quality(Reply(502, error="bad")) == 0
-    fields = extraction.to_find.fields  # type: ignore[union-attr]
+    fields = extraction.expected.fields  # type: ignore[union-attr]
     assert extraction.quality(extracted(fields)) == 1
     first = next(iter(fields))
     assert extraction.quality(extracted(fields | {first: "?"})) == pytest.approx(1 - 1 / len(fields))

@@ -1,4 +1,4 @@
-"""benchmarks/load.py: what it says of an answer, against a server that answers from a script."""
+"""benchmarks/common/load.py: what it says of an answer, against a server that answers from a script."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from time import perf_counter
 from typing import Any
 
 import pytest
 import uvloop
 
-from benchmarks import load
+from benchmarks.common import load
 
 WHOLE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -30,8 +31,13 @@ def on_uvloop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     return run
 
 
+Step = bytes | float | Callable[["Server"], bool]
+"""bytes are written, empty bytes end the connection, a number is a pause in seconds, a condition is waited for"""
+POLL_S = 0.001
+
+
 class Server:
-    def __init__(self, answers: Sequence[Sequence[bytes | float]]) -> None:
+    def __init__(self, answers: Sequence[Sequence[Step]]) -> None:
         self.answers = answers
         self.bodies: list[bytes] = []
         self.heads: list[bytes] = []
@@ -53,6 +59,9 @@ class Server:
                 for step in self.answers[number % len(self.answers)]:
                     if isinstance(step, float):
                         await asyncio.sleep(step)
+                    elif callable(step):
+                        while not step(self):  # noqa: ASYNC110 - the client changes it, and sets no event
+                            await asyncio.sleep(POLL_S)
                     elif step == b"":
                         raise ConnectionError
                     else:
@@ -67,7 +76,7 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def serving(*answers: Sequence[bytes | float]) -> AsyncIterator[Server]:
+async def serving(*answers: Sequence[Step]) -> AsyncIterator[Server]:
     server = Server(answers)
     listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     server.port = listener.sockets[0].getsockname()[1]
@@ -89,26 +98,43 @@ def stream(*events: bytes) -> list[bytes]:
     return [HEAD, *(chunk(event) for event in events), b"0\r\n\r\n"]
 
 
-async def ask(*answer: bytes | float, **options) -> load.Answer:
+async def ask(*answer: Step, **options) -> load.Answer:
     async with serving(answer) as server:
-        [found] = await load.run(server.url, [b"{}"], requests=1, concurrency=1, **options)
+        [found] = await load.run(load.Endpoint(server.url), [b"{}"], requests=1, concurrency=1, **options)
     return found
 
 
 @on_uvloop
 async def test_a_whole_answer_is_timed_and_kept():
+    began = perf_counter()
     answer = await ask(0.05, WHOLE)
     assert (answer.status, answer.error, answer.body, answer.events, answer.first) == (200, "", b"{}", 0, None)
-    assert 0.045 < answer.ended - answer.started < 1
+    assert answer.ended - answer.started > 0.045
+    assert began <= answer.started < answer.ended <= perf_counter()
 
 
 @on_uvloop
-async def test_of_a_stream_the_first_content_counts_not_the_role():
-    answer = await ask(HEAD, chunk(ROLE), 0.1, chunk(WORD), 0.1, chunk(WORD), chunk(DONE), b"0\r\n\r\n")
+async def test_of_a_stream_the_first_content_counts_not_the_role(monkeypatch):
+    read: list[float] = []
+
+    def clock() -> float:
+        read.append(perf_counter())
+        return read[-1]
+
+    def first_is_timed(server: Server) -> bool:
+        return len(read) == 2
+
+    monkeypatch.setattr(load, "perf_counter", clock)
+    # the second word is only sent after the client has timed the first
+    answer = await ask(HEAD, chunk(ROLE), chunk(WORD), first_is_timed, chunk(WORD), chunk(DONE), b"0\r\n\r\n")
     assert (answer.error, answer.events, answer.body) == ("", 2, b"")
-    assert answer.first is not None
-    assert answer.first - answer.started > 0.09
-    assert answer.ended - answer.first > 0.09
+    assert [answer.started, answer.first, answer.ended] == read
+
+
+@on_uvloop
+async def test_a_stream_with_only_a_role_has_no_first_content():
+    answer = await ask(*stream(ROLE, DONE))
+    assert (answer.error, answer.events, answer.first) == ("", 0, None)
 
 
 @on_uvloop
@@ -153,9 +179,9 @@ async def test_a_failure_is_an_answer_with_an_error(answer, error):
 
 @on_uvloop
 async def test_what_takes_too_long_is_an_error_and_the_run_goes_on():
-    async with serving([1.0, WHOLE], [WHOLE]) as server:
-        slow, fine = await load.run(server.url, [b"{}"], requests=2, concurrency=1, timeout_s=0.1)
-    assert slow.error == "no whole answer within 0.1 s"
+    async with serving([3600.0], [WHOLE]) as server:
+        slow, fine = await load.run(load.Endpoint(server.url), [b"{}"], requests=2, concurrency=1, timeout_s=3)
+    assert slow.error == "no whole answer within 3 s"
     assert fine.error == ""
 
 
@@ -163,14 +189,16 @@ async def test_what_takes_too_long_is_an_error_and_the_run_goes_on():
 async def test_nobody_there_is_an_error_of_each_request():
     async with serving([WHOLE]) as server:
         url = server.url
-    answers = await load.run(url, [b"{}"], requests=3, concurrency=2)
+    answers = await load.run(load.Endpoint(url), [b"{}"], requests=3, concurrency=2)
     assert [answer.error[:13] for answer in answers] == ["no connection"] * 3
 
 
 @on_uvloop
 async def test_connections_are_kept_and_bodies_take_turns():
-    async with serving([0.01, WHOLE]) as server:
-        answers = await load.run(server.url, [b'{"a":1}', b"{}"], requests=12, concurrency=3, headers={"x-a": "b"})
+    async with serving([lambda server: server.most_at_work == 3, WHOLE]) as server:
+        answers = await load.run(
+            load.Endpoint(server.url, {"x-a": "b"}), [b'{"a":1}', b"{}"], requests=12, concurrency=3
+        )
     assert [answer.error for answer in answers] == [""] * 12
     assert (server.connections, server.most_at_work) == (3, 3)
     assert sorted(server.bodies) == [b'{"a":1}'] * 6 + [b"{}"] * 6
@@ -180,7 +208,7 @@ async def test_connections_are_kept_and_bodies_take_turns():
 @on_uvloop
 async def test_a_closing_server_is_connected_to_anew():
     async with serving([WHOLE.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"), b""]) as server:
-        answers = await load.run(server.url, [b"{}"], requests=3, concurrency=1)
+        answers = await load.run(load.Endpoint(server.url), [b"{}"], requests=3, concurrency=1)
     assert [answer.error for answer in answers] == [""] * 3
     assert server.connections == 3
 
@@ -200,7 +228,7 @@ async def test_answers_stand_in_the_order_of_asking():
 
     listener = await asyncio.start_server(echo, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/"
-    answers = await load.run(url, bodies, requests=8, concurrency=4)
+    answers = await load.run(load.Endpoint(url), bodies, requests=8, concurrency=4)
     listener.close()
     await asyncio.sleep(0.01)
     assert [answer.body for answer in answers] == bodies * 2
@@ -210,7 +238,9 @@ async def test_answers_stand_in_the_order_of_asking():
 async def test_a_unix_socket(tmp_path):
     server = Server([[WHOLE]])
     listener = await asyncio.start_unix_server(server.serve, tmp_path / "s")
-    [answer] = await load.run(f"unix:{tmp_path}/s:/v1/chat/completions", [b"{}"], requests=1, concurrency=1)
+    [answer] = await load.run(
+        load.Endpoint(f"unix:{tmp_path}/s:/v1/chat/completions"), [b"{}"], requests=1, concurrency=1
+    )
     listener.close()
     await asyncio.sleep(0.01)
     assert answer.error == ""
@@ -220,7 +250,7 @@ async def test_a_unix_socket(tmp_path):
 @on_uvloop
 async def test_https_is_refused_in_words():
     with pytest.raises(ValueError, match="expected http://host:port/path"):
-        await load.run("https://example.org/", [b"{}"], requests=1, concurrency=1)
+        await load.run(load.Endpoint("https://example.org/"), [b"{}"], requests=1, concurrency=1)
 
 
 def test_figures_with_errors_in_them_are_refused():

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from benchmarks.overhead.measure import Target, apart, interleave
-from benchmarks.overhead.processes import Started
+from benchmarks.overhead.measure import Target, interleave, separate_cpus
+from benchmarks.overhead.processes import MeasuredProcesses
 from benchmarks.overhead.report import figures
 from benchmarks.overhead.scenarios import SCENARIOS
 
@@ -34,10 +34,10 @@ ROUNDS = 7
 @pytest.fixture(scope="module")
 def targets(tmp_path_factory) -> Iterator[list[Target]]:
     folder: Path = tmp_path_factory.mktemp("overhead")
-    with Started(folder) as started:
+    with MeasuredProcesses(folder) as started:
         upstream = started.upstream(port=0, pause_ms=5)
         gateways = [started.passthrough(upstream.base_url), started.smallfirst("smallfirst", upstream.base_url)]
-        with apart([upstream.pid], [gateway.pid for gateway in gateways]):
+        with separate_cpus([upstream.pid], [gateway.pid for gateway in gateways]):
             yield gateways
 
 

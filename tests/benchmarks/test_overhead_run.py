@@ -12,11 +12,11 @@ import threading
 import pytest
 import uvloop
 
-from benchmarks.load import LoadFailed
-from benchmarks.machine import ROOT
+from benchmarks.common.load import LoadFailed
+from benchmarks.common.machine import ROOT
 from benchmarks.overhead import __main__ as command
-from benchmarks.overhead.measure import Target, apart, warm_up
-from benchmarks.overhead.processes import Started
+from benchmarks.overhead.measure import Target, separate_cpus, warm_up
+from benchmarks.overhead.processes import MeasuredProcesses
 from benchmarks.overhead.scenarios import SCENARIOS
 
 
@@ -25,7 +25,7 @@ def test_a_run_writes_its_report(tmp_path):
     arguments = ["--scenarios", names, "--quick", "--rounds=1", "--out", str(tmp_path)]
     answer = subprocess.run(
         [sys.executable, "-m", "benchmarks.overhead", *arguments],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=110, check=False,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
     report = json.loads((tmp_path / "report.json").read_text())
@@ -77,10 +77,10 @@ def test_a_gateway_that_changes_the_text_is_not_measured():
 def test_client_and_upstream_are_kept_apart_from_gateways(tmp_path):
     everywhere = os.sched_getaffinity(0)
     first = {min(everywhere)}
-    with Started(tmp_path) as started:
+    with MeasuredProcesses(tmp_path) as started:
         upstream = started.upstream(0, pause_ms=5)
         gateway = started.passthrough(upstream.base_url)
-        with apart([upstream.pid], [gateway.pid]):
+        with separate_cpus([upstream.pid], [gateway.pid]):
             assert os.sched_getaffinity(0) == os.sched_getaffinity(upstream.pid) == first
             assert os.sched_getaffinity(gateway.pid) == everywhere - first
         for pid in (0, upstream.pid, gateway.pid):

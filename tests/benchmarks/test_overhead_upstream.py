@@ -12,9 +12,9 @@ import jsonschema_rs
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from benchmarks.machine import ROOT
+from benchmarks.common.machine import ROOT
 from benchmarks.overhead.answers import PERSON_SCHEMA, SCRIPTS
-from benchmarks.overhead.processes import Started
+from benchmarks.overhead.processes import MeasuredProcesses
 from benchmarks.overhead.scenarios import HEADLINE, LATENCY, SCENARIOS, WORKERS
 from tests.support import events
 
@@ -22,7 +22,7 @@ from tests.support import events
 @pytest.fixture(scope="module")
 def upstream(tmp_path_factory) -> Iterator[httpx.Client]:
     with (
-        Started(tmp_path_factory.mktemp("upstream")) as started,
+        MeasuredProcesses(tmp_path_factory.mktemp("upstream")) as started,
         httpx.Client(base_url=started.upstream(0, pause_ms=2).base_url, trust_env=False) as client,
     ):
         yield client

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from benchmarks.routing import decision
-from benchmarks.routing.decision import CASES, DECISION, GATE, SUM, medians, parts, promises, worked
+from benchmarks.routing.decision import CASES, DECISION, JUDGE, SUM, broken_promises, decision_input, medians, parts
 from benchmarks.routing.decision_calls import RUNGS, SMALL, calls, cascade, prompts
 from router.judge.logprobs import stripped, tokens_of_event
 from router.learning.evidence import Evidence
@@ -22,7 +22,7 @@ def test_the_calls_are_of_one_template_and_answered_as_an_engine_answers(name, s
     assert len({fingerprint(one.call) for one in asked}) == 1
     policy = cascade(Evidence())
     for one in asked:
-        work = worked(policy, one, structured=structured)
+        work = decision_input(policy, one, structured=structured)
         assert parse_whole(stripped(one.answer), 1)["choices"] == one.choices
         assert "".join(token.token for token in work.tokens) == one.choices[0]["message"]["content"]
         assert tokens_of_event(one.event) == [(0, (work.tokens[0],))]
@@ -55,7 +55,7 @@ def test_a_part_costs_the_median_of_its_turns_without_the_clock(monkeypatch):
 
 def test_what_costs_too_much_is_said():
     cases = {"JSON": {"us": {DECISION: 150.0}}, "text": {"us": {DECISION: 151.0}}}
-    assert list(promises({"cases": cases})) == ["text: the decision costs 151 us, at most 150 are allowed"]
+    assert list(broken_promises({"cases": cases})) == ["text: the decision costs 151 us; the limit is 150"]
 
 
 def test_the_command_prints_a_table_and_writes_its_figures(tmp_path, monkeypatch, capsys):
@@ -69,5 +69,5 @@ def test_the_command_prints_a_table_and_writes_its_figures(tmp_path, monkeypatch
     text = (tmp_path / "report.md").read_text()
     assert text in capsys.readouterr().out
     assert f"| **{DECISION}** | {report['cases']['JSON']['us'][DECISION]:.1f} |" in text
-    assert f"| {GATE} |" in text
+    assert f"| {JUDGE} |" in text
     assert "2 decisions on 2 calls" in text

@@ -81,7 +81,7 @@ def test_every_decision_is_the_same_again(
     models, log = a_log(tmp_path, learned, limit)
     assert main(["--config", str(models), "--log", str(log)]) == 0
     said = capsys.readouterr().out
-    assert "40 decisions, 40 the same again" in said
+    assert "40 decisions, 40 the same" in said
     assert "30 answers were judged" in said
     assert "0.00 -> 100.0%" in said
 
@@ -94,7 +94,7 @@ def test_a_decision_that_is_not_the_same_is_named(
     lines[3]["learned"]["judged"][0]["gain"] += 0.01
     log.write_text("\n".join(map(json.dumps, lines)))
     assert main(["--config", str(models), "--log", str(log)]) == 1
-    assert "another: req_3" in capsys.readouterr().out
+    assert "different: req_3" in capsys.readouterr().out
 
 
 def test_other_limits_than_those_of_the_log_decide_otherwise(learned: Evidence, tmp_path: Path) -> None:
@@ -111,10 +111,10 @@ def test_a_way_that_the_policy_would_not_take_is_seen(learned: Evidence, tmp_pat
     assert main(["--config", str(models), "--log", str(log)]) == 1
 
 
-def test_a_log_without_learned_decisions_is_told(
+def test_a_log_without_learned_decisions_is_reported(
     learned: Evidence, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     models, log = a_log(tmp_path, learned, "min_confidence: 0.7")
     log.write_text('{"message": "started"}\n')
     assert main(["--config", str(models), "--log", str(log)]) == 2
-    assert "no line tells of a learned policy" in capsys.readouterr().err
+    assert "no line has a decision of a learned policy" in capsys.readouterr().err

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.common.plot import NoMatplotlib, new_figure
 from benchmarks.routing import plot
 from benchmarks.routing.__main__ import main
 from benchmarks.routing.data import rows
 from benchmarks.routing.metrics import FIGURES, Order, Rank, figures
 from benchmarks.routing.policies import cross_score, levels
-from benchmarks.vllm.plot import NoMatplotlib, new_figure
 
 HARD, EASY = ("integral", "theorem", "lemma"), ("cat", "garden", "apple")
 BLIND = {"random", "length", "classifier", "oracle"}

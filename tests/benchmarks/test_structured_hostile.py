@@ -1,4 +1,4 @@
-"""The hostile cases are what they say they are, and what became of them is told rightly."""
+"""The hostile cases are what they say they are, and their outcomes are reported correctly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.structured.hostile import Way, verdict
+from benchmarks.structured.hostile import Variant, verdict
 from benchmarks.structured.judge import fault_of
 from benchmarks.structured.reply import Reply
 from tests.support.hostile import Case, Fate, cases
@@ -41,7 +41,7 @@ def test_a_request_is_json(generated: list[Case]) -> None:
 
 RIGHT = Case("x", "valid", {"response_format": {"type": "json_object"}}, {"content": '{"a": 1}'}, {"a": 1})
 ERROR = Reply(502, error="structured_output_violation")
-WHOLE, FLOWING = Way("openai", False), Way("guidance", True)
+WHOLE, FLOWING = Variant("openai", False), Variant("guidance", True)
 
 
 def served(content: str, finish: str = "stop") -> Reply:
@@ -49,7 +49,7 @@ def served(content: str, finish: str = "stop") -> Reply:
 
 
 @pytest.mark.parametrize(
-    ("fate", "way", "reply", "word"),
+    ("fate", "variant", "reply", "word"),
     [
         ("valid", WHOLE, served('{"a": 1.0}'), "as it must be"),
         ("valid", WHOLE, served('{"a": 2}'), "not what was meant"),
@@ -66,5 +66,5 @@ def served(content: str, finish: str = "stop") -> Reply:
         ("broken", WHOLE, Reply(502, error="upstream_error"), "as it must be"),
     ],
 )
-def test_what_became_of_a_case(fate: Fate, way: Way, reply: Reply, word: str) -> None:
-    assert verdict(replace(RIGHT, fate=fate), way, reply).startswith(word)
+def test_what_became_of_a_case(fate: Fate, variant: Variant, reply: Reply, word: str) -> None:
+    assert verdict(replace(RIGHT, fate=fate), variant, reply).startswith(word)

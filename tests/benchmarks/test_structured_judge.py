@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks.structured.bfcl import right
+from benchmarks.structured.bfcl import is_right
 from benchmarks.structured.data import ToolTask
 from benchmarks.structured.judge import NotStrict, fault_of, fault_of_text, strict
-from benchmarks.structured.reply import NotUnderstood, Reply, broken, read
+from benchmarks.structured.reply import NotUnderstood, Reply, broken_promises_of, read
 
 SCHEMA = {"type": "object", "properties": {"at": {"type": "string", "format": "date"}}, "required": ["at"]}
 ASKED = {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}}
@@ -92,7 +92,7 @@ def test_a_stream_is_put_together() -> None:
     rest = {"index": 0, "function": {"arguments": '"2026-01-31"}'}}
     events = [piece(role="assistant", content="Now")] + [piece(tool_calls=[one]) for one in (call, more, rest)]
     reply = read(200, STREAM, b": comment\n\n" + sse(*events, piece("tool_calls"), {"choices": []}, b"[DONE]"))
-    assert reply.said == {"structured": "repaired"}
+    assert reply.metadata == {"structured": "repaired"}
     assert reply.choice == called(("a", "at", '{"at": "2026-01-31"}')) | {
         "message": {
             "role": "assistant",
@@ -136,7 +136,7 @@ TWO = task([{"f": {"x": [1, 2]}}, {"f": {"x": [1]}}])
 
 
 @pytest.mark.parametrize(
-    ("wanted", "calls", "is_right"),
+    ("wanted", "calls", "expected"),
     [
         (ONE, [("a_b", '{"city": "new-york", "at": {"x": 1}}')], True),
         (ONE, [("a_b", '{"city": "NYC", "days": 3.0, "at": {"x": 1, "y": 2}}')], True),
@@ -159,13 +159,13 @@ TWO = task([{"f": {"x": [1, 2]}}, {"f": {"x": [1]}}])
         (task(None, expect_call=False), [("f", "{}")], False),
     ],
 )
-def test_which_calls_are_right(wanted: ToolTask, calls: list[tuple[str, str]], is_right: bool) -> None:
-    assert right(wanted, [{"function": {"name": name, "arguments": text}} for name, text in calls]) is is_right
+def test_which_calls_are_right(wanted: ToolTask, calls: list[tuple[str, str]], expected: bool) -> None:
+    assert is_right(wanted, [{"function": {"name": name, "arguments": text}} for name, text in calls]) is expected
 
 
 def test_which_promises_are_broken() -> None:
     ways = {"a": {"outcomes": {"valid": 3, "error 502 bad": 1}}, "b": {"outcomes": {"invalid": 2, "error 0 x": 1}}}
-    assert list(broken("model", ways)) == [
+    assert list(broken_promises_of("model", ways)) == [
         "model: b: 2 invalid answers came with status 200",
         "model: b: 1 requests got no answer that could be understood",
     ]

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from benchmarks.load import Answer
-from benchmarks.vllm.bodies import Bodies, UnequalWork, count_tokens, prompt_tokens
+from benchmarks.common.load import Answer
+from benchmarks.vllm.bodies import Bodies, WrongTokenCount, count_tokens, prompt_tokens
 
 
 def answer(body: bytes) -> Answer:
@@ -41,6 +41,6 @@ def test_tokens_are_those_of_the_last_usage() -> None:
 
 @pytest.mark.parametrize("body", [b'{"usage": {"completion_tokens": 3}}', b"{}", b""])
 def test_an_answer_of_another_length_spoils_the_measurement(body: bytes) -> None:
-    with pytest.raises(UnequalWork, match="instead of 4"):
+    with pytest.raises(WrongTokenCount, match="instead of 4"):
         count_tokens([answer(body)], 4)
     assert prompt_tokens(answer(body)) == 0

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from benchmarks.load import Answer, LoadFailed
-from benchmarks.vllm.bodies import Bodies, UnequalWork
-from benchmarks.vllm.legs import Work
-from benchmarks.vllm.measure import Bench
-from benchmarks.vllm.sides import Side
+from benchmarks.common.load import Answer, Endpoint, LoadFailed
+from benchmarks.vllm.bodies import Bodies, WrongTokenCount
+from benchmarks.vllm.measure import Measurement
+from benchmarks.vllm.samples import Workload
+from benchmarks.vllm.targets import Target
 
-DIRECT = Side("direct", ("unix:/a", "unix:/b"), "m")
-GATEWAY = Side("gateway", ("http://g",), "m", {"authorization": "Bearer k"})
+DIRECT = Target("direct", ("unix:/a", "unix:/b"), "m")
+GATEWAY = Target("gateway", ("http://g",), "m", {"authorization": "Bearer k"})
 
 
 @dataclass
@@ -34,15 +34,15 @@ class Client:
     clock: itertools.count[int] = field(default_factory=itertools.count)
 
     async def __call__(
-        self, url: str, bodies: Sequence[bytes], *, requests: int, concurrency: int, headers: Mapping[str, str],
-        keep: bool, timeout_s: float
+        self, endpoint: Endpoint, bodies: Sequence[bytes], *, requests: int, concurrency: int, keep: bool,
+        timeout_s: float
     ) -> list[Answer]:  # fmt: skip
         assert keep
         assert len(bodies) == requests
         asked = [json.loads(body) for body in bodies]
-        self.calls.append((url, requests, concurrency, asked[-1]["max_tokens"]))
-        self.headers.append(headers)
-        return [self._answer(body, 0.103 if url.startswith("http") else 0.1) for body in asked]
+        self.calls.append((endpoint.url, requests, concurrency, asked[-1]["max_tokens"]))
+        self.headers.append(endpoint.headers)
+        return [self._answer(body, 0.103 if endpoint.url.startswith("http") else 0.1) for body in asked]
 
     def _answer(self, asked: dict[str, Any], first_s: float) -> Answer:
         now = float(next(self.clock))
@@ -52,26 +52,26 @@ class Client:
         return Answer(200, now, first, now + 1, tokens, usage, self.error)
 
 
-def bench(client: Client, lines: list[str] | None = None) -> Bench:
-    return Bench(DIRECT, GATEWAY, Bodies(1), (lines if lines is not None else []).append, client)
+def measurement(client: Client, lines: list[str] | None = None) -> Measurement:
+    return Measurement(DIRECT, GATEWAY, Bodies(1), (lines if lines is not None else []).append, client)
 
 
 async def test_rounds_are_abba_then_baab() -> None:
     client, lines = Client(), []
-    work = Work(4, 8, 16, stream=True)
-    rounds = await bench(client, lines).rounds([work], 2)
-    assert [[leg.side for leg in one.legs] for one in rounds] == [
+    workload = Workload(4, 8, 16, stream=True)
+    rounds = await measurement(client, lines).rounds([workload], 2)
+    assert [[sample.target for sample in one.samples] for one in rounds] == [
         ["direct", "gateway", "gateway", "direct"],
         ["gateway", "direct", "direct", "gateway"],
     ]
-    assert {leg.requests for one in rounds for leg in one.legs} == {8}
+    assert {sample.requests for one in rounds for sample in one.samples} == {8}
     assert lines[0] == "warming up"
     assert len(lines) == 3, "a line for each round"
 
 
 async def test_warming_up_is_short_and_not_counted() -> None:
     client = Client()
-    await bench(client).rounds([Work(2, 8, 16, stream=False)], 1)
+    await measurement(client).rounds([Workload(2, 8, 16, stream=False)], 1)
     assert client.calls[:3] == [
         ("unix:/a:/v1/chat/completions", 1, 1, 8),
         ("unix:/b:/v1/chat/completions", 1, 1, 8),
@@ -81,7 +81,7 @@ async def test_warming_up_is_short_and_not_counted() -> None:
 
 async def test_the_direct_load_is_divided_among_the_engines() -> None:
     client = Client()
-    (one,) = await bench(client).rounds([Work(5, 9, 16, stream=False)], 1)
+    (one,) = await measurement(client).rounds([Workload(5, 9, 16, stream=False)], 1)
     assert client.calls[3:5] == [
         ("unix:/a:/v1/chat/completions", 5, 3, 16),
         ("unix:/b:/v1/chat/completions", 4, 2, 16),
@@ -91,7 +91,7 @@ async def test_the_direct_load_is_divided_among_the_engines() -> None:
 
 async def test_one_at_a_time_asks_one_engine() -> None:
     client = Client()
-    await bench(client).rounds([Work(1, 3, 16, stream=False)], 1)
+    await measurement(client).rounds([Workload(1, 3, 16, stream=False)], 1)
     assert [call[:3] for call in client.calls if call[0].startswith("unix")] == [
         ("unix:/a:/v1/chat/completions", requests, 1) for requests in (1, 3, 3)
     ]
@@ -99,14 +99,14 @@ async def test_one_at_a_time_asks_one_engine() -> None:
 
 async def test_only_the_gateway_gets_its_key() -> None:
     client = Client()
-    await bench(client).rounds([Work(1, 1, 2, stream=False)], 1)
+    await measurement(client).rounds([Workload(1, 1, 2, stream=False)], 1)
     for (url, *_), headers in zip(client.calls, client.headers, strict=True):
         assert bool(headers) == url.startswith("http")
 
 
 async def test_pairs_alternate_and_come_after_a_short_request_on_the_same_connection() -> None:
     client = Client()
-    pairs = await bench(client).pairs(3, max_tokens=4)
+    pairs = await measurement(client).pairs(3, max_tokens=4)
     assert [pair.first for pair in pairs] == ["direct", "gateway", "direct"]
     assert all(pair.gateway_ms - pair.direct_ms == pytest.approx(3.0) for pair in pairs)
     assert {call[1:] for call in client.calls} == {(2, 1, 4)}
@@ -114,18 +114,18 @@ async def test_pairs_alternate_and_come_after_a_short_request_on_the_same_connec
 
 async def test_an_error_ends_the_measurement() -> None:
     with pytest.raises(LoadFailed, match="boom"):
-        await bench(Client(error="boom")).rounds([Work(1, 1, 2, stream=False)], 1)
+        await measurement(Client(error="boom")).rounds([Workload(1, 1, 2, stream=False)], 1)
     with pytest.raises(LoadFailed, match="boom"):
-        await bench(Client(error="boom")).pairs(1, 2)
+        await measurement(Client(error="boom")).pairs(1, 2)
 
 
 async def test_another_number_of_tokens_ends_the_measurement() -> None:
-    with pytest.raises(UnequalWork):
-        await bench(Client(short=1)).rounds([Work(1, 1, 4, stream=False)], 1)
-    with pytest.raises(UnequalWork):
-        await bench(Client(short=1)).pairs(1, 4)
+    with pytest.raises(WrongTokenCount):
+        await measurement(Client(short=1)).rounds([Workload(1, 1, 4, stream=False)], 1)
+    with pytest.raises(WrongTokenCount):
+        await measurement(Client(short=1)).pairs(1, 4)
 
 
 async def test_a_stream_without_content_has_no_first_token() -> None:
     with pytest.raises(LoadFailed, match="no content"):
-        await bench(Client(silent=True)).pairs(1, 4)
+        await measurement(Client(silent=True)).pairs(1, 4)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.vllm.options import FULL, QUICK, parse, whole_list
-from benchmarks.vllm.sides import address, normal_root
+from benchmarks.common.options import whole_list
+from benchmarks.common.servers import address, normal_root
+from benchmarks.vllm.options import FULL, QUICK, parse
 
 
 def test_defaults_and_quick() -> None:

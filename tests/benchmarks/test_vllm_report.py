@@ -10,26 +10,44 @@ from typing import Any
 
 import pytest
 
-from benchmarks.vllm import machine, plot, report
-from benchmarks.vllm.legs import ABBA, Leg, Pair, Round, Work
-from benchmarks.vllm.write import read, write
+from benchmarks.common import machine
+from benchmarks.common.report import Renderer, read, write
+from benchmarks.vllm import plot, report
+from benchmarks.vllm.samples import ABBA, Pair, Round, Sample, Workload
 
-WHOLE, STREAM = Work(8, 16, 32, False), Work(8, 16, 32, True)
+WHOLE, STREAM = Workload(8, 16, 32, False), Workload(8, 16, 32, True)
+RENDERER = Renderer(report.markdown, plot.draw)
 
 
-def round_of(work: Work, *seconds: float) -> Round:
-    legs = [
-        Leg(side, each, 16, 512, 0, 40, None if side == "direct" else 0.01, 0.05, 0.02, (100.0, 110.1234567), (10.0,))
-        for side, each in zip(ABBA, seconds, strict=True)
+def round_of(workload: Workload, *seconds: float) -> Round:
+    samples = [
+        Sample(
+            target,
+            each,
+            16,
+            512,
+            0,
+            40,
+            None if target == "direct" else 0.01,
+            0.05,
+            0.02,
+            (100.0, 110.1234567),
+            (10.0,),
+        )
+        for target, each in zip(ABBA, seconds, strict=True)
     ]
-    return Round(work, tuple(legs))
+    return Round(workload, tuple(samples))
 
 
 def example() -> dict[str, Any]:
     rounds = [round_of(work, 5.0, 5.0 + slow, 5.0 + slow, 5.0) for _ in range(4) for work, slow in
               ((WHOLE, 0.05), (STREAM, 0.5))]  # fmt: skip
     pairs = [Pair("direct" if i % 2 else "gateway", 100.0, 101.0 + i % 3 / 10) for i in range(30)]
-    about = machine.describe() | {"model": "slm", "setting": ["how"], "parameters": {"rounds": 4, "concurrency": [8]}}
+    about = machine.describe_for_vllm() | {
+        "model": "slm",
+        "setting": ["how"],
+        "parameters": {"rounds": 4, "concurrency": [8]},
+    }
     return report.build(about, rounds, pairs)
 
 
@@ -57,9 +75,9 @@ def test_the_text_says_all_of_it() -> None:
     assert "report.png" in report.markdown(example(), picture=True)
 
 
-def test_a_machine_that_was_not_quiet_is_told() -> None:
+def test_a_machine_that_was_not_quiet_is_reported() -> None:
     assert "quiet machine" not in report.markdown(example(), picture=False)
-    loud = [replace(one, legs=tuple(replace(leg, others_busy=0.8) for leg in one.legs))
+    loud = [replace(one, samples=tuple(replace(sample, others_busy=0.8) for sample in one.samples))
             for one in [round_of(WHOLE, 5.0, 5.0, 5.0, 5.0)]]  # fmt: skip
     text = report.markdown(report.build(example(), loud, []), picture=False)
     assert "up to 0.8 cores meanwhile: measure again on a quiet machine" in text
@@ -76,10 +94,10 @@ def test_without_pairs_there_is_no_word_of_the_first_token() -> None:
 def test_three_files_and_the_same_again(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     lines: list[str] = []
-    write(example(), tmp_path / "out", lines.append, draw=plot.draw, markdown=report.markdown)
+    write(example(), tmp_path / "out", RENDERER, lines.append)
     assert (tmp_path / "out/report.png").read_bytes().startswith(b"\x89PNG")
     before = (tmp_path / "out/report.md").read_text()
-    write(read(tmp_path / "out"), tmp_path / "out", lines.append, draw=plot.draw, markdown=report.markdown)
+    write(read(tmp_path / "out"), tmp_path / "out", RENDERER, lines.append)
     assert (tmp_path / "out/report.md").read_text() == before
     assert json.loads((tmp_path / "out/report.json").read_text())["benchmark"] == "vllm"
 
@@ -90,13 +108,13 @@ def test_without_matplotlib_there_is_no_picture_and_a_word_about_it(
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     (tmp_path / "report.png").write_bytes(b"of another run")
     lines: list[str] = []
-    write(example(), tmp_path, lines.append, draw=plot.draw, markdown=report.markdown)
+    write(example(), tmp_path, RENDERER, lines.append)
     assert "needs matplotlib" in lines[0]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["report.json", "report.md"]
 
 
 def test_the_machine_in_one_line() -> None:
-    line = machine.in_words(machine.describe())
+    line = machine.machine_line(machine.describe_for_vllm())
     assert "cores" in line
     assert "Python 3." in line
     assert "\n" not in line

@@ -31,7 +31,7 @@ def upstream() -> Iterator[Upstream]:
 def gateway(upstream: Upstream, tmp_path: Path) -> Iterator[Gateway]:
     entry = {"tier": "slm", "engine": "vllm", "base_url": upstream.url("slm")}
     with Gateway({"models": {"slm": entry}}, tmp_path / "gateway") as running:
-        running.wait_for_ready(15)
+        running.wait_for_ready(60)
         yield running
 
 
@@ -52,7 +52,7 @@ def test_it_measures_and_reports(
         (3, True),
     ]
     assert all(len(entry["rounds"]) == 2 for entry in found["throughput"])
-    assert all(leg["tokens"] == 8 for leg in found["throughput"][0]["rounds"][0])
+    assert all(sample["tokens"] == 8 for sample in found["throughput"][0]["rounds"][0])
     assert found["throughput"][1]["rounds"][0][1]["events"] == 8
     assert len(found["first_token"]["pairs"]) == 4
     assert found["model"] == "slm"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.structured.hostile import ENGINES, WAYS, Way, verdict
+from benchmarks.structured.hostile import ENGINES, VARIANTS, Variant, verdict
 from benchmarks.structured.reply import read
 from tests.support.behaviours import answer
 from tests.support.hostile import Case, cases, play
@@ -24,19 +24,19 @@ def generated() -> list[Case]:
     return cases(COUNT)
 
 
-@pytest.mark.parametrize("way", WAYS, ids=str)
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_what_is_invalid_never_reaches_the_client_and_what_is_valid_always_does(
-    lane: Lane, generated: list[Case], way: Way
+    lane: Lane, generated: list[Case], variant: Variant
 ) -> None:
-    wrong = [(case, word) for case in generated if (word := ask(lane, case, way)) != "as it must be"]
+    wrong = [(case, word) for case in generated if (word := ask(lane, case, variant)) != "as it must be"]
     assert not wrong, "\n".join(f"{case.name}: {word}: {case.message}" for case, word in wrong)
 
 
-def ask(lane: Lane, case: Case, way: Way) -> str:
-    site = lane.site(way.engine)
+def ask(lane: Lane, case: Case, variant: Variant) -> str:
+    site = lane.site(variant.engine)
     site.always(play(case))
-    response = lane.chat(**way.body(case, lane.name(way.engine))).response
+    response = lane.chat(**variant.body(case, lane.name(variant.engine))).response
     site.always(answer())
     if case.fate == "broken":  # it speaks against the replica: a sound answer heals that before it rests
-        assert lane.chat(way.engine).status == 200
-    return verdict(case, way, read(response.status_code, response.headers, response.content))
+        assert lane.chat(variant.engine).status == 200
+    return verdict(case, variant, read(response.status_code, response.headers, response.content))

@@ -1,1 +1,1 @@
-"""A real small model with a stronger one behind it: what does the cascade keep right, and what does it cost?"""
+"""A real small model with a stronger fallback: how many answers of the cascade are right, and what do they cost?"""

@@ -1,7 +1,7 @@
-"""A labelled set for extraction: messages that are made from their fields, so that every field is known exactly.
+"""A labelled data set for extraction: messages that are generated from their fields, so every field is known exactly.
 
-Five kinds of message as small businesses get them, each with a fixed schema and several phrasings. Half of the
-phrasings name one more thing of the same kind as a field (an old address, a second date), so that reading on pays.
+There are five kinds of messages that small businesses get, each with a fixed schema and several phrasings. Half of the
+phrasings have a second value that could be mistaken for a field, such as an old address or another date.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SEVERITY = ("low", "medium", "high")
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message, and what is to be found in it."""
+    """One message, and its fields."""
 
     kind: str
     text: str
@@ -36,12 +36,12 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of message: the schema of its fields, how they are drawn, and how they are told."""
+    """A kind of message: the schema of its fields, how they are drawn, and its phrasings."""
 
     schema: Mapping[str, Mapping[str, Any]]
     draw: Callable[[random.Random], Fields]
     phrasings: Sequence[str]
-    """`{field}` stands for a field, `{other_...}` for something that only looks like one"""
+    """`{field}` stands for a field, `{other_...}` for a value that only looks like it"""
 
     def json_schema(self) -> dict[str, Any]:
         """Return the schema of the whole object."""
@@ -54,13 +54,13 @@ class Kind:
 
 
 def messages(count: int) -> list[Message]:
-    """Return so many messages, of all kinds in turn; the same each time."""
+    """Return this number of messages, of all kinds in turn. They are always the same."""
     names = list(KINDS)
     return [_message(names[place % len(names)], random.Random(SEED + place)) for place in range(count)]
 
 
 def right_fields(fields: Mapping[str, object], given: object) -> float:
-    """Return the share of fields that are found with their value; letter case and spaces of a text do not count."""
+    """Return the share of fields that are given with their value, without letter case and spaces of texts."""
     if not isinstance(given, Mapping):
         return 0.0
     return sum(name in given and _same(value, given[name]) for name, value in fields.items()) / len(fields)

@@ -1,4 +1,4 @@
-"""What a way of answering is worth: how much is right, what it costs, and who answered."""
+"""The figures of one variant: how many answers are right, what they cost, and which model gave them."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from decimal import Decimal
 from statistics import fmean
 from typing import Any
 
+from benchmarks.common.stats import bootstrap
 from benchmarks.routing.live.tasks import SETS, Task
 from benchmarks.structured.reply import Reply
-from benchmarks.vllm.stats import bootstrap
 
 PINNED, SKIPPED = "fixed", "cascade: skipped"
-"""the reasons that are given where no other model was asked before"""
+"""the reasons of answers for which no other model was asked before"""
 
 
 def figures(
     tasks: Sequence[Task], replies: Mapping[str, Reply], alone: Mapping[str, Mapping[str, Reply]]
 ) -> dict[str, Any]:
-    """Return the figures of one way; shares are fractions, dollars of a thousand calls.
+    """Return the figures of one variant; shares are fractions, dollars are those of a thousand calls.
 
     Args:
-        tasks: those that were asked.
-        replies: to each of them, by its id.
-        alone: the small and the large model's own replies to them.
+        tasks: the tasks that were asked.
+        replies: task id -> reply.
+        alone: model -> its replies when it was asked alone; the small model is first.
     """
     small, large = alone
     qualities = {task.id: task.quality(replies[task.id]) for task in tasks}
@@ -53,14 +53,14 @@ def figures(
 
 
 def _asked(reply: Reply, small: str, large: str) -> list[str]:
-    """Return which models were asked for an answer."""
-    if reply.said.get("model") != large:
+    """Return the models that were asked for an answer."""
+    if reply.metadata.get("model") != large:
         return [small]
-    return [large] if reply.said.get("reason") in (PINNED, SKIPPED) else [small, large]
+    return [large] if reply.metadata.get("reason") in (PINNED, SKIPPED) else [small, large]
 
 
 def _usd(reply: Reply) -> Decimal | None:
-    cost = reply.said.get("cost-usd")
+    cost = reply.metadata.get("cost-usd")
     return None if cost is None else Decimal(cost)
 
 
@@ -70,6 +70,6 @@ def _sum(costs: Iterable[Decimal | None]) -> Decimal | None:
 
 
 def _per_1000(costs: Sequence[Decimal | None]) -> float | None:
-    """Return the mean in dollars of a thousand calls, of those whose cost is known."""
+    """Return the mean dollars of a thousand calls, over the calls with a known cost."""
     known = [cost for cost in costs if cost is not None]
     return float(sum(known)) / len(known) * 1000 if known else None

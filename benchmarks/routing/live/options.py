@@ -6,14 +6,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.vllm.options import add_out, whole
+from benchmarks.common.options import add_out, whole
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line.
 
     Raises:
-        SystemExit: 2, it is wrong.
+        SystemExit: with status 2 if it is wrong.
     """
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.routing.live",
@@ -21,18 +21,18 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "model alone, by the large one alone, and by the cascade at several thresholds.",
     )
     add = parser.add_argument
-    add("--data", type=Path, metavar="DIR", help="holds bfcl.jsonl; without it, how to get it is said")
+    add("--data", type=Path, metavar="DIR", help="has bfcl.jsonl; without it, the command says how to get it")
     add_models(parser)
     add("--tasks", type=whole(4), default=100, metavar="N",
-        help="of function calling, half of them to learn from (default: %(default)s)")  # fmt: skip
+        help="function-calling tasks, half of them for calibration (default: %(default)s)")  # fmt: skip
     add_out(parser, "benchmarks/results/live")
     return parser.parse_args(argv)
 
 
 def add_models(parser: argparse.ArgumentParser) -> None:
-    """Add which two models are asked."""
+    """Add the options for the two models."""
     add = parser.add_argument
     add("--config", type=Path, default=Path("models.yaml"), metavar="FILE",
-        help="the models: the first of its first route is the small one (default: %(default)s)")  # fmt: skip
+        help="the models: the first one of the first route is the small one (default: %(default)s)")  # fmt: skip
     add("--fallback-gguf", type=Path, metavar="PATH",
-        help="the stand-in behind it: its GGUF file, or the wheels' folder (default: the route's last)")  # fmt: skip
+        help="the stand-in as fallback: its GGUF file, or the wheels' folder (default: the route's last)")  # fmt: skip

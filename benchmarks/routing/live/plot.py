@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.vllm.plot import BLUE, ORANGE, new_figure
+from benchmarks.common.plot import BLUE, ORANGE, new_figure
 
 MARKERS = "osv^D"
 
 
 def draw(report: dict[str, Any], file: Path) -> None:
-    """Draw what is right over what it costs: the models alone, and between them the cascade.
+    """Draw the share of right answers over the cost: of each model alone, and of the cascade.
 
     Raises:
         NoMatplotlib: it is not installed.
@@ -29,6 +29,6 @@ def draw(report: dict[str, Any], file: Path) -> None:
     axes.legend(loc="lower right")
     axes.set_ylim(0, 1)
     axes.set_xlim(left=0)
-    axes.set_xlabel("dollars of 1,000 calls, each model on a machine of its own")
+    axes.set_xlabel("dollars of 1,000 calls, each model on its own machine")
     axes.set_ylabel("share of right answers (95% interval)")
     figure.savefig(file, dpi=150)

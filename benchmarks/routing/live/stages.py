@@ -1,42 +1,45 @@
-"""The stages of a run: each model alone, what is learned from that, the cascade.
+"""The stages of a run: each model alone, calibration on its answers, and the cascade.
 
-Every answer is kept as it comes, and a stage whose answers are all there starts nothing.
+Every answer is stored at once. If a stage has all its answers, it starts no gateway.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import contextlib
 import json
 import random
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
+from benchmarks.common.gateway import Start, running_gateway
+from benchmarks.common.processes import StartFailed, scratch_folder
+from benchmarks.common.report import Say
 from benchmarks.routing.live.extraction import SEED
 from benchmarks.routing.live.tasks import Task
 from benchmarks.structured import standin, tools
-from benchmarks.structured.ask import Kept, ask_all, key
+from benchmarks.structured.client import AnswerStore, answer_key, ask_all
 from benchmarks.structured.reply import Reply
-from benchmarks.vllm.launch import StartFailed, launched
 
 CONCURRENCY = 8
 MIN_CONFIDENCES = (0.5, 0.8, 0.95)
 ANSWERS, LABELLED, EVIDENCE = "answers.jsonl", "labelled.jsonl", "evidence.json"
 ALONE, CASCADE = "alone.yaml", "cascade.yaml"
 
-Say = Callable[[str], None]
 Replies = Mapping[str, Reply]
-"""by task"""
+"""task id -> reply"""
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """A configuration with one route, on whose ladder stand two models."""
+    """A configuration with two models on the ladder of one route."""
 
     config: Mapping[str, Any]
     small: str
@@ -45,10 +48,10 @@ class Models:
 
     @classmethod
     def of(cls, config: Path, gguf: Path | None, say: Say) -> Models:
-        """Take the first route's first and last model; with `gguf`, the stand-in is the last one.
+        """Take the first and the last model of the first route; with `gguf`, the stand-in is the last one.
 
         Raises:
-            NoStandin: it is not there.
+            NoStandin: it is missing.
         """
         given = yaml.safe_load(config.read_text(encoding="utf-8"))
         ladder = next(iter(given["routes"].values()))["ladder"]
@@ -58,36 +61,63 @@ class Models:
         models = {name: given["models"][name] for name in (small, large)}
         return cls({"models": models}, small, large, "cascade")
 
+    def described(self) -> dict[str, Any]:
+        """Return the models and their prices for a report."""
+        prices = {name: entry.get("price") for name, entry in self.config["models"].items()}
+        return {"small": self.small, "large": self.large, "prices": prices}
+
     def write(self, file: Path, evidence: Path | None = None) -> None:
-        """Write it for a gateway, with the cascade where there is evidence for it."""
+        """Write it for a gateway, with the cascade policy if there is evidence."""
         learned = {"policy": "cascade", "evidence": str(evidence.absolute())} if evidence else {}
         route = {"ladder": [self.small, self.large], **learned}
         file.write_text(yaml.safe_dump({**self.config, "routes": {self.route: route}}, sort_keys=False))
 
 
+class Ordering(NamedTuple):
+    """How the requests of a stage are sent."""
+
+    config: str
+    """the gateway's configuration file"""
+    concurrency: int = CONCURRENCY
+    together: bool = False
+    """whether the variants take turns, or come one after the other"""
+
+
+@contextlib.contextmanager
+def stages(options: argparse.Namespace, say: Say) -> Iterator[Stages]:
+    """Yield the stages with the models of the command line and the answers that are already in its folder.
+
+    Raises:
+        NoStandin: it is missing.
+    """
+    models = Models.of(options.config, options.fallback_gguf, say)
+    with scratch_folder(say) as folder:
+        yield Stages(models, AnswerStore(options.out / ANSWERS), folder, say)
+
+
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """What the stages of one run share."""
+    """The stages of one run, and what they share."""
 
     models: Models
-    kept: Kept
+    store: AnswerStore
     folder: Path
-    """for configurations, logs, what is to be learned from, and what was learned"""
+    """for configurations, logs, labelled answers and evidence"""
     say: Say
 
     async def alone(self, tasks: Sequence[Task]) -> dict[str, Replies]:
-        """Ask each model every task; return the answers, with their logprobs, by model."""
+        """Ask each model every task; return the answers with their logprobs by model."""
         self.models.write(self.folder / ALONE)
-        ways = {name: {"model": name, "logprobs": True} for name in (self.models.small, self.models.large)}
-        return await self._ask(ways, tasks, ALONE)
+        variants = {name: {"model": name, "logprobs": True} for name in (self.models.small, self.models.large)}
+        return await self._ask(variants, tasks, Ordering(ALONE))
 
     async def learn(self, tasks: Sequence[Task], answers: Mapping[str, Replies], flags: Sequence[str] = ()) -> str:
-        """Calibrate on the tasks that are not held out, by the command itself; return the table that it prints.
+        """Run `smallfirst calibrate` on the tasks that are not held out; return the table that it prints.
 
-        `flags` are those of the command.
+        `flags` are options of the command.
 
         Raises:
-            StartFailed: it could not.
+            StartFailed: it failed.
         """
         lines = [json.dumps(labelled(task, {name: of[task.id] for name, of in answers.items()})) for task in tasks
                  if not task.held_out]  # fmt: skip
@@ -99,61 +129,56 @@ class Stages:
             *(f"--data={self.folder / LABELLED}", f"--out={self.folder / EVIDENCE}", *flags),
             stdout=asyncio.subprocess.PIPE,
         )
-        told, _ = await process.communicate()
+        output, _ = await process.communicate()
         if process.returncode:
             raise StartFailed(f"`smallfirst calibrate` ended with status {process.returncode}")
-        return told.decode()
+        return output.decode()
 
     async def cascade(
         self,
-        wishes: Mapping[str, Mapping[str, Any]],
+        variants: Mapping[str, Mapping[str, Any]],
         tasks: Sequence[Task],
         *,
         concurrency: int = CONCURRENCY,
         together: bool = False,
     ) -> dict[str, Replies]:
-        """Ask the cascade every task in each way; return the answers by way.
+        """Ask the cascade every task in each variant; return the answers by variant.
 
         Args:
-            wishes: what the requests have beside the task, by way.
-            tasks: what to ask.
+            variants: name -> fields that are added to the requests.
+            tasks: the tasks to ask.
             concurrency: requests at a time.
-            together: the ways take turns, in any order for each task, so that all of them see the same load.
+            together: the variants take turns, in a random order for each task, so that all have the same load.
         """
         self.models.write(self.folder / CASCADE, self.folder / EVIDENCE)
         learned_from = sha256((self.folder / LABELLED).read_bytes()).hexdigest()[:8]
-        ways = {f"{name} {learned_from}": {"model": self.models.route, **extra} for name, extra in wishes.items()}
-        found = await self._ask(ways, tasks, CASCADE, concurrency, together=together)
-        return dict(zip(wishes, found.values(), strict=True))
+        named = {f"{name} {learned_from}": {"model": self.models.route, **extra} for name, extra in variants.items()}
+        found = await self._ask(named, tasks, Ordering(CASCADE, concurrency, together))
+        return dict(zip(variants, found.values(), strict=True))
 
     async def _ask(
-        self,
-        ways: Mapping[str, Mapping[str, Any]],
-        tasks: Sequence[Task],
-        config: str,
-        concurrency: int = CONCURRENCY,
-        *,
-        together: bool = False,
+        self, variants: Mapping[str, Mapping[str, Any]], tasks: Sequence[Task], ordering: Ordering
     ) -> dict[str, Replies]:
-        """Ask every task in each way, by a gateway that is started only if an answer is lacking."""
-        bodies = {(way, task.id): _body(way, task, extra) for way, extra in ways.items() for task in tasks}
-        keys = {asked: key(*asked, body) for asked, body in bodies.items()}
-        if any(self.kept.get(one) is None for one in keys.values()):
-            self.say(f"starting smallfirst serve --config {config}")
-            file = self.folder / config
-            async with launched(file, file.with_suffix(".log"), self.say) as started:
-                self.say(f"  ready after {started.started_in_s:.0f} s")
-                for turn in [list(ways)] if together else [[way] for way in ways]:
+        """Ask every task in each variant; start a gateway only if an answer is missing."""
+        bodies = {(name, task.id): _body(name, task, extra) for name, extra in variants.items() for task in tasks}
+        keys = {asked: answer_key(*asked, body) for asked, body in bodies.items()}
+        if any(self.store.get(one) is None for one in keys.values()):
+            file = self.folder / ordering.config
+            async with running_gateway(Start(file, file.with_suffix(".log")), self.say) as started:
+                for turn in [list(variants)] if ordering.together else [[name] for name in variants]:
                     self.say(f"{', '.join(turn)}: {len(tasks)} tasks")
                     draw = random.Random(SEED)
-                    order = [(way, task.id) for task in tasks for way in draw.sample(turn, len(turn))]
+                    order = [(name, task.id) for task in tasks for name in draw.sample(turn, len(turn))]
                     of_turn = {keys[asked]: bodies[asked] for asked in order}
-                    await ask_all(started.root, of_turn, self.kept, concurrency=concurrency, say=self.say)
-        return {way: {task.id: reply for task in tasks if (reply := self.kept.get(keys[way, task.id]))} for way in ways}
+                    await ask_all(started.root, of_turn, self.store, concurrency=ordering.concurrency, say=self.say)
+        return {
+            name: {task.id: reply for task in tasks if (reply := self.store.get(keys[name, task.id]))}
+            for name in variants
+        }
 
 
 def labelled(task: Task, replies: Mapping[str, Reply]) -> dict[str, Any]:
-    """Return a task and its graded answers as `smallfirst calibrate` takes them."""
+    """Return a task and its graded answers in the form that `smallfirst calibrate` reads."""
     answers = {
         name: {"quality": task.quality(reply)}
         | ({"choice": reply.choice} if reply.choice else {})
@@ -163,7 +188,7 @@ def labelled(task: Task, replies: Mapping[str, Reply]) -> dict[str, Any]:
     return {"request": task.asked, "answers": answers} | ({"task": task.name} if task.name else {})
 
 
-def _body(way: str, task: Task, extra: Mapping[str, Any]) -> dict[str, Any]:
+def _body(variant: str, task: Task, extra: Mapping[str, Any]) -> dict[str, Any]:
     routing = extra.get("routing", {}) | ({"task": task.name} if task.name else {})
-    # what one way has put into an engine's prefix cache must not make the next one cheaper
-    return {**extra, **task.asked, "cache_salt": way} | ({"routing": routing} if routing else {})
+    # the prefix cache must not make a later variant cheaper
+    return {**extra, **task.asked, "cache_salt": variant} | ({"routing": routing} if routing else {})

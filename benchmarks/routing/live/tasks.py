@@ -1,4 +1,4 @@
-"""The two sets of tasks, as requests and with who can tell how good an answer is."""
+"""The two sets of tasks: their requests, and how to grade the answers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 from benchmarks.routing.live.extraction import KINDS, Message, messages, right_fields
 from benchmarks.structured import tools
-from benchmarks.structured.bfcl import right
+from benchmarks.structured.bfcl import is_right
 from benchmarks.structured.data import ToolTask, tool_tasks
 from benchmarks.structured.judge import NotStrict, strict
 from benchmarks.structured.reply import Reply
-from benchmarks.structured.requests import as_format
+from benchmarks.structured.requests import response_format
 
 CALLS, EXTRACTION = "function calls", "extraction"
 SETS = (CALLS, EXTRACTION)
@@ -23,39 +23,39 @@ INSTRUCTION = "Read the message and answer with JSON that has {fields}. Copy eve
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task, of which it is known what is right."""
+    """One task with a known right answer."""
 
     id: str
     set: str
     asked: Mapping[str, Any]
     """the request, without a model"""
-    to_find: ToolTask | Message
+    expected: ToolTask | Message
     held_out: bool
-    """nothing is learned from it"""
+    """not used for calibration"""
     name: str | None = None
-    """what the client calls its kind; None: the router tells it by itself"""
+    """the name that the client gives to its kind; None: the router finds the kind itself"""
 
     def quality(self, reply: Reply) -> float:
-        """Return how good an answer is, 0 to 1: a call is right or not, of an extraction the share of right fields."""
+        """Return the quality of an answer, 0 to 1: a call is right or not; an extraction is partly right."""
         if reply.choice is None or reply.outcome(self.asked) != "valid":
             return 0.0
         message = reply.choice["message"]
-        if isinstance(self.to_find, ToolTask):
-            return float(right(self.to_find, message.get("tool_calls") or []))
+        if isinstance(self.expected, ToolTask):
+            return float(is_right(self.expected, message.get("tool_calls") or []))
         try:
-            return right_fields(self.to_find.fields, strict(message.get("content") or ""))
+            return right_fields(self.expected.fields, strict(message.get("content") or ""))
         except NotStrict:
             return 0.0
 
 
 def tasks(data: Path, most: int) -> list[Task]:
-    """Return up to so many function-calling tasks, every other one held out, and as many held-out extractions.
+    """Return at most this number of function-calling tasks, every other one held out, and as many held-out extractions.
 
-    Of function calling those that one call answers: of several, the token limit would decide about some. Of extraction,
-    twice as many as are held out are there to learn from: there is no end of them.
+    Only function-calling tasks with a single call are used, because the token limit would cut some longer answers.
+    For calibration there are twice as many extractions as are held out, because any number can be generated.
 
     Raises:
-        NoData: the function-calling tasks are not there.
+        NoData: the function-calling tasks are missing.
     """
     wanting = [
         task for task in tool_tasks(data) if task.expect_call and task.truth is not None and len(task.truth) == 1
@@ -68,7 +68,7 @@ def tasks(data: Path, most: int) -> list[Task]:
 
 def _calling(task: ToolTask, *, held_out: bool) -> Task:
     asked = tools.body("", task, "pinned")
-    # each of these tasks has tools of its own, so their client says that they are of one kind
+    # these tasks all have different tools, so only the client can say that they are of one kind
     return Task(task.id, CALLS, _without_model(asked), task, held_out, name="function-calling")
 
 
@@ -79,7 +79,7 @@ def _extracting(message: Message, place: int) -> Task:
             {"role": "system", "content": INSTRUCTION.format(fields=", ".join(kind.schema))},
             {"role": "user", "content": message.text},
         ],
-        "response_format": as_format(kind.json_schema()),
+        "response_format": response_format(kind.json_schema()),
         "max_tokens": MAX_TOKENS,
         "temperature": 0,
     }

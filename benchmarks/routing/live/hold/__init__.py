@@ -1,1 +1,1 @@
-"""What is `routing.hold` worth? Streams of a real cascade: how soon they begin, and what stays right."""
+"""What `routing.hold` costs and saves: how soon streams of a real cascade begin, and how many are right."""

@@ -1,4 +1,4 @@
-"""What a way of holding streams is worth: what is right, what it costs, how soon a stream begins and ends."""
+"""The figures of a way to hold streams: right fields, cost, and when a stream begins and ends."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
+from benchmarks.common.stats import bootstrap, percentile
 from benchmarks.routing.live import figures
 from benchmarks.routing.live.hold.texts import TextTask
 from benchmarks.structured.reply import Reply
-from benchmarks.vllm.stats import bootstrap, percentile
 
 Replies = Mapping[str, Reply]
 SKIPPED = "cascade: skipped"
-"""why a stream went to the large model at once; it is never held"""
+"""the reason of streams that went to the large model at once; they are never held"""
 
 
-def of_way(tasks: Sequence[TextTask], replies: Replies, alone: Mapping[str, Replies]) -> dict[str, Any]:
+def hold_figures(tasks: Sequence[TextTask], replies: Replies, alone: Mapping[str, Replies]) -> dict[str, Any]:
     """Return `live.figures` with the share of right fields, and the seconds to the first content and to the end."""
     answered = [reply for task in tasks if not (reply := replies[task.id]).error]
     return figures.figures(tasks, replies, alone) | {
@@ -27,14 +27,14 @@ def of_way(tasks: Sequence[TextTask], replies: Replies, alone: Mapping[str, Repl
     }
 
 
-def of_each(tasks: Sequence[TextTask], replies: Replies, early: Collection[str]) -> list[dict[str, Any]]:
-    """Return each stream; `early`: the ids of the requests whose stream was let go by its beginning."""
+def stream_rows(tasks: Sequence[TextTask], replies: Replies, early: Collection[str]) -> list[dict[str, Any]]:
+    """Return a row for each stream; `early`: the ids of the requests whose streams were released early."""
     return [
         {
             "task": task.id,
             "fields": task.quality(reply),
-            "model": reply.said.get("model"),
-            "reason": reply.said.get("reason"),
+            "model": reply.metadata.get("model"),
+            "reason": reply.metadata.get("reason"),
             "early": reply.id in early,
             "first_s": reply.first_s,
             "end_s": reply.seconds,
@@ -44,35 +44,35 @@ def of_each(tasks: Sequence[TextTask], replies: Replies, early: Collection[str])
     ]
 
 
-def of_early(
+def early_figures(
     tasks: Sequence[TextTask], replies: Replies, whole: Replies, large: str, early: Collection[str]
 ) -> dict[str, Any]:
-    """Return what became of the streams that were let go by their beginning, and what they would have been else.
+    """Return the outcomes of the streams that were released early, compared with holding them to their end.
 
     Args:
-        tasks: those that were asked.
-        replies: to each of them, by its id.
-        whole: the same, held to their end at the same threshold.
-        large: the model that answers then, where an answer is thrown away.
-        early: the ids of the requests whose stream was let go.
+        tasks: the tasks that were asked.
+        replies: task id -> reply.
+        whole: the same for streams that were held to their end, at the same threshold.
+        large: the model that answers if an answer is discarded.
+        early: the ids of the requests whose streams were released early.
     """
-    asked = [task for task in tasks if replies[task.id].said.get("reason") != SKIPPED]
-    let_go = [task for task in asked if replies[task.id].id in early]
-    wrong = {task.id for task in let_go if task.quality(replies[task.id]) < 1}
-    thrown_away = {task.id for task in let_go if whole[task.id].said.get("model") == large}
+    asked = [task for task in tasks if replies[task.id].metadata.get("reason") != SKIPPED]
+    released = [task for task in asked if replies[task.id].id in early]
+    wrong = {task.id for task in released if task.quality(replies[task.id]) < 1}
+    discarded = {task.id for task in released if whole[task.id].metadata.get("model") == large}
     return {
         "skipped": len(tasks) - len(asked),
-        "held": len(asked) - len(let_go),
-        "streams": len(let_go),
+        "held": len(asked) - len(released),
+        "streams": len(released),
         "wrong": len(wrong),
-        "thrown_away": len(thrown_away),
-        "wrong_and_thrown_away": len(wrong & thrown_away),
-        "first_s": _spread([replies[task.id].first_s for task in let_go]),
-        "first_s_whole": _spread([whole[task.id].first_s for task in let_go]),
+        "thrown_away": len(discarded),
+        "wrong_and_thrown_away": len(wrong & discarded),
+        "first_s": _spread([replies[task.id].first_s for task in released]),
+        "first_s_whole": _spread([whole[task.id].first_s for task in released]),
     }
 
 
 def _spread(seconds: Sequence[float | None]) -> dict[str, float] | None:
-    """Return the median and what nine of ten stay below, of what was measured."""
+    """Return the median and the 90th percentile of the known values; None: there are none."""
     known = [taken for taken in seconds if taken is not None]
     return {"median": percentile(known, 0.5), "p90": percentile(known, 0.9)} if known else None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from benchmarks.common.options import add_out, share, whole
 from benchmarks.routing.live.options import add_models
-from benchmarks.vllm.options import add_out, whole
 
 MIN_CONFIDENCES = (0.5, 0.8)
 
@@ -15,7 +15,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line.
 
     Raises:
-        SystemExit: 2, it is wrong.
+        SystemExit: with status 2 if it is wrong.
     """
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.routing.live.hold",
@@ -24,22 +24,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add_models(parser)
     add = parser.add_argument
-    add("--learn", type=whole(4), default=200, metavar="N", help="tasks to learn from (default: %(default)s)")
+    add("--learn", type=whole(4), default=200, metavar="N", help="tasks for calibration (default: %(default)s)")
     add("--held-out", type=whole(1), default=60, metavar="N", help="tasks to stream (default: %(default)s)")
     add("--beginning", type=whole(1), default=8, metavar="TOKENS",
-        help="what `hold: first` goes by, as for `smallfirst calibrate` (default: %(default)s)")  # fmt: skip
-    add("--min-confidence", type=_share, nargs="+", default=list(MIN_CONFIDENCES), metavar="P",
-        help=f"of the requests (default: {' '.join(map(str, MIN_CONFIDENCES))})")  # fmt: skip
+        help="tokens that `hold: first` waits for, as for `smallfirst calibrate` (default: %(default)s)")  # fmt: skip
+    add("--min-confidence", type=share, nargs="+", default=list(MIN_CONFIDENCES), metavar="P",
+        help=f"min_confidence of the requests (default: {' '.join(map(str, MIN_CONFIDENCES))})")  # fmt: skip
     add("--concurrency", type=whole(1), default=4, metavar="N", help="streams at a time (default: %(default)s)")
     add_out(parser, "benchmarks/results/hold")
     return parser.parse_args(argv)
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
-    return share

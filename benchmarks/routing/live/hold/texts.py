@@ -1,4 +1,4 @@
-"""The messages of `extraction`, asked for as plain text: a field a line, so that it is known what is right."""
+"""The messages of `extraction`, with answers in plain text: one field per line, so that answers can be graded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.structured.reply import Reply
 MAX_TOKENS = 64
 INSTRUCTION = "Read the message and answer with a line for each of {fields}. Copy every value exactly as it is written."
 EXAMPLES = 2
-"""that are shown with each message: without any, SmolLM2 does not answer in lines"""
+"""shown with each message: without examples, SmolLM2 does not answer in lines"""
 _LINE = re.compile(r"^(?:[ \t]*\d+[.)])?[^\w\n]*(\w+)[^\w\n]*?:(.*)$", re.MULTILINE)
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 _AROUND = " \t\r*_`'\"<>[].,;"
@@ -24,28 +24,30 @@ class TextTask(Task):
     """A message to read, and to answer in free text."""
 
     def quality(self, reply: Reply) -> float:
-        """Return the share of right fields; a cut answer is worth what it has."""
-        if reply.choice is None or not isinstance(self.to_find, Message):
+        """Return the share of right fields; a cut answer counts with the fields that it has."""
+        if reply.choice is None or not isinstance(self.expected, Message):
             return 0.0
-        wanted = self.to_find.fields
+        wanted = self.expected.fields
         return right_fields(wanted, read_lines(reply.choice["message"].get("content") or "", wanted))
 
 
-def text_tasks(learned: int, held_out: int) -> list[TextTask]:
-    """Return so many tasks to learn from and so many held out, of all kinds in turn; none is among their examples."""
+def text_tasks(calibration: int, held_out: int) -> list[TextTask]:
+    """Return tasks for calibration and held-out tasks, of all kinds in turn. None is also an example."""
     shown = EXAMPLES * len(KINDS)
-    every = messages(shown + learned + held_out)
+    every = messages(shown + calibration + held_out)
     return [
-        TextTask(f"{message.kind}/{place}", "text", _asked(message, every[:shown]), message, held_out=place >= learned)
+        TextTask(
+            f"{message.kind}/{place}", "text", _asked(message, every[:shown]), message, held_out=place >= calibration
+        )
         for place, message in enumerate(every[shown:])
     ]
 
 
 def read_lines(text: str, wanted: Mapping[str, object]) -> Fields:
-    """Return the fields that a text tells as `name: value`, the first of each name; numbers where one is wanted."""
+    """Return the fields that a text has as `name: value`, the first of each name, as numbers if one is expected."""
     found: Fields = {}
-    for name, said in _LINE.findall(text):
-        field, value = name.casefold(), said.strip(_AROUND)
+    for name, given in _LINE.findall(text):
+        field, value = name.casefold(), given.strip(_AROUND)
         if field not in wanted or field in found:
             continue
         if isinstance(wanted[field], str):

@@ -217,7 +217,7 @@ async def test_by_the_clients_wish_a_strangers_stream_flows_while_it_can_be_vali
     got, error = await gateway.breaks(StructuredOutputViolation, **prefix)
     assert said(got) == '{"age": 42'
     assert gateway.record.attempts[0].failure == "structured"
-    assert "json_schema" in error.message
+    assert "JSON schema" in error.message
 
 
 async def test_such_a_stream_that_begins_with_prose_is_held_and_repaired() -> None:

@@ -1,4 +1,4 @@
-"""Asks many questions at a time, keeps every answer at once, and asks none again whose answer is kept."""
+"""Sends many requests at a time, stores every answer at once, and does not repeat a request that has an answer."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from benchmarks.load import CONTENT
+from benchmarks.common.load import CONTENT
+from benchmarks.common.report import Say
+from benchmarks.common.servers import CHAT, NoAnswer, connector_and_url
 from benchmarks.structured.reply import NotUnderstood, Reply, read
-from benchmarks.vllm.sides import NotThere, address
 
-CHAT = "/v1/chat/completions"
 TIMEOUT_S = 900.0
 REPORT_EVERY = 25
 
 
-class Kept:
-    """The answers of a run in a file of JSON Lines, so that a run that was stopped goes on where it was."""
+class AnswerStore:
+    """The answers of a run in a JSON Lines file, so that a stopped run can be continued."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -36,38 +36,43 @@ class Kept:
         self._replies = {row["key"]: Reply(**row["reply"]) for row in map(json.loads, whole.splitlines())}
 
     def get(self, key: str) -> Reply | None:
-        """Return the kept answer; None: there is none."""
+        """Return the stored answer; None: there is none."""
         return self._replies.get(key)
 
     def add(self, key: str, reply: Reply) -> None:
-        """Keep an answer."""
+        """Store an answer."""
         self._replies[key] = reply
         with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"key": key, "reply": asdict(reply)}) + "\n")
 
 
-def key(way: str, task: str, body: Mapping[str, Any]) -> str:
-    """Return what names an answer: another question to the same task is another answer."""
-    return f"{way} {task} {hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:12]}"
+def answer_key(variant: str, task: str, body: Mapping[str, Any]) -> str:
+    """Return the key of an answer. It depends on the body, so a changed request is sent again."""
+    return f"{variant} {task} {hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:12]}"
 
 
 async def ask_all(
     root: str,
     bodies: Mapping[str, Mapping[str, Any]],
-    kept: Kept,
+    store: AnswerStore,
     *,
     concurrency: int,
-    say: Callable[[str], None],
+    say: Say,
 ) -> dict[str, Reply]:
-    """Return the answer to each body by its key (see `key`), the server being at `http://host:port` or `unix:/path`.
+    """Return the answer to each body by its key (see `answer_key`).
+
+    Args:
+        root: the server: `http://host:port` or `unix:/path`.
+        bodies: key -> request body.
+        store: holds earlier answers, and gets the new ones.
+        concurrency: requests at a time.
+        say: prints the progress.
 
     Raises:
-        NotThere: the server went away.
+        NoAnswer: the server does not answer any more.
     """
-    socket = root.removeprefix("unix:") if root.startswith("unix:") else ""
-    connector = aiohttp.UnixConnector(socket, limit=0) if socket else aiohttp.TCPConnector(limit=0)
-    url = f"http://localhost{CHAT}" if socket else address(root, CHAT)
-    waiting = [name for name in bodies if kept.get(name) is None]
+    connector, url = connector_and_url(root, CHAT, limit=0)
+    waiting = [name for name in bodies if store.get(name) is None]
     turns = iter(waiting)
     answered = 0
 
@@ -76,7 +81,7 @@ async def ask_all(
         for name in turns:
             began = time.monotonic()
             reply = await _ask(session, url, bodies[name], began)
-            kept.add(name, replace(reply, seconds=_since(began)))
+            store.add(name, replace(reply, seconds=_since(began)))
             answered += 1
             if answered % REPORT_EVERY == 0:
                 say(f"  {answered} of {len(waiting)}")
@@ -84,18 +89,18 @@ async def ask_all(
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         await asyncio.gather(*(worker(session) for _ in range(min(concurrency, len(waiting)))))
-    return {name: reply for name in bodies if (reply := kept.get(name)) is not None}
+    return {name: reply for name in bodies if (reply := store.get(name)) is not None}
 
 
 async def _ask(session: aiohttp.ClientSession, url: str, body: Mapping[str, Any], began: float) -> Reply:
-    said, first_s = bytearray(), None
+    received, first_s = bytearray(), None
     try:
         async with session.post(url, json=body) as answer:
             async for piece in answer.content.iter_any():
-                said += piece
-                if first_s is None and CONTENT.search(said):
+                received += piece
+                if first_s is None and CONTENT.search(received):
                     first_s = _since(began)
-            reply = read(answer.status, answer.headers, bytes(said))
+            reply = read(answer.status, answer.headers, bytes(received))
             return replace(reply, id=answer.headers.get("x-request-id", ""), first_s=first_s)
     except NotUnderstood as error:
         return Reply(0, error="not_understood", message=str(error))
@@ -104,7 +109,7 @@ async def _ask(session: aiohttp.ClientSession, url: str, body: Mapping[str, Any]
     except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError) as error:
         return Reply(0, error="connection_lost", message=repr(error))
     except aiohttp.ClientError as error:
-        raise NotThere(f"{url} does not answer: {error!r}") from None
+        raise NoAnswer(f"{url} does not answer: {error!r}") from None
 
 
 def _since(began: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from benchmarks.common.plot import new_figure
 from benchmarks.overhead.report import DIRECT, REFERENCE, Figures, Results, Spread, figures
 from benchmarks.overhead.scenarios import HEADLINE, LATENCY
 
@@ -18,25 +19,17 @@ TITLES = {
 }
 
 
-class NoMatplotlib(Exception):
-    """The package that draws is not installed."""
-
-
 def draw(results: Results, path: Path) -> bool:
     """Write a PNG with a panel for each headline scenario of the run; return whether there was one.
 
     Raises:
-        NoMatplotlib: it is needed and absent.
+        NoMatplotlib: it is not installed.
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - only who wants the picture needs it
-    except ImportError:
-        raise NoMatplotlib("no picture: it needs matplotlib (`.venv/bin/uv pip install matplotlib`)") from None
     names = [name for name in (*HEADLINE, *LATENCY) if name in results]
     if not names:
         return False
     rows = math.ceil(len(names) / COLUMNS)
-    figure = Figure(figsize=(11, 0.6 + 2.2 * rows), layout="constrained")
+    figure = new_figure(11, 0.6 + 2.2 * rows)
     for place, name in enumerate(names, 1):
         axes = figure.add_subplot(rows, COLUMNS, place)
         bars = {

@@ -1,6 +1,6 @@
-"""The load client: a fixed number of POSTs over a fixed number of kept connections, each answer timed.
+"""The load client: sends a fixed number of POSTs over a fixed number of kept connections and times each answer.
 
-Raw asyncio protocols and httptools, so that it takes little of the machine that it measures. Run it on uvloop.
+It uses raw asyncio protocols and httptools, so that it takes little CPU from what it measures. Run it on uvloop.
 """
 
 from __future__ import annotations
@@ -11,58 +11,66 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import httptools
 
-# A quote within a JSON string is escaped, so these match keys only; the first event of vLLM has an empty content.
+# A quote within a JSON string is escaped, so these match keys only. The first event of vLLM has empty content.
 CONTENT = re.compile(rb'"(?:content|text)":\s*"[^"]')
 _ERROR = re.compile(rb'data:\s*\{\s*"error"')
 
 
+class Endpoint(NamedTuple):
+    """Where requests go."""
+
+    url: str
+    """`http://host:port/path` or `unix:/socket:/path`"""
+    headers: Mapping[str, str] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One request as the client saw it; times are perf_counter seconds."""
+    """One request as the client saw it. Times are perf_counter seconds."""
 
     status: int
     started: float
     first: float | None
-    """of a stream: when its first event with content came"""
+    """when the first event with content came, if it is a stream"""
     ended: float
     events: int
-    """of a stream: how many events had content"""
+    """how many events had content, if it is a stream"""
     body: bytes
-    """of a stream: only what `keep` kept"""
+    """empty for a stream, unless `keep` was set"""
     error: str
-    """empty when fine: status 200 and, of a stream, `[DONE]` seen"""
+    """empty if the status is 200 and a stream ended with `[DONE]`"""
 
 
 class LoadFailed(Exception):
-    """Some answers were errors, so that what was measured means nothing."""
+    """Some answers were not as they must be, so the measurement means nothing."""
 
 
 async def run(
-    url: str,
+    endpoint: Endpoint,
     bodies: Sequence[bytes],
     *,
     requests: int,
     concurrency: int,
-    headers: Mapping[str, str] = {},
     keep: bool = False,
     timeout_s: float = 120,
 ) -> list[Answer]:
-    """POST `bodies` in turn until `requests` are answered, `concurrency` at a time, each on a connection of its own.
-
-    The answers stand in the order in which they were asked for: the i-th is to `bodies[i % len(bodies)]`.
+    """POST the bodies in turn until all requests are answered; return the answers in the order of the requests.
 
     Args:
-        url: `http://host:port/path` or `unix:/socket:/path`.
-        bodies: JSON documents.
-        keep: whether the bodies of streams are kept.
-        timeout_s: of one request; what takes longer is an answer with an error.
+        endpoint: where they go.
+        bodies: JSON documents; request i sends `bodies[i % len(bodies)]`.
+        requests: how many to send.
+        concurrency: how many connections, each with one request at a time.
+        keep: whether to keep the bodies of streams.
+        timeout_s: for one request; a slower one is an answer with an error.
     """
-    target = _Target(url)
-    payloads = [target.request(body, headers) for body in bodies]
+    target = _Target(endpoint.url)
+    payloads = [target.request(body, endpoint.headers) for body in bodies]
     answers: dict[int, Answer] = {}
     numbers = iter(range(requests))
     slots = (_slot(target, payloads, numbers, answers, keep, timeout_s) for _ in range(min(concurrency, requests)))
@@ -71,14 +79,14 @@ async def run(
 
 
 def refuse_errors(what: str, answers: Sequence[Answer]) -> None:
-    """Raise `LoadFailed` when any answer has an error: figures with errors in them are not reported."""
+    """Raise `LoadFailed` if any answer has an error: figures that include errors are not reported."""
     wrong = [answer for answer in answers if answer.error]
     if wrong:
         raise LoadFailed(f"{what}: {len(wrong)} of {len(answers)} answers had an error; the first: {wrong[0].error}")
 
 
 class _Target:
-    """Where to connect, and what to send there."""
+    """A parsed URL: connects to it, and writes requests to it."""
 
     def __init__(self, url: str) -> None:
         self.socket, self._path = "", ""
@@ -130,7 +138,7 @@ async def _slot(
 
 
 class _Connection(asyncio.Protocol):
-    """One kept connection; one request at a time."""
+    """One kept connection, with one request at a time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, keep: bool) -> None:
         self.usable = True
@@ -161,7 +169,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._answer is None:
-            return self.close()  # nobody asked: it cannot be told what belongs to what
+            return self.close()  # unrequested bytes: they cannot be assigned to a request
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -182,14 +190,14 @@ class _Connection(asyncio.Protocol):
         if self._stream:
             whole, _, self._rest = (self._rest + data).replace(b"\r\n", b"\n").rpartition(b"\n\n")
             for event in whole.split(b"\n\n"):
-                self._see(event)
+                self._read_event(event)
 
     def on_message_complete(self) -> None:
         if not self._parser.should_keep_alive():
             self.close()
         self._finish(self._parser.get_status_code(), self._error)
 
-    def _see(self, event: bytes) -> None:
+    def _read_event(self, event: bytes) -> None:
         if CONTENT.search(event):
             self._events += 1
             if self._first is None:

@@ -6,38 +6,40 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.load import Answer
-from benchmarks.vllm.legs import (
+from benchmarks.common.load import Answer
+from benchmarks.vllm.measure import split
+from benchmarks.vllm.samples import (
     ABBA,
-    Leg,
     Pair,
     Round,
-    Work,
+    Sample,
+    Workload,
     added_ms,
-    itself,
-    leg_of,
-    most_others,
+    busiest_background,
+    direct_against_itself,
     ratio,
     repeated_ms,
+    sample_of,
     speed,
 )
-from benchmarks.vllm.measure import split
-from benchmarks.vllm.sides import Name
+from benchmarks.vllm.targets import TargetName
 
 USAGE = b'{"usage": {"prompt_tokens": 20, "completion_tokens": 5}}'
 
 
-def leg(side: Name, tokens: int, seconds: float) -> Leg:
-    return Leg(side, seconds, 1, tokens, 0, 0, None, 0.0, None, (), ())
+def sample(target: TargetName, tokens: int, seconds: float) -> Sample:
+    return Sample(target, seconds, 1, tokens, 0, 0, None, 0.0, None, (), ())
 
 
 def round_of(*speeds: int) -> Round:
-    return Round(Work(1, 1, 8, False), tuple(leg(side, each, 1.0) for side, each in zip(ABBA, speeds, strict=True)))
+    return Round(
+        Workload(1, 1, 8, False), tuple(sample(target, each, 1.0) for target, each in zip(ABBA, speeds, strict=True))
+    )
 
 
 def test_a_leg_lasts_from_its_first_request_to_its_last_answer() -> None:
     answers = [Answer(200, 1.0, 1.5, 3.5, 5, USAGE, ""), Answer(200, 2.0, 2.25, 4.25, 4, USAGE, "")]
-    found = leg_of("gateway", answers, 5, gateway_cpu_s=0.5, client_busy=0.1, others_busy=None)
+    found = sample_of("gateway", answers, 5, gateway_cpu_s=0.5, client_busy=0.1, others_busy=None)
     assert found.seconds == 3.25
     assert (found.requests, found.tokens, found.events, found.prompt_tokens) == (2, 10, 9, 20)
     assert found.tokens_per_s == pytest.approx(10 / 3.25)
@@ -46,20 +48,20 @@ def test_a_leg_lasts_from_its_first_request_to_its_last_answer() -> None:
 
 
 def test_whole_answers_have_no_first_token() -> None:
-    found = leg_of(
+    found = sample_of(
         "direct", [Answer(200, 1.0, None, 3.0, 0, USAGE, "")], 5, gateway_cpu_s=None, client_busy=0.1, others_busy=None
     )
     assert found.first_ms == found.gap_ms == ()
 
 
 def test_throughput_is_all_tokens_over_all_seconds() -> None:
-    assert speed([leg("direct", 10, 1.0), leg("direct", 10, 4.0)]) == 4.0
+    assert speed([sample("direct", 10, 1.0), sample("direct", 10, 4.0)]) == 4.0
     assert ratio([round_of(100, 90, 100, 80), round_of(20, 20, 30, 40)]) == pytest.approx(240 / 240)
     assert ratio([round_of(100, 90, 90, 100)]) == pytest.approx(0.9)
 
 
-def test_the_direct_side_against_itself() -> None:
-    assert itself([round_of(100, 1, 1, 80), round_of(50, 1, 1, 75)]) == [0.8, 1.5]
+def test_the_direct_target_against_itself() -> None:
+    assert direct_against_itself([round_of(100, 1, 1, 80), round_of(50, 1, 1, 75)]) == [0.8, 1.5]
 
 
 def test_pairs() -> None:
@@ -78,6 +80,6 @@ def test_split(total: int, parts: int, expected: list[int]) -> None:
 
 
 def test_the_noise_is_that_of_the_worst_leg() -> None:
-    quiet, loud = leg("direct", 1, 1.0), replace(leg("direct", 1, 1.0), others_busy=0.5)
-    assert most_others([quiet, loud, replace(loud, others_busy=0.25)]) == 0.5
-    assert most_others([quiet]) is None
+    quiet, loud = sample("direct", 1, 1.0), replace(sample("direct", 1, 1.0), others_busy=0.5)
+    assert busiest_background([quiet, loud, replace(loud, others_busy=0.25)]) == 0.5
+    assert busiest_background([quiet]) is None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.vllm.others import TICK, Others, busy_s
+from benchmarks.common.background_load import TICK, BackgroundLoad, busy_s
 
 STAT = "cpu  100 20 30 5000 400 5 6 7 50 60\ncpu0 1 2 3 4 5 6 7 8 9 10\nintr 5\n"
 ENOUGH_S, PATIENCE_S = 0.5, 30.0
@@ -28,7 +28,7 @@ def burned_s(pid: int) -> float:
 def test_what_is_measured_is_no_other() -> None:
     burner = subprocess.Popen(BURN)
     try:
-        with_it, without_it, began = Others(), Others(burner.pid), time.monotonic()
+        with_it, without_it, began = BackgroundLoad(), BackgroundLoad(burner.pid), time.monotonic()
         before = burned_s(burner.pid)
         while burned_s(burner.pid) - before < ENOUGH_S and time.monotonic() - began < PATIENCE_S:
             time.sleep(0.05)

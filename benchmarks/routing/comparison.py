@@ -1,4 +1,4 @@
-"""What a policy is better by: in one run, and on a whole load over all pairs of models that could serve it."""
+"""Compares policies: in one run, and on a dataset as the mean over all pairs of models."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 from benchmarks.routing.metrics import Floats, spread
 
 Drawn = Mapping[str, Mapping[str, Floats]]
-"""policy -> figure -> its values on the bootstrap's samples"""
+"""policy -> figure -> its values in the bootstrap samples"""
 Found = tuple[dict[str, Any], Drawn]
-"""a run's figures, and what was drawn for them"""
+"""a run's figures, and their bootstrap samples"""
 
 COMPARED = ("apgr", "usd95")
 
 
 def differences(drawn: Drawn) -> dict[str, Any]:
-    """Return intervals of what policies are better by, on the same samples."""
+    """Return the intervals of the differences between policies, paired by sample."""
     pairs = [("classifier", "length")]
     if "cascade" in drawn:
         pairs += [("cascade", "raw_cascade"), ("cascade", "classifier")]
@@ -30,18 +30,18 @@ def differences(drawn: Drawn) -> dict[str, Any]:
     }
 
 
-def loads(runs: Sequence[Found]) -> list[dict[str, Any]]:
-    """Return for each load with several priced cascades the mean figures over its pairs of models.
+def dataset_means(runs: Sequence[Found]) -> list[dict[str, Any]]:
+    """Return the mean figures over the pairs of models, for each dataset with several priced cascades.
 
-    And over those without the weakest model, which may be hopeless. The pairs that are put together answer the same
-    calls, drawn in the same samples: the differences stay paired.
+    Also return the means without the weakest model, which may be useless. All pairs answer the same calls, which are
+    drawn in the same samples, so the differences stay paired.
     """
-    by_load: dict[tuple[str, int], list[Found]] = {}
+    by_dataset: dict[tuple[str, int], list[Found]] = {}
     for found, drawn in runs:
         known = found["policies"].get("cascade", {})
         if found["crossed"] and all(known.get(key) is not None for key in COMPARED):
-            by_load.setdefault((found["test"], found["digest"]), []).append((found, drawn))
-    return [mean for (name, _), of in by_load.items() for mean in _means(name, of)]
+            by_dataset.setdefault((found["test"], found["digest"]), []).append((found, drawn))
+    return [mean for (name, _), of in by_dataset.items() for mean in _means(name, of)]
 
 
 def _means(name: str, of: Sequence[Found]) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from benchmarks.overhead import picture
+from benchmarks.common.plot import NoMatplotlib
+from benchmarks.overhead import plot
 from benchmarks.overhead.measure import Sample, percentile
 from benchmarks.overhead.report import Spread, as_json, as_markdown, figures
 
@@ -75,12 +76,12 @@ def test_tables_show_median_and_spread():
 def test_the_picture_is_drawn_of_headline_scenarios(tmp_path):
     pytest.importorskip("matplotlib")
     path = tmp_path / "report.png"
-    assert picture.draw({"whole-c8": ROUNDS, "whole-c1": ROUNDS}, path)
+    assert plot.draw({"whole-c8": ROUNDS, "whole-c1": ROUNDS}, path)
     assert path.read_bytes().startswith(b"\x89PNG")
-    assert not picture.draw({"json-c8": ROUNDS}, tmp_path / "none.png")
+    assert not plot.draw({"json-c8": ROUNDS}, tmp_path / "none.png")
 
 
 def test_without_matplotlib_the_message_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
-    with pytest.raises(picture.NoMatplotlib, match="uv pip install matplotlib"):
-        picture.draw({"whole-c8": ROUNDS}, tmp_path / "report.png")
+    with pytest.raises(NoMatplotlib, match="uv pip install matplotlib"):
+        plot.draw({"whole-c8": ROUNDS}, tmp_path / "report.png")

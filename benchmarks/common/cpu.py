@@ -1,4 +1,4 @@
-"""CPU seconds of other processes, by the kernel's nanosecond clocks. Linux only."""
+"""CPU seconds of other processes, read from the kernel's nanosecond clocks. Linux only."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 def seconds(pid: int) -> float:
-    """Return the CPU seconds, user and system, that all threads of a process have had since it started.
+    """Return the CPU seconds, user and system, that all threads of a process have used since it started.
 
     Raises:
         ProcessLookupError: there is no such process.
     """
-    # CPUCLOCK_SCHED of another process, as clock_getcpuclockid(3) makes it; /proc counts in ticks of 10 ms
+    # the CPUCLOCK_SCHED clock of another process, built as clock_getcpuclockid(3) does; /proc counts ticks of 10 ms
     try:
         return time.clock_gettime_ns((~pid << 3) | 2) / 1e9
     except OSError:
@@ -20,7 +20,7 @@ def seconds(pid: int) -> float:
 
 
 def tree(root: int) -> list[int]:
-    """Return `root` and the ids of all processes below it, as they are now.
+    """Return `root` and the ids of all its current descendants.
 
     Raises:
         ProcessLookupError: there is no such process.
@@ -36,23 +36,23 @@ def tree(root: int) -> list[int]:
     if not Path(f"/proc/{root}").exists():
         raise ProcessLookupError(f"no process {root}")
     found = [root]
-    for pid in found:  # grows while it is walked
+    for pid in found:  # the list grows during the loop
         found += children.get(pid, [])
     return found
 
 
 class Meter:
-    """CPU seconds that a process tree uses from one reading to the next."""
+    """Counts the CPU seconds that a process tree uses between two readings."""
 
     def __init__(self, root: int) -> None:
         self._root = root
         self._before = self._read()
 
     def lap(self) -> float:
-        """Return the seconds since the last lap, or since the start; a new process counts from its beginning.
+        """Return the seconds since the last lap or the start. A new process counts from its beginning.
 
         Raises:
-            ProcessLookupError: a process of the tree has ended, and nobody can say how much it used.
+            ProcessLookupError: a process of the tree has ended, so its CPU time is lost.
         """
         now = self._read()
         if ended := self._before.keys() - now.keys():

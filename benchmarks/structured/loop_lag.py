@@ -1,4 +1,4 @@
-"""How long the event loop is held up: what else runs on it waits that long."""
+"""How long the event loop is blocked, so that everything else on it has to wait."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, field
 
-from benchmarks.vllm.stats import percentile
+from benchmarks.common.stats import percentile
 
 TICK_S = 0.001
 
 
 @dataclass(slots=True)
 class Lag:
-    """Milliseconds between two turns of a task that wants one each millisecond."""
+    """Milliseconds between two turns of a task that asks for a turn every millisecond."""
 
     wall: list[float] = field(default_factory=list)
-    """beyond that millisecond; other programs on the machine lengthen it, too"""
+    """beyond that millisecond; other programs on the machine can lengthen it"""
     own: list[float] = field(default_factory=list)
-    """CPU time of the loop's own thread meanwhile, which nobody else can lengthen"""
+    """CPU time of the loop's thread meanwhile, which other programs cannot lengthen"""
 
     def figures(self) -> dict[str, float]:
-        """Return the 99th percentile and the largest of both."""
+        """Return the 99th percentile and the maximum of both."""
         return {
             f"{name}_{figure}_ms": value
             for name, values in asdict(self).items()
@@ -32,14 +32,14 @@ class Lag:
 
 
 @contextlib.asynccontextmanager
-async def measured() -> AsyncIterator[Lag]:
+async def measured_lag() -> AsyncIterator[Lag]:
     """Measure the lag of this event loop until the context ends."""
     lag = Lag()
     ticker = asyncio.create_task(_tick(lag))
     await asyncio.sleep(2 * TICK_S)
     try:
         yield lag
-        await asyncio.sleep(2 * TICK_S)  # the last hold-up shows at the tick after it
+        await asyncio.sleep(2 * TICK_S)  # a blocked loop shows at the next tick
     finally:
         ticker.cancel()
 

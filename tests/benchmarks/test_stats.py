@@ -7,7 +7,7 @@ import statistics
 
 import pytest
 
-from benchmarks.vllm.stats import Estimate, at_least, at_most, bootstrap, percentile
+from benchmarks.common.stats import Estimate, at_least, at_most, bootstrap, percentile
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.cpu import seconds
-from benchmarks.vllm.launch import StartFailed, environment, launched, shown, workplace
-from benchmarks.vllm.sides import NotThere, get, served_models, serving
+from benchmarks.common.cpu import seconds
+from benchmarks.common.gateway import Start, gateway_environment, running_gateway, shown
+from benchmarks.common.processes import StartFailed, scratch_folder
+from benchmarks.common.servers import NoAnswer, get, served_models, serving
 from tests.support.upstream import Upstream
 
 
@@ -30,33 +31,33 @@ async def test_it_is_ready_and_then_gone(tmp_path: Path) -> None:
     lines: list[str] = []
     with Upstream() as upstream:
         config = models_yaml(tmp_path, upstream)
-        async with launched(config, tmp_path / "log", lines.append, limit_s=30) as started:
+        async with running_gateway(Start(config, tmp_path / "log"), lines.append) as started:
             assert await served_models(started.root) == ["slm"]
             assert (started.engines, started.commands, started.restarts) == ((), (), 0)
             assert len(started.pids) == 1
             assert seconds(started.pids[0]) > 0
     assert_gone(started.pids[0])
-    with pytest.raises(NotThere):
+    with pytest.raises(NoAnswer):
         await get(started.root, "/health")
 
 
 async def test_it_is_gone_after_an_error_too(tmp_path: Path) -> None:
     with Upstream() as upstream, pytest.raises(ZeroDivisionError):
-        async with launched(models_yaml(tmp_path, upstream), tmp_path / "log", print, limit_s=30) as started:
+        async with running_gateway(Start(models_yaml(tmp_path, upstream), tmp_path / "log"), print) as started:
             raise ZeroDivisionError
     assert_gone(started.pids[0])
 
 
-async def test_a_wrong_config_is_told(tmp_path: Path) -> None:
+async def test_a_wrong_config_is_reported(tmp_path: Path) -> None:
     (tmp_path / "models.yaml").write_text("modles: {}\n")
     with pytest.raises(StartFailed, match="modles"):
-        async with launched(tmp_path / "models.yaml", tmp_path / "log", print, limit_s=30):
+        async with running_gateway(Start(tmp_path / "models.yaml", tmp_path / "log"), print):
             pass
 
 
-async def test_what_takes_too_long_is_told(tmp_path: Path) -> None:
+async def test_what_takes_too_long_is_reported(tmp_path: Path) -> None:
     with Upstream() as upstream, pytest.raises(StartFailed, match="not ready after 0 s"):
-        async with launched(models_yaml(tmp_path, upstream), tmp_path / "log", print, limit_s=0):
+        async with running_gateway(Start(models_yaml(tmp_path, upstream), tmp_path / "log", limit_s=0), print):
             pass
 
 
@@ -65,13 +66,13 @@ async def test_who_serves_the_model() -> None:
         a, b = (upstream.url(name).removesuffix("/v1") for name in ("a", "b"))
         assert await serving([a, b], None) == ("a", (a,))
         assert await serving([a, b], "b") == ("b", (b,))
-        with pytest.raises(NotThere, match="no vLLM serves c; served: a, b"):
+        with pytest.raises(NoAnswer, match="no vLLM serves c; served: a, b"):
             await serving([a, b], "c")
 
 
 def test_the_gateway_gets_no_settings_that_change_it() -> None:
     given = {"SMALLFIRST_API_KEYS": "key-key-key", "SMALLFIRST_STATE_DIR": "/s", "HOME": "/h"}
-    assert environment(given) == {"SMALLFIRST_STATE_DIR": "/s", "HOME": "/h"}
+    assert gateway_environment(given) == {"SMALLFIRST_STATE_DIR": "/s", "HOME": "/h"}
 
 
 def test_a_report_shows_no_folders() -> None:
@@ -80,13 +81,13 @@ def test_a_report_shows_no_folders() -> None:
     )
 
 
-def test_the_workplace_stays_only_after_an_error() -> None:
+def test_the_scratch_folder_stays_only_after_an_error() -> None:
     lines: list[str] = []
-    with workplace(lines.append) as fine:
+    with scratch_folder(lines.append) as fine:
         assert fine.is_dir()
-    with pytest.raises(ValueError, match="x"), workplace(lines.append) as failed:
+    with pytest.raises(ValueError, match="x"), scratch_folder(lines.append) as failed:
         raise ValueError("x")
-    with pytest.raises(KeyboardInterrupt), workplace(lines.append) as stopped:
+    with pytest.raises(KeyboardInterrupt), scratch_folder(lines.append) as stopped:
         raise KeyboardInterrupt
     assert [folder.exists() for folder in (fine, failed, stopped)] == [False, True, False]
     assert str(failed) in lines[0]

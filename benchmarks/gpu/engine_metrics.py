@@ -1,4 +1,4 @@
-"""What a vLLM process says of itself at /metrics: how much cache it has, and how much it did."""
+"""What a vLLM process reports at /metrics: the size of its KV cache, and how much it did."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmarks.vllm.sides import get
+from benchmarks.common.servers import get
 
 COUNTERS = {
     "generated_tokens": "vllm:generation_tokens_total",
@@ -17,28 +17,28 @@ COUNTERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
-    """One process. `kv_cache_tokens` is how many tokens its KV cache holds; None: it does not say."""
+class EngineMetrics:
+    """One process. `kv_cache_tokens` is how many tokens its KV cache holds; None: not reported."""
 
     kv_cache_tokens: int | None
     counters: Mapping[str, float]
 
 
-async def look(root: str) -> Engine:
-    """Ask one vLLM.
+async def scrape(root: str) -> EngineMetrics:
+    """Read the metrics of one vLLM.
 
     Raises:
-        NotThere: it does not answer.
+        NoAnswer: it does not answer.
     """
     return parse(await (await get(root, "/metrics")).text())
 
 
-def parse(text: str) -> Engine:
-    """Read vLLM's page of metrics."""
+def parse(text: str) -> EngineMetrics:
+    """Parse vLLM's page of metrics."""
     blocks = re.search(r'^vllm:cache_config_info\{.*\bnum_gpu_blocks="(\d+)"', text, re.MULTILINE)
     size = re.search(r'^vllm:cache_config_info\{.*\bblock_size="(\d+)"', text, re.MULTILINE)
     tokens = int(blocks[1]) * int(size[1]) if blocks and size else None
-    return Engine(tokens, {key: _sum(text, name) for key, name in COUNTERS.items()})
+    return EngineMetrics(tokens, {key: _sum(text, name) for key, name in COUNTERS.items()})
 
 
 def _sum(text: str, name: str) -> float:

@@ -10,21 +10,21 @@ from typing import Literal, TypeVar
 T = TypeVar("T")
 Verdict = Literal["met", "missed", "open"]
 
-DRAWS = 10_000
-FEWEST = 3  # of fewer units no interval is told: it would be as wide as chance likes
+RESAMPLES = 10_000
+FEWEST = 3  # with fewer units, chance alone would decide how wide the interval is
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A value and its 95% interval; no interval where there were fewer than three units to draw from."""
+    """A value with its 95% interval. With fewer than three units there is no interval."""
 
     value: float
     low: float | None
     high: float | None
 
     def text(self, digits: int, sign: str = "") -> str:
-        """Return "0.982 (0.975 to 0.990)"; `sign` is "+" where plus is to be written."""
+        """Return "0.982 (0.975 to 0.990)". With "+" as the sign, positive numbers have a plus."""
         value = f"{self.value:{sign}.{digits}f}"
         if self.low is None or self.high is None:
             return value
@@ -32,15 +32,16 @@ class Estimate:
 
 
 def bootstrap(units: Sequence[T], statistic: Callable[[Sequence[T]], float], *, seed: int = 1) -> Estimate:
-    """Return the statistic of the units with its percentile bootstrap interval, from `DRAWS` resamples.
+    """Return the statistic of the units with its percentile bootstrap interval, from `RESAMPLES` resamples.
 
-    A unit is what was measured together, such as a round or a pair. The seed is fixed: the same data say the same.
+    A unit is what was measured together, such as a round or a pair. The seed is fixed, so the same data give the same
+    interval.
     """
     value = statistic(units)
     if len(units) < FEWEST:
         return Estimate(value, None, None)
     choose = random.Random(seed).choices
-    drawn = [statistic(choose(units, k=len(units))) for _ in range(DRAWS)]
+    drawn = [statistic(choose(units, k=len(units))) for _ in range(RESAMPLES)]
     return Estimate(value, percentile(drawn, (1 - CONFIDENCE) / 2), percentile(drawn, (1 + CONFIDENCE) / 2))
 
 
@@ -59,15 +60,15 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
-def at_least(estimate: Estimate, target: float) -> Verdict:
-    """Return whether a value is at least the target: `open` where the interval holds both answers, or there is none."""
+def at_least(estimate: Estimate, goal: float) -> Verdict:
+    """Return whether a value is at least the goal; `open` if the interval contains the goal or there is none."""
     if estimate.low is None or estimate.high is None:
         return "open"
-    return "met" if estimate.low >= target else "missed" if estimate.high < target else "open"
+    return "met" if estimate.low >= goal else "missed" if estimate.high < goal else "open"
 
 
-def at_most(estimate: Estimate, target: float) -> Verdict:
-    """Return whether a value is at most the target: `open` where the interval holds both answers, or there is none."""
+def at_most(estimate: Estimate, goal: float) -> Verdict:
+    """Return whether a value is at most the goal; `open` if the interval contains the goal or there is none."""
     if estimate.low is None or estimate.high is None:
         return "open"
-    return "met" if estimate.high <= target else "missed" if estimate.low > target else "open"
+    return "met" if estimate.high <= goal else "missed" if estimate.low > goal else "open"

@@ -1,4 +1,4 @@
-"""What is said of a load that several pairs of models could serve."""
+"""What is said of a mean that several pairs of models could serve."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.routing.loads import Found, loads
+from benchmarks.routing.comparison import Found, dataset_means
 
 
 def run(weak: str, quality: float, usd: dict[str, float], drawn: dict[str, list[float]], **other: Any) -> Found:
@@ -33,7 +33,7 @@ PAIRS = [
 
 
 def test_the_mean_over_the_pairs_is_paired_by_sample() -> None:
-    whole, rest = loads(PAIRS)
+    whole, rest = dataset_means(PAIRS)
     assert (whole["without"], whole["pairs"], rest["without"], rest["pairs"]) == (None, 3, "tiny", 2)
     assert whole["policies"]["cascade"]["usd95"] == pytest.approx(0.7)
     # the samples of the first two pairs move against one another: no spread is left
@@ -48,8 +48,8 @@ def test_the_mean_over_the_pairs_is_paired_by_sample() -> None:
 )
 def test_what_is_no_pair_of_a_load_is_left_out(without: dict[str, Any]) -> None:
     other = run("small", 0.6, {}, {}, **without)
-    assert [(load["test"], load["pairs"]) for load in loads([PAIRS[0], PAIRS[1], other])] == [("mixed", 2)]
+    assert [(mean["test"], mean["pairs"]) for mean in dataset_means([PAIRS[0], PAIRS[1], other])] == [("mixed", 2)]
 
 
 def test_a_single_pair_is_not_told_twice() -> None:
-    assert loads(PAIRS[:1]) == []
+    assert dataset_means(PAIRS[:1]) == []

@@ -1,0 +1,1 @@
+"""What all benchmarks share: options, commands, processes, the load client, statistics, reports and plots."""
