@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# The gateway alone: neither torch nor vLLM. It serves models that run elsewhere (`base_url`).
+# Only the gateway, without torch and vLLM. It serves models that run elsewhere (`base_url`).
 
 FROM python:3.11.17-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -7,11 +7,11 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 RUN python -m venv /opt/smallfirst
-# The lock first: this layer is built anew only when a dependency changes.
+# The lock first: this layer is rebuilt only if a dependency changes.
 COPY requirements/gateway.txt requirements/gateway.txt
-# --no-deps: the lock is complete, and leaves out the torch that xgrammar asks for and the gateway has no use for.
+# --no-deps: the lock is complete, and omits torch, which xgrammar requires and the gateway does not use.
 RUN /opt/smallfirst/bin/pip install --require-hashes --no-deps --only-binary=:all: -r requirements/gateway.txt
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY router router
 COPY server server
 RUN /opt/smallfirst/bin/pip install --no-deps . \
@@ -34,9 +34,9 @@ WORKDIR /var/lib/smallfirst
 VOLUME /var/lib/smallfirst
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-# /health never touches an upstream: an unreachable model does not restart the gateway.
+# /health contacts no upstream, so an unreachable model does not restart the gateway.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=2); c.request('GET', '/health'); raise SystemExit(c.getresponse().status != 200)"]
 ENTRYPOINT ["smallfirst"]
-# Every bind but loopback needs SMALLFIRST_API_KEYS; without it this refuses to start.
+# A bind other than loopback needs SMALLFIRST_API_KEYS; without it the start fails.
 CMD ["serve", "--config", "/etc/smallfirst/models.yaml", "--host", "0.0.0.0", "--port", "8000"]

@@ -5,7 +5,7 @@ BIN := .venv/bin
 .DEFAULT_GOAL := help
 # `make -f` works from any folder.
 .SHELLFLAGS = -c 'cd "$(dir $(lastword $(MAKEFILE_LIST)))" && eval "$$0"'
-.PHONY: help serve test lint lock clean python
+.PHONY: help serve test lint lock reference clean python
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -27,6 +27,10 @@ lint: python  ## formatting, lint, types, import contracts
 
 lock: python  ## resolve requirements/*.in again into requirements/*.txt
 	@$(PYTHON) scripts/lock.py
+
+reference: python  ## write docs/reference from the code
+	@$(PYTHON) scripts/bootstrap.py --dev
+	@$(BIN)/python scripts/reference.py
 
 clean:  ## remove the environment and the caches; models and state stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -1,4 +1,4 @@
-"""The whole request, top to bottom: plan, decide, lease, ask, check, and one rung up where that must be.
+"""The whole request, top to bottom: plan, decide, lease, ask, check, and one rung up if necessary.
 
 Before the first content reaches the client a retry or an escalation is free and invisible. After it there is no
 other answer: the stream ends truthfully, with an error and no `[DONE]`.
@@ -6,41 +6,47 @@ other answer: the stream ends truthfully, with an error and no `[DONE]`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from time import monotonic
 from types import TracebackType
 
 from router.attempt import eligibility
 from router.attempt.abilities import needs
-from router.attempt.best_so_far import Unsure
-from router.attempt.failure import TRIES_ON_A_RUNG, Failure, classify
-from router.attempt.ladder import Course, Way
-from router.attempt.next_step import ASKED_DIFFERENTLY
-from router.attempt.stream import AnswerStream
-from router.config.models import Config, Model, Route, Rung
-from router.errors import ApiError, NotFound, UpstreamError, UpstreamRejected
-from router.judge.gate import Case, Gate, StreamGate, VotingGate, WholeGate
-from router.messages.answer import parse_whole, write
-from router.messages.prompt import rough_tokens
-from router.policy.base import NO_LATENCIES, Policy
-from router.policy.learned import Cascade
-from router.policy.registry import Policies
-from router.record import Attempt, RequestRecord
+from router.attempt.best_so_far import BestSoFar
+from router.attempt.event_source import EventSource
+from router.attempt.failure import Failure, classify, to_report
+from router.attempt.ladder import Ladder, Move, allowed_rungs
+from router.attempt.stream import AnswerStream, StreamChecks
+from router.config.models import Config, Model, Route
+from router.errors import (
+    AnswerTruncated,
+    ApiError,
+    StructuredOutputViolation,
+    Unavailable,
+    UpstreamError,
+    UpstreamRejected,
+)
+from router.judge.base import Judge, WholeAnswerJudge
+from router.judge.stream import StreamJudge
+from router.messages.answer import write
+from router.policy.base import NextAttempt, Situation
+from router.policy.route_policies import RoutePolicies
+from router.record import Escalation, RequestRecord
 from router.replicas.latency import LatencyAverages
 from router.replicas.pool import Lease, Pool
-from router.structured.contract import OutputContract
+from router.structured.contract import Choices, OutputContract, outcome
 from router.structured.request.plan import Planner
 from router.structured.workers.grammar_workers import GrammarWorkers
-from router.types import ChatCall, Engine, Reply, Usage
-from router.upstream.base import Dialect, Upstream
-from router.upstream.dialects.openai import OpenAIDialect
-from router.upstream.dialects.vllm import VllmDialect
+from router.types import Ability, ChatCall, Reply, Usage
+from router.upstream.base import Exchange, Upstream, request_headers
+from router.upstream.dialects import DIALECTS
 
 log = logging.getLogger("smallfirst.dispatch")
 
-DIALECTS: Mapping[Engine, Dialect] = {"vllm": VllmDialect(), "openai": OpenAIDialect()}
+DEADLINE_RESERVE_S = 0.02
+"""before the client's deadline, for sending an answer that was held back"""
 
 
 class Dispatcher:
@@ -49,18 +55,18 @@ class Dispatcher:
     def __init__(
         self,
         config: Config,
-        policies: Policies,
+        policies: RoutePolicies,
         pools: Mapping[str, Pool],
         upstream: Upstream,
         workers: GrammarWorkers,
     ) -> None:
         self._config = config
-        self._policies = policies
-        self._pools = pools
-        self._upstream = upstream
-        self._workers = workers
-        self._planner = Planner(workers)
-        self._latencies = LatencyAverages()
+        self.policies = policies
+        self.pools = pools
+        self.upstream = upstream
+        self.workers = workers
+        self.planner = Planner(workers)
+        self.latencies = LatencyAverages()
 
     def route(self, name: str) -> Route:
         """Return the route that a request's `model` names.
@@ -68,185 +74,52 @@ class Dispatcher:
         Raises:
             NotFound: no route and no model has that name, or it is left out here.
         """
-        if route := self._config.route(name):
-            return route
-        absent = "is configured but not available here" if name in self._config.left_out else "does not exist"
-        raise NotFound(
-            f"The model '{name[:128]}' {absent}; GET /v1/models lists what is served.",
-            param="model",
-            code="model_not_found",
-        )
+        return self._config.resolve(name)
 
     def dispatch(self, call: ChatCall, route: Route, record: RequestRecord) -> Dispatch:
-        """Return the call as a context, which has the reply.
+        """Return an async context manager that yields the call's reply.
 
-        The record tells what was decided, tried and spent, also after an error.
+        The record says what was decided, tried and spent, also after an error.
         """
         return Dispatch(self, call, route, record)
 
-    async def reply(self, call: ChatCall, route: Route, record: RequestRecord, holding: Dispatch) -> Reply:
-        """Return the reply to a call, while its lease is held.
-
-        Raises:
-            ApiError: no answer could be had. While the reply's events are read: it broke off after its beginning.
-        """
-        record.fallback = route.fallback
-        policy = self._policies.of(route, call)
-        promise = await self._promise(call, record)
-        wanted = needs(call)
-        rungs = _allowed(route, call)
-        record.decision = policy.decide(call, rungs, self._recent_latencies(route))
-        course = Course.begin(rungs, record.decision, record)
-        told: Failure | None = None
-        unsure: Unsure | None = None
-        while True:
-            model, pool = course.way.model, self._pools[course.way.model.name]
-            gate = self._gate(policy, route, call, promise, course.way, record)
-            put = await _put(call, promise, gate, model)
-            failure = eligibility.why_not(model, put, wanted, record.cost_nano_usd or 0)
-            if failure is None:
-                try:
-                    lease = pool.acquire(monotonic(), tried=course.tried, last_resort=course.way.is_last)
-                    holding.lease = lease
-                    record.attempts.append(lease.attempt)
-                    asking = self._ask(put, promise, gate, lease, record, last=_is_final(call, course))
-                    reply = await (unsure.in_time(asking, call, record) if unsure else asking)
-                    if gate is None or gate.is_open:
-                        break
-                    failure, unsure = classify(gate.doubt()), Unsure.surer(unsure, reply, lease, record)
-                except ApiError as error:
-                    failure = _classified(error, model, gate)
-                    told = _told(told, failure)
-            if holding.lease is not None:
-                course.tried.append(holding.lease.replica.name)
-                _give_up(holding.lease, failure, call)
-                holding.lease = None
-            step = course.go_on(failure, pool.untried(monotonic(), course.tried), record, spare=not unsure)
-            # not the message: upstreams quote prompts in theirs
-            log.info("%s: %s: %s: %s", record.request_id, model.name, failure.error.code, step)
-            if step == "fail":
-                # why a model that could do it did not says more than that another cannot do it
-                if unsure is None or call.routing.min_confidence is not None:
-                    raise (told or failure).error
-                model, reply = unsure.settle(record, told or failure)
-                break
-            if promise is not None:
-                promise.learn(failure.error, other_model=step == "escalate")
-        record.model = model.name
-        return reply
-
-    def _recent_latencies(self, route: Route) -> Mapping[str, float]:
-        return self._latencies.recent(monotonic()) if route.waiting_usd_per_hour else NO_LATENCIES
-
-    async def _promise(self, call: ChatCall, record: RequestRecord) -> OutputContract | None:
-        constraint = await self._planner.plan(call)
-        return None if constraint is None else OutputContract(constraint, call, record, self._workers)
-
-    def _gate(
-        self,
-        policy: Policy,
-        route: Route,
-        call: ChatCall,
-        promise: OutputContract | None,
-        way: Way,
-        record: RequestRecord,
-    ) -> Gate | None:
-        """Return who judges the next answer; None: it is believed.
-
-        That is the fallback's, and where nobody demands more, that of a model which cannot say how sure it is.
-        """
-        model, decision, demanded = way.model, record.decision, call.routing.min_confidence is not None
-        if (
-            not isinstance(policy, Cascade)
-            or decision is None
-            or (candidate := decision.candidates.get(model.name)) is None
-        ):
-            return None
-        hold = call.routing.hold or route.hold or ("whole" if route.guarantee else "first")
-        votes = policy.votes_on(call)
-        tells = votes > 0 or "logprobs" in model.abilities or demanded or candidate.is_guaranteed
-        if not tells or (call.stream and hold == "none") or not (way.rung_above or demanded):
-            return None
-        case = Case(policy, decision, model, call, record, promise is not None and not promise.is_free)
-        if call.stream:
-            return StreamGate(case, early=hold == "first")
-        return VotingGate(case, votes) if votes else WholeGate(case)
-
-    async def _ask(
-        self,
-        call: ChatCall,
-        promise: OutputContract | None,
-        gate: Gate | None,
-        lease: Lease,
-        record: RequestRecord,
-        *,
-        last: bool,
-    ) -> Reply:
-        """Ask one replica; raise ApiError for anything but an answer that may leave, or that its gate holds back."""
-        model = lease.model
-        dialect = DIALECTS[model.engine]
-        record.structured, checker, verify = "none", None, None
-        if promise is not None:
-            verify = partial(promise.verify, model=model, last=last)
-            checker = promise.follow(model) if call.stream else None
-        if isinstance(gate, StreamGate):
-            record.held = True
-        body, record.dropped = dialect.body(call, model)
-        now = monotonic()
-        end_by = now + model.timeouts.total_s
-        first_by = min(now + model.timeouts.first_byte_s, end_by) if call.stream else end_by
-        exchange = lease.exchange = await self._upstream.send(
-            "POST",
-            f"{lease.replica.url}/{call.endpoint}",
-            headers=_headers(model, record),
-            body=body,
-            connect_s=model.timeouts.connect_s,
-            within_s=first_by - now,
-        )
-        if exchange.status != 200:
-            said = await exchange.read()
-            raise dialect.refusal(model, exchange.status, said, exchange.retry_after_s)
-        lease.attempt.answered = True
-        if not call.stream:
-            whole = await exchange.read()
-            judge = gate if isinstance(gate, WholeGate) else None
-            if judge is not None:
-                whole = judge.read(whole)
-            answer = parse_whole(whole, call.choices if judge is None else judge.choices)
-            usage = lease.attempt.usage = Usage.of(answer.get("usage"))
-            chosen = answer if judge is None else judge.choose(answer)
-            lease.attempt.samples = len(answer["choices"]) // len(chosen["choices"])
-            one_usage = usage if chosen is answer else None
-            instead = await verify(chosen["choices"], one_usage) if verify else None
-            if instead or chosen is not answer:
-                chosen = {**chosen, "choices": instead or chosen["choices"]}
-                whole = write(chosen)
-            if judge is not None:
-                judge.judge(chosen["choices"])
-            self._latencies.note(model.name, monotonic() - now, monotonic())
-            lease.release(monotonic(), "good")
-            return Reply(body=whole)
-        held_by = gate if isinstance(gate, StreamGate) else None
-        stream = AnswerStream(call, lease, exchange, dialect, first_by, end_by, checker, verify, held_by)
-        await stream.begin()
-        self._latencies.note(model.name, monotonic() - now, monotonic())
-        if gate is None or gate.is_open:
-            record.first_token_s = monotonic() - record.started
-        return Reply(events=stream)
-
 
 class Dispatch:
-    """`async with` it for the reply; what was leased is released at its end. A generator would take 6 us more."""
+    """One request. `async with` yields its reply, and releases the lease at the end.
 
-    __slots__ = ("_call", "_dispatcher", "_record", "_route", "lease")
+    Only this class writes the request's record. (A class, not an async generator: that would take 6 us more.)
 
-    def __init__(self, dispatcher: Dispatcher, call: ChatCall, route: Route, record: RequestRecord) -> None:
-        self._dispatcher, self._call, self._route, self._record = dispatcher, call, route, record
-        self.lease: Lease | None = None
+    Raises:
+        ApiError: no answer could be had. While the reply's events are read: the answer broke off after its beginning.
+    """
+
+    __slots__ = (
+        "_best",
+        "_call",
+        "_contract",
+        "_judge",
+        "_ladder",
+        "_lease",
+        "_record",
+        "_report",
+        "_route",
+        "_shared",
+    )
+
+    _ladder: Ladder
+
+    def __init__(self, shared: Dispatcher, call: ChatCall, route: Route, record: RequestRecord) -> None:
+        self._shared, self._call, self._route, self._record = shared, call, route, record
+        self._contract: OutputContract | None = None
+        self._judge: Judge | None = None
+        self._lease: Lease | None = None
+        self._best: BestSoFar | None = None
+        self._report: Failure | None = None
+        """the failure to report if nothing better follows"""
 
     async def __aenter__(self) -> Reply:
         try:
-            return await self._dispatcher.reply(self._call, self._route, self._record, self)
+            return await self._reply()
         except BaseException:
             self._release()
             raise
@@ -256,58 +129,209 @@ class Dispatch:
     ) -> None:
         self._release()
 
+    async def _reply(self) -> Reply:
+        call, route, record = self._call, self._route, self._record
+        record.fallback = route.fallback
+        policy = self._shared.policies.of(route, call)
+        if constraint := await self._shared.planner.plan(call):  # 1 what must the answer satisfy?
+            self._contract = OutputContract(constraint, call, self._shared.workers)
+        rungs, wanted = allowed_rungs(route, call), needs(call)
+        latencies = self._shared.latencies.recent(monotonic()) if policy.reads_latencies else {}
+        decision = record.decision = policy.decide(Situation(call, rungs, latencies))  # 2 which models, in which order?
+        ladder = self._ladder = Ladder.of(rungs, decision)
+        if decision.rung:
+            record.escalations.append(Escalation(rungs[0][0].name, ladder.current.name, "policy"))
+        is_structured = self._contract is not None and not self._contract.is_free
+        while True:
+            next_attempt = NextAttempt(call, ladder.current, decision, is_structured, ladder.rung_above)
+            self._judge = policy.judge(next_attempt) if call.endpoint.returns_choices else None
+            try:
+                return self._accept(await self._attempt(wanted))  # 3 eligible? lease, send, check, judge
+            except ApiError as error:
+                failure = self._give_up(error)  # 4 one classifier for every failure
+            if self._next_step(failure).step == "fail":  # 5 again, one up, or the end
+                return self._settle_for_best(failure)
+
+    async def _attempt(self, wanted: frozenset[Ability]) -> Reply:
+        """Ask the current model; raise ApiError for anything but an answer that may leave."""
+        record, ladder, judge = self._record, self._ladder, self._judge
+        model, record.structured = ladder.current, "none"
+        dialect = DIALECTS[model.engine]
+        asked = self._call if self._contract is None else await self._contract.adapt(model, dialect)
+        if judge is not None:
+            asked = judge.adapt(asked)
+        eligibility.check(model, asked, wanted, record.cost_nano_usd or 0)
+        pool = self._shared.pools[model.name]
+        lease = self._lease = pool.acquire(monotonic(), tried=ladder.tried, last_resort=ladder.is_last)
+        record.attempts.append(lease.attempt)
+        try:
+            reply = await self._before_deadline(asked, lease)
+        finally:
+            if judge is not None:
+                record.judgements += judge.judgements
+        if judge is not None and not judge.accepted:
+            gain = judge.judgements[-1].gain
+            unsure = BestSoFar(reply, model.name, lease.attempt, gain, record.structured, record.dropped)
+            self._best = BestSoFar.better_of(self._best, unsure)
+            raise judge.low_confidence_error()
+        return reply
+
+    async def _before_deadline(self, asked: ChatCall, lease: Lease) -> Reply:
+        """Ask; but if an answer is at hand, give up in time for it to leave before the client's deadline."""
+        deadline_ms = self._call.routing.deadline_ms
+        if self._best is None or deadline_ms is None:
+            return await self._ask(asked, lease)
+        end_by = self._record.started + deadline_ms / 1000 - DEADLINE_RESERVE_S
+        try:
+            async with asyncio.timeout(end_by - monotonic()):
+                return await self._ask(asked, lease)
+        except TimeoutError:
+            raise Unavailable("The request's deadline is near.", code="deadline_exceeded") from None
+
+    async def _ask(self, asked: ChatCall, lease: Lease) -> Reply:
+        """Send the request to the leased replica, and read its answer, or the beginning of its stream."""
+        record, model = self._record, lease.model
+        dialect = DIALECTS[model.engine]
+        checks = self._stream_checks(model) if asked.stream else StreamChecks()
+        body, record.dropped = dialect.body(asked, model)
+        sent_at = monotonic()
+        end_by = sent_at + model.timeouts.total_s
+        first_by = min(sent_at + model.timeouts.first_byte_s, end_by) if asked.stream else end_by
+        exchange = lease.exchange = await self._shared.upstream.send(
+            "POST",
+            f"{lease.replica.url}/{asked.endpoint.path}",
+            headers=request_headers(model, f"{record.request_id}-{len(record.attempts)}"),
+            body=body,
+            connect_s=model.timeouts.connect_s,
+            within_s=first_by - sent_at,
+        )
+        if exchange.status != 200:
+            said = await exchange.read()
+            raise dialect.refusal(model, exchange.status, said, exchange.retry_after_s)
+        lease.attempt.answered = True
+        if asked.stream:
+            stream = AnswerStream(self._call, EventSource(lease, exchange, dialect, first_by, end_by), checks)
+            await stream.begin()
+            reply = Reply(events=stream)
+        else:
+            reply = await self._read_whole(lease, exchange)
+        now = monotonic()
+        self._shared.latencies.note(model.name, now - sent_at, now)
+        if not asked.stream:
+            lease.release(now, "good")
+        return reply
+
+    async def _read_whole(self, lease: Lease, exchange: Exchange) -> Reply:
+        body = await exchange.read()
+        judge = self._judge if isinstance(self._judge, WholeAnswerJudge) else None
+        if judge is not None:
+            body = judge.read(body)
+        answer = self._call.endpoint.parse(body, self._call.choices)
+        usage = lease.attempt.usage = Usage.of(answer.get("usage"))
+        if not self._call.endpoint.returns_choices:
+            return Reply(body=body)
+        chosen = answer if judge is None else judge.choose(answer)
+        lease.attempt.samples = len(answer["choices"]) // len(chosen["choices"])
+        instead = await self._verify(chosen["choices"], usage if chosen is answer else None)
+        if instead or chosen is not answer:
+            chosen = {**chosen, "choices": instead or chosen["choices"]}
+            body = write(chosen)
+        if judge is not None:
+            judge.judge(chosen["choices"])
+        return Reply(body=body)
+
+    def _stream_checks(self, model: Model) -> StreamChecks:
+        """Return what the stream's events must pass; write down what is known before the first one."""
+        record = self._record
+        checker = None
+        if self._contract is not None:
+            checker, is_enforced, is_free = self._contract.plan_stream(model)
+            record.held = not is_enforced  # a checked stream that begins with prose waits, too
+            record.structured = "none" if is_free else record.format_history if is_enforced else "checking"
+        judge = self._judge if isinstance(self._judge, StreamJudge) else None
+        record.held = record.held or judge is not None
+        return StreamChecks(checker, self._verify, judge, self._note_violation)
+
+    async def _verify(self, choices: Choices, usage: Usage | None) -> Choices | None:
+        """Check an answer's choices; return what may leave instead, or None if they may leave unchanged.
+
+        Raises:
+            StructuredOutputViolation: a choice is invalid, or cut where the client wants no cut answer.
+        """
+        if self._contract is None:
+            return None
+        record, model = self._record, self._ladder.current
+        is_last = self._ladder.is_final_try(more_room=self._call.max_tokens is not None)
+        checked = await self._contract.check(choices, usage, model, last=is_last)
+        record.verdicts += [(model.name, kind, word) for kind, word in checked.verdicts]
+        if checked.error:
+            raise checked.error
+        record.structured = outcome(checked.verdicts, record.format_history)
+        return checked.choices
+
+    def _accept(self, reply: Reply) -> Reply:
+        record = self._record
+        record.model = self._ladder.current.name
+        if reply.events is not None:
+            record.first_token_s = monotonic() - record.started
+        return reply
+
+    def _give_up(self, error: ApiError) -> Failure:
+        """Classify the attempt's error and release its lease."""
+        model, judge, lease = self._ladder.current, self._judge, self._lease
+        if isinstance(error, UpstreamError):
+            error.of_model(model.name)
+        self._note_violation(error)
+        caused_by_judge = judge is not None and isinstance(error, UpstreamRejected) and judge.caused(error)
+        failure = classify(error, caused_by_judge=caused_by_judge)
+        self._report = to_report(self._report, failure)
+        if lease is not None:
+            self._ladder.tried.append(lease.replica.name)
+            lease.attempt.failure = failure.reason or "rejected"
+            lease.release(monotonic(), "bad" if failure.speaks_against_replica else "unknown")
+            lease.attempt.estimate_usage(self._call)
+            self._lease = None
+        return failure
+
+    def _next_step(self, failure: Failure) -> Move:
+        """Move on the ladder, and write down where to."""
+        record, ladder, before = self._record, self._ladder, self._ladder.current
+        others = self._shared.pools[before.name].untried(monotonic(), ladder.tried)
+        move = ladder.next_step(
+            failure, other_replicas=others, retried=bool(record.retries), may_ask_skipped=self._best is None
+        )
+        # not the message: upstreams quote prompts in theirs
+        log.info("%s: %s: %s: %s", record.request_id, before.name, failure.error.code, move.step)
+        reason = failure.reason
+        if reason is None or move.step == "fail":
+            return move
+        if move.is_repeat:
+            record.retries.append((before.name, reason))
+        if move.is_higher:
+            record.escalations.append(Escalation(before.name, ladder.current.name, reason))
+        if move.step == "escalate" and ladder.is_skipped:
+            record.best_effort = reason
+        if self._contract is not None:
+            self._contract.note_failure(failure.error, other_model=move.step == "escalate")
+        return move
+
+    def _settle_for_best(self, failure: Failure) -> Reply:
+        """Return the best answer that was held back; without one, or if the client demands a confidence, raise."""
+        best, record, reported = self._best, self._record, self._report or failure
+        if best is None or self._call.routing.min_confidence is not None:
+            raise reported.error
+        best.attempt.failure = ""
+        record.best_effort = reported.reason or "rejected"
+        record.structured, record.dropped, record.model = best.structured, best.dropped, best.model
+        if best.reply.events is not None:
+            record.first_token_s = monotonic() - record.started
+        return best.reply
+
+    def _note_violation(self, error: ApiError) -> None:
+        if isinstance(error, StructuredOutputViolation) and not isinstance(error, AnswerTruncated):
+            self._record.verdicts.append((self._ladder.current.name, error.kind, "invalid"))
+
     def _release(self) -> None:
-        if self.lease is not None:
-            self.lease.abandon(monotonic())
-            _estimate(self.lease.attempt, self._call)
-
-
-async def _put(call: ChatCall, promise: OutputContract | None, gate: Gate | None, model: Model) -> ChatCall:
-    """Return the call as this model is to be asked."""
-    put = call if promise is None else await promise.put(model)
-    return put if gate is None else gate.put(put)
-
-
-def _classified(error: ApiError, model: Model, gate: Gate | None) -> Failure:
-    if isinstance(error, UpstreamError):
-        error.of_model(model.name)
-    failure = classify(error)
-    return failure if gate is None else gate.excuse(failure)
-
-
-def _is_final(call: ChatCall, course: Course) -> bool:
-    """Return whether nobody could do better than this try if its answer is cut."""
-    more_room = call.max_tokens is not None  # else the next one would be cut at the same place
-    return not course.way.rung_above and (len(course.tried) + 1 >= TRIES_ON_A_RUNG or not more_room)
-
-
-def _told(before: Failure | None, now: Failure) -> Failure:
-    """Return the failure that a client is told of: what it did not write itself may be why a later try was refused."""
-    is_refused = isinstance(now.error, UpstreamRejected) and now.reason in (None, "context")
-    return before if before and before.reason in ASKED_DIFFERENTLY and is_refused else now
-
-
-def _give_up(lease: Lease, failure: Failure, call: ChatCall) -> None:
-    lease.attempt.failure = failure.reason or "rejected"
-    lease.release(monotonic(), "bad" if failure.speaks_against_replica else "unknown")
-    _estimate(lease.attempt, call)
-
-
-def _estimate(attempt: Attempt, call: ChatCall) -> None:
-    """Guess what a broken-off attempt used: most providers charge for it, and nobody will say how much."""
-    if attempt.answered and attempt.failure and attempt.usage is None:
-        attempt.estimate = Usage(prompt=rough_tokens(call), completion=attempt.events)
-
-
-def _allowed(route: Route, call: ChatCall) -> Sequence[Rung]:
-    if call.routing.allow_fallback or len(route.rungs) == 1 or route.rungs[-1][0] is not route.fallback:
-        return route.rungs
-    return route.rungs[:-1]
-
-
-def _headers(model: Model, record: RequestRecord) -> dict[str, str]:
-    # one id an attempt: an engine may still be at work on the one before
-    headers = {"Content-Type": "application/json", "X-Request-Id": f"{record.request_id}-{len(record.attempts)}"}
-    if model.api_key is not None:
-        headers["Authorization"] = f"Bearer {model.api_key.get_secret_value()}"
-    return headers
+        if self._lease is not None:
+            self._lease.abandon(monotonic())
+            self._lease.attempt.estimate_usage(self._call)

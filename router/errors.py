@@ -6,6 +6,7 @@ SmallfirstError
 ├── EngineError               a managed vLLM could not be prepared or started
 └── ApiError                  the client gets it: status, type, code, param
     ├── BadRequest            400  the request itself is wrong
+    │   └── NotEligible       400  this model cannot take the request; another may
     ├── AuthenticationFailed  401
     ├── NotFound              404  unknown route, model or path
     ├── BodyTooLarge          413
@@ -22,7 +23,7 @@ SmallfirstError
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 
 class SmallfirstError(Exception):
@@ -75,6 +76,16 @@ class BadRequest(ApiError):
     status = 400
     type = "invalid_request_error"
     code = "invalid_value"
+
+
+class NotEligible(BadRequest):
+    """This model cannot take the request: it lacks an ability, context, or costs more than the client allows."""
+
+    def __init__(
+        self, message: str, *, reason: Literal["ability", "context", "cost"], code: str, param: str | None = None
+    ) -> None:
+        super().__init__(message, param=param, code=code)
+        self.reason = reason
 
 
 class AuthenticationFailed(ApiError):
@@ -171,15 +182,16 @@ class LowConfidence(ApiError):
 class StructuredOutputViolation(ApiError):
     """An answer breaks the format that the client asked for; the client gets that of the last one.
 
-    `answer` is what the model said and `fault` what is wrong with it: its next try is told.
+    `kind` is what was checked, `answer` what the model wrote and `fault` what is wrong with it: the next try is told.
     """
 
     status = 502
     type = "server_error"
     code = "structured_output_violation"
 
-    def __init__(self, message: str, *, answer: str = "", fault: str = "") -> None:
+    def __init__(self, message: str, *, kind: str = "", answer: str = "", fault: str = "") -> None:
         super().__init__(message)
+        self.kind = kind
         self.answer = answer
         self.fault = fault
 

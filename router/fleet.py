@@ -20,6 +20,7 @@ from router.replicas.shared_memory import Lock
 from router.replicas.shared_pool import SharedLiveness, SharedPool, SharedReplica
 from router.types import ModelStatus
 from router.upstream.base import Upstream
+from router.upstream.dialects import DIALECTS
 
 log = logging.getLogger("smallfirst.fleet")
 
@@ -62,8 +63,8 @@ class Fleet:
             return
         for i, url in enumerate(model.base_url):
             name = f"{model.name}/{i}"
-            if model.engine == "vllm":
-                probe = Probe(name, url, self._upstream)
+            if health_path := DIALECTS[model.engine].health_path:
+                probe = Probe(name, url.removesuffix("/v1") + health_path, self._upstream)
                 self._watchers.append(probe)
                 yield name, url, probe
             else:

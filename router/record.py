@@ -7,10 +7,11 @@ from typing import Literal, NamedTuple
 from msgspec import Struct
 
 from router.config.models import Model
-from router.judge.features import Confidence
+from router.decision import Decision, Judgement
+from router.messages.prompt import rough_tokens
 from router.money import cost
 from router.money.price import Price
-from router.types import ConstraintKind, Decision, EscalationReason, Usage, VerdictWord
+from router.types import ASKED_DIFFERENTLY, ChatCall, EscalationReason, FormatHistory, Usage, VerdictWord
 
 Outcome = Literal[
     "ok",
@@ -44,34 +45,16 @@ class Attempt(Struct):
     busy_s: float = 0.0
     """this request's share of the replica's time"""
 
+    def estimate_usage(self, call: ChatCall) -> None:
+        """Estimate what a broken-off attempt used: most providers charge for it, and none reports how much."""
+        if self.answered and self.failure and self.usage is None:
+            self.estimate = Usage(prompt=rough_tokens(call), completion=self.events)
+
     @property
     def cost_nano_usd(self) -> int | None:
         """Return what it cost; None where the price or the usage is unknown, which is not the same as free."""
         usage = self.usage or self.estimate or (None if self.answered else Usage())
         return cost.of_attempt(usage, self.busy_s, self.price)
-
-
-class Judgement(NamedTuple):
-    """What was held of an answer, or of its beginning, before it might leave."""
-
-    model: str
-    score: float | None
-    """log-odds that the model gives it; None: it says nothing of itself"""
-    gain: float
-    """quality that the fallback's answer is expected to have over it, about -1 to 1"""
-    threshold: float
-    """the largest gain that would have been accepted"""
-    accepted: bool
-    beginning: bool = False
-    """of the first tokens only"""
-    voted: bool = False
-    """the score is of a vote"""
-    confidence: Confidence | None = None
-
-    @property
-    def probability(self) -> float:
-        """Return P(it is as good as the fallback's answer), 0 to 1."""
-        return min(1.0, max(0.0, 1 - self.gain))
 
 
 class Escalation(Struct, frozen=True):
@@ -106,11 +89,11 @@ class RequestRecord(Struct):
     retries: list[tuple[str, str]] = []
     """(model, reason) of each further try on the same rung"""
     escalations: list[Escalation] = []
-    verdicts: list[tuple[str, ConstraintKind, VerdictWord]] = []
+    verdicts: list[tuple[str, str, VerdictWord]] = []
     """(model, kind, word) of each checked answer"""
     judgements: list[Judgement] = []
-    unsure: str = ""
-    """why an answer had to do that is not sure enough: what kept a higher rung from answering"""
+    best_effort: str = ""
+    """why an answer below the confidence threshold was accepted, or a skipped model asked: what kept a higher rung"""
     structured: str = ""
     """how the accepted answer came to satisfy its format (decoded, repaired, retried, escalated), why it does not
     (truncated, refused), checking: only its end will tell, or none: no format was asked for"""
@@ -182,10 +165,17 @@ class RequestRecord(Struct):
         return total
 
     @property
+    def format_history(self) -> FormatHistory:
+        """Return how the request came to its present attempt, as far as the answer's format is concerned."""
+        if any(escalation.reason in ASKED_DIFFERENTLY for escalation in self.escalations):
+            return "escalated"
+        return "retried" if any(reason in ASKED_DIFFERENTLY for _, reason in self.retries) else "decoded"
+
+    @property
     def reason(self) -> str:
         """Return why this model answered: the last escalation's reason, else the policy's."""
-        if self.unsure:
-            return f"unsure: {self.unsure}"
+        if self.best_effort:
+            return f"unsure: {self.best_effort}"
         if self.escalations and self.escalations[-1].reason != "policy":
             return self.escalations[-1].reason
         return self.decision.reason if self.decision else ""

@@ -1,13 +1,14 @@
-"""The nouns: what a request is, what was decided about it, what came back.
+"""The types that everything shares: what a request is, and what came back.
 
 Those that every request makes are msgspec's: they are made in a fifth of a dataclass's time.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,32 +17,47 @@ MOST_TOKENS = 2**40
 NANO = 1_000_000_000
 """nano-dollars of a dollar, and nanoseconds of a second"""
 
-Endpoint = Literal["chat/completions", "completions"]
 Tier = Literal["slm", "llm"]
-Engine = Literal["vllm", "openai"]
-PolicyName = Literal["fixed", "heuristic", "classifier", "cascade"]
 StreamHold = Literal["first", "whole", "none"]
 Ability = Literal["completions", "tools", "structured", "logprobs", "image", "audio", "file"]
 
 EscalationReason = Literal[
-    "unavailable",  # no replica can take it, or it could not be reached
-    "timeout",  # it did not answer in time
-    "upstream_error",  # 5xx, a broken or cut answer, our key refused
-    "overloaded",  # 429
-    "context",  # the prompt does not fit
-    "ability",  # the model is not declared able
-    "structured",  # the answer failed its check twice
-    "truncated",  # the answer was cut, and the client wants no cut one
-    "cost",  # dearer than the client's `routing.max_cost_usd`
-    "confidence",  # the answer is not likely enough to be good
-    "policy",  # the policy chose a higher rung to begin with
+    "unavailable",
+    "timeout",
+    "upstream_error",
+    "overloaded",
+    "context",
+    "ability",
+    "structured",
+    "truncated",
+    "cost",
+    "confidence",
+    "policy",
 ]
+ESCALATION_REASONS: Mapping[EscalationReason, str] = {
+    "unavailable": "No replica of the model could take the request, or none could be reached.",
+    "timeout": "The model did not answer in time.",
+    "upstream_error": "The upstream answered with a 5xx status, with a broken or cut answer, or refused our API key.",
+    "overloaded": "The upstream answered with status 429.",
+    "context": "The prompt does not fit into the model's context.",
+    "ability": "The model lacks an ability that the request needs, according to models.yaml.",
+    "structured": "The answer failed the check of its format twice.",
+    "truncated": "The token limit cut the answer, and the client set `routing.on_truncation: retry`.",
+    "cost": "The model is more expensive than the client's `routing.max_cost_usd` allows.",
+    "confidence": "The answer is too likely to be worse than the fallback's.",
+    "policy": "The policy chose a higher rung as the first one.",
+}
+"""the meaning of each reason; docs/reference/reasons.md is made from it"""
+
+
+ASKED_DIFFERENTLY: frozenset[EscalationReason] = frozenset({"structured", "truncated", "ability"})
+"""no mere repetition: the next try is told what was wrong, has more room, or drops what the engine refused"""
 
 
 class RoutingOptions(Struct, frozen=True):
     """The body's `routing` object: the client's own wishes for one call. None: not said."""
 
-    policy: PolicyName | None = None
+    policy: str | None = None
     max_cost_usd: float | None = None
     min_confidence: float | None = None
     """the least probability, 0 to 1, that an answer is as good as the fallback's"""
@@ -57,6 +73,53 @@ class RoutingOptions(Struct, frozen=True):
     """what is done with an answer of a form that the token limit cut"""
 
 
+class Endpoint(ABC):
+    """One of OpenAI's APIs, as the router has to know it: its path, its prompt, its limits, its answers.
+
+    `body` is a request's JSON. `server.endpoints` has the request types and serves the endpoints.
+    """
+
+    path: ClassVar[str]
+    """below `/v1/`, here and at the upstream"""
+    prompt_field: ClassVar[str]
+    """the field that holds what the model reads"""
+    abilities: ClassVar[frozenset[Ability]] = frozenset()
+    """without which no model can serve it"""
+    has_messages: ClassVar[bool] = False
+    """`prompt_field` is a conversation"""
+    takes_tools: ClassVar[bool] = False
+    returns_choices: ClassVar[bool] = True
+    """its answers are choices of text: they can be streamed, checked and judged"""
+    logprobs_fields: ClassVar[Mapping[str, Any]] = {}
+    """fields that ask for the logprob of each token"""
+    unread_choice_fields: ClassVar[frozenset[str]] = frozenset()
+    """fields of a choice that its clients do not read; some upstreams send them for another endpoint's clients"""
+
+    def max_tokens(self, body: Mapping[str, Any]) -> int | None:
+        """Return the most tokens that the client wants back, or None for the model's limit."""
+        return body.get("max_tokens")
+
+    def prompts(self, body: Mapping[str, Any]) -> int:
+        """Return how many prompts there are; each has its own choices."""
+        return 1
+
+    def generated(self, body: Mapping[str, Any]) -> int:
+        """Return how many answers to each prompt are generated, and paid for."""
+        return body.get("n") or 1
+
+    def messages(self, body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        """Return the conversation, if it has one."""
+        return body[self.prompt_field] if self.has_messages else ()
+
+    @abstractmethod
+    def parse(self, answer: bytes, choices: int) -> dict[str, Any]:
+        """Return a whole answer, with as many choices as were asked for.
+
+        Raises:
+            UpstreamFailed: it is no whole answer.
+        """
+
+
 class ChatCall(Struct, frozen=True):
     """One request for text, decoded and validated, not yet bound to a model.
 
@@ -67,7 +130,7 @@ class ChatCall(Struct, frozen=True):
     model: str
     body: Mapping[str, Any]
     fields: Mapping[str, Any]
-    """the same, each value as the client wrote it (`Raw`): what need not change goes on unread"""
+    """the same, each value as the client wrote it (`Raw`): unchanged fields are forwarded byte for byte"""
     size: int
     """length of the client's body, bytes"""
     stream: bool = False
@@ -83,21 +146,14 @@ class ChatCall(Struct, frozen=True):
         return replace(self, body=body, fields=fields)
 
     @property
-    def is_chat(self) -> bool:
-        """Return whether the call has `messages`; else it has a `prompt`. Fields of the other kind mean nothing."""
-        return self.endpoint == "chat/completions"
-
-    @property
     def max_tokens(self) -> int | None:
-        """Return the most tokens that the client wants back; None: the model's limit."""
-        newer = self.body.get("max_completion_tokens") if self.is_chat else None
-        return self.body.get("max_tokens") if newer is None else newer
+        """Return the most tokens that the client wants back, or None for the model's limit."""
+        return self.endpoint.max_tokens(self.body)
 
     @property
     def prompts(self) -> int:
-        """Return how many prompts there are; a list of token ids is one."""
-        prompt = None if self.is_chat else self.body.get("prompt")
-        return len(prompt) if isinstance(prompt, list) and not isinstance(prompt[0], int) else 1
+        """Return how many prompts there are."""
+        return self.endpoint.prompts(self.body)
 
     @property
     def choices(self) -> int:
@@ -106,52 +162,8 @@ class ChatCall(Struct, frozen=True):
 
     @property
     def generated(self) -> int:
-        """Return how many answers are made, and paid for: of `best_of` only the best come back."""
-        best_of = 1 if self.is_chat else self.body.get("best_of") or 1
-        return max(self.body.get("n") or 1, best_of) * self.prompts
-
-
-class Prior(Struct, frozen=True):
-    """What is known of one small model's answer to a call before it is asked.
-
-    A call's gain is the quality (0 to 1) of the fallback's answer less that of the small model's.
-    """
-
-    task: str
-    likely: Sequence[float] = ()
-    """the gains that its answers to such calls leave to expect, rising; empty: nothing is known"""
-    hint: float = 0.0
-    """what the prompt says of the gain beyond what the answer's confidence will say"""
-
-
-class Candidate(Struct, frozen=True):
-    """What asking one small model first is worth, as a learned policy sees it."""
-
-    prior: Prior
-    threshold: float
-    """its answer is accepted where the gain that it leaves to expect is no larger"""
-    price: float
-    """of its call, as a share of the fallback's dollars"""
-    is_guaranteed: bool
-    """the threshold follows from the guarantee: what says nothing of itself is not accepted"""
-    value: float | None
-    """what asking it first saves, as a share of the fallback's dollars; None: nothing is known of this model"""
-
-
-class Decision(Struct, frozen=True):
-    """A policy's word: start at `rung` of the ladder. `score` in 0..1, higher is harder; None: not scored."""
-
-    rung: int
-    reason: str
-    score: float | None = None
-    way: Sequence[str] = ()
-    """models in the order in which they are to be asked; empty: all from `rung` on, as written"""
-    min_confidence: float | None = None
-    """that the client wants"""
-    fallback_usd: float | None = None
-    """what the fallback is expected to charge"""
-    candidates: Mapping[str, Candidate] = {}
-    """by model"""
+        """Return how many answers are generated, and paid for: of `best_of` only the best come back."""
+        return self.endpoint.generated(self.body) * self.prompts
 
 
 class Usage(Struct, frozen=True):
@@ -177,12 +189,14 @@ def _count(value: object) -> int | None:
     return value if type(value) is int and 0 <= value < MOST_TOKENS else None
 
 
-FormKind = Literal["json_schema", "json_object", "regex", "choice", "grammar", "structural_tag"]
-ConstraintKind = Literal[FormKind, "tools"]
+FormatKind = Literal["json_schema", "json_object", "regex", "choice", "grammar", "structural_tag"]
+ConstraintKind = Literal[FormatKind, "tools"]
 Backend = Literal["guidance", "xgrammar"]
 """what an engine constrains its decoding with"""
 Enforcement = Literal["whole", "partial", "none", "unknown"]
 """how much of a constraint an engine's decoding enforces"""
+FormatHistory = Literal["decoded", "retried", "escalated"]
+"""how a request came to its present attempt: the first one, a retry that was asked differently, an escalation"""
 VerdictWord = Literal["valid", "repaired", "invalid", "truncated", "refused"]
 
 

@@ -1,4 +1,4 @@
-"""Run uv with the package indexes that pip is configured with: uv does not read pip's settings."""
+"""Run uv with the package indexes of pip's configuration, because uv does not read it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ VENV = ROOT / ".venv"
 REQUIREMENTS = ROOT / "requirements"
 
 INDEX_FLAGS = {"index-url": "--default-index", "trusted-host": "--allow-insecure-host"}
-MORE_FLAGS = {"extra-index-url": "--index", "find-links": "--find-links"}
+EXTRA_INDEX_FLAGS = {"extra-index-url": "--index", "find-links": "--find-links"}
 
 
 def pip_settings() -> dict[str, str]:
-    """Return pip's own settings by name; the environment wins over `[install]`, and that over `[global]`."""
+    """Return pip's settings by name. The environment wins over `[install]`, and that wins over `[global]`."""
     listing = subprocess.run(
         [VENV / "bin/python", "-m", "pip", "config", "list"], check=True, capture_output=True, text=True
     ).stdout
@@ -33,48 +33,50 @@ def pip_settings() -> dict[str, str]:
     return found["global"] | found["install"] | found[":env:"]
 
 
-def index_arguments(settings: Mapping[str, str], *, more: bool) -> list[str]:
-    """Return uv's arguments for the same places: the index and, with `more`, what stands beside it."""
-    flags = INDEX_FLAGS | MORE_FLAGS if more else INDEX_FLAGS
-    # pip takes the best match of all its indexes; uv by default stops at the first that knows the name
+def index_arguments(settings: Mapping[str, str], *, extra_indexes: bool) -> list[str]:
+    """Return uv's arguments for the same index and, with `extra_indexes`, for the additional ones."""
+    flags = INDEX_FLAGS | EXTRA_INDEX_FLAGS if extra_indexes else INDEX_FLAGS
+    # pip takes the best match of all indexes; by default uv takes the first index that has the package
     arguments = ["--index-strategy", "unsafe-best-match"]
     for name, flag in flags.items():
-        for place in settings.get(name, "").split():
-            arguments += [flag, place]
+        for location in settings.get(name, "").split():
+            arguments += [flag, location]
     return arguments
 
 
-def uv(*arguments: str | Path, more_indexes: bool = True) -> list[str]:
+def uv(*arguments: str | Path, extra_indexes: bool = True) -> list[str]:
     """Return the command line of `uv pip ...` in the project's environment."""
     settings = pip_settings()
     if "cert" in settings:
         os.environ.setdefault("SSL_CERT_FILE", settings["cert"])
     os.environ["VIRTUAL_ENV"] = str(VENV)
-    return [str(VENV / "bin/uv"), "pip", *map(str, arguments), *index_arguments(settings, more=more_indexes)]
+    return [str(VENV / "bin/uv"), "pip", *map(str, arguments), *index_arguments(settings, extra_indexes=extra_indexes)]
 
 
-def say(line: str) -> None:
-    """Print one line at once, also into a pipe."""
+def print_line(line: str) -> None:
+    """Print one line and flush it, also into a pipe."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
-def step(title: str, command: Sequence[str]) -> None:
-    """Run a command; say what it is, every ten seconds for how long it has run, and how long it took.
+def run_step(title: str, command: Sequence[str]) -> None:
+    """Run a command. Print its title, the time it has run every ten seconds, and the time it took.
 
     Raises:
-        SystemExit: the command failed; its own output stands above.
+        SystemExit: the command failed. Its output is above.
     """
-    say(f"==> {title}")
+    print_line(f"==> {title}")
     began = time.monotonic()
-    with subprocess.Popen(command, cwd=ROOT, close_fds=False) as process:  # it shares the lock on the checkout
+    with subprocess.Popen(
+        command, cwd=ROOT, close_fds=False
+    ) as process:  # the command inherits the lock on the checkout
         while True:
             try:
                 status = process.wait(timeout=10)
                 break
             except subprocess.TimeoutExpired:
                 if not sys.stdout.isatty():  # on a terminal the command draws its own progress
-                    say(f"    {title}: {time.monotonic() - began:.0f} s")
+                    print_line(f"    {title}: {time.monotonic() - began:.0f} s")
     if status:
         raise SystemExit(f"{title}: failed with status {status}")
-    say(f"    done in {time.monotonic() - began:.0f} s")
+    print_line(f"    done in {time.monotonic() - began:.0f} s")

@@ -1,8 +1,8 @@
-"""Start the installed server in a network namespace that has nothing but loopback, and get a real answer.
+"""Start the installed server in a network namespace with only a loopback device, and send a request.
 
     python3 scripts/no_network.py [FOLDER]
 
-FOLDER is a checkout in which `make serve` has been run before; without one, this checkout.
+FOLDER is a checkout in which `make serve` has been run before (default: this checkout).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from installer import ROOT, say
-from served import Served
+from installer import ROOT, print_line
+from server_process import ServerProcess
 
 PORT = 8399
 INSIDE = "--inside"
@@ -25,10 +25,10 @@ SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1  # linux/sockios.h, linux/if.h
 
 
 def main() -> None:
-    """Enter the namespace, then start and ask the server there.
+    """Enter the namespace, start the server there and send it a request.
 
     Raises:
-        SystemExit: something was installed or converted anew, or there was no answer.
+        SystemExit: something was installed or converted again, or there was no answer.
     """
     if INSIDE not in sys.argv:
         command = ["unshare", "--net", "--map-root-user", sys.executable, __file__, INSIDE, *sys.argv[1:]]
@@ -37,17 +37,17 @@ def main() -> None:
     bring_loopback_up()
     if [name for _, name in socket.if_nameindex() if name != "lo"]:
         raise SystemExit("this network namespace is not empty")
-    with Served(folder, PORT, os.environ) as server:
+    with ServerProcess(folder, PORT, os.environ) as server:
         seconds = server.wait_until_ready()
-        say(server.ask())
-    anew = [line for line in server.lines if "==>" in line or "converting" in line]
-    if anew:
-        raise SystemExit(f"done anew, without a network: {anew}")
-    say(f"ready after {seconds:.0f} s without a network; nothing was installed or converted")
+        print_line(server.run_printed_curl())
+    repeated = [line for line in server.lines if "==>" in line or "converting" in line]
+    if repeated:
+        raise SystemExit(f"installed or converted again, without a network: {repeated}")
+    print_line(f"ready after {seconds:.0f} s without a network; nothing was installed or converted")
 
 
 def bring_loopback_up() -> None:
-    """Do `ip link set lo up`, which needs a package that Debian may not have installed."""
+    """Do the same as `ip link set lo up`, whose package may be missing on Debian."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         fcntl.ioctl(control, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from importlib.metadata import version
-from typing import get_args
 
 from fastapi import FastAPI, Request
 from fastapi_offline import FastAPIOffline
@@ -17,12 +16,12 @@ from router.config.models import Config
 from router.dispatch import Dispatcher
 from router.record import RequestRecord
 from router.structured.workers.grammar_workers import GrammarWorkers
-from router.types import Endpoint
 from server.admission import Admission
 from server.auth import Keyring
 from server.endpoints.decode import describe
 from server.endpoints.health import readiness
-from server.endpoints.text import TextEndpoint
+from server.endpoints.registry import ENDPOINTS
+from server.endpoints.text import TextHandler
 from server.http import envelope
 from server.http.middleware import RequestMiddleware
 from server.observability.access_log import AccessLog
@@ -42,7 +41,7 @@ def create_app(config: Config, settings: Settings, resources: Resources, worker:
     upstream, fleet = resources.upstream, resources.fleet
     keyring = Keyring(settings.api_keys)
     metrics = Metrics(config, fleet.statuses, resources.worker_counters, worker)
-    admission = Admission(*settings.slots(worker), settings.queue_timeout_s, shown=metrics.admission)
+    admission = Admission(*settings.slots(worker), settings.queue_timeout_s, shared_counts=metrics.admission_counts)
     workers = GrammarWorkers()
     dispatcher = Dispatcher(config, resources.policies, fleet.pools, upstream, workers)
     models = resources.models
@@ -51,7 +50,7 @@ def create_app(config: Config, settings: Settings, resources: Resources, worker:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
-            async with resources.watched() if settings.workers == 1 else nullcontext():
+            async with resources.running_fleet() if settings.workers == 1 else nullcontext():
                 yield
         finally:
             access.close()
@@ -71,7 +70,7 @@ def create_app(config: Config, settings: Settings, resources: Resources, worker:
         lifespan=lifespan,
     )
 
-    text = {f"/v1/{name}": TextEndpoint(name, keyring, admission, dispatcher) for name in get_args(Endpoint)}
+    text = {path: TextHandler(served, keyring, admission, dispatcher) for path, served in ENDPOINTS.items()}
     # for the framework's answers to other methods; a POST does not come here (see `gateway`)
     app.router.routes += [Route(path, endpoint, methods=["POST"]) for path, endpoint in text.items()]
 
@@ -103,7 +102,7 @@ def create_app(config: Config, settings: Settings, resources: Resources, worker:
         return Response(body, media_type=media_type)
 
     describe(app)
-    envelope.install(app)
+    envelope.install_error_handlers(app)
     app.add_middleware(RequestMiddleware, max_body_bytes=settings.max_body_bytes, on_finish=finish)
 
     straight = {

@@ -1,4 +1,4 @@
-"""Client keys: who may call."""
+"""Client keys: which requests are allowed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pydantic import SecretStr
 from router.errors import AuthenticationFailed
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
-"""headers as ASGI has them: names in lower case"""
+"""headers as in ASGI: names are in lower case"""
 
-# the whole name: whoever owns 127.0.0.1.example lets it mean what he likes
+# The whole name has to match: the owner of 127.0.0.1.example can let that name resolve to any address.
 _LOOPBACK = re.compile(rb"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?")
 
 
 class Keyring:
-    """The keys that clients may use, kept as digests only. Without any, every call passes."""
+    """The keys that clients may use, stored as digests only. Without any key, every call is allowed."""
 
     def __init__(self, keys: Iterable[SecretStr]) -> None:
         self._digests = tuple(_digest(key.get_secret_value().encode()) for key in keys)
@@ -28,33 +28,33 @@ class Keyring:
         """Look for a known key in `Authorization: Bearer`, `api-key` (Azure) and `x-api-key` (Anthropic).
 
         Raises:
-            AuthenticationFailed: there is no key, or none that is known. Where none is needed: a page of another
-                site asks through its visitor's browser (403).
+            AuthenticationFailed: the request has no known key. If the server has no keys: a page of another site
+                sends the request through its visitor's browser (403).
         """
         if not self._digests:
-            _refuse_foreign_pages(headers)
+            _refuse_cross_origin(headers)
             return
-        presented = _presented(headers)
+        presented = _presented_keys(headers)
         if not presented:
             raise AuthenticationFailed(
                 "You did not provide an API key. Send it in a header: `Authorization: Bearer KEY`."
             )
-        # Digests have one length and every pair is compared, so the time taken tells nothing about a key.
+        # All digests have the same length and every pair is compared, so the time reveals nothing about a key.
         matches = [hmac.compare_digest(_digest(key), digest) for key in presented for digest in self._digests]
         if not any(matches):
             raise AuthenticationFailed("Incorrect API key provided.")
 
 
-def _refuse_foreign_pages(headers: RawHeaders) -> None:
-    """Without keys, whoever reaches loopback may spend money; that must not be every page that a browser shows."""
-    known = dict(headers)
-    origin = known.get(b"origin")
+def _refuse_cross_origin(headers: RawHeaders) -> None:
+    """Refuse cross-origin requests. Without keys, any web page open on this machine could spend money otherwise."""
+    values_by_name = dict(headers)
+    origin = values_by_name.get(b"origin")
     if origin is None:
         return
     host = origin.partition(b"://")[2]
-    if host != known.get(b"host") or not _LOOPBACK.fullmatch(host):
+    if host != values_by_name.get(b"host") or not _LOOPBACK.fullmatch(host):
         raise AuthenticationFailed(
-            "A page of another site may not call this server without a key: set SMALLFIRST_API_KEYS.",
+            "A page of another site cannot call a server without client keys. Set SMALLFIRST_API_KEYS to allow it.",
             code="foreign_origin",
             status=403,
         )
@@ -64,7 +64,7 @@ def _digest(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
 
 
-def _presented(headers: RawHeaders) -> list[bytes]:
+def _presented_keys(headers: RawHeaders) -> list[bytes]:
     keys = []
     for name, value in headers:
         if name == b"authorization":

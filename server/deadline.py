@@ -1,4 +1,4 @@
-"""The client's own limit on a request's time."""
+"""The client's limit on the time of one request (`routing.deadline_ms`)."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from router.errors import UpstreamTimedOut
 
 
 class Deadline:
-    """`async with` it: cancels what runs within when `limit_ms` milliseconds have passed since `started`.
+    """`async with deadline:` cancels the block when `limit_ms` milliseconds have passed since `started`.
 
-    `started` is of the monotonic clock, in seconds. Without a limit it costs next to nothing.
+    `started` is a time of the monotonic clock, in seconds. Without a limit the block costs next to nothing.
 
     Raises:
-        UpstreamTimedOut: it passed (`deadline_exceeded`). That says nothing of any upstream.
+        UpstreamTimedOut: the deadline passed (`deadline_exceeded`). No replica is blamed for it.
     """
 
     def __init__(self, limit_ms: int | None, started: float) -> None:
         self._timeout = None if limit_ms is None else asyncio.timeout(started + limit_ms / 1000 - monotonic())
 
-    def met(self) -> None:
-        """Cancel nothing any more."""
+    def disarm(self) -> None:
+        """Switch the deadline off for the rest of the block."""
         if self._timeout is not None:
             self._timeout.reschedule(None)
 

@@ -1,6 +1,6 @@
-"""Where and how this process runs: command-line flags and environment. What it serves stands in models.yaml.
+"""Where and how this process runs: command-line flags and environment variables. models.yaml says what it serves.
 
-A flag wins over its environment variable. Client keys have no flag: a command line is visible to other users.
+A flag wins over its environment variable. Client keys have no flag, because other users can see a command line.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KEYS_VARIABLE = "SMALLFIRST_API_KEYS"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Times are seconds, sizes bytes."""
+    """The settings of one gateway. Times are in seconds, sizes in bytes."""
 
     state_dir: Path
     host: str = "127.0.0.1"
@@ -39,16 +39,17 @@ class Settings:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
-        """Read the settings from the environment and parsed flags, for instance `vars(namespace)`.
+        """Read the settings from the environment and from parsed flags, for instance `vars(namespace)`.
 
-        Flags that are None or no setting are passed over.
+        Flags that are None or that name no setting are ignored.
 
         Raises:
-            ConfigError: a value is wrong, there are fewer slots than workers, or a bind without keys is open to others.
+            ConfigError: a value is wrong, there are fewer slots than workers, or a server without client keys would
+                listen on an address that others can reach.
         """
         values: dict[str, Any] = {"state_dir": _default_state_dir(env), "api_keys": _api_keys(env)}
         for name, option in _OPTIONS.items():
-            flag, variable = _flag(name), _variable(name)
+            flag, variable = _flag_name(name), _env_name(name)
             if (text := flags.get(name)) is not None:
                 source = flag
             elif (text := env.get(variable)) is not None:
@@ -61,34 +62,47 @@ class Settings:
                 raise ConfigError(f"{source}: expected {option.expected}, got {text!r}") from None
         settings = cls(**values)
         if settings.workers > settings.max_in_flight:
-            slots = f"{_flag('max_in_flight')} {settings.max_in_flight}"
+            slots = f"{_flag_name('max_in_flight')} {settings.max_in_flight}"
             raise ConfigError(
-                f"{_flag('workers')} {settings.workers} is more than {slots}: "
-                "the slots are divided among the workers, and each needs one"
+                f"{_flag_name('workers')} {settings.workers} is more than {slots}: "
+                "the slots are divided among the workers, and each worker needs one"
             )
         if not settings.api_keys and not _is_loopback(settings.host):
             raise ConfigError(
-                f"{_flag('host')} {settings.host}: without client keys only a loopback address (127.0.0.1, "
-                f"::1, localhost) is served; set {KEYS_VARIABLE} to a comma-separated list of keys"
+                f"{_flag_name('host')} {settings.host}: without client keys the server listens only on a loopback "
+                f"address (127.0.0.1, ::1, localhost); set {KEYS_VARIABLE} to a comma-separated list of keys"
             )
         return settings
 
     def slots(self, worker: int) -> tuple[int, int]:
-        """Return a worker's part of `max_in_flight` and of `max_queued`; the parts of all add up to them."""
-        return _part(self.max_in_flight, self.workers, worker), _part(self.max_queued, self.workers, worker)
+        """Return a worker's share of `max_in_flight` and of `max_queued`. The shares of all workers add up to them."""
+        return _share(self.max_in_flight, self.workers, worker), _share(self.max_queued, self.workers, worker)
 
 
-def _part(whole: int, parts: int, number: int) -> int:
+def _share(whole: int, parts: int, number: int) -> int:
     return whole // parts + (number < whole % parts)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add one flag for each setting. The values stay text: `Settings.from_env` reads and checks them."""
-    defaults = {field.name: field.default for field in fields(Settings)}
-    defaults["state_dir"] = "smallfirst in the user's state folder"
+    defaults = _defaults()
     for name, option in _OPTIONS.items():
-        text = f"{option.help} [{_variable(name)}] (default: {defaults[name]})"
-        parser.add_argument(_flag(name), metavar=option.metavar, help=text)
+        text = f"{option.help} [{_env_name(name)}] (default: {defaults[name]})"
+        parser.add_argument(_flag_name(name), metavar=option.metavar, help=text)
+
+
+def environment_variables() -> dict[str, str]:
+    """Return each variable and its meaning; docs/reference/environment.md is made from it."""
+    return {
+        KEYS_VARIABLE: "the keys that clients may use, separated by commas (default: none; then only local clients are "
+        "served)",
+        **{_env_name(name): f"{option.help} (default: {_defaults()[name]})" for name, option in _OPTIONS.items()},
+    }
+
+
+def _defaults() -> dict[str, object]:
+    defaults = {field.name: field.default for field in fields(Settings)}
+    return defaults | {"state_dir": "$XDG_STATE_HOME/smallfirst, else ~/.local/state/smallfirst"}
 
 
 class _Option(NamedTuple):
@@ -118,7 +132,7 @@ def _seconds(text: str) -> float:
 
 def _nonempty(text: str) -> str:
     if not text.strip():
-        raise ValueError  # an empty host would mean every interface
+        raise ValueError  # because an empty host means every interface
     return text.strip()
 
 
@@ -128,44 +142,51 @@ def _path(text: str) -> Path:
 
 _OPTIONS = {
     "host": _Option(_nonempty, "a host name or an address", "ADDRESS", "address to serve on"),
-    "port": _Option(_integer(0, 65535), "a port, 0 to 65535", "PORT", "port to serve on; 0: any free one"),
+    "port": _Option(_integer(0, 65535), "a port, 0 to 65535", "PORT", "port to serve on; 0 means any free port"),
     "workers": _Option(
-        _integer(1, MAX_WORKERS), f"a whole number from 1 to {MAX_WORKERS}", "N", "processes that serve"
+        _integer(1, MAX_WORKERS),
+        f"a whole number from 1 to {MAX_WORKERS}",
+        "N",
+        "number of processes that serve requests",
     ),
     "state_dir": _Option(_path, "a folder", "DIR", "folder for fetched models and logs"),
     "max_body_bytes": _Option(_integer(1), "a whole number from 1", "N", "largest request body, bytes"),
-    "max_in_flight": _Option(_integer(1), "a whole number from 1", "N", "most requests at work at a time"),
-    "max_queued": _Option(_integer(0), "a whole number from 0", "N", "most requests that wait for a slot"),
-    "queue_timeout_s": _Option(_seconds, "seconds, more than 0", "S", "longest wait for a slot, seconds"),
+    "max_in_flight": _Option(
+        _integer(1), "a whole number from 1", "N", "largest number of requests processed at the same time"
+    ),
+    "max_queued": _Option(
+        _integer(0), "a whole number from 0", "N", "largest number of requests that wait in the queue"
+    ),
+    "queue_timeout_s": _Option(_seconds, "seconds, more than 0", "S", "longest wait in the queue, seconds"),
     "shutdown_grace_s": _Option(
-        _seconds, "seconds, more than 0", "S", "how long running requests may still take at shutdown, seconds"
+        _seconds, "seconds, more than 0", "S", "longest time that running requests may take at shutdown, seconds"
     ),
 }
 
 
-def _variable(name: str) -> str:
+def _env_name(name: str) -> str:
     return f"SMALLFIRST_{name.upper()}"
 
 
-def _flag(name: str) -> str:
+def _flag_name(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
 def _default_state_dir(env: Mapping[str, str]) -> Path:
     xdg = Path(env.get("XDG_STATE_HOME", ""))
-    if xdg.is_absolute():  # the XDG specification: a relative one is ignored
+    if xdg.is_absolute():  # the XDG specification says to ignore a relative path
         return xdg / "smallfirst"
     return Path(env.get("HOME") or Path.home()) / ".local" / "state" / "smallfirst"
 
 
 def _api_keys(env: Mapping[str, str]) -> tuple[SecretStr, ...]:
-    """Errors name a key by its place, never by its text."""
+    """Read the client keys. An error gives the position of a key, never its text."""
     text = env.get(KEYS_VARIABLE, "")
     if not text.strip():
         return ()
     keys = [key.strip() for key in text.split(",")]
-    for place, key in enumerate(keys, 1):
-        where = f"{KEYS_VARIABLE}: key {place} of {len(keys)}"
+    for position, key in enumerate(keys, 1):
+        where = f"{KEYS_VARIABLE}: key {position} of {len(keys)}"
         if not key:
             raise ConfigError(f"{where} is empty; expected keys separated by single commas")
         if len(key) < MIN_KEY_LENGTH:

@@ -19,7 +19,7 @@ from benchmarks.overhead.measure import KEY
 from benchmarks.overhead.processes import models_yaml
 from benchmarks.overhead.scenarios import Scenario
 from benchmarks.overhead.upstream import EncodedScript
-from router.config.load import load
+from router.load_config import load
 from router.upstream.base import Exchange
 from server.app import create_app
 from server.http.protocol import LimitedHttpProtocol

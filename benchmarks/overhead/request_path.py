@@ -20,9 +20,10 @@ from benchmarks.overhead.inprocess import (
     InstantUpstream,
     ReplayedEvents,
 )
-from router.dispatch import DIALECTS, Dispatcher
+from router.dispatch import Dispatcher
 from router.messages import strict_json
 from router.messages.answer import StreamReader, parse_whole
+from router.policy.base import Situation
 from router.policy.heuristic import Heuristic
 from router.record import RequestRecord
 from router.structured.answer.check import judge
@@ -30,13 +31,15 @@ from router.structured.constraint import Constraint
 from router.structured.request.plan import Planner
 from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import ChatCall, Reply, Usage
+from router.upstream.dialects import DIALECTS
 from server.admission import Admission
 from server.auth import Keyring
+from server.endpoints.chat import CHAT_ENDPOINT
 from server.endpoints.decode import decode
 from server.endpoints.schemas import ChatRequest
 from server.http.middleware import RequestMiddleware, read_body
 from server.http.relay import relay
-from server.observability.access_log import MOST_WAITING, AccessLog
+from server.observability.access_log import MAX_PENDING, AccessLog
 from server.observability.metrics import Metrics
 
 Run = Callable[[int], Awaitable[None]]
@@ -94,7 +97,7 @@ class _Dispatched:
 
 async def request_path(gateway: InProcessGateway) -> list[Stage]:
     """Return the stages of a gateway's request in their order, and the whole request last."""
-    call = decode("chat/completions", gateway.body)
+    call = decode(CHAT_ENDPOINT, gateway.body)
     script = gateway.scenario.script
     answer = InstantUpstream(*((b"", script.events()) if script.stream else (script.whole(), ())))
     workers = GrammarWorkers()
@@ -107,13 +110,13 @@ async def request_path(gateway: InProcessGateway) -> list[Stage]:
         *_answer(gateway, call, dispatcher, await planner.plan(call), workers),
         *_departure(gateway, dispatched),
         *_loop(gateway),
-        Stage(WHOLE, _awaited(gateway.client.ask), kind="whole", times=MOST_WAITING),
+        Stage(WHOLE, _awaited(gateway.client.ask), kind="whole", times=MAX_PENDING),
     ]
 
 
 async def _dispatch(dispatcher: Dispatcher, call: ChatCall) -> _Dispatched:
     route, unbilled = dispatcher.route(call.model), _new_record()
-    unbilled.endpoint, unbilled.route, unbilled.stream = call.endpoint, route.name, call.stream
+    unbilled.endpoint, unbilled.route, unbilled.stream = call.endpoint.path, route.name, call.stream
     async with dispatcher.dispatch(call, route, unbilled) as reply:
         body, batches = reply.body, [] if reply.events is None else [batch async for batch in reply.events]
     messages: list[Message] = []
@@ -146,7 +149,7 @@ def _arrival(gateway: InProcessGateway, dispatched: _Dispatched) -> list[Stage]:
         Stage("uvicorn's protocol", _awaited(protocol.ask), (_STUB, CLIENT_SIDE)),
         Stage("middleware", _awaited(lambda: middleware(scope, receive, _send)), (_STUB,)),
         Stage("auth", _called(lambda: keyring.check(gateway.headers))),
-        Stage("decode", _called(lambda: decode("chat/completions", gateway.body))),
+        Stage("decode", _called(lambda: decode(CHAT_ENDPOINT, gateway.body))),
         Stage("JSON", _called(lambda: strict_json.decode(gateway.body)), kind="part"),
         Stage("fields", _called(lambda: fields.decode(gateway.body)), kind="part"),
         Stage("validation", _called(lambda: ChatRequest.__pydantic_validator__.validate_python(body)), kind="part"),
@@ -165,8 +168,8 @@ def _decision(gateway: InProcessGateway, call: ChatCall, planner: Planner) -> li
 
     return [
         Stage("plan", _awaited(lambda: planner.plan(call))),
-        Stage("policy", _called(lambda: policies.of(route, call).decide(call, route.rungs))),
-        Stage("instead: heuristic", _called(lambda: Heuristic(route.threshold).decide(call, route.rungs)), kind="part"),
+        Stage("policy", _called(lambda: policies.of(route, call).decide(Situation(call, route.rungs)))),
+        Stage("instead: heuristic", _called(lambda: Heuristic(0.5).decide(Situation(call, route.rungs))), kind="part"),
         Stage("acquire and release", _called(lease)),
         Stage("dialect", _called(lambda: dialect.body(call, model))),
     ]
@@ -186,7 +189,7 @@ def _answer(
 
     async def ask() -> None:
         exchange = await gateway.resources.upstream.send(
-            "POST", f"{model.base_url[0]}/{call.endpoint}",
+            "POST", f"{model.base_url[0]}/{call.endpoint.path}",
             headers=headers, body=body, connect_s=LONG_S, within_s=LONG_S,
         )  # fmt: skip
         if call.stream:
@@ -229,7 +232,7 @@ def _departure(gateway: InProcessGateway, dispatched: _Dispatched) -> list[Stage
     return [
         Stage("relay", _awaited(lambda: dispatched.relay(_send)), (_COPY,)),
         Stage("metrics", _called(lambda: metrics.observe(dispatched.record))),
-        Stage("access log", _called(lambda: access.write(dispatched.record, scope)), times=MOST_WAITING),
+        Stage("access log", _called(lambda: access.write(dispatched.record, scope)), times=MAX_PENDING),
         Stage(_COPY, _called(lambda: copy(dispatched.unbilled)), kind="harness"),
     ]
 

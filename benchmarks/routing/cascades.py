@@ -13,12 +13,14 @@ from statistics import fmean
 
 from benchmarks.routing.data import Row
 from benchmarks.routing.metrics import Policy, Rank
-from router.judge.features import LOWEST, log_odds
+from router.decision import Prior, log_odds
+from router.judge.features import LOWEST
 from router.learning.calibration import FEWEST
 from router.learning.evidence import EVERY, Evidence, Example
 from router.learning.fingerprint import fingerprint
 from router.learning.value_of_information import skip_until
-from router.types import ChatCall, Prior
+from router.messages.chat import CHAT
+from router.types import ChatCall
 
 DEAREST = 0.95
 """a small model that costs more than this share of the large one counts as if it cost this share: asking it is almost
@@ -39,7 +41,7 @@ def task(row: Row) -> str:
     """Return the name of the call's task, as the gateway finds it."""
     system = [{"role": "system", "content": row.system}] if row.system else []
     body = {"messages": [*system, {"role": "user", "content": row.prompt}]}
-    return fingerprint(ChatCall("chat/completions", "auto", body, fields={}, size=0))
+    return fingerprint(ChatCall(CHAT, "auto", body, fields={}, size=0))
 
 
 def score(row: Row) -> float | None:

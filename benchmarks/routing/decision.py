@@ -23,14 +23,15 @@ from benchmarks.common.machine import machine_line
 from benchmarks.common.options import whole
 from benchmarks.common.report import Renderer, table, write
 from benchmarks.routing.decision_calls import RUNGS, SMALL, SampleCall, calls, cascade, evidence, prompts
-from router.judge.features import Confidence, TokenLogprob, features
-from router.judge.gate import Case, WholeGate
+from router.decision import Confidence, Decision
+from router.judge.features import TokenLogprob, features
+from router.judge.logprob import LogprobJudge
 from router.judge.logprobs import stripped, tokens_of, tokens_of_event, with_logprobs
 from router.learning.evidence import Evidence
 from router.learning.fingerprint import fingerprint
-from router.policy.learned import Cascade
-from router.record import RequestRecord
-from router.types import ChatCall, Decision
+from router.policy.base import NextAttempt, Situation
+from router.policy.cascade import Cascade
+from router.types import ChatCall
 
 MOST_US = 150.0
 """limit for a decision without the classifier"""
@@ -41,13 +42,18 @@ CASES = {"JSON": True, "text": False}
 PROMPTS = (500, 8_000)
 """characters of a prompt that the classifier reads"""
 SUM = ("decide", "ask for logprobs", "read them", "features", "judge")
-DECISION, GATE, STRIP, EVENT = "the decision", "through the gate", "strip the answer", "read and strip an event"
+DECISION, WITH_JUDGE, STRIP, EVENT = (
+    "the decision",
+    "as the gateway makes it",
+    "strip the answer",
+    "read and strip an event",
+)
 EXPLAINED = f"""\
 CPU microseconds without sockets and without a model: the median over {{samples}} decisions on {{calls}} calls. A call
 has a system prompt of 2,000 characters, which was seen before, and a question of 500. `decide` chooses the models by
 the call's `fingerprint` and what is known about such calls. Then logprobs are requested, read from vLLM's whole answer,
-and turned into features and a score, which is judged. The sum is **{DECISION}**, at most {MOST_US:g} us. `{GATE}` is
-the same as the gateway does it; it also removes the logprobs for a client that did not ask for them. If the
+and turned into features and a score, which is judged. The sum is **{DECISION}**, at most {MOST_US:g} us. `{WITH_JUDGE}`
+includes the judge object; it also removes the logprobs for a client that did not ask for them. If the
 evidence says that it pays, the classifier also reads the prompt, which adds its time to `decide`."""
 
 
@@ -80,27 +86,27 @@ Part = Callable[[DecisionInput], object]
 def parts(policy: Cascade, *, structured: bool) -> dict[str, Part]:
     """Return the parts of a decision in their order, and then other combinations of them."""
 
-    def through_the_gate(one: DecisionInput) -> None:
-        record = RequestRecord("id", 0.0)
-        decision = policy.decide(one.call, RUNGS)
-        gate = WholeGate(Case(policy, decision, SMALL, one.call, record, is_formed=structured))
-        gate.put(one.call)
-        gate.read(one.answer)
-        gate.judge(one.choices)
+    def with_judge(one: DecisionInput) -> None:
+        decision = policy.decide(Situation(one.call, RUNGS))
+        judge = policy.judge(NextAttempt(one.call, SMALL, decision, structured, rung_above=True))
+        assert isinstance(judge, LogprobJudge)
+        judge.adapt(one.call)
+        judge.read(one.answer)
+        judge.judge(one.choices)
 
-    def judge(one: DecisionInput) -> None:
+    def judge_confidence(one: DecisionInput) -> None:
         score = None if one.confidence is None else one.confidence.score
-        policy.judge(one.decision, SMALL, one.confidence, score, beginning=False)
+        policy.acceptance(one.decision, SMALL)(one.confidence, score)
 
     return {
-        "decide": lambda one: policy.decide(one.call, RUNGS),
+        "decide": lambda one: policy.decide(Situation(one.call, RUNGS)),
         "fingerprint": lambda one: fingerprint(one.call),
         "ask for logprobs": lambda one: with_logprobs(one.call),
         "read them": lambda one: tokens_of(one.answer),
         "features": lambda one: features(one.tokens, structured=structured),
-        "judge": judge,
+        "judge": judge_confidence,
         STRIP: lambda one: stripped(one.answer),
-        GATE: through_the_gate,
+        WITH_JUDGE: with_judge,
         EVENT: lambda one: (tokens_of_event(one.event), stripped(one.event)),
     }
 
@@ -108,7 +114,7 @@ def parts(policy: Cascade, *, structured: bool) -> dict[str, Part]:
 def decision_input(policy: Cascade, asked: SampleCall, *, structured: bool) -> DecisionInput:
     """Return a call with the inputs of each part."""
     tokens = tokens_of(asked.answer)[0]
-    decision = policy.decide(asked.call, RUNGS)
+    decision = policy.decide(Situation(asked.call, RUNGS))
     confidence = features(tokens, structured=structured)
     return DecisionInput(asked.call, asked.answer, asked.event, asked.choices, tokens, confidence, decision)
 
@@ -163,7 +169,7 @@ def markdown(report: Mapping[str, Any], picture: bool = False) -> str:
     titles = {DECISION: f"**{DECISION}**", "fingerprint": "(fingerprint)"}
     rows = [
         [titles.get(name, name), *(f"{one['us'][name]:.1f}" for one in cases.values())]
-        for name in ("fingerprint", *SUM, DECISION, STRIP, GATE, EVENT)
+        for name in ("fingerprint", *SUM, DECISION, STRIP, WITH_JUDGE, EVENT)
     ]
     classifier = [[name, f"{us:.0f}"] for name, us in report["classifier_us"].items()]
     explained = EXPLAINED.format(samples=f"{report['rounds'] * CALLS:,}", calls=CALLS)

@@ -17,8 +17,9 @@ from router.judge.logprobs import tokens_of
 from router.learning.evidence import Evidence, Example
 from router.learning.fingerprint import fingerprint
 from router.messages.prompt import texts
-from router.policy.learned import Cascade
+from router.policy.cascade import Cascade
 from router.types import ChatCall
+from server.endpoints.chat import CHAT_ENDPOINT
 from server.endpoints.decode import decode
 
 SYSTEM_CHARACTERS, USER_CHARACTERS = 2_000, 500
@@ -32,6 +33,7 @@ SMALL = Model.model_validate(
         "engine": "vllm",
         "base_url": "http://small/v1",
         "price": {"replica_hour_usd": 0.05},
+        "abilities": ["logprobs"],
     }
 )
 LARGE = Model.model_validate(
@@ -97,7 +99,7 @@ def calls(count: int, seed: int, *, structured: bool) -> list[SampleCall]:
         body = {"model": "auto", "messages": messages} | ({"response_format": _FORM} if structured else {})
         text = _order(rng) if structured else "".join(f" {rng.choice(WORDS)}" for _ in range(TEXT_TOKENS))
         tokens = [_token(piece, -(rng.random() ** 6)) for piece in _TOKEN.findall(text)]
-        found.append(_answered(decode("chat/completions", _bytes(body)), text, tokens))
+        found.append(_answered(decode(CHAT_ENDPOINT, _bytes(body)), text, tokens))
     return found
 
 

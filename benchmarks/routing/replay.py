@@ -17,13 +17,16 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.common.command import say
-from router.config.load import load
 from router.config.models import Config, Model, Route
+from router.decision import Candidate, Decision, Prior
 from router.errors import ConfigError
 from router.learning.evidence import EVERY
-from router.policy.learned import Cascade, Learned, whom_to_ask
-from router.policy.registry import Policies
-from router.types import Candidate, ChatCall, Decision, PolicyName, Prior, RoutingOptions
+from router.load_config import load
+from router.messages.chat import CHAT
+from router.policy.cascade import Cascade
+from router.policy.learned import Learned, asking_order
+from router.policy.route_policies import RoutePolicies
+from router.types import ChatCall, RoutingOptions
 
 CLOSE = 1e-4
 """numbers in the log are rounded, so computed values differ by up to this"""
@@ -60,7 +63,7 @@ class Replay:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._policies = Policies(config)
+        self._policies = RoutePolicies(config)
 
     def agrees(self, line: Mapping[str, Any]) -> bool:
         """Return whether the policy has the same thresholds, values, order, gains and verdicts as the log."""
@@ -70,9 +73,9 @@ class Replay:
             name: _candidate(policy, self._config.models[name], learned, seen) for name, seen in _seen(learned)
         }
         rungs = route.rungs if route.fallback.name in learned["way"] else route.rungs[:-1]
-        _, way = whom_to_ask(rungs, candidates)
+        _, order = asking_order(rungs, candidates)
         return (
-            way == learned["way"]
+            order == learned["way"]
             and all(_matches(candidates[name], seen) for name, seen in _seen(learned))
             and all(self._judges_alike(policy, candidates, judged) for judged in learned.get("judged", ()))
         )
@@ -103,9 +106,7 @@ class Replay:
 
     def _judges_alike(self, policy: Learned, candidates: Mapping[str, Candidate], judged: Mapping[str, Any]) -> bool:
         assert isinstance(policy, Cascade)
-        again = policy.judge(
-            Decision(0, "replayed", candidates=candidates),
-            self._config.models[judged["model"]],
+        again = policy.acceptance(Decision(0, "replayed", candidates=candidates), self._config.models[judged["model"]])(
             None,
             judged.get("score"),
             beginning=judged.get("beginning", False),
@@ -116,9 +117,9 @@ class Replay:
 
 
 def _call(learned: Mapping[str, Any]) -> ChatCall:
-    policy: PolicyName = "classifier" if learned["reason"].startswith("classifier") else "cascade"
+    policy = "classifier" if learned["reason"].startswith("classifier") else "cascade"
     wanted = RoutingOptions(policy, min_confidence=learned.get("min_confidence"))
-    return ChatCall("chat/completions", "", {}, {}, 0, routing=wanted)
+    return ChatCall(CHAT, "", {}, {}, 0, routing=wanted)
 
 
 def _seen(learned: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, Any]]]:

@@ -18,7 +18,7 @@ from router.structured.answer.check import judge
 from router.structured.request.plan import Planner
 from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import Backend
-from server.processes.gateway import freeze
+from server.processes.gateway import tune_garbage_collector
 
 MOST_LAG_MS = 10.0
 IDLE_S = 1.0
@@ -26,7 +26,7 @@ IDLE_S = 1.0
 
 async def measure(tasks: Sequence[SchemaTask], say: Say) -> dict[str, Any]:
     """Plan every schema, judge every instance, ask every backend; return the figures."""
-    freeze()  # as the gateway does
+    tune_garbage_collector()  # as the gateway does
     async with grammar_workers() as workers:
         say(f"  planning {len(tasks)} schemas, one after the other")
         planner = Planner(workers)
@@ -103,10 +103,10 @@ async def enforced(workers: GrammarWorkers, backend: Backend, tasks: Sequence[Sc
     took = []
     for task in tasks:
         constraint = await planned(planner, call_for(task.schema))
-        if constraint is None or constraint.form is None or constraint.form.schema is None:
+        if constraint is None or constraint.output_format is None or constraint.output_format.schema is None:
             continue
         began = perf_counter()
-        words[(await workers.enforces(backend, "json_schema", constraint.form.schema.text)).word] += 1
+        words[(await workers.enforces(backend, "json_schema", constraint.output_format.schema.text)).word] += 1
         took.append((perf_counter() - began) * 1e3)
     return {"words": dict(words), "ms": spread(took)}
 

@@ -12,6 +12,7 @@ from router.structured.constraint import Constraint
 from router.structured.request.plan import Planner
 from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import ChatCall
+from server.endpoints.chat import CHAT_ENDPOINT
 from server.endpoints.decode import decode
 
 QUESTION = [{"role": "user", "content": "Give one example."}]
@@ -25,7 +26,7 @@ def response_format(schema: Mapping[str, Any]) -> dict[str, Any]:
 def call_for(schema: Mapping[str, Any]) -> ChatCall:
     """Return a request for a schema, decoded as the gateway decodes it."""
     body = {"model": "m", "messages": QUESTION, "response_format": response_format(schema)}
-    return decode("chat/completions", json.dumps(body).encode())
+    return decode(CHAT_ENDPOINT, json.dumps(body).encode())
 
 
 def choice_of(text: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from router.structured.constraint import Constraint
 from router.structured.request.plan import Planner
 from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import ConstraintKind
-from server.processes.gateway import freeze
+from server.processes.gateway import tune_garbage_collector
 
 MOST_US_PER_KB, MOST_US_PER_EVENT = 10.0, 5.0
 LONG = 1_000
@@ -29,7 +29,7 @@ CACHED_SCHEMAS = 50
 
 async def measure(tasks: Sequence[SchemaTask], say: Say) -> dict[str, Any]:
     """Return CPU microseconds: the least of several rounds over the same answers."""
-    freeze()  # as the gateway does
+    tune_garbage_collector()  # as the gateway does
     async with grammar_workers() as workers:
         answers = await in_process_answers(Planner(workers), tasks)
         long = [(constraint, text) for constraint, text in answers if len(text) >= LONG]
@@ -58,7 +58,12 @@ async def in_process_answers(planner: Planner, tasks: Sequence[SchemaTask]) -> l
     found = []
     for task in tasks:
         constraint = await planned(planner, call_for(task.schema))
-        if constraint and constraint.form and constraint.form.schema and constraint.form.schema.validator:
+        if (
+            constraint
+            and constraint.output_format
+            and constraint.output_format.schema
+            and constraint.output_format.schema.validator
+        ):
             found += [(constraint, instance.text) for instance in task.instances if instance.valid]
     return found
 

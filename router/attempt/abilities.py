@@ -13,16 +13,13 @@ _TELLING = frozenset({"tools", "functions", "logprobs", "modalities", *FORMAT_FI
 
 
 def needs(call: ChatCall) -> frozenset[Ability]:
-    """Return the abilities without which a model cannot do the call."""
-    if not call.is_chat:
-        return frozenset(_of_completion(call.body))
-    parts = _of_messages(call.body["messages"])
-    return frozenset(parts) if _TELLING.isdisjoint(call.body) else frozenset([*parts, *_of_chat(call.body)])
-
-
-def _of_completion(body: Mapping[str, Any]) -> Iterator[Ability]:
-    yield "completions"
-    yield from _of_format(body)
+    """Return the abilities without which a model cannot serve the call."""
+    endpoint, body = call.endpoint, call.body
+    parts = _of_messages(endpoint.messages(body))
+    if _TELLING.isdisjoint(body):
+        return frozenset(parts) | endpoint.abilities
+    more = _of_chat(body) if endpoint.takes_tools else _of_format(body) if endpoint.returns_choices else ()
+    return frozenset([*parts, *more]) | endpoint.abilities
 
 
 def _of_chat(body: Mapping[str, Any]) -> Iterator[Ability]:

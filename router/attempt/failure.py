@@ -1,4 +1,4 @@
-"""What a failed attempt means: may it be tried again, does it speak against the replica? Pure."""
+"""What a failed attempt means: can a second try help, and does it count against the replica? Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from router.errors import (
     AnswerTruncated,
     ApiError,
     LowConfidence,
+    NotEligible,
     Overloaded,
     StructuredOutputViolation,
     Unavailable,
@@ -15,15 +16,15 @@ from router.errors import (
     UpstreamRejected,
     UpstreamTimedOut,
 )
-from router.types import EscalationReason
+from router.types import ASKED_DIFFERENTLY, EscalationReason
 
-TRIES_ON_A_RUNG = 2
-"""a second try, on another replica where there is one; a third seldom helps what two could not"""
+MAX_TRIES_ON_A_RUNG = 2
+"""a second try, on another replica if there is one; a third seldom helps where two failed"""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """`reason` None: the fault is the request's own, and no other model is asked."""
+    """`reason` None: the request itself is at fault, and no other model is asked."""
 
     error: ApiError
     reason: EscalationReason | None
@@ -34,9 +35,11 @@ class Failure:
     speaks_against_replica: bool = False
 
 
-def classify(error: ApiError) -> Failure:
-    """Classify the error of one attempt."""
+def classify(error: ApiError, *, caused_by_judge: bool = False) -> Failure:
+    """Classify the error of one attempt; `caused_by_judge`: the upstream refused what a judge had added."""
     match error:
+        case NotEligible(reason=reason):
+            return Failure(error, reason, retry=False)
         case AnswerTruncated(more_room=more_room):
             return Failure(error, "truncated", retry=more_room)
         case LowConfidence():
@@ -50,9 +53,9 @@ def classify(error: ApiError) -> Failure:
         case UpstreamRejected(status=429):
             return Failure(error, "overloaded", retry=True, needs_other_replica=True)
         case UpstreamRejected():
-            return Failure(error, None, retry=False)
+            return Failure(error, "ability" if caused_by_judge else None, retry=False)
         case UpstreamTimedOut():
-            # one that hangs once costs a whole time limit; the same again would cost a second one
+            # a replica that hangs once costs a whole time limit; the same replica again would cost a second one
             return Failure(error, "timeout", retry=True, needs_other_replica=True, speaks_against_replica=True)
         case UpstreamFailed(code="upstream_auth_failed"):
             return Failure(error, "upstream_error", retry=False)
@@ -66,3 +69,16 @@ def classify(error: ApiError) -> Failure:
             return Failure(error, "unavailable", retry=False)
         case _:
             return Failure(error, None, retry=False)
+
+
+def to_report(before: Failure | None, now: Failure) -> Failure | None:
+    """Return the failure that the client is told of if nothing better follows; `before`: the one so far.
+
+    1. The model was not eligible, or not sure enough: why an earlier model failed says more.
+    2. The upstream refused a retry that was asked differently: the client did not write what was refused.
+    3. Otherwise the newest failure.
+    """
+    if isinstance(now.error, NotEligible | LowConfidence):  # 1
+        return before
+    is_refused = isinstance(now.error, UpstreamRejected) and now.reason in (None, "context")
+    return before if before and before.reason in ASKED_DIFFERENTLY and is_refused else now  # 2, 3

@@ -1,116 +1,118 @@
-"""Who is asked for a call's answer, and who after them. Pure."""
+"""The models that may answer a call, in asking order, and how far the request has come. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from msgspec import Struct
 
-from router.attempt.failure import Failure
+from router.attempt.failure import MAX_TRIES_ON_A_RUNG, Failure
 from router.attempt.next_step import Standing, Step, next_step
-from router.config.models import Model, Rung
-from router.record import Escalation, RequestRecord
-from router.types import Decision, EscalationReason
+from router.config.models import Model, Route, Rung
+from router.decision import Decision
+from router.types import ChatCall, EscalationReason
 
 ABOUT_THE_ANSWER: frozenset[EscalationReason] = frozenset({"structured", "truncated", "confidence"})
-"""the answer was not good enough: those beside who gave it, which the policy thought no better, are passed over"""
+"""The answer was not good enough: models beside the one that gave it are passed over, as the policy expects no more."""
 
 
-class Way(Struct, frozen=True):
-    """The models that may answer a call, each with its rung, in the order in which they are asked.
+class Move(NamedTuple):
+    """What a failure leads to."""
 
-    From `spare` on they are those that the policy would rather not ask: they are for a fallback that cannot.
+    step: Step
+    is_repeat: bool = False
+    """a further attempt on the same rung"""
+    is_higher: bool = False
+    """the next model is on a higher rung"""
+
+
+class Ladder(Struct):
+    """The models in asking order, each with its rung; the current one; its replicas that have failed.
+
+    From `skipped_from` on stand the models that the policy skipped: they are asked if the fallback cannot answer.
     """
 
-    steps: Sequence[tuple[int, Model]]
-    spare: int
+    models: Sequence[tuple[int, Model]]
+    skipped_from: int
     at: int = 0
+    tried: list[str] = []
+    """replicas of the current model that have failed"""
 
     @classmethod
-    def of(cls, rungs: Sequence[Rung], decision: Decision) -> Way:
-        """Return the way that a policy has chosen."""
-        every = [(at, model) for at, rung in enumerate(rungs) for model in rung]
-        if not decision.way:
-            wanted = [step for step in every if step[0] >= decision.rung]
+    def of(cls, rungs: Sequence[Rung], decision: Decision) -> Ladder:
+        """Return the ladder that a policy's decision makes of a route's rungs."""
+        every = [(rung, model) for rung, models in enumerate(rungs) for model in models]
+        if decision.asking_order:
+            by_name = {model.name: (rung, model) for rung, model in every}
+            chosen = [by_name[name] for name in decision.asking_order]
         else:
-            named = {step[1].name: step for step in every}
-            wanted = [named[name] for name in decision.way]
-        if len(wanted) == len(every):
-            return cls(wanted, len(wanted))
-        return cls([*wanted, *(step for step in every if step not in wanted)], len(wanted))
+            chosen = [step for step in every if step[0] >= decision.rung]
+        if len(chosen) == len(every):
+            return cls(chosen, len(chosen))
+        return cls([*chosen, *(step for step in every if step not in chosen)], len(chosen))
 
     @property
-    def model(self) -> Model:
-        """Return who is asked now."""
-        return self.steps[self.at][1]
-
-    @property
-    def rung(self) -> int:
-        """Return where on the ladder that is."""
-        return self.steps[self.at][0]
+    def current(self) -> Model:
+        """Return the model that is asked now."""
+        return self.models[self.at][1]
 
     @property
     def is_last(self) -> bool:
-        """Return whether nobody is asked after this one."""
-        return self.at == len(self.steps) - 1
+        """Return whether no model is asked after the current one."""
+        return self.at == len(self.models) - 1
 
     @property
-    def is_spare(self) -> bool:
-        """Return whether the policy would rather not have asked this one."""
-        return self.at >= self.spare
+    def is_skipped(self) -> bool:
+        """Return whether the policy skipped the current model."""
+        return self.at >= self.skipped_from
 
     @property
     def rung_above(self) -> bool:
-        """Return whether somebody on a higher rung is asked after this one."""
-        return any(rung > self.rung for rung, _ in self.steps[self.at + 1 : self.spare])
+        """Return whether a model on a higher rung is asked after the current one."""
+        rung = self.models[self.at][0]
+        return any(other > rung for other, _ in self.models[self.at + 1 : self.skipped_from])
 
-    def after(self, failure: Failure) -> Way | None:
-        """Return the way on from who failed so; None: nobody is left."""
-        for at in range(self.at + 1, len(self.steps)):
-            is_better = self.steps[at][0] > self.rung and at < self.spare
+    def is_final_try(self, *, more_room: bool) -> bool:
+        """Return whether no later try could do better if this one's answer is cut.
+
+        `more_room`: a retry gets a larger token limit; otherwise it would be cut at the same place.
+        """
+        return not self.rung_above and (len(self.tried) + 1 >= MAX_TRIES_ON_A_RUNG or not more_room)
+
+    def next_step(self, failure: Failure, *, other_replicas: int, retried: bool, may_ask_skipped: bool) -> Move:
+        """Move on after the current model's failure; `Ladder.current` is then the model to ask next.
+
+        Args:
+            failure: of the current model.
+            other_replicas: its replicas that could take the call and have not been tried.
+            retried: the request was retried before.
+            may_ask_skipped: models that the policy skipped may be asked.
+        """
+        after = self._after(failure)
+        is_chosen = after is not None and after < self.skipped_from
+        step = next_step(failure, Standing(len(self.tried), other_replicas, is_chosen, retried))
+        if step == "fail" and failure.reason is not None and may_ask_skipped and after is not None:
+            step = "escalate"
+        if step != "escalate" or after is None:
+            return Move(step, is_repeat=step == "retry" and bool(self.tried))
+        is_higher = self.models[after][0] > self.models[self.at][0]
+        move = Move(step, is_repeat=bool(self.tried) and not is_higher, is_higher=is_higher)
+        self.at, self.tried = after, []
+        return move
+
+    def _after(self, failure: Failure) -> int | None:
+        """Return the place of the model to ask after this failure, or None if no model is left."""
+        rung = self.models[self.at][0]
+        for at in range(self.at + 1, len(self.models)):
+            is_better = self.models[at][0] > rung and at < self.skipped_from
             if is_better or failure.reason not in ABOUT_THE_ANSWER:
-                return Way(self.steps, self.spare, at)
+                return at
         return None
 
 
-class Course(Struct):
-    """How far a request has come on its way."""
-
-    way: Way
-    tried: list[str] = []
-    """replicas of the present model that have failed"""
-
-    @classmethod
-    def begin(cls, rungs: Sequence[Rung], decision: Decision, record: RequestRecord) -> Course:
-        """Start where a policy says; the record is told where that is not the first rung."""
-        way = Way.of(rungs, decision)
-        if decision.rung:
-            record.escalations.append(Escalation(rungs[0][0].name, way.model.name, "policy"))
-        return cls(way)
-
-    def go_on(self, failure: Failure, other_replicas: int, record: RequestRecord, *, spare: bool) -> Step:
-        """Take note of a failure; return whether the same model is asked again, another one, or nobody.
-
-        Args:
-            failure: of the present model.
-            other_replicas: of it that could take the call and have not been tried.
-            record: is told of retries and escalations.
-            spare: those may be asked whom the policy would rather not ask.
-        """
-        model, after = self.way.model, self.way.after(failure)
-        is_wanted = after is not None and not after.is_spare
-        step = next_step(failure, Standing(len(self.tried), other_replicas, is_wanted, bool(record.retries)))
-        if failure.reason is None:
-            return "fail"
-        if step == "fail" and spare and after is not None:
-            step = "escalate"
-        is_higher = step == "escalate" and after is not None and after.rung > self.way.rung
-        if step != "fail" and self.tried and not is_higher:
-            record.retries.append((model.name, failure.reason))
-        if step == "escalate" and after is not None:
-            if is_higher:
-                record.escalations.append(Escalation(model.name, after.model.name, failure.reason))
-            if after.is_spare:
-                record.unsure = failure.reason
-            self.way, self.tried = after, []
-        return step
+def allowed_rungs(route: Route, call: ChatCall) -> Sequence[Rung]:
+    """Return the route's rungs without its fallback, if the client does not allow that."""
+    if call.routing.allow_fallback or len(route.rungs) == 1 or route.rungs[-1][0] is not route.fallback:
+        return route.rungs
+    return route.rungs[:-1]

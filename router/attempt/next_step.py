@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from router.attempt.failure import TRIES_ON_A_RUNG, Failure
+from router.attempt.failure import MAX_TRIES_ON_A_RUNG, Failure
+from router.types import ASKED_DIFFERENTLY
 
 Step = Literal["retry", "escalate", "fail"]
-ASKED_DIFFERENTLY = ("structured", "truncated", "ability")
-"""told what was wrong, with more room, or without the constraint that the engine refused: no repetition"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,28 +18,29 @@ class Standing:
     tries: int
     """attempts made on this rung"""
     other_replicas: int
-    """replicas of this rung that could take it and have not been tried"""
+    """replicas of this rung that could take the request and have not been tried"""
     rung_above: bool
-    """a higher rung is there, and the client allows it"""
+    """a higher rung exists, and the client allows it"""
     retried: bool = False
-    """this request was retried before, on whatever rung"""
+    """this request was retried before, on any rung"""
 
 
 def next_step(failure: Failure, at: Standing) -> Step:
     """Decide what follows a failed attempt.
 
-    1. The request's own fault: fail; every model would refuse it.
-    2. A second try can help, and the rung has had one: retry. A lost connection or 5xx on the only replica is
-       retried just where nobody else can answer; with a rung above that is faster and surer. But for those that
-       are asked differently, one retry a request: clients retry too, and three attempts times three are enough.
-    3. A rung above: escalate.
+    1. The request itself is at fault: fail. Every model would refuse it.
+    2. A second try can help, and the rung has had one try: retry.
+       a. The next try is asked differently (with the fault, with more room, without the refused constraint): always.
+       b. Otherwise once a request, since clients retry too, and three attempts times three are enough. A lost
+          connection or a 5xx of the only replica is retried only if no higher rung can answer: that is faster.
+    3. A higher rung exists: escalate.
     4. Fail.
     """
-    if failure.reason is None:
+    if failure.reason is None:  # 1
         return "fail"
-    if failure.retry and at.tries < TRIES_ON_A_RUNG:
-        if failure.reason in ASKED_DIFFERENTLY:
+    if failure.retry and at.tries < MAX_TRIES_ON_A_RUNG:  # 2
+        if failure.reason in ASKED_DIFFERENTLY:  # 2a
             return "retry"
-        if not at.retried and (at.other_replicas or not (failure.needs_other_replica or at.rung_above)):
+        if not at.retried and (at.other_replicas or not (failure.needs_other_replica or at.rung_above)):  # 2b
             return "retry"
-    return "escalate" if at.rung_above else "fail"
+    return "escalate" if at.rung_above else "fail"  # 3, 4

@@ -3,68 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
+from router.attempt.event_source import EventSource
 from router.attempt.failure import classify
-from router.errors import ApiError, UpstreamError, UpstreamFailed, UpstreamTimedOut
-from router.judge.gate import StreamGate
+from router.errors import ApiError, UpstreamError, UpstreamFailed
+from router.judge.stream import StreamJudge
 from router.messages.answer import DONE, StreamReader, only_usage, write
-from router.replicas.pool import Health, Lease
+from router.replicas.pool import Health
 from router.structured.answer.assemble import as_read
 from router.structured.answer.render_stream import render_stream
 from router.structured.answer.stream_checker import StreamChecker
 from router.structured.contract import Choices
 from router.types import ChatCall, Usage
-from router.upstream.base import MAX_BODY_BYTES, Dialect, Exchange
+from router.upstream.base import MAX_BODY_BYTES
 
-DRAIN_S = 0.25
-"""how long the connection may take to end after `[DONE]`, so that it can be used again"""
-MOST_AT_ONCE = 256
+MAX_EVENTS_AT_ONCE = 256
 """events handed on together: a held answer leaves in pieces, and waits for its client between them"""
 Verify = Callable[[Choices, Usage | None], Awaitable[Choices | None]]
-"""takes an answer's choices; returns what may leave instead, None: as they are; raises StructuredOutputViolation"""
+"""takes an answer's choices; returns what may leave instead, or None; raises StructuredOutputViolation"""
 _FRAME = ("id", "object", "created", "model", "system_fingerprint")
+
+
+class StreamChecks(NamedTuple):
+    """What an answer's events must pass before they leave."""
+
+    checker: StreamChecker | None = None
+    """lets events leave while the answer can still have its format"""
+    verify: Verify | None = None
+    """checks the whole answer"""
+    judge: StreamJudge | None = None
+    """holds every event until it accepts the answer"""
+    on_error: Callable[[ApiError], None] | None = None
+    """is called before the client gets an error that ends the stream"""
 
 
 class AnswerStream:
     """Yields the event payloads that came together, without `[DONE]`.
 
-    With a `follower`, events leave when it lets them; what waits until the end leaves as `verify` has it. With a
-    `gate`, the first of them waits until it is open.
-    Raises ApiError where the upstream did not finish its answer, or the answer broke its format.
+    Raises ApiError if the upstream did not finish its answer, or if the answer broke its format.
     """
 
-    def __init__(
-        self,
-        call: ChatCall,
-        lease: Lease,
-        exchange: Exchange,
-        dialect: Dialect,
-        first_by: float,
-        end_by: float,
-        checker: StreamChecker | None = None,
-        verify: Verify | None = None,
-        gate: StreamGate | None = None,
-    ) -> None:
-        self._lease = lease
-        self._exchange = exchange
-        self._dialect = dialect
-        self._is_chat = call.is_chat
+    def __init__(self, call: ChatCall, source: EventSource, checks: StreamChecks) -> None:
+        self._source = source
+        self._lease = source.lease
+        self._checker, self._verify, self._judge, self._on_error = checks
+        self._endpoint = call.endpoint
         self._keep_usage = call.include_usage
         self._reader = StreamReader(call.choices)
-        self._first_by: float | None = first_by
-        self._end_by = end_by
-        self._checker = checker
-        self._verify = verify
-        self._gate = gate
         self._frame: dict[str, Any] = {}
         self._usage: Any = None
-        self._said: Choices = ()
+        self._choices: Choices = ()
         self._ready: list[bytes] = []
         self._held: list[bytes] = []
-        self._kept = 0  # bytes of events in both; a follower keeps what all of them say
+        self._kept_bytes = 0  # of events in both; a checker keeps the text of all of them
         self._whole = False
         self._ended = False
         self._error: ApiError | None = None
@@ -72,10 +65,10 @@ class AnswerStream:
     async def begin(self) -> None:
         """Read until the first content may leave: until then another upstream can still be asked instead.
 
-        Where the gate stays closed, the stream is read to its end; its events are there, if they are wanted after all.
+        If the judge does not accept the answer, the stream is read to its end; its events stay available.
 
         Raises:
-            ApiError: the upstream failed before, or all that it said was held and broke its format.
+            ApiError: the upstream failed before, or the whole answer was held and broke its format.
         """
         while not self._begun and not self._ended:
             await self._read()
@@ -84,7 +77,7 @@ class AnswerStream:
 
     @property
     def _begun(self) -> bool:
-        if self._gate is not None and not self._gate.is_open:
+        if self._judge is not None and not self._judge.accepted:
             return False
         return self._reader.content if self._checker is None else self._checker.begun
 
@@ -94,78 +87,81 @@ class AnswerStream:
     async def __anext__(self) -> list[bytes]:
         while not self._ready:
             if self._error:
+                if self._on_error is not None:
+                    self._on_error(self._error)
                 raise self._error
             if self._ended:
                 raise StopAsyncIteration
             await self._read()
-        events, self._ready = self._ready[:MOST_AT_ONCE], self._ready[MOST_AT_ONCE:]
+        events, self._ready = self._ready[:MAX_EVENTS_AT_ONCE], self._ready[MAX_EVENTS_AT_ONCE:]
         if self._checker is None:
-            self._kept -= sum(map(len, events))
+            self._kept_bytes -= sum(map(len, events))
         return events
 
     async def _read(self) -> None:
         health: Health = "good"
         try:
-            await (self._drain() if self._whole else self._read_events())
+            if self._whole:
+                self._ended = True
+                await self._source.drain()
+            else:
+                await self._read_events()
         except ApiError as error:
             if isinstance(error, UpstreamError):
                 error.of_model(self._lease.model.name)
             self._error, self._ended = error, True
             failure = classify(error)
             self._lease.attempt.failure = failure.reason or "rejected"
-            # an answer over its limit in all may just be long, or its client slow
-            against = failure.speaks_against_replica and monotonic() < self._end_by
+            # an answer that takes too long in all may just be long, or its client slow
+            against = failure.speaks_against_replica and not self._source.is_overdue
             health = "bad" if against else "unknown"
         if self._ended:
             self._lease.release(monotonic(), health)
 
     async def _read_events(self) -> None:
-        now = monotonic()
-        if now >= self._end_by:
-            raise UpstreamTimedOut("the answer took longer than it may in all")
-        # only the upstream's silence counts: not the time that the client took since the last event
-        silence_s = self._lease.model.timeouts.idle_s if self._first_by is None else self._first_by - now
-        events = await self._exchange.next_events(min(silence_s, self._end_by - now))
-        self._first_by = None
+        events = await self._source.next_events()
         try:
             for event in events:
                 if event.strip() == DONE:
                     self._whole = True
                     break
-                if self._gate is not None:
-                    event = self._heard(event, self._gate)  # noqa: PLW2901 - without its logprobs
-                chunk = self._reader.read(event)
-                if error := chunk.get("error"):
-                    raise self._dialect.refusal(self._lease.model, _status(error), event, None)
-                if self._keep_usage or not only_usage(chunk):
-                    self._take(event, chunk)
-                if self._gate is not None and (self._checker is None or not self._checker.waits):
-                    self._gate.judge_beginning()
+                self._read_event(event)
         finally:
             self._lease.attempt.usage, self._lease.attempt.events = self._reader.usage, self._reader.events
-        if self._kept > MAX_BODY_BYTES:
+        if self._kept_bytes > MAX_BODY_BYTES:
             raise UpstreamFailed(f"the upstream's answer is longer than {MAX_BODY_BYTES} bytes")
         self._whole = self._whole or not events
-        if self._whole and not self._reader.finished:
+        if not self._whole:
+            return
+        if not self._reader.finished:
             raise UpstreamFailed("the upstream ended its stream before it finished the answer")
-        if self._whole and self._checker and self._verify and self._checker.waits:
-            await self._judge(self._checker, self._verify)
-        if self._whole and self._gate is not None:
-            self._gate.end(self._said)
+        if self._checker and self._verify and self._checker.waits:
+            await self._release_held(self._checker, self._verify)
+        if self._judge is not None:
+            self._judge.judge_end(self._choices)
 
-    def _heard(self, event: bytes, gate: StreamGate) -> bytes:
-        heard = gate.hear(event)
-        self._kept += 0 if gate.is_open else len(event) - len(heard)
-        return heard
+    def _read_event(self, event: bytes) -> None:
+        judge = self._judge
+        if judge is not None:
+            without_logprobs = judge.read(event)
+            self._kept_bytes += 0 if judge.accepted else len(event) - len(without_logprobs)
+            event = without_logprobs
+        chunk = self._reader.read(event)
+        if error := chunk.get("error"):
+            raise self._source.refusal(error, event)
+        if self._keep_usage or not only_usage(chunk):
+            self._take(event, chunk)
+        if judge is not None and (self._checker is None or not self._checker.waits):
+            judge.judge_beginning()
 
     def _take(self, event: bytes, chunk: Mapping[str, Any]) -> None:
-        self._kept += len(event)
+        self._kept_bytes += len(event)
         if self._checker is None:
             self._ready.append(event)
             return
         if parts := chunk.get("choices"):
             self._frame = self._frame or {name: chunk[name] for name in _FRAME if name in chunk}
-            chunk = {**chunk, "choices": [as_read(part, is_chat=self._is_chat) for part in parts]}
+            chunk = {**chunk, "choices": [as_read(part, self._endpoint) for part in parts]}
         if self._keep_usage:
             self._usage = chunk.get("usage") or self._usage
         self._held.append(event)
@@ -173,24 +169,13 @@ class AnswerStream:
             self._ready += self._held
             self._held.clear()
 
-    async def _judge(self, checker: StreamChecker, verify: Verify) -> None:
-        """Let the rest leave: as it came, or told again where its check changed it."""
-        self._said = checker.choices()
-        if instead := await verify(self._said, self._reader.usage):
-            self._said = instead
+    async def _release_held(self, checker: StreamChecker, verify: Verify) -> None:
+        """Let the held events leave: as they came, or written again if the check changed the answer."""
+        self._choices = checker.choices()
+        if instead := await verify(self._choices, self._reader.usage):
+            self._choices = instead
             self._held = render_stream(instead, checker.left, self._frame)
             if self._usage:
                 self._held.append(write({**self._frame, "choices": [], "usage": self._usage}))
         self._ready += self._held
         self._held = []
-
-    async def _drain(self) -> None:
-        self._ended = True
-        with suppress(UpstreamFailed, UpstreamTimedOut):
-            # the answer is whole; at worst the connection cannot be used again
-            await self._exchange.next_events(DRAIN_S)
-
-
-def _status(error: object) -> int:
-    code = error.get("code") if isinstance(error, dict) else None
-    return code if isinstance(code, int) and 400 <= code < 600 else 500

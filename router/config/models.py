@@ -1,4 +1,4 @@
-"""What models.yaml says, as frozen objects. `configfile` reads it.
+"""What models.yaml says, as frozen objects. `load_config` reads it.
 
 What the keys mean to a user stands in the README; here stands what is accepted.
 """
@@ -8,26 +8,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
-from router.money.price import Price, Usd
-from router.types import Ability, Backend, Engine, PolicyName, StreamHold, Tier
+from router.errors import NotFound
+from router.money.price import Price
+from router.types import Ability, Backend, Tier
 from router.yaml.entry import Entry, as_tuple
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-USUAL_ABILITIES: Mapping[Engine, frozenset[Ability]] = {
-    "vllm": frozenset({"completions", "tools", "structured", "logprobs"}),
-    "openai": frozenset({"tools", "structured", "logprobs"}),  # few APIs still serve /completions
-}
 
 
 def _not_none(value: str) -> str:
     if value == "none":
-        raise ValueError("`none` is the metrics' word for no name; expected another")
+        raise ValueError("`none` is reserved; choose another name")
     return value
 
 
@@ -49,7 +45,7 @@ def _set_of_words(value: object) -> object:
 
 def _http_url(value: str) -> str:
     if not re.fullmatch(r"[!-~]+", value) or set(value) & set('\\"<>^`{|}'):
-        raise ValueError("expected a URL without spaces, line ends or other characters that a URL has not")
+        raise ValueError("URL contains invalid characters; expected one such as http://host:8000/v1")
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:  # .port raises over 65535
         raise ValueError("expected a URL such as http://host:8000/v1")
@@ -88,7 +84,7 @@ class Model(Entry):
     place: str = ""
     """`file:line: key` of the entry; like the name, put in by who reads the file"""
     tier: Tier
-    engine: Engine
+    engine: str
     source: str | None = Field(None, min_length=1)
     base_url: Annotated[tuple[Annotated[str, AfterValidator(_http_url)], ...], BeforeValidator(_one_or_many)] = ()
     api_key: Annotated[SecretStr, AfterValidator(_header_value)] | None = None
@@ -101,9 +97,8 @@ class Model(Entry):
     vllm_args: dict[str, Any] = Field(default_factory=dict)
     structured_backend: Backend | None = None
     """what its vLLM constrains decoding with; None: it is not known, so nothing is taken for enforced"""
-    abilities: Annotated[frozenset[Ability], BeforeValidator(_set_of_words)] = Field(
-        default_factory=lambda fields: USUAL_ABILITIES[fields.get("engine", "vllm")]
-    )
+    abilities: Annotated[frozenset[Ability], BeforeValidator(_set_of_words)] = frozenset()
+    """left out of models.yaml: those of its engine's dialect"""
     price: Price | None = None
     timeouts: Timeouts = Timeouts()
 
@@ -131,18 +126,12 @@ class Model(Entry):
     def _managed_or_attached(self) -> Model:
         if self.managed == bool(self.base_url):
             raise ValueError("expected exactly one of `source` (we start vLLM) and `base_url` (someone else does)")
-        if self.managed and self.engine != "vllm":
-            raise ValueError("`source` needs `engine: vllm`: only vLLM is started by us")
         if len(set(self.base_url)) < len(self.base_url):
             raise ValueError("a URL of `base_url` stands twice; each is one replica")
         given = self.model_fields_set
         if not self.managed:
             for key in sorted({"replicas", "gpus", "vllm_args"} & given):
                 raise ValueError(f"`{key}` belongs to a model that we start (`source`), not to a `base_url`")
-        if self.structured_backend and self.engine != "vllm":
-            raise ValueError(
-                "`structured_backend` belongs to `engine: vllm`: nobody else says how decoding is constrained"
-            )
         if self.managed:
             for key in sorted({"api_key", "upstream_model", "required"} & given):
                 raise ValueError(f"`{key}` belongs to a `base_url`, not to a model that we start")
@@ -153,59 +142,21 @@ class Model(Entry):
         return self
 
 
-class Guarantee(Entry):
-    """With this confidence, at most this share of a route's calls gets an answer that is worse than the fallback's."""
-
-    max_quality_loss: float = Field(gt=0, lt=1)
-    confidence: float = Field(0.9, gt=0, lt=1)
-
-
-_OF_LEARNED = {"evidence", "min_confidence", "guarantee", "hold", "samples", "waiting_usd_per_hour"}
-
-
 class RouteEntry(Entry):
     """A route as written: a ladder of model names, cheapest first; the last is the fallback.
 
-    A rung may be a list of models of one tier: experts side by side, of which the policy chooses one.
+    A rung may be a list of models of one tier: experts side by side, of which the policy chooses one. All other keys
+    are the policy's options; the policy says which it has.
     """
+
+    model_config = ConfigDict(extra="allow")
 
     ladder: Annotated[
         tuple[Annotated[tuple[str, ...], BeforeValidator(_one_or_many), Field(min_length=1)], ...],
         BeforeValidator(as_tuple),
         Field(min_length=1),
     ]
-    policy: PolicyName = "fixed"
-    threshold: float = Field(0.5, ge=0, le=1)
-    evidence: str | None = Field(None, min_length=1)
-    min_confidence: float | None = Field(None, ge=0, le=1)
-    guarantee: Guarantee | None = None
-    hold: StreamHold | None = None
-    samples: int | None = Field(None, ge=2, le=32)
-    waiting_usd_per_hour: Usd = 0.0
-
-    @model_validator(mode="after")
-    def _every_key_has_a_use(self) -> RouteEntry:
-        given = self.model_fields_set
-        if "threshold" in given and self.policy != "heuristic":
-            raise ValueError("`threshold` is read by `policy: heuristic` only")
-        if self.policy not in ("classifier", "cascade"):
-            for key in sorted(_OF_LEARNED & given):
-                raise ValueError(f"`{key}` is read by `policy: cascade` and `classifier` only")
-        if self.policy == "classifier":
-            for key in sorted({"guarantee", "hold", "samples"} & given):
-                raise ValueError(f"`{key}` is read by `policy: cascade` only: a classifier does not look at answers")
-            if self.evidence is None:
-                raise ValueError("`policy: classifier` needs `evidence`, which `smallfirst calibrate` makes")
-        if self.guarantee is not None:
-            if self.min_confidence is not None:
-                raise ValueError("`guarantee` and `min_confidence` are two ways to say what is good enough; take one")
-            if self.evidence is None:
-                raise ValueError("`guarantee` needs `evidence`, which `smallfirst calibrate` makes")
-            if self.hold in ("first", "none"):
-                raise ValueError(
-                    f"`guarantee` is given of whole answers: `hold: {self.hold}` lets them go before their end"
-                )
-        return self
+    policy: str = "fixed"
 
 
 class ModelsFile(Entry):
@@ -221,23 +172,15 @@ Rung = tuple[Model, ...]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route as it runs: only models that are there.
-
-    `fallback` is the last model of the ladder as written, also where it is left out (no key): what it would have
-    cost is what a user without a key saves. A pinned model is its own.
-    """
+    """A route as it runs: only models that are there."""
 
     name: str
     rungs: tuple[Rung, ...]
     fallback: Model
-    policy: PolicyName = "fixed"
-    threshold: float = 0.5
-    evidence: Path | None = None
-    min_confidence: float | None = None
-    guarantee: Guarantee | None = None
-    hold: StreamHold | None = None
-    samples: int | None = None
-    waiting_usd_per_hour: float = 0.0
+    """the last rung as written, even where it is left out here: what it would have cost is what was saved"""
+    policy: str = "fixed"
+    options: Entry | None = None
+    """the policy's own; None: all have their defaults"""
 
     @property
     def ladder(self) -> tuple[Model, ...]:
@@ -258,8 +201,23 @@ class Config:
     written: Mapping[str, Model] = field(default_factory=dict)
 
     def route(self, name: str) -> Route | None:
-        """Return the route of that name; a model's name is a route of one rung (pinned). None: unknown."""
+        """Return the route of that name, or None. A model's name is a route of one rung: it is pinned."""
         if found := self.routes.get(name):
             return found
         model = self.models.get(name)
         return Route(name, ((model,),), model) if model else None
+
+    def resolve(self, name: str) -> Route:
+        """Return the route that a request's `model` names.
+
+        Raises:
+            NotFound: no route and no model has that name, or it is left out here.
+        """
+        if route := self.route(name):
+            return route
+        absent = "is configured but not available here" if name in self.left_out else "does not exist"
+        raise NotFound(
+            f"The model '{name[:128]}' {absent}; GET /v1/models lists what is served.",
+            param="model",
+            code="model_not_found",
+        )

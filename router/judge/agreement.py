@@ -17,12 +17,12 @@ import msgspec
 from router.messages import strict_json
 from router.messages.choice import Choice, folded
 from router.structured.request.output_format import requested_format
-from router.types import FormKind
+from router.types import FormatKind
 
 Leaves = dict[tuple[str | int, ...], str]
 
-_OF_JSON: tuple[FormKind, ...] = ("json_schema", "json_object")
-_OF_A_LABEL: tuple[FormKind, ...] = ("choice", "regex", "grammar")
+_OF_JSON: tuple[FormatKind, ...] = ("json_schema", "json_object")
+_OF_A_LABEL: tuple[FormatKind, ...] = ("choice", "regex", "grammar")
 
 
 class Incomparable(Exception):

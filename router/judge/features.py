@@ -10,20 +10,18 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import accumulate, chain
-from math import exp, expm1, isfinite, log
+from math import exp, isfinite, log
 from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
-LEAST_LIKELY = -1000.0
-"""of a whole answer: long texts are unlikely, and still to be told apart"""
+from router.decision import Confidence
+
 LOWEST = -100.0
 """engines write -9999 or worse for what their masks forbid; nothing is less likely than this"""
-SUREST = -1e-6
-"""a logprob of 0 is a rounded one"""
 LOW_QUANTILE = 0.1
 ENDS = frozenset(b" \t\r\n,]}")
 """what a number ends with; ending there is a part of the value, as it is of a string's ("Pa" is not "Paris")"""
@@ -67,36 +65,6 @@ class TokenLogprob(Struct, frozen=True, gc=False):
     def others(self) -> list[float]:
         """Return the logprobs of those that are not itself."""
         return [other.logprob for other in self.top_logprobs if other.token != self.token]
-
-
-class Confidence(Struct, frozen=True):
-    """Features of an answer; logprobs are natural. With several tokens, the weakest tell more than the average."""
-
-    tokens: int
-    """how many count"""
-    total: float
-    """of the whole answer: the sum"""
-    mean: float
-    low: float
-    """the tenth that is least likely begins here (the quantile's lower end)"""
-    least: float
-    margin: float | None = None
-    """the least lead of a token over the best other, below 0 where it was not the likeliest; None: none are known"""
-    entropy: float | None = None
-    """mean over the tokens, nats; what is not among the known ones counts as one more token, so it is a lower bound"""
-    fields: Mapping[str, float] = {}
-    """of a structured answer: JSON Pointer of each value -> sum of its tokens' logprobs"""
-
-    @property
-    def score(self) -> float:
-        """Return what calibration takes: the log-odds of the whole answer."""
-        return log_odds(self.total)
-
-
-def log_odds(logprob: float) -> float:
-    """Return log(p / (1 - p)) of p = exp(logprob): near 1, where most answers lie, it tells them apart."""
-    at = min(max(logprob, LEAST_LIKELY), SUREST)
-    return at - log(-expm1(at))
 
 
 def least_sure(choices: Iterable[Confidence | None]) -> Confidence | None:

@@ -9,18 +9,12 @@ they stay, as events with an empty `delta`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import msgspec
 from msgspec import Raw, Struct
 
 from router.judge.features import Alternative, TokenLogprob
 from router.types import ChatCall
 
-ASKED: Mapping[str, Any] = {"logprobs": True, "top_logprobs": None}
-"""for chat; a `top_logprobs` that is null goes, as vLLM then fails to tell any"""
-ASKED_OF_COMPLETION: Mapping[str, Any] = {"logprobs": 1}
 _UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
 
 
@@ -70,9 +64,10 @@ def with_logprobs(call: ChatCall) -> ChatCall:
 
     To echo, vLLM would compute those of the prompt, too, and not use its prefix cache; and they are not the answer's.
     """
-    if asked_by_client(call) or (not call.is_chat and call.body.get("echo") is True):
+    echoes = not call.endpoint.has_messages and call.body.get("echo") is True
+    if asked_by_client(call) or echoes or not call.endpoint.logprobs_fields:
         return call
-    return call.replaced(ASKED if call.is_chat else ASKED_OF_COMPLETION)
+    return call.replaced(call.endpoint.logprobs_fields)
 
 
 def tokens_of(body: bytes) -> list[tuple[TokenLogprob, ...]]:

@@ -83,7 +83,7 @@ def _terms(route: Route, beginning_tokens: int) -> Terms:
     small = [model.name for model in route.ladder if model is not route.fallback]
     if not small:
         raise ConfigError(f"--route: routes.{route.name} has no small model here beside {route.fallback.name!r}")
-    return Terms(route.name, small, route.fallback.name, route.samples or 0, beginning_tokens)
+    return Terms(route.name, small, route.fallback.name, getattr(route.options, "samples", None) or 0, beginning_tokens)
 
 
 def _read(files: Sequence[Path], terms: Terms, say: Say) -> list[LabelledCall]:

@@ -15,9 +15,9 @@ from statistics import fmean
 
 from msgspec import Struct
 
+from router.decision import Prior
 from router.learning.calibration import Calibration
 from router.learning.gain import GainModel, Guess
-from router.types import Prior
 
 EVERY = ""
 """the task of all calls, for tasks of which few or none are known"""

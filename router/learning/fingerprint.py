@@ -73,17 +73,17 @@ def fingerprint(call: ChatCall, task: str | None = None) -> str:
 
 def _template(call: ChatCall) -> Mapping[str, object]:
     body = call.body
-    messages = body["messages"] if call.is_chat else ()
+    messages = call.endpoint.messages(body)
     repeated = {
         "system": [masked(text[:MOST_CHARS]) for text in texts(_only(call, messages, _SYSTEM_ROLES))]
-        if call.is_chat
+        if call.endpoint.has_messages
         else [],
-        "tools": sorted(_tools(body)) if call.is_chat else [],
+        "tools": sorted(_tools(body)) if call.endpoint.takes_tools else [],
         "format": {name: body[name] for name in format_fields(body)},
     }
     if any(repeated.values()):
         return repeated
-    asked = _only(call, messages, ("user",)) if call.is_chat else call
+    asked = _only(call, messages, ("user",)) if call.endpoint.has_messages else call
     return {"form": form(next(texts(asked), "")[:MOST_CHARS])}
 
 

@@ -11,19 +11,23 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+from router.decision import log_odds
 from router.errors import BadData, BadRequest
 from router.judge.agreement import Incomparable, agreement
 from router.judge.consistency import Vote, score
-from router.judge.features import features, log_odds
+from router.judge.features import features
 from router.judge.logprobs import read_logprobs
 from router.learning.evidence import Example
 from router.learning.fingerprint import fingerprint
+from router.messages.chat import CHAT
 from router.messages.choice import Choice, has_call
+from router.messages.completions import COMPLETIONS
 from router.messages.prompt import rough_tokens, texts
 from router.structured.answer.stream_checker import may_be_call
 from router.structured.request.output_format import format_fields
-from router.types import ChatCall, Endpoint
+from router.types import ChatCall
 from server.endpoints.decode import decode
+from server.endpoints.registry import ENDPOINTS
 
 T = TypeVar("T")
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -116,9 +120,9 @@ def _labelled(raw: bytes, terms: Terms) -> LabelledCall:
 
 def _call(request: Mapping[str, Raw], route: str) -> ChatCall:
     """Return the request as the gateway decodes it, sent to the route."""
-    endpoint: Endpoint = "completions" if "prompt" in request else "chat/completions"
+    endpoint = COMPLETIONS if "prompt" in request else CHAT
     try:
-        return decode(endpoint, msgspec.json.encode({**request, "model": route}))
+        return decode(ENDPOINTS[f"/v1/{endpoint.path}"], msgspec.json.encode({**request, "model": route}))
     except BadRequest as error:
         raise BadData(f"request{'.' if error.param else ''}{error.param or ''}: {error.message}") from None
 

@@ -11,13 +11,13 @@ CHARACTERS_PER_TOKEN = 4  # English under the usual vocabularies; where only the
 
 def texts(call: ChatCall) -> Iterator[str]:
     """Yield every text of the messages, or of the prompt."""
-    return _texts(call.body.get("messages" if call.is_chat else "prompt"))
+    return _texts(call.body.get(call.endpoint.prompt_field))
 
 
 def rough_tokens(call: ChatCall) -> int:
     """Return the magnitude of the prompt in tokens; exact where the client sent token ids."""
     return sum(len(text) for text in texts(call)) // CHARACTERS_PER_TOKEN + (
-        0 if call.is_chat else _ids(call.body.get("prompt"))
+        0 if call.endpoint.has_messages else _ids(call.body.get(call.endpoint.prompt_field))
     )
 
 

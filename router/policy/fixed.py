@@ -1,19 +1,29 @@
-"""The first rung takes every call."""
+"""The first rung takes every call; the next rung is for what the first one cannot do."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
-from router.config.models import Rung
-from router.policy.base import NO_LATENCIES
-from router.types import ChatCall, Decision
+from router.config.models import Route
+from router.decision import Decision
+from router.policy import register
+from router.policy.base import Policy, Situation
 
 _FIRST = Decision(rung=0, reason="fixed")
 
 
-class Fixed:
-    """Start at the bottom; the next model is for what the first cannot do."""
+@register
+class Fixed(Policy):
+    """Start at the first rung."""
 
-    def decide(self, call: ChatCall, rungs: Sequence[Rung], waits: Mapping[str, float] = NO_LATENCIES) -> Decision:
+    name = "fixed"
+    reasons: ClassVar = {"fixed": "The route starts at its first rung."}
+
+    @classmethod
+    def build(cls, route: Route) -> Fixed:
+        """Return the policy."""
+        return cls()
+
+    def decide(self, situation: Situation) -> Decision:
         """Return the first rung."""
         return _FIRST

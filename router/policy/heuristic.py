@@ -8,19 +8,23 @@ what small models are known to be weak at: long answers, many tools, deep schema
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from router.config.models import Rung
+from pydantic import Field
+
+from router.config.models import Route
+from router.decision import Decision
 from router.messages.prompt import rough_tokens
-from router.policy.base import NO_LATENCIES
-from router.types import ChatCall, Decision
+from router.policy import register
+from router.policy.base import Policy, PolicyOptions, Situation
+from router.types import ChatCall
 
 EASY_TOKENS, HARD_TOKENS = 64, 8192
 EASY_ANSWER, HARD_ANSWER = 512, 8192
-MOST_TOOLS = 16
-DEEPEST_SCHEMA = 8
-LONGEST_TALK = 20
+MANY_TOOLS = 16
+DEEP_SCHEMA = 8
+LONG_CONVERSATION = 20
 REASONING = {"medium": 0.5, "high": 1.0, "xhigh": 1.0}
 
 WEIGHTS = {
@@ -33,20 +37,38 @@ WEIGHTS = {
 }
 
 
-class Heuristic:
+class HeuristicOptions(PolicyOptions):
+    """Keys of a route with `policy: heuristic`."""
+
+    threshold: float = Field(0.5, ge=0, le=1, description="Calls with a lower difficulty start at the first rung.")
+
+
+@register
+class Heuristic(Policy):
     """Start at the first rung whose share of the difficulty scale holds the call's score.
 
     `threshold` (0..1): calls that score below it start at the first rung; the rest of the scale is divided evenly
     among the rungs above.
     """
 
+    name = "heuristic"
+    Options = HeuristicOptions
+    reasons: ClassVar = {"heuristic": "The call looks easy: it starts at the first rung."} | {
+        f"heuristic: {sign}": f"The call looks hard, mostly because of this: {sign}." for sign in WEIGHTS
+    }
+
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold
 
-    def decide(self, call: ChatCall, rungs: Sequence[Rung], waits: Mapping[str, float] = NO_LATENCIES) -> Decision:
+    @classmethod
+    def build(cls, route: Route) -> Heuristic:
+        """Return the policy with the route's threshold."""
+        return cls(HeuristicOptions.of(route).threshold)
+
+    def decide(self, situation: Situation) -> Decision:
         """Return the rung, the score in 0..1 and the sign that weighed most."""
-        last = len(rungs) - 1
-        signs = difficulty(call)
+        last = len(situation.rungs) - 1
+        signs = difficulty(situation.call)
         score = min(1.0, sum(signs.values()))
         if score < self.threshold or not last:
             return Decision(rung=0, reason="heuristic", score=score)
@@ -57,15 +79,15 @@ class Heuristic:
 
 def difficulty(call: ChatCall) -> dict[str, float]:
     """Return each sign's weighted part of the score; their sum, cut at 1, is the score."""
-    body = call.body if call.is_chat else {}
-    turns = len(body.get("messages", ()))
+    body = call.body if call.endpoint.has_messages else {}
+    turns = len(call.endpoint.messages(call.body))
     values = {
         "long prompt": _on_log_scale(rough_tokens(call), EASY_TOKENS, HARD_TOKENS),
         "reasoning asked for": REASONING.get(str(body.get("reasoning_effort")), 0.0),
-        "many tools": min(1.0, len(body.get("tools") or ()) / MOST_TOOLS),
-        "deep schema": min(1.0, _depth(_schema(body)) / DEEPEST_SCHEMA),
+        "many tools": min(1.0, len(body.get("tools") or ()) / MANY_TOOLS),
+        "deep schema": min(1.0, _depth(_schema(body)) / DEEP_SCHEMA),
         "long answer": _on_log_scale(call.max_tokens or 0, EASY_ANSWER, HARD_ANSWER),
-        "long conversation": min(1.0, max(0, turns - 1) / LONGEST_TALK),
+        "long conversation": min(1.0, max(0, turns - 1) / LONG_CONVERSATION),
     }
     return {sign: WEIGHTS[sign] * value for sign, value in values.items()}
 
@@ -82,7 +104,7 @@ def _schema(body: Mapping[str, Any]) -> object:
     return wrapper.get("schema") if isinstance(wrapper, Mapping) else None
 
 
-def _depth(schema: object, limit: int = 4 * DEEPEST_SCHEMA) -> int:
+def _depth(schema: object, limit: int = 4 * DEEP_SCHEMA) -> int:
     if not limit or not isinstance(schema, Mapping | list) or not schema:
         return 0
     below = schema.values() if isinstance(schema, Mapping) else schema

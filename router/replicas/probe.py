@@ -1,4 +1,4 @@
-"""Asks an attached vLLM every few seconds whether it lives; costs it no tokens."""
+"""Asks an attached replica every few seconds whether it lives; costs it no tokens."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ FAILURES_TO_FALL = 2
 
 
 class Probe:
-    """Liveness of one attached vLLM by `GET /health`. Up until it failed twice: the start waits for nobody."""
+    """Liveness of one attached replica by its health path. Up until it failed twice: the start waits for nobody."""
 
-    def __init__(self, name: str, api_root: str, upstream: Upstream) -> None:
+    def __init__(self, name: str, health_url: str, upstream: Upstream) -> None:
         self.name = name
         self.restarts = 0
-        self._url = api_root.removesuffix("/v1") + "/health"
+        self._url = health_url
         self._upstream = upstream
         self.uptime = Uptime()
         self._failures = 0

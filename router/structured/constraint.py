@@ -1,6 +1,6 @@
 """What an answer must satisfy: the nouns of structured output.
 
-A request asks for a form of the answer's text, for tool calls, or for both: then an answer is either one.
+A request asks for a format of the answer's text, for tool calls, or for both. With both, an answer is either one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema_rs
 
 from router.structured.closed_schema import closed
-from router.types import Backend, ConstraintKind, Enforcement, FormKind
+from router.types import Backend, ConstraintKind, Enforcement, FormatKind
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +35,10 @@ class Schema:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Form:
+class OutputFormat:
     """What the whole text of an answer must be. Of `schema` and `source`, each kind has its own."""
 
-    kind: FormKind
+    kind: FormatKind
     param: str
     """the request's field that asks for it, for errors"""
     schema: Schema | None = None
@@ -76,12 +76,12 @@ class Calls:
 class Constraint:
     """All that a request asks of its answer; at least one of the two."""
 
-    form: Form | None = None
+    output_format: OutputFormat | None = None
     calls: Calls | None = None
-    holds: dict[Backend, Enforcement] = field(default_factory=dict, repr=False)
-    """what each backend's decoding enforces of it, as far as that was asked"""
+    enforced: dict[Backend, Enforcement] = field(default_factory=dict, repr=False)
+    """cache: how much of it each backend's decoding enforces"""
 
     @property
     def kind(self) -> ConstraintKind:
-        """Return the word for metrics and messages: the form's kind, or `tools` without a form."""
-        return self.form.kind if self.form else "tools"
+        """The word for metrics and messages: the kind of the format, or `tools` if there is none."""
+        return self.output_format.kind if self.output_format else "tools"

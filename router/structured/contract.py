@@ -1,152 +1,175 @@
-"""The form that was promised for one request's answer, and how each try is held to it."""
+"""The output contract: the format that one request's answer must have, and how each attempt is held to it.
+
+It keeps what a request's attempts have taught (`RetryHints`), and returns everything else to the dispatch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from operator import is_
-from typing import Any
+from typing import Any, NamedTuple
 
-from router.attempt.next_step import ASKED_DIFFERENTLY
 from router.config.models import Model
 from router.errors import AnswerTruncated, ApiError, StructuredOutputViolation, UpstreamRejected
-from router.record import RequestRecord
 from router.structured.answer.assemble import as_read
 from router.structured.answer.check import judge
 from router.structured.answer.stream_checker import Mode, StreamChecker
 from router.structured.constraint import Constraint
-from router.structured.engine.constrained_call import MORE_ROOM, Learned, Meant, as_calls, as_text, meant, put
+from router.structured.engine.constrained_call import (
+    MORE_ROOM,
+    FormatDialect,
+    Intent,
+    RetryHints,
+    Target,
+    as_calls,
+    as_text,
+    constrain,
+    intent_of,
+)
 from router.structured.engine.enforcement import enforcement_of
 from router.structured.workers.grammar_workers import GrammarWorkers
-from router.types import ChatCall, ConstraintKind, Enforcement, Usage, VerdictWord
+from router.types import ChatCall, ConstraintKind, Enforcement, FormatHistory, Usage, VerdictWord
 
 Choices = Sequence[Mapping[str, Any]]
-NOTHING = Learned()
+NO_HINTS = RetryHints()
+
+
+class StreamPlan(NamedTuple):
+    """How a stream is checked."""
+
+    checker: StreamChecker
+    is_enforced: bool
+    """decoding enforces the whole format, so the stream may flow"""
+    is_free: bool
+    """plain text is allowed, so nothing can be said of a format before the end"""
+
+
+class Checked(NamedTuple):
+    """What the check of an answer found."""
+
+    choices: Choices | None
+    """what may leave instead; None: the choices may leave unchanged"""
+    verdicts: Sequence[tuple[ConstraintKind, VerdictWord]]
+    """of the choices up to the first one that may not leave"""
+    error: StructuredOutputViolation | None = None
+    """why the answer may not leave"""
 
 
 class OutputContract:
-    """One request's constraint. Before a try: `put`, and `follow` for a stream; after it: `verify`, or `learn`.
+    """One request's constraint. Before an attempt: `adapt`, and `plan_stream`; after it: `check`, or `note_failure`."""
 
-    The record's `structured` says how far it is kept.
-    """
-
-    def __init__(self, constraint: Constraint, call: ChatCall, record: RequestRecord, workers: GrammarWorkers) -> None:
+    def __init__(self, constraint: Constraint, call: ChatCall, workers: GrammarWorkers) -> None:
         self._constraint = constraint
         self._call = call
-        self._record = record
         self._workers = workers
-        self._learned = NOTHING
-        self._hold: Enforcement = "none"
-        self._put = call
+        self._hints = NO_HINTS
+        self._enforcement: Enforcement = "none"
+        self._adapted = call
         self._asked = constraint
-        self._meant: Meant | None = None
+        self._intent: Intent | None = None
 
     @property
     def is_free(self) -> bool:
-        """Return whether any text will do: calls may be made, need not be, and no form is asked for."""
+        """Return whether any text will do: calls may be made, need not be, and no format is asked for."""
         return _is_free(self._constraint)
 
-    async def put(self, model: Model) -> ChatCall:
-        """Return the call as this model is to be asked."""
-        learned = self._learned
+    async def adapt(self, model: Model, dialect: FormatDialect) -> ChatCall:
+        """Return the call as this model is to be asked, in the dialect of its engine."""
+        hints = self._hints
         if model.backend is None:
-            learned = replace(learned, meant=None)
-        self._asked = learned.meant.constraint if learned.meant else self._constraint
-        self._hold = "none" if learned.refused else await enforcement_of(self._asked, model, self._workers)
-        self._put = put(self._call, self._constraint, model, self._hold, learned)
-        self._meant = None
-        return self._put
+            hints = replace(hints, intent=None)
+        self._asked = hints.intent.constraint if hints.intent else self._constraint
+        self._enforcement = "none" if hints.refused else await enforcement_of(self._asked, model, self._workers)
+        self._adapted = constrain(self._call, self._constraint, Target(model, dialect, self._enforcement), hints)
+        self._intent = None
+        return self._adapted
 
-    def follow(self, model: Model) -> StreamChecker:
-        """Return who follows the answer's stream. The headers can only say what is known at its beginning."""
-        pace = self._pace()
-        is_sure = pace == "check" and self._hold == "whole"
-        self._record.held = not is_sure  # a checked one that begins with prose waits, too
-        self._record.structured = "none" if pace == "talk" else self._how(["valid"]) if is_sure else "checking"
-        return StreamChecker(self._asked, pace, partial(self._broken, model))
+    def plan_stream(self, model: Model) -> StreamPlan:
+        """Return how the answer's stream is checked."""
+        mode = self._mode()
 
-    def _pace(self) -> Mode:
+        def violation(kind: ConstraintKind, fault: str, choice: Mapping[str, Any]) -> StructuredOutputViolation:
+            return _violation(model, kind, fault, choice)
+
+        checker = StreamChecker(self._asked, mode, violation)
+        return StreamPlan(checker, mode == "check" and self._enforcement == "whole", mode == "talk")
+
+    def _mode(self) -> Mode:
         routing = self._call.routing
         if routing.on_truncation == "retry":
             return "hold"
         if _is_free(self._asked):
             return "talk"
         if routing.stream_check is None:
-            return "check" if self._hold == "whole" else "hold"
+            return "check" if self._enforcement == "whole" else "hold"
         return "check" if routing.stream_check == "prefix" else "hold"
 
-    async def verify(self, choices: Choices, usage: Usage | None, model: Model, *, last: bool) -> Choices | None:
-        """Check every choice; return what may leave instead, None: they may leave as they are.
+    async def check(self, choices: Choices, usage: Usage | None, model: Model, *, last: bool) -> Checked:
+        """Check every choice of an answer.
 
-        `last`: nobody else can be asked, so a cut answer is better than none.
-
-        Raises:
-            StructuredOutputViolation: of the first invalid one, or the first cut one where another try is wanted.
+        `last`: no other model can be asked, so a truncated answer is better than none.
         """
-        at_limit, verified, words = self._at_limit(model, usage), list[Mapping[str, Any]](), list[VerdictWord]()
-        for choice in (as_read(choice, is_chat=self._call.is_chat) for choice in choices):
+        at_limit = self._at_limit(model, usage)
+        checked, verdicts = list[Mapping[str, Any]](), list[tuple[ConstraintKind, VerdictWord]]()
+        for choice in (as_read(choice, self._call.endpoint) for choice in choices):
             verdict, may_leave = await judge(self._constraint, choice, self._workers, at_limit=at_limit)
-            verified.append(may_leave)
+            checked.append(may_leave)
             if verdict.word != "invalid" and _is_free(self._constraint) and not as_calls(may_leave):
-                continue  # text, where there might have been a call
+                continue  # plain text instead of a call
             if verdict.word == "invalid":
-                self._meant = meant(self._constraint, choice, verdict.kind)
-                raise self._broken(model, verdict.kind, f"at '{verdict.path or '/'}': {verdict.message}", choice)
-            words.append(verdict.word)
-            self._record.verdicts.append((model.name, verdict.kind, verdict.word))
+                self._intent = intent_of(self._constraint, choice, verdict.kind)
+                fault = f"at '{verdict.path or '/'}': {verdict.message}"
+                return Checked(None, verdicts, _violation(model, verdict.kind, fault, choice))
+            verdicts.append((verdict.kind, verdict.word))
             if verdict.word == "truncated" and self._call.routing.on_truncation == "retry" and not last:
-                raise AnswerTruncated(
-                    f"The answer of model '{model.name}' was cut at the token limit.",
-                    more_room=self._call.max_tokens is not None,
-                )
-        self._record.structured = self._how(words)
-        return None if all(map(is_, choices, verified)) else verified
+                return Checked(None, verdicts, self._truncated(model))
+        return Checked(None if all(map(is_, choices, checked)) else checked, verdicts)
 
-    def learn(self, error: ApiError, *, other_model: bool) -> None:
-        """Take note of why a try failed; `other_model`: the next one is another's, which did none of it."""
-        learned = replace(NOTHING, room=self._learned.room) if other_model else self._learned
+    def note_failure(self, error: ApiError, *, other_model: bool) -> None:
+        """Learn from a failed attempt; `other_model`: another model, which made no mistake yet, is asked next."""
+        hints = replace(NO_HINTS, room=self._hints.room) if other_model else self._hints
         match error:
             case AnswerTruncated():
-                learned = replace(learned, room=learned.room * MORE_ROOM)
+                hints = replace(hints, room=hints.room * MORE_ROOM)
             case StructuredOutputViolation() if not other_model:
-                learned = replace(learned, wrong=error, meant=self._meant)
+                hints = replace(hints, wrong=error, intent=self._intent)
             case UpstreamRejected(code="unsupported_schema") if not other_model:
-                learned = replace(learned, refused=True)
-        self._learned = learned
+                hints = replace(hints, refused=True)
+        self._hints = hints
 
-    def _broken(
-        self, model: Model, kind: ConstraintKind, fault: str, choice: Mapping[str, Any]
-    ) -> StructuredOutputViolation:
-        self._record.verdicts.append((model.name, kind, "invalid"))
-        return StructuredOutputViolation(
-            f"The answer of model '{model.name}' is not the {kind} that was asked for: {fault}",
-            answer=as_text(choice),
-            fault=fault,
+    def _truncated(self, model: Model) -> AnswerTruncated:
+        return AnswerTruncated(
+            f"The answer of model '{model.name}' was cut at the token limit.",
+            more_room=self._call.max_tokens is not None,
         )
 
     def _at_limit(self, model: Model, usage: Usage | None) -> bool:
-        """Return whether the upstream counted as many tokens as there may be: cut, whatever it says itself."""
+        """Return whether the upstream counted as many tokens as allowed: the answer is cut, whatever it says itself."""
         if usage is None:
             return False
-        most, full = (
-            self._put.max_tokens,
-            model.context is not None and usage.prompt + usage.completion >= model.context,
-        )
-        return full or (most is not None and usage.completion >= most * self._put.choices)
+        most = self._adapted.max_tokens
+        full = model.context is not None and usage.prompt + usage.completion >= model.context
+        return full or (most is not None and usage.completion >= most * self._adapted.choices)
 
-    def _how(self, words: Sequence[VerdictWord]) -> str:
-        """Return how the answer came to its form, or why it has not; `words` are the verdicts of its choices."""
-        if not words:
-            return "none"
-        if unusual := [word for word in words if word != "valid"]:
-            return unusual[0]
-        if any(escalation.reason in ASKED_DIFFERENTLY for escalation in self._record.escalations):
-            return "escalated"
-        return "retried" if any(reason in ASKED_DIFFERENTLY for _, reason in self._record.retries) else "decoded"
+
+def outcome(verdicts: Sequence[tuple[ConstraintKind, VerdictWord]], history: FormatHistory) -> str:
+    """Return the value of `x-smallfirst-structured` for an answer that may leave with these verdicts."""
+    if not verdicts:
+        return "none"
+    return next((word for _, word in verdicts if word != "valid"), history)
 
 
 def _is_free(constraint: Constraint) -> bool:
-    """Return whether any text will do: calls may be made, need not be, and no form is asked for."""
     calls = constraint.calls
-    return constraint.form is None and calls is not None and not calls.required
+    return constraint.output_format is None and calls is not None and not calls.required
+
+
+def _violation(model: Model, kind: ConstraintKind, fault: str, choice: Mapping[str, Any]) -> StructuredOutputViolation:
+    wanted = "tool call" if kind == "tools" else kind
+    return StructuredOutputViolation(
+        f"The answer of model '{model.name}' is not a valid {wanted}: {fault}",
+        kind=kind,
+        answer=as_text(choice),
+        fault=fault,
+    )

@@ -29,13 +29,13 @@ from router.structured.constraint import Constraint
 from router.structured.engine import guidance, xgrammar_lite
 from router.structured.request import schema
 from router.structured.workers.grammar_workers import Fault, Finding, GrammarSupport, GrammarWorkers
-from router.types import Backend, FormKind
+from router.types import Backend, FormatKind
 
 MEMORY = 2 << 30
 """bytes that a request may take beyond what the libraries do"""
 
 
-def enforces(backend: Backend, kind: FormKind, source: str) -> GrammarSupport:
+def enforces(backend: Backend, kind: FormatKind, source: str) -> GrammarSupport:
     """Return how much of a form the backend's decoding holds an answer to."""
     ask = guidance.enforces if backend == "guidance" else xgrammar_lite.enforces
     return ask(kind, source)

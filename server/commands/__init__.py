@@ -1,1 +1,1 @@
-"""The subcommands of `smallfirst`."""
+"""The subcommands of `smallfirst`, one module each; `server.cli` lists them."""

@@ -1,25 +1,43 @@
-"""What `smallfirst prices` prints: what tokens and hours cost, as of when, and what an hour has to replace."""
+"""`smallfirst prices`: print what tokens and hours cost, when that was looked up, and where an hour breaks even."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from router.config.models import Config
 from router.config.price_list import bundled
 from router.money.cost import MTOK
 from router.money.price import Price
 from router.types import NANO
+from server.commands.base import Subparsers, load_config
 
 Row = Sequence[str]
 HEADER: Row = ("USD a million tokens", "input", "cached", "output", "as of", "source")
 
 
-def text(config: Config | None) -> str:
-    """Return a table of the bundled prices, or of those of models.yaml with where an hour breaks even."""
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command's options."""
+    parser = subparsers.add_parser("prices", help="print the bundled prices, with the date and the source of each")
+    parser.add_argument("--config", type=Path, metavar="FILE",
+                        help="print the prices of this models.yaml instead, and where an hour breaks even "
+                             "(default: the bundled prices)")  # fmt: skip
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the prices."""
+    print(price_table(load_config(arguments.config) if arguments.config else None))  # noqa: T201
+    return 0
+
+
+def price_table(config: Config | None) -> str:
+    """Return a table of the bundled prices, or of those of models.yaml and where an hour breaks even."""
     if config is None:
-        return "\n".join(_aligned([HEADER, *_rows(bundled())]))
+        return "\n".join(_align([HEADER, *_rows(bundled())]))
     prices = {name: model.price for name, model in config.written.items()}
-    return "\n".join([*_aligned([HEADER, *_rows(prices)]), *_break_even(config)])
+    return "\n".join([*_align([HEADER, *_rows(prices)]), *_break_even(config)])
 
 
 def _rows(prices: Mapping[str, Price | None]) -> Iterator[Row]:
@@ -27,18 +45,18 @@ def _rows(prices: Mapping[str, Price | None]) -> Iterator[Row]:
         if price is None:
             yield name, "no price", "", "", "", ""
             continue
-        looked_up = str(price.as_of or "no date"), price.source or ""
+        provenance = str(price.as_of or "no date"), price.source or ""
         if price.nano_per_hour is not None:
-            yield name, f"{price.nano_per_hour / NANO:g} an hour", "", "", *looked_up
+            yield name, f"{price.nano_per_hour / NANO:g} an hour", "", "", *provenance
         for rate in price.rates:
             usd = [f"{nano / NANO:g}" for nano in (rate.input, rate.cached, rate.output)]
             if rate.above < 0:
-                yield name, *usd, *looked_up
+                yield name, *usd, *provenance
             else:
                 yield f"  all of prompts above {rate.above:,} tokens", *usd, "", ""
 
 
-def _aligned(rows: Sequence[Row]) -> list[str]:
+def _align(rows: Sequence[Row]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 

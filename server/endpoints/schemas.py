@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Tag
+from pydantic_core import PydanticCustomError
+
+from router.policy import POLICIES
 
 # A union's tags are the words of its error message: "expected a string or an array of strings, but got ...".
 TAGS = frozenset(
@@ -31,6 +34,20 @@ _Stop = _Text | Annotated[list[str], Field(max_length=4, fail_fast=True), Tag("a
 _Schema = _Text | Annotated[dict[str, Any], Tag("an object")] | Annotated[bool, Tag("a boolean")]
 _Choices = Annotated[list[str], Field(fail_fast=True)]
 _Tokens = Annotated[list[int], Field(min_length=1, fail_fast=True)]
+
+
+def _known_policy(value: object) -> object:
+    if not isinstance(value, str) or value not in POLICIES:
+        *others, last = map(repr, POLICIES)
+        raise PydanticCustomError("literal_error", "unknown policy", {"expected": f"{', '.join(others)} or {last}"})
+    return value
+
+
+def _list_policies(schema: dict[str, Any]) -> None:
+    schema["enum"] = list(POLICIES)
+
+
+_Policy = Annotated[str, BeforeValidator(_known_policy), Field(json_schema_extra=_list_policies)]
 
 
 class _Wire(BaseModel):
@@ -134,9 +151,7 @@ class Routing(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
-    policy: Literal["fixed", "heuristic", "classifier", "cascade"] | None = Field(
-        None, description="Instead of the route's own policy."
-    )
+    policy: _Policy | None = Field(None, description="Instead of the route's own policy.")
     max_cost_usd: Annotated[float, Field(gt=0, le=100_000)] | None = Field(None, description="Leave dearer models out.")
     min_confidence: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None, description="The least probability that an answer is as good as the fallback's; else that one is asked."

@@ -1,4 +1,4 @@
-"""POST /v1/chat/completions and /v1/completions: read, dispatch, answer."""
+"""Every endpoint that takes a request to a model: read, dispatch, answer."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from starlette.types import Receive, Scope, Send
 from router.dispatch import Dispatcher
 from router.errors import ApiError
 from router.record import RequestRecord
-from router.types import Endpoint
 from server.admission import Admission
 from server.auth import Keyring
 from server.deadline import Deadline
 from server.endpoints.decode import decode
+from server.endpoints.registry import TextEndpoint
 from server.http import disconnect, envelope
 from server.http.keepalive import KeepAlive
 from server.http.middleware import read_body
 from server.http.relay import money_headers, relay, smallfirst_headers, summary
 
 
-class TextEndpoint:
+class TextHandler:
     """An ASGI app: one request from the client's bytes to the last byte of its answer."""
 
-    def __init__(self, endpoint: Endpoint, keyring: Keyring, admission: Admission, dispatcher: Dispatcher) -> None:
-        self._endpoint = endpoint
+    def __init__(self, served: TextEndpoint, keyring: Keyring, admission: Admission, dispatcher: Dispatcher) -> None:
+        self._served = served
         self._keyring = keyring
         self._admission = admission
         self._dispatcher = dispatcher
@@ -30,14 +30,14 @@ class TextEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; every error that the client can still be told is told here."""
         record: RequestRecord = scope["state"][envelope.RECORD]
-        record.endpoint = self._endpoint
+        record.endpoint = self._served.endpoint.path
         try:
             self._keyring.check(scope["headers"])
-            with disconnect.of(scope):
+            with disconnect.cancel_on_disconnect(scope):
                 await self._answer(await read_body(receive), record, send)
             record.outcome = "ok"
         except ApiError as error:
-            envelope.note(record, error)
+            envelope.set_outcome(record, error)
             record.structured = ""  # it is said of an accepted answer
             if record.status:
                 await send({"type": "http.response.body", "body": summary(record) + envelope.sse_error(error)})
@@ -47,7 +47,7 @@ class TextEndpoint:
                 await envelope.error_response(error, headers)(scope, receive, send)
 
     async def _answer(self, raw: bytes, record: RequestRecord, send: Send) -> None:
-        call = decode(self._endpoint, raw)
+        call = decode(self._served, raw)
         record.stream = call.stream
         route = self._dispatcher.route(call.model)
         record.route = route.name
@@ -58,6 +58,6 @@ class TextEndpoint:
             self._dispatcher.dispatch(call, route, record) as reply,
         ):
             if reply.events is None:
-                deadline.met()  # the rest is the client's own pace
-            await silence.settle()
+                deadline.disarm()  # the rest is the client's own pace
+            await silence.finish_comment()
             await relay(reply, record, silence.send if call.stream else send)

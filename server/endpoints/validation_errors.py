@@ -42,7 +42,7 @@ def bad_request(error: ValidationError) -> BadRequest:
     where = param(part for part in fault["loc"] if part not in TAGS)
     kind, value, context = fault["type"], fault["input"], fault.get("ctx", {})
     if kind == "missing":
-        return BadRequest(f"Missing required parameter: '{where}'.", param=where, code="missing_required_parameter")
+        return missing(where)
     if kind == "extra_forbidden":
         return BadRequest(f"Unknown parameter: '{where}'.", param=where, code="unknown_parameter")
     if expected or kind in _EXPECTED:
@@ -81,6 +81,11 @@ def invalid_type(where: str, expected: str, value: object) -> BadRequest:
         param=where,
         code="invalid_type",
     )
+
+
+def missing(where: str) -> BadRequest:
+    """Return the answer to a request without a required field."""
+    return BadRequest(f"Missing required parameter: '{where}'.", param=where, code="missing_required_parameter")
 
 
 def param(path: Any) -> str:

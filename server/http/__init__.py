@@ -1,1 +1,1 @@
-"""HTTP itself: the protocol, the middleware, errors, streams."""
+"""HTTP: the protocol, the middleware, errors, streams."""

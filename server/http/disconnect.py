@@ -1,4 +1,4 @@
-"""Is the client still there? Nobody pays for an answer unread."""
+"""Cancel a request when its client disconnects, so that no answer is paid for that nobody reads."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from types import TracebackType
 from starlette.requests import ClientDisconnect
 from starlette.types import Scope
 
-_EXTENSION = "smallfirst.presence"
+_EXTENSION = "smallfirst.disconnect_watch"
 
 
 class ClientDisconnected(ClientDisconnect):
-    """The client left before its request was read or answered: nobody is there to be told."""
+    """The client disconnected before its request was read or answered. No answer can be sent."""
 
 
 class DisconnectWatch:
-    """Of the client of one connection. `with presence:` cancels what runs within when the client leaves.
+    """Watches the client of one connection. `with watch:` cancels the block when the client disconnects.
 
     Raises:
-        ClientDisconnected: it left.
+        ClientDisconnected: the client disconnected.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop  # to look for the running one takes a system call
-        self._left = False
+        self._loop = loop  # asyncio.current_task() without it makes a system call to find the running loop
+        self._is_gone = False
         self._tasks: set[asyncio.Task[object] | None] = set()
         self.extensions = {_EXTENSION: self}
-        """for the scope of each of its requests"""
+        """the ASGI extensions for the scope of each request of this connection"""
 
-    def leave(self) -> None:
-        """Say that the client is gone; its connection does."""
-        self._left = True
+    def client_left(self) -> None:
+        """Cancel the requests under way. The connection calls this when it is lost."""
+        self._is_gone = True
         for task in self._tasks:
             if task is not None:
                 task.cancel()
 
     def __enter__(self) -> None:
-        if self._left:
+        if self._is_gone:
             raise ClientDisconnected
         self._tasks.add(asyncio.current_task(self._loop))
 
@@ -46,12 +46,12 @@ class DisconnectWatch:
     ) -> None:
         task = asyncio.current_task(self._loop)
         self._tasks.discard(task)
-        if self._left and task is not None and isinstance(error, asyncio.CancelledError):
+        if self._is_gone and task is not None and isinstance(error, asyncio.CancelledError):
             task.uncancel()
             raise ClientDisconnected from None
 
 
-def of(scope: Scope) -> DisconnectWatch:
-    """Return the presence of a request's client."""
-    presence: DisconnectWatch = scope["extensions"][_EXTENSION]
-    return presence
+def cancel_on_disconnect(scope: Scope) -> DisconnectWatch:
+    """Return a context manager that cancels its block when the client of this request disconnects."""
+    watch: DisconnectWatch = scope["extensions"][_EXTENSION]
+    return watch

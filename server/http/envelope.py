@@ -1,4 +1,4 @@
-"""The only renderer of errors: every one has OpenAI's shape, `{"error": {message, type, param, code}}`."""
+"""The only renderer of errors. Every error has OpenAI's shape: `{"error": {message, type, param, code}}`."""
 
 from __future__ import annotations
 
@@ -28,40 +28,40 @@ from router.errors import (
 from router.record import Outcome, RequestRecord
 
 RECORD = "record"
-"""where `scope["state"]` holds the request's RequestRecord"""
+"""the key of the request's RequestRecord in `scope["state"]`"""
 
 
 def error_response(error: ApiError, headers: Mapping[str, str] | None = None) -> Response:
-    """Return the whole answer for an error, with `headers` beside those that the error itself asks for."""
+    """Return the response for an error. `headers` are added to those that the error needs."""
     return Response(
         json.dumps(error.body()),
         status_code=error.status,
-        headers={**_headers(error), **(headers or {})},
+        headers={**_error_headers(error), **(headers or {})},
         media_type="application/json",
     )
 
 
 def sse_error(error: ApiError) -> bytes:
-    """Return the event that ends a stream which cannot go on; no `[DONE]` may follow it."""
+    """Return the event that ends a broken stream. No `[DONE]` may follow it."""
     return b"data: " + json.dumps(error.body()).encode() + b"\n\n"
 
 
 def internal_error(request_id: str) -> ApiError:
-    """Return the error for a fault of our own; its cause is in the log only, under the request id."""
+    """Return the error for a fault of the server. Only the log has its cause, under the request id."""
     return ApiError(f"The server had an error while processing the request. Its request id is {request_id}.")
 
 
-def note(record: RequestRecord, error: ApiError) -> None:
-    """Write into the record how the request failed."""
-    record.outcome = _outcome(error)
+def set_outcome(record: RequestRecord, error: ApiError) -> None:
+    """Write the outcome and the error code of a failed request into its record."""
+    record.outcome = _outcome_of(error)
     record.error_code = error.code or ""
 
 
-def install(app: FastAPI) -> None:
-    """Let the app answer every ApiError and its own errors (404, 405, 413, 415, 422) in OpenAI's shape.
+def install_error_handlers(app: FastAPI) -> None:
+    """Make the app render every ApiError and the framework's errors (404, 405, 413, 415, 422) in OpenAI's shape.
 
-    What nobody expected (500) is answered by the middleware. Redirects to the same path with or without a
-    trailing slash are switched off: a client gets a 404 that names the right path instead.
+    The middleware renders unexpected exceptions (500). Redirects that add or remove a trailing slash are switched
+    off: a client gets a 404 that names the right path instead.
     """
     app.router.redirect_slashes = False
     app.add_exception_handler(ApiError, _on_api_error)
@@ -69,7 +69,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_validation_error)
 
 
-def _headers(error: ApiError) -> dict[str, str]:
+def _error_headers(error: ApiError) -> dict[str, str]:
     headers = {}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(math.ceil(error.retry_after_s))
@@ -77,12 +77,12 @@ def _headers(error: ApiError) -> dict[str, str]:
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, StructuredOutputViolation):
-        # Every rung has been tried: an SDK that repeats the call would pay for the same failure again.
+        # Every rung has been tried. An SDK that repeats the call would pay for the same failure again.
         headers["x-should-retry"] = "false"
     return headers
 
 
-def _outcome(error: ApiError) -> Outcome:
+def _outcome_of(error: ApiError) -> Outcome:
     match error:
         case StructuredOutputViolation():
             return "structured_violation"
@@ -97,93 +97,96 @@ def _outcome(error: ApiError) -> Outcome:
     return "overloaded" if error.status == 429 else "client_error"
 
 
-def _answer(request: Request, error: ApiError, headers: Mapping[str, str] | None = None) -> Response:
+def _respond(request: Request, error: ApiError, headers: Mapping[str, str] | None = None) -> Response:
     record = request.scope.get("state", {}).get(RECORD)
     if record is not None:
-        note(record, error)
+        set_outcome(record, error)
     return error_response(error, headers)
 
 
 async def _on_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)  # noqa: S101
-    return _answer(request, error)
+    return _respond(request, error)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     status, headers = error.status_code, error.headers or {}
     if status == 405:
-        headers = {"allow": ", ".join(_allowed(request))}
+        headers = {"allow": ", ".join(_allowed_methods(request))}
         if request.method == "OPTIONS":
             return Response(status_code=204, headers=headers)
     if not error.detail or error.detail == HTTPStatus(status).phrase:
-        message = _explain(request, status, headers)
+        message = _default_message(request, status, headers)
     else:
         message = str(error.detail)
     code = BodyTooLarge.code if status == 413 else HTTPStatus(status).phrase.lower().replace(" ", "_")
     kind = BadRequest if status < 500 else ApiError
-    return _answer(request, kind(message, status=status, code=code), headers)
+    return _respond(request, kind(message, status=status, code=code), headers)
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
-    """Answer 400 as OpenAI does, not 422. The first fault is named; values are not repeated."""
+    """Respond with 400 as OpenAI does, not with 422. The message names the first fault and quotes no values."""
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    fault = error.errors()[0]
-    # `loc` begins with where the value stood (body, query, path); the client's own name for it follows.
-    param = ".".join(str(part) for part in fault["loc"][1:])
-    kind = fault["type"]
+    first_fault = error.errors()[0]
+    # `loc` begins with the location (body, query, path). The client's own name of the parameter follows.
+    param = ".".join(str(part) for part in first_fault["loc"][1:])
+    kind = first_fault["type"]
     if kind == "json_invalid":
-        return _answer(request, BadRequest("The request body is not valid JSON.", code="invalid_json"))
+        return _respond(request, BadRequest("The request body is not valid JSON.", code="invalid_json"))
     if kind == "missing":
         code, message = "missing_required_parameter", f"Missing required parameter: '{param or 'body'}'."
     else:
         code = "invalid_type" if kind.endswith(("_type", "_parsing")) else "invalid_value"
-        message = f"Invalid '{param or 'body'}': {fault['msg']}."
-    return _answer(request, BadRequest(message, param=param or None, code=code))
+        message = f"Invalid '{param or 'body'}': {first_fault['msg']}."
+    return _respond(request, BadRequest(message, param=param or None, code=code))
 
 
-def _explain(request: Request, status: int, headers: Mapping[str, str]) -> str:
+def _default_message(request: Request, status: int, headers: Mapping[str, str]) -> str:
     path = request.url.path[:200]
     match status:
         case 404:
-            return _not_found(request, path)
+            return _not_found_message(request, path)
         case 405:
             return f"{request.method} is not allowed on {path}. Allowed: {headers['allow']}."
     return f"{HTTPStatus(status).phrase}: {request.method} {path}."
 
 
-def _not_found(request: Request, path: str) -> str:
-    endpoints = {(route.path_format, method) for route in _routes(request) for method in _methods(route)}
-    listing = ", ".join(f"{method} {known}" for known, method in sorted(endpoints))
-    meant = _meant(request, path)
-    hint = f" Did you mean {meant}?" if meant else ""
+def _not_found_message(request: Request, path: str) -> str:
+    endpoints = {(route.path_format, method) for route in _endpoint_routes(request) for method in _methods_of(route)}
+    listing = ", ".join(f"{method} {path_format}" for path_format, method in sorted(endpoints))
+    suggestion = _suggested_path(request, path)
+    hint = f" Did you mean {suggestion}?" if suggestion else ""
     return f"Unknown path: {request.method} {path}.{hint} Endpoints: {listing}."
 
 
-def _meant(request: Request, path: str) -> str | None:
-    """Find what was meant by a wrong prefix (none, `/v1/v1`, `/openai/v1`), a trailing slash or a typo."""
+def _suggested_path(request: Request, path: str) -> str | None:
+    """Return the endpoint that the client probably meant: with a wrong prefix, a trailing slash or a typo.
+
+    Known wrong prefixes are none at all, `/v1/v1` and `/openai/v1`.
+    """
     rest = "/" + "/".join(part for part in path.rpartition("/v1")[2].split("/") if part)
     for candidate in (rest, f"/v1{rest}"):
         scope = {**request.scope, "path": candidate}
-        if any(route.matches(scope)[0] is not Match.NONE for route in _routes(request)):
+        if any(route.matches(scope)[0] is not Match.NONE for route in _endpoint_routes(request)):
             return candidate
-    close = difflib.get_close_matches(path, [route.path_format for route in _routes(request)], n=1, cutoff=0.8)
+    close = difflib.get_close_matches(path, [route.path_format for route in _endpoint_routes(request)], n=1, cutoff=0.8)
     return close[0] if close else None
 
 
-def _routes(request: Request) -> Iterator[Route]:
-    """Yield the app's endpoints, without the pages that show the API."""
+def _endpoint_routes(request: Request) -> Iterator[Route]:
+    """Yield the app's endpoints, without the pages of its API documentation."""
     for route in request.app.routes:
         if isinstance(route, Route) and route.include_in_schema:
             yield route
 
 
-def _methods(route: Route) -> set[str]:
+def _methods_of(route: Route) -> set[str]:
     return (route.methods or set()) - {"HEAD"}
 
 
-def _allowed(request: Request) -> list[str]:
-    """Return every method of the path; the framework names those of the first matching route only."""
+def _allowed_methods(request: Request) -> list[str]:
+    """Return every method that the path allows. The framework names only those of the first matching route."""
     routes = [route for route in request.app.routes if isinstance(route, Route)]
     matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
     return sorted({"OPTIONS", *(method for route in matching for method in route.methods or ())})

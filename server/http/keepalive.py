@@ -1,4 +1,4 @@
-"""Comments for the client of a stream whose answer is held back: a silent connection looks like a dead one."""
+"""Comments to the client of a held stream, because proxies and clients close a connection that is silent."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from router.record import RequestRecord
 from server.http import sse
 from server.http.relay import start_stream
 
-SILENCE_S = 10.0
-"""without a word, before a comment; proxies cut connections that are silent for 30 to 60 s"""
+COMMENT_INTERVAL_S = 10.0
+"""silence before a comment is sent; proxies close connections that are silent for 30 to 60 s"""
 
 
 class KeepAlive:
-    """`async with` it around an answer that is sent through it: while it is held, a comment ends every SILENCE_S.
+    """`async with` it around an answer: while the stream is held, it sends a comment every COMMENT_INTERVAL_S.
 
-    The first one takes the headers along: from then on an error is an event of the stream.
+    The headers are sent with the first comment. From then on an error is an event of the stream.
     """
 
     def __init__(self, record: RequestRecord, send: Send, *, stream: bool) -> None:
@@ -27,13 +27,13 @@ class KeepAlive:
         self._send = send
         self._stream = stream
         self._timer: asyncio.TimerHandle | None = None
-        self._sending: asyncio.Task[None] | None = None
-        self._spoken = monotonic()
-        self._busy = False
+        self._comment_task: asyncio.Task[None] | None = None
+        self._last_sent_at = monotonic()
+        self._is_sending = False
 
     async def __aenter__(self) -> KeepAlive:
         if self._stream:
-            self._wait(SILENCE_S)
+            self._start_timer(COMMENT_INTERVAL_S)
         return self
 
     async def __aexit__(
@@ -42,42 +42,42 @@ class KeepAlive:
         await self.stop()
 
     async def send(self, message: Message) -> None:
-        """Send a part of the answer; before its last one the comments end."""
+        """Send a part of the answer. Before the last part the comments stop."""
         if message["type"] == "http.response.body" and not message.get("more_body"):
             await self.stop()
-        await self.settle()
-        self._busy = True
+        await self.finish_comment()
+        self._is_sending = True
         try:
             await self._send(message)
         finally:
-            self._busy, self._spoken = False, monotonic()
+            self._is_sending, self._last_sent_at = False, monotonic()
 
-    async def settle(self) -> None:
-        """Let a comment be sent to its end, headers included."""
-        if self._sending is not None:
-            await self._sending
-            self._sending = None
+    async def finish_comment(self) -> None:
+        """Wait until a comment that is being sent is complete, headers included."""
+        if self._comment_task is not None:
+            await self._comment_task
+            self._comment_task = None
 
     async def stop(self) -> None:
-        """Send nothing more; what is being sent is sent. Idempotent."""
+        """Stop the comments, after the one that is being sent. Idempotent."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        await self.settle()
+        await self.finish_comment()
 
-    def _wait(self, seconds: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._speak)
+    def _start_timer(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._on_timer)
 
-    def _speak(self) -> None:
-        left_s = self._spoken + SILENCE_S - monotonic()
-        if self._record.held and not self._busy and left_s <= 0:
-            self._sending = asyncio.create_task(self._comment())
+    def _on_timer(self) -> None:
+        left_s = self._last_sent_at + COMMENT_INTERVAL_S - monotonic()
+        if self._record.held and not self._is_sending and left_s <= 0:
+            self._comment_task = asyncio.create_task(self._send_comment())
         else:
-            self._wait(left_s if left_s > 0 else SILENCE_S)
+            self._start_timer(left_s if left_s > 0 else COMMENT_INTERVAL_S)
 
-    async def _comment(self) -> None:
+    async def _send_comment(self) -> None:
         await start_stream(self._record, self._send)
         await self._send({"type": "http.response.body", "body": sse.comment(b"waiting"), "more_body": True})
-        self._spoken = monotonic()
+        self._last_sent_at = monotonic()
         if self._timer is not None:
-            self._wait(SILENCE_S)
+            self._start_timer(COMMENT_INTERVAL_S)

@@ -1,4 +1,4 @@
-"""What every HTTP request gets, whoever answers: an id, a record, common headers, a limit on its body."""
+"""What every HTTP request gets, on every path: an id, a record, common headers, a limit on its body."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from router.errors import ApiError, BodyTooLarge, Overloaded
 from router.record import RequestRecord
 from server.http.disconnect import ClientDisconnected
-from server.http.envelope import RECORD, error_response, internal_error, note
+from server.http.envelope import RECORD, error_response, internal_error, set_outcome
 
 logger = logging.getLogger(__name__)
 
-MAX_CLIENT_REQUEST_ID = 512
+MAX_CLIENT_REQUEST_ID_LENGTH = 512
 OPENAI_VERSION = b"2020-10-01"
-_OWN_HEADERS = (b"x-request-id", b"openai-processing-ms", b"openai-version")
+_GATEWAY_HEADERS = (b"x-request-id", b"openai-processing-ms", b"openai-version")
 
 
 class RequestMiddleware:
-    """Pure ASGI. Opens the record, `scope["state"]["record"]`, and hands it to `on_finish` once, at the end.
+    """Pure ASGI. Opens the record, `scope["state"]["record"]`, and passes it to `on_finish` once, at the end.
 
-    The record's outcome belongs to who answers; where nobody wrote it, the answer's status says it.
+    The endpoint writes the record's outcome. If it wrote none, the outcome follows from the response's status.
     """
 
     def __init__(self, app: ASGIApp, *, max_body_bytes: int, on_finish: Callable[[RequestRecord, Scope], None]) -> None:
@@ -35,11 +35,11 @@ class RequestMiddleware:
         self._on_finish = on_finish
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection of the server; only HTTP requests are of interest."""
+        """Serve one ASGI scope. Scopes that are not HTTP requests pass unchanged."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared, client_request_id = _declared(scope["headers"])
+        content_length, client_request_id = _read_headers(scope["headers"])
         record = RequestRecord(
             request_id=f"req_{getrandbits(128):032x}",
             started=time.monotonic(),
@@ -47,7 +47,7 @@ class RequestMiddleware:
         )
         scope.setdefault("state", {})[RECORD] = record
         received = 0
-        started = answered = False
+        has_started = is_complete = False
 
         async def receive_limited() -> Message:
             nonlocal received
@@ -56,39 +56,39 @@ class RequestMiddleware:
             self._check_size(received)
             return message
 
-        async def send_headed(message: Message) -> None:
-            nonlocal started, answered
+        async def send_with_headers(message: Message) -> None:
+            nonlocal has_started, is_complete
             if message["type"] == "http.response.start":
-                started = True
+                has_started = True
                 record.status = message["status"]
-                message = {**message, "headers": _with_own(message.get("headers", ()), record)}
+                message = {**message, "headers": _with_gateway_headers(message.get("headers", ()), record)}
             elif message["type"] == "http.response.body":
-                answered = not message.get("more_body", False)
+                is_complete = not message.get("more_body", False)
             await send(message)
 
         async def fail(error: ApiError) -> None:
-            note(record, error)
-            if not started:
-                await error_response(error)(scope, receive, send_headed)
-            # Else the answer has begun: left incomplete, it makes the server cut the connection, and so the
-            # client learns of it.
+            set_outcome(record, error)
+            if not has_started:
+                await error_response(error)(scope, receive, send_with_headers)
+            # Otherwise the response has begun. It stays incomplete, so the server closes the connection, and the
+            # client sees that it is broken.
 
         try:
-            self._check_size(declared)
-            await self._app(scope, receive_limited, send_headed)
+            self._check_size(content_length)
+            await self._app(scope, receive_limited, send_with_headers)
         except ApiError as error:
             await fail(error)
         except ClientDisconnect:
             record.status = record.status or 499
             record.outcome = "disconnected"
-        except asyncio.CancelledError:  # by the server alone, when the grace of its shutdown is over
+        except asyncio.CancelledError:  # only uvicorn cancels here, when the grace period of its shutdown is over
             await fail(Overloaded("The gateway is shutting down.", code="shutting_down", retry_after_s=1.0))
         except Exception:
             logger.exception("unexpected error", extra={"fields": {"request_id": record.request_id}})
             await fail(internal_error(record.request_id))
         finally:
-            unsaid = record.outcome == "internal_error" and not record.error_code
-            if unsaid and answered and record.status < 500:
+            is_outcome_unset = record.outcome == "internal_error" and not record.error_code
+            if is_outcome_unset and is_complete and record.status < 500:
                 record.outcome = "ok" if record.status < 400 else "client_error"
             record.finished = time.monotonic()
             self._on_finish(record, scope)
@@ -99,11 +99,11 @@ class RequestMiddleware:
 
 
 async def read_body(receive: Receive) -> bytes:
-    """Read the whole request body; the middleware has set its limit.
+    """Read the whole request body. The middleware limits its size.
 
     Raises:
-        ClientDisconnected: the client left before its end.
-        BodyTooLarge: it is over the limit.
+        ClientDisconnected: the client disconnected before the body's end.
+        BodyTooLarge: the body is over the limit.
     """
     chunks = []
     while True:
@@ -115,28 +115,28 @@ async def read_body(receive: Receive) -> bytes:
             return b"".join(chunks)
 
 
-def _with_own(headers: Iterable[tuple[bytes, bytes]], record: RequestRecord) -> list[tuple[bytes, bytes]]:
-    """Return the endpoint's headers and ours, which replace those of the same name (an upstream's)."""
+def _with_gateway_headers(headers: Iterable[tuple[bytes, bytes]], record: RequestRecord) -> list[tuple[bytes, bytes]]:
+    """Return the endpoint's headers and the gateway's, which replace an upstream's headers of the same name."""
     elapsed_ms = int((time.monotonic() - record.started) * 1000)
     return [
-        *[header for header in headers if header[0] not in _OWN_HEADERS],
+        *[header for header in headers if header[0] not in _GATEWAY_HEADERS],
         (b"x-request-id", record.request_id.encode()),
         (b"openai-processing-ms", b"%d" % elapsed_ms),
         (b"openai-version", OPENAI_VERSION),
     ]
 
 
-def _declared(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, str]:
-    """Return what the request says of itself: its body's length, and `X-Client-Request-Id`.
+def _read_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, str]:
+    """Return the request's `Content-Length` and `X-Client-Request-Id`.
 
-    The length is 0 where the body is chunked: that is counted as it comes. The id is empty where it may not stand
-    in a log: it has to be printable ASCII of sane length.
+    The length is 0 for a chunked body, whose bytes are counted on arrival. The id is empty if it is not fit for a
+    log: it has to be printable ASCII of limited length.
     """
     length, client_request_id = 0, ""
     for name, value in headers:
         if name == b"content-length":
             length = int(value) if value.isdigit() else 0
-        elif name == b"x-client-request-id" and len(value) <= MAX_CLIENT_REQUEST_ID:
+        elif name == b"x-client-request-id" and len(value) <= MAX_CLIENT_REQUEST_ID_LENGTH:
             text = value.decode("latin-1")
             client_request_id = text if text.isascii() and text.isprintable() else ""
     return length, client_request_id

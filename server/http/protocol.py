@@ -1,7 +1,7 @@
-"""uvicorn's HTTP protocol with limits on a request's head, its own refusals in OpenAI's shape, and fewer writes.
+"""uvicorn's HTTP protocol with limits on a request's head, errors in OpenAI's shape, and fewer writes.
 
-A head is read before anything of ours runs, keys included: without limits, anybody who reaches the port can fill the
-memory with headers, or hold connections open with heads that never end.
+uvicorn reads the head before the app runs, so before client keys are checked. Without limits, anybody who reaches the
+port can fill the memory with headers, or keep connections open with heads that never end.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from router.errors import ApiError, BadRequest
 from server.http.disconnect import DisconnectWatch
 from server.http.envelope import error_response
 
-MAX_HEAD_BYTES = 64 * 1024  # checked as it comes, so one read of the socket more may be taken in
+MAX_HEAD_BYTES = 64 * 1024  # checked on arrival, so the head can exceed it by one read of the socket
 HEAD_TIMEOUT_S = 30.0
-STALLED_S = 120.0
-"""a client that takes nothing of its answer for so long holds a slot, a lease and a connection for nobody"""
+STALLED_CLIENT_TIMEOUT_S = 120.0
+"""a client that reads nothing for so long is disconnected: it occupies a slot, a lease and a connection"""
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
@@ -30,74 +30,76 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     _in_head = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first head."""
+        """Start the timer for the first head."""
         super().connection_made(transport)
-        self._disconnect = DisconnectWatch(self.loop)
-        self._await_head()
+        self._disconnect_watch = DisconnectWatch(self.loop)
+        self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer, and tell the requests under way."""
-        self._end_head()
-        self._disconnect.leave()
+        """Stop the timer, and cancel the requests under way."""
+        self._stop_head_timer()
+        self._disconnect_watch.client_left()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take in bytes of a head, or of a body's trailers, only as long as they are within the limit."""
+        """Parse bytes of a head, or of a body's trailers, as long as they are within the limit."""
         if self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(BadRequest(f"The request's headers are over {MAX_HEAD_BYTES} bytes.", status=431))
             return
         self._head_bytes += len(data)
         super().data_received(data)
-        # Most heads come whole and need no timer. What else comes while nothing is answered is empty lines, which the
-        # parser passes over in silence, or a body whose answer was given without it.
-        nothing_else_waits = not self._answering and self.timeout_keep_alive_task is None
-        if self._head_timer is None and (self._in_head or nothing_else_waits) and not self.transport.is_closing():
-            self._await_head()
+        # Most heads arrive whole and need no timer. Two other things can arrive while no response is under way: empty
+        # lines, which the parser ignores, or a body whose response was sent without waiting for it.
+        has_no_other_timer = not self._is_responding and self.timeout_keep_alive_task is None
+        if self._head_timer is None and (self._in_head or has_no_other_timer) and not self.transport.is_closing():
+            self._start_head_timer()
 
     def on_message_begin(self) -> None:
-        """Begin a further head on the same connection."""
+        """Mark the start of a head."""
         super().on_message_begin()
         self._in_head = True
-        self.scope["extensions"] = self._disconnect.extensions  # type: ignore[typeddict-item]
+        self.scope["extensions"] = self._disconnect_watch.extensions  # type: ignore[typeddict-item]
 
     def on_headers_complete(self) -> None:
-        """Stop waiting: what follows is the body."""
-        self._end_head()
+        """Stop the timer, because the body follows."""
+        self._stop_head_timer()
         super().on_headers_complete()
-        self.cycle.__class__ = LeanCycle  # uvicorn has no way to say which; its task has not begun yet
+        self.cycle.__class__ = (
+            FastResponseCycle  # uvicorn has no option for the class; the cycle's task has not started yet
+        )
 
     def on_body(self, body: bytes) -> None:
-        """Begin to count anew: the body has a limit of its own."""
+        """Reset the count of head bytes. The middleware limits the body."""
         self._head_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Count again, from zero; and read on, since who does not read does not see the client leave."""
+        """Reset the count, and keep reading: without reading, a disconnect of the client is not noticed."""
         super().on_message_complete()
         self._head_bytes = 0
         if not self.pipeline:
             self.flow.resume_reading()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP."""
+        """Refuse a request that is not valid HTTP."""
         self._refuse(BadRequest(msg, code="invalid_http"))
 
-    def _await_head(self) -> None:
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up)
+    def _start_head_timer(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._on_head_timeout)
 
-    def _give_up(self) -> None:
-        """Close, unless the answer to an earlier request is still under way."""
+    def _on_head_timeout(self) -> None:
+        """Close the connection, unless the response to an earlier request is still under way."""
         self._head_timer = None
-        if self._answering:
-            self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up)
+        if self._is_responding:
+            self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._on_head_timeout)
         else:
             self.timeout_keep_alive_handler()
 
     @property
-    def _answering(self) -> bool:
+    def _is_responding(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _end_head(self) -> None:
+    def _stop_head_timer(self) -> None:
         self._in_head = False
         if self._head_timer is not None:
             self._head_timer.cancel()
@@ -112,22 +114,23 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-class LeanCycle(RequestResponseCycle):
-    """One request and its answer, with a `send` that takes a third of uvicorn's time and half of its writes.
+class FastResponseCycle(RequestResponseCycle):
+    """One request and its response, with a `send` that takes a third of uvicorn's time and half of its writes.
 
-    The head leaves with the first of the body: two writes are two system calls, the dearest part of a short answer.
-    Headers are ours, with names in lower case; they are checked together for line breaks, not one by one.
+    The head is written together with the first part of the body. Each write is a system call, which is the most
+    expensive part of a short response. All headers come from this server, with names in lower case, so they are
+    checked for line breaks together and not one by one.
     """
 
     _head = b""
-    _until_close = False  # HTTP/1.0 knows no chunks: the body ends with the connection
+    _is_close_delimited = False  # HTTP/1.0 has no chunks: the body ends with the connection
 
     async def send(self, message: Message) -> None:  # type: ignore[override]
-        """Send a part of the answer; wait for a client that is slow to take it, but not without end."""
+        """Send a part of the response. Wait for a client that reads slowly, up to STALLED_CLIENT_TIMEOUT_S."""
         if message["type"] == "http.response.start" and not self.response_started:
             self.response_started = True
             self.waiting_for_100_continue = False
-            self._head = self._encoded(message["status"], message.get("headers", ()))
+            self._head = self._encode_head(message["status"], message.get("headers", ()))
         elif message["type"] == "http.response.body" and self.response_started and not self.response_complete:
             if self.flow.write_paused:
                 await self._drain()
@@ -140,26 +143,26 @@ class LeanCycle(RequestResponseCycle):
 
     async def _drain(self) -> None:
         try:
-            async with asyncio.timeout(STALLED_S):
+            async with asyncio.timeout(STALLED_CLIENT_TIMEOUT_S):
                 await self.flow.drain()
         except TimeoutError:
             self.disconnected = True
             self.transport.abort()
 
-    def _encoded(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    def _encode_head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         lines = [STATUS_LINE[status], *[b"%b: %b\r\n" % header for header in (*self.default_headers, *headers)]]
-        says_close = False
+        has_close_header = False
         for name, value in headers:
             if name == b"content-length":
                 self.expected_content_length, self.chunked_encoding = int(value), False
             elif name == b"connection" and value == b"close":
-                self.keep_alive, says_close = False, True
+                self.keep_alive, has_close_header = False, True
         has_body = self.scope["method"] != "HEAD" and status not in (204, 304)
-        self._until_close = self.chunked_encoding is None and self.scope["http_version"] == "1.0"
-        if self.chunked_encoding is None and has_body and not self._until_close:
+        self._is_close_delimited = self.chunked_encoding is None and self.scope["http_version"] == "1.0"
+        if self.chunked_encoding is None and has_body and not self._is_close_delimited:
             self.chunked_encoding = True
             lines.append(b"transfer-encoding: chunked\r\n")
-        if not (self.keep_alive or says_close):
+        if not (self.keep_alive or has_close_header):
             lines.append(b"connection: close\r\n")
         head = b"".join([*lines, b"\r\n"])
         if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1:
@@ -174,10 +177,10 @@ class LeanCycle(RequestResponseCycle):
                 body = b"%x\r\n%b\r\n" % (len(body), body)
             if last:
                 body += b"0\r\n\r\n"
-        elif not self._until_close:
+        elif not self._is_close_delimited:
             self.expected_content_length -= len(body)
         if self.expected_content_length < 0 or (last and self.expected_content_length):
-            raise RuntimeError("The answer's body is not as long as its content-length.")
+            raise RuntimeError("The response's body is not as long as its content-length.")
         head, self._head = self._head, b""
         self.transport.write(head + body)
         if last:

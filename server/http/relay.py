@@ -1,8 +1,10 @@
-"""From a reply to the client's bytes: headers, a whole body or a stream."""
+"""Send a reply to the client: headers, then a whole body or a stream."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from operator import attrgetter
+from typing import NamedTuple
 
 import msgspec
 from starlette.types import Send
@@ -15,10 +17,10 @@ RawHeaders = list[tuple[bytes, bytes]]
 
 
 async def relay(reply: Reply, record: RequestRecord, send: Send) -> None:
-    """Send the reply. A stream waits for a slow client, so nothing piles up here.
+    """Send the reply. A stream waits for a slow client, so events do not pile up in memory.
 
     Raises:
-        ApiError: the stream broke off; what came before has been sent, `[DONE]` has not.
+        ApiError: the stream broke off. The events before have been sent, `[DONE]` has not.
     """
     if reply.events is None:
         record.status = 200
@@ -33,7 +35,7 @@ async def relay(reply: Reply, record: RequestRecord, send: Send) -> None:
 
 
 async def start_stream(record: RequestRecord, send: Send) -> None:
-    """Send the headers of a stream, with what is known by now; once."""
+    """Send the headers of a stream, with the values known so far. Later calls do nothing."""
     if not record.status:
         record.status = 200
         headers = [*smallfirst_headers(record), *sse.HEADERS]
@@ -47,36 +49,19 @@ async def _stream(events: AsyncIterator[list[bytes]], record: RequestRecord, sen
 
 
 def smallfirst_headers(record: RequestRecord) -> RawHeaders:
-    """Return what is known of the request's way before its answer begins."""
-    known = (
-        (b"x-smallfirst-model", record.model),
-        (b"x-smallfirst-route", record.route),
-        (b"x-smallfirst-reason", record.reason),
-        (b"x-smallfirst-structured", record.structured),
-        (b"x-smallfirst-dropped", ", ".join(record.dropped)),
-    )
-    headers = [(name, value.encode()) for name, value in known if value]
-    headers.append((b"x-smallfirst-attempts", b"%d" % len(record.attempts)))
-    if record.judgements and (confidence := record.confidence) is not None:
-        headers.append((b"x-smallfirst-confidence", b"%.3f" % confidence))
-    return headers
+    """Return the headers whose values are known before the answer begins."""
+    return [(name, value.encode()) for name, read in _BEFORE_ANSWER if (value := read(record))]
 
 
 def money_headers(record: RequestRecord) -> RawHeaders:
-    """Return what the request cost; only when nothing more can be spent on it."""
-    cost, _, saved = record.bill()
-    headers = []
-    if cost is not None:
-        headers.append((b"x-smallfirst-cost-usd", usd(cost).encode()))
-    if saved is not None:
-        headers.append((b"x-smallfirst-saved-usd", usd(saved).encode()))
-    return headers
+    """Return the headers for cost and saving. Call it only when nothing more can be spent on the request."""
+    return [(name, value.encode()) for name, read in _AFTER_ANSWER if (value := read(record))]
 
 
 def summary(record: RequestRecord) -> bytes:
-    """Return what only a stream's end can tell, as a comment, which clients ignore."""
+    """Return the comment that ends a stream: the values that are known only then. Clients ignore comments."""
     cost, _, saved = record.bill()
-    known = {
+    values = {
         "model": record.model,
         "reason": record.reason,
         "confidence": None if record.confidence is None else round(record.confidence, 3),
@@ -85,10 +70,114 @@ def summary(record: RequestRecord) -> bytes:
         "cost_usd": None if cost is None else usd(cost),
         "saved_usd": None if saved is None else usd(saved),
     }
-    return sse.comment(b"smallfirst " + msgspec.json.encode(known))
+    return sse.comment(b"smallfirst " + msgspec.json.encode(values))
 
 
 def usd(nano: int) -> str:
-    """Return nano-dollars as dollars with nine digits, exactly."""
+    """Return nano-dollars as dollars with nine decimals, exactly."""
     sign, (dollars, rest) = "-" if nano < 0 else "", divmod(abs(nano), NANO)
     return f"{sign}{dollars}.{rest:09d}"
+
+
+def _confidence(record: RequestRecord) -> str:
+    if not record.judgements or (confidence := record.confidence) is None:
+        return ""
+    return f"{confidence:.3f}"
+
+
+def _cost_usd(record: RequestRecord) -> str:
+    cost = record.bill().cost
+    return "" if cost is None else usd(cost)
+
+
+def _saved_usd(record: RequestRecord) -> str:
+    saved = record.bill().saved
+    return "" if saved is None else usd(saved)
+
+
+class SmallfirstHeader(NamedTuple):
+    """One `x-smallfirst-*` header of a response."""
+
+    name: str
+    value: Callable[[RequestRecord], str]
+    """returns the value; without a value the response does not have the header"""
+    when: str
+    meaning: str
+
+
+BEFORE_ANSWER = "before the answer begins"
+AFTER_ANSWER = "after the answer: whole answers and errors only"
+
+HEADERS = (
+    SmallfirstHeader(
+        "x-smallfirst-model",
+        attrgetter("model"),
+        BEFORE_ANSWER,
+        "The name in models.yaml of the model that answered. An error has none.",
+    ),
+    SmallfirstHeader(
+        "x-smallfirst-route",
+        attrgetter("route"),
+        BEFORE_ANSWER,
+        "The route that the request's `model` named, or the name of the model if the request named a model.",
+    ),
+    SmallfirstHeader(
+        "x-smallfirst-reason",
+        attrgetter("reason"),
+        BEFORE_ANSWER,
+        "Why this model answered. [Reasons](reasons.md) lists the values.",
+    ),
+    SmallfirstHeader(
+        "x-smallfirst-structured",
+        attrgetter("structured"),
+        BEFORE_ANSWER,
+        "How the answer came to satisfy the requested format, or why it does not. See the values below.",
+    ),
+    SmallfirstHeader(
+        "x-smallfirst-dropped",
+        lambda record: ", ".join(record.dropped),
+        BEFORE_ANSWER,
+        "The fields of the request that the answering upstream does not support. They were not sent to it.",
+    ),
+    SmallfirstHeader(
+        "x-smallfirst-attempts",
+        lambda record: str(len(record.attempts)),
+        BEFORE_ANSWER,
+        "How many requests were sent to upstreams, retries and escalations included.",
+    ),
+    SmallfirstHeader(
+        "x-smallfirst-confidence",
+        _confidence,
+        BEFORE_ANSWER,
+        "The estimated probability, 0 to 1, that the answer is as good as the fallback's. Only judged answers have it.",
+    ),
+    SmallfirstHeader(
+        "x-smallfirst-cost-usd",
+        _cost_usd,
+        AFTER_ANSWER,
+        "US dollars that all attempts of the request cost. Missing if the cost of one attempt is unknown.",
+    ),
+    SmallfirstHeader(
+        "x-smallfirst-saved-usd",
+        _saved_usd,
+        AFTER_ANSWER,
+        "US dollars that the fallback would have cost, minus the cost. Negative if a rejected answer made the request "
+        "more expensive. Missing if one of the two is unknown.",
+    ),
+)
+"""every `x-smallfirst-*` header, in the order in which they are sent; docs/reference/headers.md is made from it"""
+
+STRUCTURED_VALUES = {
+    "none": "No format was requested, or the answer is text although it could have called a tool.",
+    "decoded": "The answer was valid as it came.",
+    "repaired": "The answer was valid after a repair.",
+    "retried": "The answer was valid after a retry on the same rung.",
+    "escalated": "The answer was valid after an escalation.",
+    "truncated": "The token limit cut the answer, so it is not checked.",
+    "refused": "The model refused to answer, so the answer is not checked.",
+    "checking": "The stream is checked while it is sent. The verdict is in the comment at its end.",
+}
+"""the values of `x-smallfirst-structured`, with their meaning"""
+
+_BEFORE_ANSWER = [(header.name.encode(), header.value) for header in HEADERS if header.when == BEFORE_ANSWER]
+_AFTER_ANSWER = [(header.name.encode(), header.value) for header in HEADERS if header.when == AFTER_ANSWER]

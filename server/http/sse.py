@@ -9,12 +9,12 @@ DONE = b"data: [DONE]\n\n"
 HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),  # a proxy in front must not hold events back
+    (b"x-accel-buffering", b"no"),  # tells a proxy such as nginx not to buffer events
 )
 
 
 def events(payloads: Sequence[bytes]) -> bytes:
-    """Return events; a payload of several lines becomes several `data:` lines."""
+    """Return the payloads as events. A payload of several lines becomes several `data:` lines."""
     framed = b"data: " + b"\n\ndata: ".join(payloads) + b"\n\n"
     if framed.count(b"\n") == 2 * len(payloads):
         return framed
@@ -22,5 +22,5 @@ def events(payloads: Sequence[bytes]) -> bytes:
 
 
 def comment(text: bytes) -> bytes:
-    """Return a comment, which every client ignores; `text` is one line."""
+    """Return a comment, which every client ignores. `text` is one line."""
     return b": " + text + b"\n\n"

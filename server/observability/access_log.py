@@ -1,4 +1,4 @@
-"""The access log: one line a request, written in batches."""
+"""The access log: one line for each request, written in batches."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from server.observability import decision_log, logs
 logger = logging.getLogger(__name__)
 
 FLUSH_S = 0.1
-"""how late a line may be; a process that is killed loses so much of its log"""
-MOST_WAITING = 64
-"""lines that wait; to write more of them at once would hold up the requests"""
-MAX_PATH = 200
-_PROBES = frozenset({"/health", "/ready", "/metrics"})
+"""longest delay of a line; a process that is killed loses the lines of this time"""
+MAX_PENDING = 64
+"""largest batch; to write more lines at once would delay the requests"""
+MAX_PATH_LENGTH = 200
+_PROBE_PATHS = frozenset({"/health", "/ready", "/metrics"})
 
 _LEVELS = {level: logging.getLevelName(level).lower() for level in (logging.DEBUG, logging.INFO, logging.WARNING)}
 _quoted = lru_cache(maxsize=256)(quote)
 
 
-class _Waiting(NamedTuple):
-    at: float
+class _PendingLine(NamedTuple):
+    finished_at: float
     level: int
     method: str
     path: str
@@ -39,57 +39,57 @@ class _Waiting(NamedTuple):
 
     @property
     def message(self) -> str:
-        # The path is the client's. Quoted, it has no line breaks and no terminal codes; one too long is not cut, as
-        # half a key would pass the redaction.
-        path = _quoted(self.path) if len(self.path) <= MAX_PATH else f"(a path of {len(self.path)} characters)"
+        # The client chose the path. Quoting removes line breaks and terminal codes. A long path is not cut, because
+        # the redaction would miss half a key.
+        path = _quoted(self.path) if len(self.path) <= MAX_PATH_LENGTH else f"(a path of {len(self.path)} characters)"
         return f"{self.method} {path} {self.record.status}"
 
 
 class AccessLog:
-    """Used from the event loop's thread only. People who read along at a terminal see each line at once."""
+    """Writes the access log. For the event loop's thread only. At a terminal each line is written at once."""
 
     def __init__(self) -> None:
-        output = logs.output()
-        self._output = None if output is None or output.for_people else output
-        self._waiting: list[_Waiting] = []
+        handler = logs.current_handler()
+        self._handler = None if handler is None or handler.is_terminal else handler
+        self._pending: list[_PendingLine] = []
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
     def write(self, record: RequestRecord, scope: Scope) -> None:
-        """Log one finished request. Probes are logged at DEBUG, so not by default, also when not ready yet."""
+        """Log one finished request. Probes have level DEBUG, also those with status 503, so they are off by default."""
         path = scope["path"]
         level = logging.WARNING if record.status >= 500 else logging.INFO
-        if path in _PROBES and (record.status < 400 or record.status == 503):
+        if path in _PROBE_PATHS and (record.status < 400 or record.status == 503):
             level = logging.DEBUG
         if not logger.isEnabledFor(level):
             return
-        waiting = _Waiting(time(), level, scope["method"], path, record)
-        if self._output is None:
-            logger.log(level, "%s", waiting.message, extra={"fields": _Line.of(waiting).fields()})
+        pending = _PendingLine(time(), level, scope["method"], path, record)
+        if self._handler is None:
+            logger.log(level, "%s", pending.message, extra={"fields": _Line.from_pending(pending).fields()})
             return
-        self._waiting.append(waiting)
-        if self._closed or len(self._waiting) >= MOST_WAITING:
+        self._pending.append(pending)
+        if self._closed or len(self._pending) >= MAX_PENDING:
             self.flush()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write the pending lines."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        waiting, self._waiting = self._waiting, []
-        if self._output is not None and waiting:
-            self._output.write_lines([_as_json(one) for one in waiting])
+        pending, self._pending = self._pending, []
+        if self._handler is not None and pending:
+            self._handler.write_lines([_as_json(line) for line in pending])
 
     def close(self) -> None:
-        """Write what waits; from now on each line is written at once."""
+        """Write the pending lines. From now on each line is written at once."""
         self._closed = True
         self.flush()
 
 
 class _Line(msgspec.Struct, omit_defaults=True):
-    """What there is to say of a request; what does not apply is left out."""
+    """The fields of a line. Those that do not apply to a request are left out."""
 
     time: str
     level: str
@@ -117,14 +117,14 @@ class _Line(msgspec.Struct, omit_defaults=True):
     duration_ms: float | None = None
 
     @classmethod
-    def of(cls, waiting: _Waiting) -> _Line:
-        record = waiting.record
+    def from_pending(cls, pending: _PendingLine) -> _Line:
+        record = pending.record
         usage, (cost, _, saved) = record.usage, record.bill()
         return cls(
-            datetime.fromtimestamp(waiting.at, UTC).isoformat(timespec="milliseconds"),
-            _LEVELS[waiting.level],
+            datetime.fromtimestamp(pending.finished_at, UTC).isoformat(timespec="milliseconds"),
+            _LEVELS[pending.level],
             __name__,
-            waiting.message,
+            pending.message,
             record.request_id,
             record.client_request_id,
             record.endpoint,
@@ -134,7 +134,7 @@ class _Line(msgspec.Struct, omit_defaults=True):
             len(record.attempts),
             record.stream,
             record.structured,
-            decision_log.of(record),
+            decision_log.learned_decision(record),
             record.status,
             record.outcome,
             record.error_code,
@@ -148,13 +148,13 @@ class _Line(msgspec.Struct, omit_defaults=True):
         )
 
     def fields(self) -> dict[str, object]:
-        """Return what logging does not say by itself."""
-        said = ("time", "level", "logger", "message")
-        return {name: value for name, value in msgspec.to_builtins(self).items() if name not in said}
+        """Return the fields that logging does not add by itself."""
+        standard_fields = ("time", "level", "logger", "message")
+        return {name: value for name, value in msgspec.to_builtins(self).items() if name not in standard_fields}
 
 
-def _as_json(waiting: _Waiting) -> str:
-    return msgspec.json.encode(_Line.of(waiting)).decode()
+def _as_json(pending: _PendingLine) -> str:
+    return msgspec.json.encode(_Line.from_pending(pending)).decode()
 
 
 def _ms(seconds: float | None) -> float | None:

@@ -1,6 +1,6 @@
-"""What a learned policy saw and held, as the access log tells it: enough to decide again offline, without the prompt.
+"""A learned policy's inputs and judgements in the access log: enough to repeat its decision offline without the prompt.
 
-`benchmarks.routing.replay` does so with the same policy.
+`benchmarks.routing.replay` repeats decisions with the same policy.
 """
 
 from __future__ import annotations
@@ -12,18 +12,17 @@ from statistics import fmean
 from msgspec import Struct
 from msgspec.structs import replace
 
-from router.judge.features import Confidence
-from router.record import Judgement, RequestRecord
-from router.types import Candidate
+from router.decision import Candidate, Confidence, Judgement
+from router.record import RequestRecord
 
 DIGITS = 6
 
 
-class SeenBefore(Struct, frozen=True):
-    """One small model before it was asked; see `router.types.Look` and `Sight`."""
+class LoggedCandidate(Struct, frozen=True):
+    """One small model before it was asked; see `router.decision.Candidate` and `Prior`."""
 
     threshold: float | None
-    """None: infinite, so every answer would do, or none"""
+    """None: infinite, so every answer is accepted or none, see `accepts_all`"""
     accepts_all: bool
     is_guaranteed: bool
     price: float | None
@@ -31,11 +30,11 @@ class SeenBefore(Struct, frozen=True):
     value: float | None
     hint: float
     expected_gain: float | None
-    """mean of what its answers to such calls leave to expect"""
+    """mean of the gains that its answers to similar calls had"""
 
 
-class Judged(Struct, frozen=True, omit_defaults=True):
-    """One answer, or its beginning; see `router.record.Judgement` and `router.judge.features.Confidence`."""
+class LoggedJudgement(Struct, frozen=True, omit_defaults=True):
+    """One judged answer, or its beginning; see `router.decision.Judgement` and `Confidence`."""
 
     model: str
     gain: float
@@ -44,42 +43,42 @@ class Judged(Struct, frozen=True, omit_defaults=True):
     beginning: bool = False
     voted: bool = False
     confidence: Confidence | None = None
-    """without its fields: their names may be the client's own words"""
+    """without its fields, because their names can be the client's own words"""
 
 
 class LearnedDecision(Struct, frozen=True, omit_defaults=True):
-    """All of one request."""
+    """The decision and all judgements of one request."""
 
     reason: str
-    """the policy's"""
+    """the policy's reason"""
     task: str
     way: Sequence[str]
     min_confidence: float | None = None
-    """that the client wanted"""
+    """the confidence that the client asked for"""
     fallback_usd: float | None = None
-    models: Mapping[str, SeenBefore] = {}
-    judged: Sequence[Judged] = ()
+    models: Mapping[str, LoggedCandidate] = {}
+    judged: Sequence[LoggedJudgement] = ()
 
 
-def of(record: RequestRecord) -> LearnedDecision | None:
-    """Return what a learned policy saw of a request; None where none was asked."""
+def learned_decision(record: RequestRecord) -> LearnedDecision | None:
+    """Return what a learned policy decided for a request, or None if no learned policy decided."""
     decision = record.decision
     if decision is None or not decision.candidates:
         return None
     return LearnedDecision(
         decision.reason,
         next(iter(decision.candidates.values())).prior.task,
-        decision.way,
+        decision.asking_order,
         decision.min_confidence,
         decision.fallback_usd,
-        {name: _seen_before(candidate) for name, candidate in decision.candidates.items()},
-        [_judged(one) for one in record.judgements],
+        {name: _logged_candidate(candidate) for name, candidate in decision.candidates.items()},
+        [_logged_judgement(judgement) for judgement in record.judgements],
     )
 
 
-def _seen_before(candidate: Candidate) -> SeenBefore:
+def _logged_candidate(candidate: Candidate) -> LoggedCandidate:
     likely = candidate.prior.likely
-    return SeenBefore(
+    return LoggedCandidate(
         _rounded(candidate.threshold) if isfinite(candidate.threshold) else None,
         candidate.threshold == inf,
         candidate.is_guaranteed,
@@ -90,9 +89,17 @@ def _seen_before(candidate: Candidate) -> SeenBefore:
     )
 
 
-def _judged(one: Judgement) -> Judged:
-    confidence = None if one.confidence is None else replace(one.confidence, fields={})
-    return Judged(one.model, one.gain, one.accepted, one.score, one.beginning, one.voted, confidence)
+def _logged_judgement(judgement: Judgement) -> LoggedJudgement:
+    confidence = None if judgement.confidence is None else replace(judgement.confidence, fields={})
+    return LoggedJudgement(
+        judgement.model,
+        judgement.gain,
+        judgement.accepted,
+        judgement.score,
+        judgement.beginning,
+        judgement.voted,
+        confidence,
+    )
 
 
 def _rounded(value: float) -> float:

@@ -1,4 +1,4 @@
-"""The metrics that are read at the scrape, from what the pools look like then; `metrics` has those that are counted."""
+"""The metrics that are read from the pools at each scrape. `metrics` has those that are counted by request."""
 
 from __future__ import annotations
 
@@ -10,44 +10,31 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from router.config.models import Model
 from router.money import cost
 from router.types import NANO, ModelStatus, ReplicaWork
+from server.observability.definitions import PREFIX, SCRAPED_METRICS
 from server.observability.shared_counters import Labels
 
-PREFIX = "smallfirst_"
-READ: dict[str, tuple[Labels, str]] = {  # name: its labels, text
-    "requests_in_flight": ((), "Requests that hold a slot."),
-    "requests_queued": ((), "Requests that wait for a slot."),
-    "replicas": (("model",), "Configured replicas."),
-    "replicas_up": (("model",), "Replicas that can serve."),
-    "replica_in_flight": (("model",), "Requests at the replicas."),
-    "replica_restarts_total": (("model",), "Times that a replica was started again."),
-    "replica_up_seconds_total": (("model", "replica"), "Time for which the replica was seen up."),
-    "replica_busy_seconds_total": (("model", "replica"), "Time with at least one request at the replica."),
-    "replica_paid_usd_total": (("model", "replica"), "What the replica's time up cost, idle or not."),
-    "model_info": (("model", "tier"), "Always 1; the labels are a model and its tier."),
-    "build_info": (("version",), "Always 1; the label is the version."),
-}
 Sample = tuple[Labels, float]
 
 
 def gauges(
     in_flight: int, queued: int, statuses: Sequence[ModelStatus], models: Mapping[str, Model]
 ) -> Iterator[Metric]:
-    """Yield every metric of `READ`; `in_flight` and `queued` are of all processes."""
+    """Yield every metric of `SCRAPED_METRICS`. `in_flight` and `queued` are sums over all processes."""
     yield _metric("requests_in_flight", [((), in_flight)])
     yield _metric("requests_queued", [((), queued)])
-    yield _of_models("replicas", statuses, lambda status: status.replicas)
-    yield _of_models("replicas_up", statuses, lambda status: status.up)
-    yield _of_models("replica_in_flight", statuses, lambda status: status.in_flight)
-    yield _of_models("replica_restarts_total", statuses, lambda status: status.restarts)
-    yield _of_replicas("replica_up_seconds_total", statuses, lambda _, work: work.up_s)
-    yield _of_replicas("replica_busy_seconds_total", statuses, lambda _, work: work.busy_s)
-    yield _of_replicas("replica_paid_usd_total", statuses, lambda model, work: _paid_usd(models[model], work))
+    yield _per_model("replicas", statuses, lambda status: status.replicas)
+    yield _per_model("replicas_up", statuses, lambda status: status.up)
+    yield _per_model("replica_in_flight", statuses, lambda status: status.in_flight)
+    yield _per_model("replica_restarts_total", statuses, lambda status: status.restarts)
+    yield _per_replica("replica_up_seconds_total", statuses, lambda _, work: work.up_s)
+    yield _per_replica("replica_busy_seconds_total", statuses, lambda _, work: work.busy_s)
+    yield _per_replica("replica_paid_usd_total", statuses, lambda model, work: _paid_usd(models[model], work))
     yield _metric("model_info", [((name, model.tier), 1) for name, model in models.items()])
     yield _metric("build_info", [((version("smallfirst"),), 1)])
 
 
 def _metric(name: str, samples: Iterable[Sample]) -> Metric:
-    labels, text = READ[name]
+    labels, text = SCRAPED_METRICS[name]
     family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
     metric = family(PREFIX + name, text, labels=labels)
     for values, value in samples:
@@ -55,15 +42,15 @@ def _metric(name: str, samples: Iterable[Sample]) -> Metric:
     return metric
 
 
-def _of_models(name: str, statuses: Sequence[ModelStatus], value: Callable[[ModelStatus], int]) -> Metric:
+def _per_model(name: str, statuses: Sequence[ModelStatus], value: Callable[[ModelStatus], int]) -> Metric:
     return _metric(name, [((status.model,), value(status)) for status in statuses])
 
 
-def _of_replicas(
+def _per_replica(
     name: str, statuses: Sequence[ModelStatus], value: Callable[[str, ReplicaWork], float | None]
 ) -> Metric:
     values = ((status.model, work, value(status.model, work)) for status in statuses for work in status.work)
-    return _metric(name, [((model, work.replica), known) for model, work, known in values if known is not None])
+    return _metric(name, [((model, work.replica), sample) for model, work, sample in values if sample is not None])
 
 
 def _paid_usd(model: Model, work: ReplicaWork) -> float | None:

@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line to stderr, or plain lines where a person reads along. No prompts, no keys."""
+"""Logs: one JSON object a line on stderr, or plain lines at a terminal. They contain no prompts and no keys."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from server.settings import MIN_KEY_LENGTH
 
 REDACTED = "[redacted]"
 PIPE_BUF = 4096
-"""bytes that a pipe takes whole, so that lines of several processes do not mix (POSIX, write())"""
+"""bytes that a pipe accepts atomically, so that lines of several processes do not mix (POSIX, write())"""
 
 
 def configure(secrets: Iterable[str], stream: TextIO | None = None) -> None:
-    """Send every log record of this process to `stream` (default: stderr), without the secrets.
+    """Send every log record of this process to `stream` (default: stderr), with the secrets redacted.
 
-    uvicorn's loggers come along and its access log is off; start it with `log_config=None`.
+    This includes uvicorn's loggers. uvicorn's access log is switched off. Start uvicorn with `log_config=None`.
     """
     root = logging.getLogger()
-    root.handlers = [Output(stream or sys.stderr, secrets)]
+    root.handlers = [RedactingHandler(stream or sys.stderr, secrets)]
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
@@ -33,27 +33,27 @@ def configure(secrets: Iterable[str], stream: TextIO | None = None) -> None:
     logging.getLogger("uvicorn.access").disabled = True
 
 
-class Output(logging.StreamHandler[TextIO]):
-    """Where every line goes. The secrets are taken out of the finished text, so also out of tracebacks.
+class RedactingHandler(logging.StreamHandler[TextIO]):
+    """The handler of every log line. It redacts the finished text, so tracebacks are redacted, too.
 
-    A secret that is shorter than a client key may be (a placeholder such as "EMPTY") is left alone: to take it out
-    would spoil every line that has the word.
+    A secret shorter than the shortest client key (a placeholder such as "EMPTY") is not redacted, because that would
+    spoil every line that contains the word.
     """
 
     def __init__(self, stream: TextIO, secrets: Iterable[str]) -> None:
         super().__init__(stream)
-        self.for_people = stream.isatty()
-        self.setFormatter(_HumanFormatter() if self.for_people else _JsonFormatter())
-        forms = {form for secret in secrets if len(secret) >= MIN_KEY_LENGTH for form in _forms(secret)}
-        self._forms = sorted(forms, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, self._forms)))
+        self.is_terminal = stream.isatty()
+        self.setFormatter(_HumanFormatter() if self.is_terminal else _JsonFormatter())
+        forms = {form for secret in secrets if len(secret) >= MIN_KEY_LENGTH for form in _encoded_forms(secret)}
+        self._secret_forms = sorted(forms, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, self._secret_forms)))
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line without secrets."""
+        """Return the line with the secrets redacted."""
         return self._redacted(super().format(record))
 
     def write_lines(self, lines: Iterable[str]) -> None:
-        """Write finished lines, without secrets."""
+        """Write finished lines with the secrets redacted."""
         piece, size = list[str](), 0
         for line in lines:
             length = len(line.encode()) + 1
@@ -68,17 +68,20 @@ class Output(logging.StreamHandler[TextIO]):
         try:
             self.stream.write(self._redacted("".join(f"{line}\n" for line in lines)))
             self.flush()
-        except (OSError, ValueError):  # as logging does: whoever read the log is gone, the service goes on
+        except (
+            OSError,
+            ValueError,
+        ):  # the reader of the log is gone; the server continues, as with logging's own handlers
             return
 
     def _redacted(self, text: str) -> str:
-        # a search for each form is a hundred times faster than the pattern, and nearly always enough
-        return self._pattern.sub(REDACTED, text) if any(form in text for form in self._forms) else text
+        # A search for each form is a hundred times faster than the pattern. Nearly every line has no match.
+        return self._pattern.sub(REDACTED, text) if any(form in text for form in self._secret_forms) else text
 
 
-def output() -> Output | None:
-    """Return where lines go; None where `configure` was not called."""
-    return next((handler for handler in logging.getLogger().handlers if isinstance(handler, Output)), None)
+def current_handler() -> RedactingHandler | None:
+    """Return the handler of this process, or None if `configure` was not called."""
+    return next((handler for handler in logging.getLogger().handlers if isinstance(handler, RedactingHandler)), None)
 
 
 _ENCODINGS: tuple[Callable[[str], str], ...] = (
@@ -91,8 +94,11 @@ _ENCODINGS: tuple[Callable[[str], str], ...] = (
 )
 
 
-def _forms(secret: str) -> set[str]:
-    """Return the secret as it may stand in a line: a repr within JSON within JSON. Most keys have one form only."""
+def _encoded_forms(secret: str) -> set[str]:
+    """Return the secret in every encoding that a line can have, such as a repr in JSON in JSON.
+
+    Most keys have only one form.
+    """
     forms = {secret}
     for _ in range(3):
         forms |= {encode(form) for form in forms for encode in _ENCODINGS}

@@ -1,7 +1,7 @@
-"""What Prometheus sees. Counts are exact integers (money and time: billionths) and become floats at the scrape only.
+"""Metrics for Prometheus. Counts are exact integers (money and time in billionths) until the scrape makes floats.
 
-Labels are bounded: a route or model that is not configured, or none, is `none`. Each process has its own counters;
-whichever is asked adds them all up.
+Labels are bounded: the label of a route or model that is missing or not configured is `none`. Each process has its
+own counters. The process that answers a scrape adds up the counters of all.
 """
 
 from __future__ import annotations
@@ -20,73 +20,34 @@ from prometheus_client.registry import Collector
 from router.config.models import Config
 from router.record import Attempt, Outcome, RequestRecord
 from router.types import NANO, ConstraintKind, ModelStatus, VerdictWord
-from server.observability.gauges import PREFIX, READ, gauges
-from server.observability.shared_counters import Key, Labels, SharedCounters, total
+from server.observability.definitions import (
+    CONFIDENCE_BUCKETS,
+    COUNTERS,
+    DURATION_BUCKETS_S,
+    FIRST_TOKEN_BUCKETS_S,
+    HISTOGRAMS,
+    PREFIX,
+)
+from server.observability.gauges import gauges
+from server.observability.shared_counters import Key, Labels, SharedCounters, sum_counters
 
 NONE = "none"
 
-DURATION_BUCKETS_S = (
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0
-)  # fmt: skip
-FIRST_TOKEN_BUCKETS_S = (
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0
-)  # fmt: skip
-CONFIDENCE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
-
-_LABELS: dict[str, tuple[str, ...]] = {
-    "requests_total": ("route", "model", "outcome"),
-    "request_duration_seconds": ("route", "model"),
-    "time_to_first_token_seconds": ("route", "model"),
-    "tokens_total": ("model", "kind"),
-    "replica_tokens_total": ("model", "replica", "kind"),
-    "cost_usd_total": ("route", "model"),
-    "fallback_cost_usd_total": ("route", "model"),
-    "unpriced_requests_total": ("route", "model"),
-    "escalations_total": ("route", "from_model", "to_model", "reason"),
-    "retries_total": ("model", "reason"),
-    "structured_verdicts_total": ("model", "kind", "verdict"),
-    "judged_answers_total": ("route", "model", "verdict"),
-    "answer_confidence": ("route", "model"),
-}
-METRIC_NAMES = frozenset(PREFIX + name for name in (*_LABELS, *READ))
-"""as Prometheus knows them; a histogram's name without `_bucket`, `_sum`, `_count`"""
-
 ADMISSION: Key = ("admission",)
-"""two cells: how many requests hold a slot, how many wait for one"""
-
-_COUNTERS = {  # name: text, how many make one of Prometheus's unit
-    "requests_total": ("Finished requests.", 1),
-    "tokens_total": ("Tokens of all attempts, as upstreams count; cached_prompt is a part of prompt.", 1),
-    "replica_tokens_total": ("Tokens of all attempts, by the replica that made them.", 1),
-    "cost_usd_total": ("Spent in all attempts, by the model that was tried.", NANO),
-    "fallback_cost_usd_total": (
-        "What the fallback would have cost, by the model that answered; less the cost it is the saving.",
-        NANO,
-    ),
-    "unpriced_requests_total": ("Requests with an attempt of unknown cost: no price, or no usage.", 1),
-    "escalations_total": ("Steps up the ladder.", 1),
-    "retries_total": ("Further tries on the same rung.", 1),
-    "structured_verdicts_total": ("Checked answers.", 1),
-    "judged_answers_total": ("Answers, or their beginnings, that had to be sure enough, by whether they were.", 1),
-}
-_HISTOGRAMS = {  # name: text, bounds; cells: one a bucket, then the sum of all in billionths
-    "request_duration_seconds": ("From the request's start to the answer's end.", DURATION_BUCKETS_S),
-    "time_to_first_token_seconds": ("From the request's start to its first content.", FIRST_TOKEN_BUCKETS_S),
-    "answer_confidence": ("P(an answer is as good as the fallback's) of those judged.", CONFIDENCE_BUCKETS),
-}
+"""two cells: how many requests have a slot, and how many wait for one"""
 
 
 class _Series:
-    """Where the counts of one route and model are. A count has its place, and is shown, from its first use on."""
+    """The cells of one route and model. A metric has cells, and appears in the scrape, from its first use on."""
 
     def __init__(self, counters: SharedCounters, route: str, model: str) -> None:
         self._counters, self._route, self._model = counters, route, model
         self._outcomes: dict[str, int] = {}
 
     def outcome(self, outcome: str) -> int:
-        if (at := self._outcomes.get(outcome)) is None:
-            at = self._outcomes[outcome] = self._place("requests_total", self._route, self._model, outcome)
-        return at
+        if (cell := self._outcomes.get(outcome)) is None:
+            cell = self._outcomes[outcome] = self._allocate("requests_total", self._route, self._model, outcome)
+        return cell
 
     @cached_property
     def duration(self) -> int:
@@ -98,27 +59,27 @@ class _Series:
 
     @cached_property
     def cost(self) -> int:
-        return self._place("cost_usd_total", self._route, self._model)
+        return self._allocate("cost_usd_total", self._route, self._model)
 
     @cached_property
     def fallback_cost(self) -> int:
-        return self._place("fallback_cost_usd_total", self._route, self._model)
+        return self._allocate("fallback_cost_usd_total", self._route, self._model)
 
     @cached_property
     def unpriced(self) -> int:
-        return self._place("unpriced_requests_total", self._route, self._model)
+        return self._allocate("unpriced_requests_total", self._route, self._model)
 
-    def _place(self, *key: str) -> int:
-        return self._counters.place(key)
+    def _allocate(self, *key: str) -> int:
+        return self._counters.allocate(key)
 
     def _histogram(self, name: str) -> int:
-        return self._counters.place((name, self._route, self._model), len(_HISTOGRAMS[name][1]) + 2)
+        return self._counters.allocate((name, self._route, self._model), len(HISTOGRAMS[name].bounds) + 2)
 
 
 class Metrics(Collector):
-    """All metrics of one gateway. Used from the event loop's thread only.
+    """All metrics of one gateway. For the event loop's thread only.
 
-    `tallies` are those of all processes, `mine` is the place of this one's.
+    `worker_counters` are the counters of all processes. `own` is the index of this process's counters.
     """
 
     def __init__(
@@ -126,28 +87,28 @@ class Metrics(Collector):
         config: Config,
         statuses: Callable[[], Iterable[ModelStatus]],
         worker_counters: Sequence[SharedCounters] = (),
-        mine: int = 0,
+        own: int = 0,
     ) -> None:
         self._models = config.models
         self._routes = frozenset(config.routes) | frozenset(config.models)  # a pinned model is its own route
         self._statuses = statuses
         self._worker_counters = worker_counters or (SharedCounters(),)
-        self._counters = self._worker_counters[mine]
+        self._counters = self._worker_counters[own]
         self._series: dict[tuple[str, str], _Series] = {}
-        self._tokens: dict[tuple[str, str], tuple[int, int, int]] = {}
-        at = self._counters.place(ADMISSION, 2)
-        self.admission = self._counters.cells[at : at + 2]
-        """where the admission of this process says how many requests hold a slot, and how many wait for one"""
-        self._begin_at_zero(config)
+        self._token_cells_by_replica: dict[tuple[str, str], tuple[int, int, int]] = {}
+        cell = self._counters.allocate(ADMISSION, 2)
+        self.admission_counts = self._counters.cells[cell : cell + 2]
+        """two cells into which admission writes how many requests have a slot, and how many wait for one"""
+        self._initialise_counters(config)
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
     def observe(self, record: RequestRecord) -> None:
-        """Count one finished request; what is no call for text (`/health`, an unknown path) is left out."""
+        """Count one finished request. Requests to other than the text endpoints, such as `/health`, are not counted."""
         if not record.endpoint:
             return
         counters, route = self._counters, record.route
-        series = self._of(route, record.model)
+        series = self._series_for(route, record.model)
         counters.add(series.outcome(record.outcome), 1)
         self._observe(series.duration, DURATION_BUCKETS_S, record.finished - record.started)
         if record.first_token_s is not None:
@@ -155,28 +116,28 @@ class Metrics(Collector):
         if record.attempts:
             self._count_attempts(record, series)
         for step in record.escalations:
-            ladder = self._known(step.from_model), self._known(step.to_model)
-            self._count("escalations_total", self._known_route(route), *ladder, step.reason)
+            ladder = self._model_label(step.from_model), self._model_label(step.to_model)
+            self._count("escalations_total", self._route_label(route), *ladder, step.reason)
         for name, reason in record.retries:
-            self._count("retries_total", self._known(name), reason)
+            self._count("retries_total", self._model_label(name), reason)
         for name, kind, word in record.verdicts:
-            self._count("structured_verdicts_total", self._known(name), kind, word)
-        if record.unsure and record.model:
-            self._count("judged_answers_total", self._known_route(route), self._known(record.model), "unsure")
+            self._count("structured_verdicts_total", self._model_label(name), kind, word)
+        if record.best_effort and record.model:
+            self._count("judged_answers_total", self._route_label(route), self._model_label(record.model), "unsure")
         for judged in record.judgements:
-            of = self._known_route(route), self._known(judged.model)
-            self._count("judged_answers_total", *of, "accepted" if judged.accepted else "rejected")
-            at = self._counters.place(("answer_confidence", *of), len(CONFIDENCE_BUCKETS) + 2)
-            self._observe(at, CONFIDENCE_BUCKETS, judged.probability)
+            labels = self._route_label(route), self._model_label(judged.model)
+            self._count("judged_answers_total", *labels, "accepted" if judged.accepted else "rejected")
+            cell = self._counters.allocate(("answer_confidence", *labels), len(CONFIDENCE_BUCKETS) + 2)
+            self._observe(cell, CONFIDENCE_BUCKETS, judged.probability)
 
     def _count_attempts(self, record: RequestRecord, series: _Series) -> None:
         add = self._counters.add
         spent, last = 0, 0
         unpriced: set[_Series] = set()
         for attempt in record.attempts:
-            tried = series if attempt.model == record.model else self._of(record.route, attempt.model)
+            tried = series if attempt.model == record.model else self._series_for(record.route, attempt.model)
             if (usage := attempt.usage) is not None:
-                prompt, cached, completion = self._tokens_of(attempt)
+                prompt, cached, completion = self._token_cells(attempt)
                 add(prompt, usage.prompt)
                 add(cached, usage.cached)
                 add(completion, usage.completion)
@@ -189,14 +150,14 @@ class Metrics(Collector):
         for tried in unpriced:
             add(tried.unpriced, 1)
         if not unpriced:
-            add(series.fallback_cost, _to_compare_with(record, spent, last))
+            add(series.fallback_cost, _comparable_fallback_cost(record, spent, last))
 
-    def _begin_at_zero(self, config: Config) -> None:
-        """Show what may be counted before it is: Prometheus sees an increase from 0, but none from nothing."""
+    def _initialise_counters(self, config: Config) -> None:
+        """Create counters at 0 before the first count. Prometheus sees an increase only if it has seen the 0 before."""
         for route in config.routes.values():
             for name in (*(model.name for model in route.ladder), NONE):
                 for outcome in get_args(Outcome):
-                    self._of(route.name, name).outcome(outcome)
+                    self._series_for(route.name, name).outcome(outcome)
             for model in route.ladder:
                 self._count("unpriced_requests_total", route.name, model.name, amount=0)
         for name in config.models:
@@ -205,69 +166,75 @@ class Metrics(Collector):
                     self._count("structured_verdicts_total", name, kind, word, amount=0)
 
     def render(self) -> tuple[bytes, str]:
-        """Return the page for a scrape and its content type."""
+        """Return the body of a scrape and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every metric; prometheus_client calls it."""
-        counted = total(self._worker_counters)
-        counted["tokens_total"] = _of_models(counted.get("replica_tokens_total", {}))
-        for name, (text, scale) in _COUNTERS.items():
-            counter = CounterMetricFamily(PREFIX + name, text, labels=_LABELS[name])
+        """Yield every metric. prometheus_client calls it."""
+        counted = sum_counters(self._worker_counters)
+        counted["tokens_total"] = _sum_over_replicas(counted.get("replica_tokens_total", {}))
+        for name, (label_names, text, scale) in COUNTERS.items():
+            counter = CounterMetricFamily(PREFIX + name, text, labels=label_names)
             for labels, [value] in counted.get(name, {}).items():
                 counter.add_metric(labels, value / scale)
             yield counter
-        for name, (text, bounds) in _HISTOGRAMS.items():
-            histogram = HistogramMetricFamily(PREFIX + name, text, labels=_LABELS[name])
-            words = [*map(str, bounds), "+Inf"]
+        for name, (label_names, text, bounds) in HISTOGRAMS.items():
+            histogram = HistogramMetricFamily(PREFIX + name, text, labels=label_names)
+            upper_bounds = [*map(str, bounds), "+Inf"]
             for labels, [*counts, billionths] in counted.get(name, {}).items():
-                buckets = list(zip(words, accumulate(counts), strict=True))  # each has those below it too
+                buckets = list(
+                    zip(upper_bounds, accumulate(counts), strict=True)
+                )  # each bucket includes those below it
                 histogram.add_metric(labels, buckets, billionths / NANO)
             yield histogram
         [(in_flight, queued)] = counted[ADMISSION[0]].values()
         yield from gauges(in_flight, queued, list(self._statuses()), self._models)
 
-    def _of(self, route: str, model: str) -> _Series:
+    def _series_for(self, route: str, model: str) -> _Series:
         if found := self._series.get((route, model)):
             return found
-        known = self._known_route(route), self._known(model)
-        if known not in self._series:
-            self._series[known] = _Series(self._counters, *known)
-        return self._series[known]
+        labels = self._route_label(route), self._model_label(model)
+        if labels not in self._series:
+            self._series[labels] = _Series(self._counters, *labels)
+        return self._series[labels]
 
-    def _tokens_of(self, attempt: Attempt) -> tuple[int, int, int]:
+    def _token_cells(self, attempt: Attempt) -> tuple[int, int, int]:
         replica = attempt.model, attempt.replica
-        if replica not in self._tokens:
+        if replica not in self._token_cells_by_replica:
             key = ("replica_tokens_total", *(replica if attempt.model in self._models else (NONE, NONE)))
-            place = self._counters.place
-            self._tokens[replica] = place((*key, "prompt")), place((*key, "cached_prompt")), place((*key, "completion"))
-        return self._tokens[replica]
+            allocate = self._counters.allocate
+            self._token_cells_by_replica[replica] = (
+                allocate((*key, "prompt")),
+                allocate((*key, "cached_prompt")),
+                allocate((*key, "completion")),
+            )
+        return self._token_cells_by_replica[replica]
 
-    def _observe(self, at: int, bounds: tuple[float, ...], value: float) -> None:
-        self._counters.add(at + bisect_left(bounds, value), 1)
-        self._counters.add(at + len(bounds) + 1, round(value * NANO))
+    def _observe(self, cell: int, bounds: tuple[float, ...], value: float) -> None:
+        self._counters.add(cell + bisect_left(bounds, value), 1)
+        self._counters.add(cell + len(bounds) + 1, round(value * NANO))
 
     def _count(self, *key: str, amount: int = 1) -> None:
-        self._counters.add(self._counters.place(key), amount)
+        self._counters.add(self._counters.allocate(key), amount)
 
-    def _known(self, model: str) -> str:
+    def _model_label(self, model: str) -> str:
         return model if model in self._models else NONE
 
-    def _known_route(self, route: str) -> str:
+    def _route_label(self, route: str) -> str:
         return route if route in self._routes else NONE
 
 
-def _of_models(of_replicas: Mapping[Labels, Sequence[int]]) -> dict[Labels, list[int]]:
+def _sum_over_replicas(of_replicas: Mapping[Labels, Sequence[int]]) -> dict[Labels, list[int]]:
     sums: dict[Labels, list[int]] = {}
     for (model, _, kind), [tokens] in of_replicas.items():
         sums.setdefault((model, kind), [0])[0] += tokens
     return sums
 
 
-def _to_compare_with(record: RequestRecord, spent: int, last: int) -> int:
-    """Return what the fallback would have cost; where that is not known, the cost itself: no saving is claimed.
+def _comparable_fallback_cost(record: RequestRecord, spent: int, last: int) -> int:
+    """Return what the fallback would have cost. If that is unknown, return the cost itself, so no saving is claimed.
 
-    `last` is what the last attempt cost, the one that answered.
+    `last` is the cost of the last attempt, which is the one that answered.
     """
     if not record.model:
         return 0

@@ -1,7 +1,7 @@
-"""Counts that every process of the gateway can read, each under a name and label values: one set a process.
+"""Counters in shared memory: one set for each process, which every process of the gateway can read.
 
-Only its owner writes its counters, without a lock, so what is counted is counted exactly once. Nothing is lost when the
-owner dies: its successor goes on in the same cells. An entry is made on its first use, and stays:
+Only the owner writes its counters, without a lock, so everything is counted exactly once. Nothing is lost when the
+owner dies: its successor continues in the same cells. An entry is created on its first use and stays:
 
     length of the name and labels in bytes | number of cells | name and labels, padded | cells ...
 """
@@ -16,8 +16,8 @@ from router.replicas.shared_memory import CELL_BYTES, LARGEST, Lock, cells
 
 log = logging.getLogger("smallfirst.shared_counters")
 
-SIZE_BYTES = 16 * 2**20  # of address space: what is not used takes no memory
-SPARE_CELLS = 64  # for what finds no room: written, never read
+SIZE_BYTES = 16 * 2**20  # of address space; unused pages take no memory
+OVERFLOW_CELLS = 64  # for entries that find no room: these cells are written, but never read
 SEPARATOR = "\0"
 
 Labels = tuple[str, ...]
@@ -26,7 +26,7 @@ Key = tuple[str, ...]
 
 
 class Entry(NamedTuple):
-    """Where a key's cells are."""
+    """The position of a key's cells."""
 
     start: int
     size: int
@@ -37,76 +37,80 @@ class SharedCounters:
 
     def __init__(self, size_bytes: int = SIZE_BYTES) -> None:
         self.cells = cells(size_bytes // CELL_BYTES)
-        """`cells[0]` is how many are in use; those behind it belong to the entries that `place` and `entries` name"""
-        self._lock = Lock()  # not for exclusion: so that no processor sees the end of an entry before its beginning
+        """`cells[0]` is how many cells are in use; the others belong to the entries"""
+        self._lock = Lock()  # not for exclusion, but as a memory barrier: no processor sees an entry before its content
         self._entries: dict[Key, Entry] = {}
-        self._read = 1 + SPARE_CELLS
-        self._full = False
+        self._next_entry = 1 + OVERFLOW_CELLS
+        self._is_full = False
 
-    def place(self, key: Key, size: int = 1) -> int:
-        """Return where the cells of a key begin; a new one's are 0. For the owner only.
+    def allocate(self, key: Key, size: int = 1) -> int:
+        """Return the index of a key's first cell. A new key gets cells of value 0. For the owner only.
 
-        Where there is no room for it, that is logged once, and the cells are none that anybody reads.
+        If there is no room, that is logged once, and the returned cells are never read.
         """
         if found := self.entries().get(key):
             return found.start
         name = SEPARATOR.join(key).encode()
-        start = self._read + 2 + -(-len(name) // CELL_BYTES)
-        if size > SPARE_CELLS or start + size > len(self.cells):
-            if not self._full:
-                self._full = True
-                log.error("no room for more metrics: from here on, new ones are not counted; first of them: %s", key)
+        start = self._next_entry + 2 + -(-len(name) // CELL_BYTES)
+        if size > OVERFLOW_CELLS or start + size > len(self.cells):
+            if not self._is_full:
+                self._is_full = True
+                log.error(
+                    "no room for more metrics: new ones are not counted from now on; the first of them is %s", key
+                )
             return 1
-        padded = name.ljust((start - self._read - 2) * CELL_BYTES, b"\0")
-        self.cells[self._read], self.cells[self._read + 1] = len(name), size
-        self.cells[self._read + 2 : start] = memoryview(padded).cast("q")
-        self.cells[start : start + size] = memoryview(bytes(size * CELL_BYTES)).cast("q")  # a dead owner's may be there
+        padded = name.ljust((start - self._next_entry - 2) * CELL_BYTES, b"\0")
+        self.cells[self._next_entry], self.cells[self._next_entry + 1] = len(name), size
+        self.cells[self._next_entry + 2 : start] = memoryview(padded).cast("q")
+        self.cells[start : start + size] = memoryview(bytes(size * CELL_BYTES)).cast(
+            "q"
+        )  # a dead owner may have left an unfinished entry
         with self._lock:
             self.cells[0] = start + size
         return self.entries()[key].start
 
-    def add(self, at: int, amount: int) -> None:
-        """Add to a cell of the owner's; what is beyond all bounds stays at the largest number."""
+    def add(self, cell: int, amount: int) -> None:
+        """Add to a cell. On overflow the cell stays at the largest number. For the owner only."""
         try:
-            self.cells[at] += amount
+            self.cells[cell] += amount
         except ValueError:
-            self.cells[at] = LARGEST
+            self.cells[cell] = LARGEST
 
     def clear(self, key: Key) -> None:
-        """Set the cells of a key to 0: what they said of a process has ended with it."""
+        """Set the cells of a key to 0, because the process whose state they described has ended."""
         if entry := self.entries().get(key):
-            for at in range(entry.start, entry.start + entry.size):
-                self.cells[at] = 0
+            for cell in range(entry.start, entry.start + entry.size):
+                self.cells[cell] = 0
 
     def entries(self) -> Mapping[Key, Entry]:
-        """Return every entry there is now."""
-        if self.cells[0] > self._read:
+        """Return all present entries."""
+        if self.cells[0] > self._next_entry:
             with self._lock:
                 end = self.cells[0]
-            while self._read < end:
-                self._take_in()
+            while self._next_entry < end:
+                self._read_next_entry()
         return self._entries
 
     def values(self, entry: Entry) -> list[int]:
-        """Return an entry's cells as they are now."""
+        """Return the present values of an entry's cells."""
         return self.cells[entry.start : entry.start + entry.size].tolist()
 
-    def _take_in(self) -> None:
-        length, size = self.cells[self._read], self.cells[self._read + 1]
-        start = self._read + 2 + -(-length // CELL_BYTES)
-        name = bytes(self.cells[self._read + 2 : start])[:length].decode()
+    def _read_next_entry(self) -> None:
+        length, size = self.cells[self._next_entry], self.cells[self._next_entry + 1]
+        start = self._next_entry + 2 + -(-length // CELL_BYTES)
+        name = bytes(self.cells[self._next_entry + 2 : start])[:length].decode()
         self._entries[tuple(name.split(SEPARATOR))] = Entry(start, size)
-        self._read = start + size
+        self._next_entry = start + size
 
 
-def total(worker_counters: Iterable[SharedCounters]) -> dict[str, dict[Labels, list[int]]]:
-    """Return name -> label values -> cells, each the sum over all tallies."""
+def sum_counters(worker_counters: Iterable[SharedCounters]) -> dict[str, dict[Labels, list[int]]]:
+    """Return name -> label values -> cells. Each cell is the sum over all processes."""
     sums: dict[str, dict[Labels, list[int]]] = {}
     for counters in worker_counters:
         for (name, *labels), entry in counters.entries().items():
             values = counters.values(entry)
-            of_name = sums.setdefault(name, {})
-            if before := of_name.get(key := tuple(labels)):
-                values = [a + b for a, b in zip(before, values, strict=True)]
-            of_name[key] = values
+            by_labels = sums.setdefault(name, {})
+            if earlier := by_labels.get(key := tuple(labels)):
+                values = [a + b for a, b in zip(earlier, values, strict=True)]
+            by_labels[key] = values
     return sums

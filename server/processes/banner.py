@@ -1,4 +1,4 @@
-"""What the person who started the server sees when it can answer."""
+"""The text that is printed when the server is ready."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from router.config.models import Config
 from router.types import ModelStatus
 from server.endpoints.health import readiness
 
-POLL_S = 0.25
+READY_POLL_S = 0.25
 
 
-async def announce(
+async def announce_when_ready(
     config: Config, statuses: Callable[[], list[ModelStatus]], url: str, *, keys: bool, show: Callable[[str], None]
 ) -> None:
-    """Wait until a route can answer, then show how to call it."""
+    """Wait until a route can answer, then print how to call it."""
     while True:
         state, _ = readiness(config, statuses())
         if state != "unavailable":
             break
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(READY_POLL_S)
     waiting = [f"  not yet: {status.detail}" for status in statuses() if status.detail]
-    show("\n".join([text(config, url, keys=keys), *waiting]))
+    show("\n".join([banner_text(config, url, keys=keys), *waiting]))
 
 
-def text(config: Config, url: str, *, keys: bool) -> str:
-    """Return the URL, a `curl` line and three lines of Python; they work as printed."""
+def banner_text(config: Config, url: str, *, keys: bool) -> str:
+    """Return the URL, a `curl` line and three lines of Python. Both work as printed."""
     model = next(iter(config.routes or config.models))
     header = ' -H "Authorization: Bearer $SMALLFIRST_KEY"' if keys else ""
     key = "os.environ['SMALLFIRST_KEY']" if keys else '"none"'
@@ -35,7 +35,7 @@ def text(config: Config, url: str, *, keys: bool) -> str:
     messages = '[{"role": "user", "content": "What is the capital of France?"}]'
     question = f'"model": "{model}", "temperature": 0, "messages": {messages}'
     return f"""
-smallfirst is ready at {url}/v1   (what it can do: {url}/docs){note}
+smallfirst is ready at {url}/v1   (documentation: {url}/docs){note}
 
   curl -s {url}/v1/chat/completions{header} -H "Content-Type: application/json" -d '{{{question}}}'
 

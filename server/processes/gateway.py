@@ -1,4 +1,4 @@
-"""What the processes of the gateway do: one does all, or each worker serves and the fleet watches the replicas."""
+"""What the gateway's processes run: one process does everything, or workers serve and one process runs the fleet."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from server.processes.resources import Resources
 from server.settings import Settings
 
 
-class _Server(uvicorn.Server):
-    """Also stops, as on SIGTERM, when the pipe `alive` ends."""
+class _GatewayServer(uvicorn.Server):
+    """A uvicorn server that also stops, as on SIGTERM, when the pipe `parent_alive` ends."""
 
-    alive: int | None = None
+    parent_alive: int | None = None
 
     async def serve(self, sockets: list[socket] | None = None) -> None:
-        """Serve until told to stop."""
-        if self.alive is not None:
-            asyncio.get_running_loop().add_reader(self.alive, self._stop, self.alive)
+        """Serve until a signal or the end of the pipe."""
+        if self.parent_alive is not None:
+            asyncio.get_running_loop().add_reader(self.parent_alive, self._stop, self.parent_alive)
         await super().serve(sockets)
 
-    def _stop(self, alive: int) -> None:
-        asyncio.get_running_loop().remove_reader(alive)
+    def _stop(self, parent_alive: int) -> None:
+        asyncio.get_running_loop().remove_reader(parent_alive)
         self.should_exit = True
 
 
 class Gateway:
-    """Composed once, before any fork; see `server.processes.workers.Jobs`."""
+    """The roles of the processes, built once before any fork; see `server.processes.workers.ProcessRoles`."""
 
     def __init__(self, config: Config, settings: Settings, resources: Resources) -> None:
         self._config, self._settings, self._resources = config, settings, resources
 
-    def serve(self, worker: int, listener: socket, alive: int | None = None) -> int:
-        """Serve until told to stop; return the exit status."""
+    def serve(self, worker: int, listener: socket, parent_alive: int | None = None) -> int:
+        """Serve until a signal or the end of the pipe. Return the exit status."""
         self._resources.fleet.set_worker(worker)
-        server = _Server(
+        server = _GatewayServer(
             uvicorn.Config(
                 create_app(self._config, self._settings, self._resources, worker),
                 loop="uvloop",
@@ -58,43 +58,44 @@ class Gateway:
                 timeout_graceful_shutdown=max(1, round(self._settings.shutdown_grace_s)),
             )
         )
-        server.alive = alive
-        freeze()
-        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not where nohup says that a hang-up is nothing
+        server.parent_alive = parent_alive
+        tune_garbage_collector()
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # under nohup it is ignored, and stays ignored
             signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
         server.run(sockets=[listener])
         return 0 if server.started else 1
 
-    def watch(self, anybody: int, *, again: bool) -> int:
-        """Run the fleet until nobody is left to be served; return the exit status."""
+    def run_fleet(self, gateway_alive: int, *, restarted: bool) -> int:
+        """Run the fleet until the parent and all workers have ended. Return the exit status."""
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(self._watch(anybody, greet=not again))
+            runner.run(self._run_fleet(gateway_alive, announce_ready=not restarted))
         return 0
 
     def release_worker(self, worker: int) -> None:
-        """Take a dead worker's requests out of what all share."""
+        """Remove a dead worker's requests from the shared state."""
         self._resources.fleet.release_worker(worker)
         self._resources.worker_counters[worker].clear(ADMISSION)
 
     def mark_down(self) -> None:
-        """Say that what a dead fleet supervised is down."""
+        """Mark the replicas of a dead fleet process as down."""
         self._resources.fleet.mark_down()
 
-    async def _watch(self, anybody: int, *, greet: bool) -> None:
-        ended = asyncio.Event()
-        asyncio.get_running_loop().add_reader(anybody, ended.set)
+    async def _run_fleet(self, gateway_alive: int, *, announce_ready: bool) -> None:
+        gateway_ended = asyncio.Event()
+        asyncio.get_running_loop().add_reader(gateway_alive, gateway_ended.set)
         try:
-            async with self._resources.watched(greet=greet):
-                await ended.wait()
-                asyncio.get_running_loop().remove_reader(anybody)
+            async with self._resources.running_fleet(announce_ready=announce_ready):
+                await gateway_ended.wait()
+                asyncio.get_running_loop().remove_reader(gateway_alive)
         finally:
             await self._resources.upstream.close()
 
 
-def freeze() -> None:
-    """Let the garbage collector pass over all that was made at the start, and come less often.
+def tune_garbage_collector() -> None:
+    """Exclude all objects of the start-up from garbage collection, and collect less often.
 
-    A full collection of it takes tens of milliseconds, during which nobody is served. Requests make next to no cycles.
+    A full collection of them takes tens of milliseconds, during which no request is served. Requests create next to
+    no cycles.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""What stands behind the endpoints. It is made once, before any worker is forked; so nothing here has begun yet."""
+"""What the endpoints use. It is built once, before any worker is forked, so nothing in it is running yet."""
 
 from __future__ import annotations
 
@@ -8,43 +8,43 @@ from contextlib import asynccontextmanager
 
 from router.config.models import Config
 from router.fleet import Fleet
-from router.policy.registry import Policies
+from router.policy.route_policies import RoutePolicies
 from router.upstream.http import HttpUpstream
 from server.endpoints.models import ModelList
 from server.observability.shared_counters import SharedCounters
-from server.processes.banner import announce
+from server.processes.banner import announce_when_ready
 from server.settings import Settings
 
 
 class Resources:
     """The client for upstreams, the fleet, the policies, the list of models, and the counters of each worker.
 
-    `url` is where clients reach the gateway; `progress` shows lines to the person who started it.
+    `url` is the address for clients. `progress` prints a line for the person who started the gateway.
 
     Raises:
-        ConfigError: a route's evidence cannot be used.
+        ConfigError: a route's evidence is not usable.
     """
 
     def __init__(self, config: Config, settings: Settings, *, url: str, progress: Callable[[str], None]) -> None:
         self.upstream = HttpUpstream()
         self.fleet = Fleet(config, self.upstream, settings.state_dir, progress, workers=settings.workers)
-        self.policies = Policies(config)
+        self.policies = RoutePolicies(config)
         self.models = ModelList(config)
         self.worker_counters = tuple(SharedCounters() for _ in range(settings.workers))
         self._config, self._keys = config, bool(settings.api_keys)
         self._url, self._progress = url, progress
 
     @asynccontextmanager
-    async def watched(self, *, greet: bool = True) -> AsyncIterator[None]:
-        """Run what the fleet starts and watches; where asked to `greet`, say when a route can answer."""
+    async def running_fleet(self, *, announce_ready: bool = True) -> AsyncIterator[None]:
+        """Run the fleet. With `announce_ready`, print the banner when a route can answer."""
         self.fleet.start()
-        greeting = asyncio.create_task(self._greet()) if greet else None
+        announcement = asyncio.create_task(self._announce_ready()) if announce_ready else None
         try:
             yield
         finally:
-            if greeting is not None:
-                greeting.cancel()
+            if announcement is not None:
+                announcement.cancel()
             await self.fleet.stop()
 
-    async def _greet(self) -> None:
-        await announce(self._config, self.fleet.statuses, self._url, keys=self._keys, show=self._progress)
+    async def _announce_ready(self) -> None:
+        await announce_when_ready(self._config, self.fleet.statuses, self._url, keys=self._keys, show=self._progress)

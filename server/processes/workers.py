@@ -1,14 +1,16 @@
-"""One gateway in several processes: a parent, which only starts and ends the others, a fleet, and the workers.
+"""One gateway in several processes: a parent that starts and stops the others, a fleet process, and the workers.
 
     parent ─┬─ fleet      supervises and probes the replicas
-            ├─ worker 1   serves
+            ├─ worker 1   serves requests
             └─ worker 2
 
-A child that dies is started again. Two pipes tell who is still there, since the kernel closes their ends however a
-process dies: of the one that workers read the parent alone has the end, of the one that the fleet reads the parent
-and all workers have it. So workers drain when the parent is gone, and the fleet stops when nobody is left to serve.
+The parent restarts a child that dies. Two pipes show which processes are alive, because the kernel closes a process's
+write ends however it dies:
 
-The parent has no event loop and no threads: a process with threads must not fork.
+    parent_alive    read by the workers. Only the parent has the write end: workers drain when the parent is gone.
+    gateway_alive   read by the fleet. The parent and all workers have it: the fleet stops when all of them are gone.
+
+The parent has no event loop and no threads, because a process with threads must not fork.
 """
 
 from __future__ import annotations
@@ -30,116 +32,118 @@ from router.engine.process import explain
 
 log = logging.getLogger("smallfirst.workers")
 
-FIRST_DELAY_S, LONGEST_DELAY_S = 0.1, 5.0
-STABLE_S = 10.0  # what ran for so long died by chance: start it again at once
-TAIL_S = 10.0  # what a worker may take after its grace, before it is killed
-FLEET_END_S = 60.0  # what the fleet may take to stop its vLLMs; when it is killed, their guards stop them
-ORPHANS_S, ORPHANS_EVERY_S = 30.0, 0.2  # how long a dead fleet's vLLMs may take to end, before there are new ones
+FIRST_RESTART_DELAY_S, MAX_RESTART_DELAY_S = 0.1, 5.0
+STABLE_AFTER_S = 10.0  # a child that ran for so long is restarted without a delay
+WORKER_EXIT_MARGIN_S = 10.0  # time after the grace period before a worker is killed
+FLEET_EXIT_TIMEOUT_S = 60.0  # time to stop the vLLM processes; if the fleet is killed, their guards stop them
+ORPHAN_WAIT_S, ORPHAN_POLL_S = 30.0, 0.2  # longest wait for a dead fleet's vLLM processes before new ones start
 
 
-class Jobs(Protocol):
-    """What the children do, and what the parent does when one has died."""
+class ProcessRoles(Protocol):
+    """The work of each child process, and what the parent does after a child has died."""
 
-    def serve(self, worker: int, listener: socket, alive: int) -> int:
-        """Serve until SIGTERM, or until the pipe `alive` ends; return the exit status."""
+    def serve(self, worker: int, listener: socket, parent_alive: int) -> int:
+        """Serve until SIGTERM or until the pipe `parent_alive` ends. Return the exit status."""
         ...
 
-    def watch(self, anybody: int, *, again: bool) -> int:
-        """Watch the replicas until the pipe `anybody` ends; return the exit status.
+    def run_fleet(self, gateway_alive: int, *, restarted: bool) -> int:
+        """Run the fleet until the pipe `gateway_alive` ends. Return the exit status.
 
-        `again`: another did so before, and died.
+        `restarted` is true if an earlier fleet process died.
         """
         ...
 
     def release_worker(self, worker: int) -> None:
-        """Clear up after a worker that has died."""
+        """Release what a dead worker occupied."""
         ...
 
     def mark_down(self) -> None:
-        """Clear up after a fleet that has died."""
+        """Mark the replicas of a dead fleet as down."""
         ...
 
 
 @dataclass(slots=True)
-class _Child:
-    """`due` is when it is to be started; None: it runs. Seconds of the monotonic clock."""
+class _ChildProcess:
+    """A child. `start_at` is the time of its next start, or None while it runs. Times are of the monotonic clock."""
 
     name: str
     run: Callable[[], int]
-    bury: Callable[[], None]
+    on_exit: Callable[[], None]
     pid: int = 0
-    due: float | None = 0.0
-    began: float = 0.0
-    ended: float = 0.0
+    start_at: float | None = 0.0
+    started_at: float = 0.0
+    ended_at: float = 0.0
     failures: int = 0
 
-    def delay_s(self, now: float) -> float:
-        """Return how long to wait with its next start, now that it has ended."""
-        self.failures = 0 if now - self.began >= STABLE_S else self.failures + 1
+    def restart_delay_s(self, now: float) -> float:
+        """Return the delay before the restart of a child that has just ended. Repeated failures double it."""
+        self.failures = 0 if now - self.started_at >= STABLE_AFTER_S else self.failures + 1
         if not self.failures:
             return 0.0
-        return min(FIRST_DELAY_S * 2.0 ** min(self.failures - 1, 10), LONGEST_DELAY_S)
+        return min(FIRST_RESTART_DELAY_S * 2.0 ** min(self.failures - 1, 10), MAX_RESTART_DELAY_S)
 
 
-class Parent:
-    """Keeps the fleet and a worker for each listener running, until it is told to stop.
+class ParentProcess:
+    """Keeps the fleet and one worker for each listener running until a signal stops it.
 
-    `grace_s` is how long requests may still take then.
+    `grace_s` is how long running requests may take after that signal.
     """
 
-    def __init__(self, jobs: Jobs, listeners: Sequence[socket], grace_s: float) -> None:
-        self._jobs = jobs
+    def __init__(self, roles: ProcessRoles, listeners: Sequence[socket], grace_s: float) -> None:
+        self._roles = roles
         self._listeners = listeners
         self._grace_s = grace_s
-        self._alive, self._anybody = os.pipe(), os.pipe()
-        self._fleet = _Child("the fleet", self._be_fleet, jobs.mark_down)
+        self._parent_pipe, self._gateway_pipe = os.pipe(), os.pipe()
+        self._fleet = _ChildProcess("the fleet", self._run_fleet, roles.mark_down)
         self._workers = [
-            _Child(f"worker {number + 1}", partial(self._be_worker, number), partial(jobs.release_worker, number))
+            _ChildProcess(
+                f"worker {number + 1}", partial(self._run_worker, number), partial(roles.release_worker, number)
+            )
             for number in range(len(listeners))
         ]
-        self._stops = {signal.SIGTERM, signal.SIGINT}
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # where nohup says that a hang-up is nothing
-            self._stops.add(signal.SIGHUP)
+        self._stop_signals = {signal.SIGTERM, signal.SIGINT}
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup has it ignored
+            self._stop_signals.add(signal.SIGHUP)
         self._stopping = False
 
     def run(self) -> int:
-        """Return the exit status when all have ended; a SIGTERM ends this process, too, as it does any other."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {*self._stops, signal.SIGCHLD})
-        libc.prctl(PR_SET_CHILD_SUBREAPER, 1)  # to see when all that a dead fleet has started is gone
-        gc.freeze()  # so that no collection in a child copies the pages that all have in common
-        while (asked := self._turn()) is None:
+        """Run until all children have ended. Return 0 after Ctrl-C; else end by SIGTERM."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {*self._stop_signals, signal.SIGCHLD})
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 1)  # a dead fleet's vLLM processes become children of this process
+        gc.freeze()  # a collection in a child would copy the pages that it shares with the parent
+        while (stop_signal := self._start_due_and_wait()) is None:
             pass
         self._stopping = True
         self._stop()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if asked != signal.SIGINT:
+        if stop_signal != signal.SIGINT:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.raise_signal(signal.SIGTERM)
         return 0
 
-    def _turn(self) -> int | None:
-        """Start what is due and wait for what comes next; return the signal if it says to stop."""
+    def _start_due_and_wait(self) -> int | None:
+        """Start the children that are due, then wait for the next event. Return a stop signal, or None."""
         waits = []
         for child in (self._fleet, *self._workers):
-            if child.due is not None and child.due <= monotonic():
+            if child.start_at is not None and child.start_at <= monotonic():
                 self._start(child)
-            if child.due is not None:
-                waits.append(child.due - monotonic())
-        return self._wait(min(waits, default=None))
+            if child.start_at is not None:
+                waits.append(child.start_at - monotonic())
+        return self._wait_for_signal(min(waits, default=None))
 
-    def _wait(self, timeout_s: float | None) -> int | None:
-        """Wait for a signal, reaping who has ended; return it if it says to stop."""
-        numbers = {*self._stops, signal.SIGCHLD}
+    def _wait_for_signal(self, timeout_s: float | None) -> int | None:
+        """Wait for a signal and reap the children that have ended. Return the signal if it is a stop signal."""
+        numbers = {*self._stop_signals, signal.SIGCHLD}
         if timeout_s is None:
             number: int = signal.sigwaitinfo(numbers).si_signo
         else:
             info = signal.sigtimedwait(numbers, max(0.0, timeout_s))
             number = info.si_signo if info else signal.SIGCHLD
         self._reap()
-        return number if number in self._stops else None
+        return number if number in self._stop_signals else None
 
     def _reap(self) -> None:
-        running = {child.pid: child for child in (self._fleet, *self._workers) if child.due is None}
+        running = {child.pid: child for child in (self._fleet, *self._workers) if child.start_at is None}
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -147,76 +151,84 @@ class Parent:
                 return
             if pid == 0:
                 return
-            if child := running.get(pid):  # else it is an orphan
+            if child := running.get(pid):  # otherwise it is an orphan of a dead fleet
                 self._on_exit(child, os.waitstatus_to_exitcode(status))
 
-    def _on_exit(self, child: _Child, status: int) -> None:
-        child.ended = monotonic()
-        child.due = child.ended + child.delay_s(child.ended)
-        child.bury()
+    def _on_exit(self, child: _ChildProcess, status: int) -> None:
+        child.ended_at = monotonic()
+        child.start_at = child.ended_at + child.restart_delay_s(child.ended_at)
+        child.on_exit()
         if not self._stopping:
-            log.error("%s (process %d) %s: it is started again", child.name, child.pid, explain(status))
+            log.error("%s (process %d) %s: restarting it", child.name, child.pid, explain(status))
 
-    def _start(self, child: _Child) -> None:
+    def _start(self, child: _ChildProcess) -> None:
         now = monotonic()
-        if child is self._fleet and child.ended and now - child.ended < ORPHANS_S and self._has_orphans():
-            child.due = now + ORPHANS_EVERY_S
+        if (
+            child is self._fleet
+            and child.ended_at
+            and now - child.ended_at < ORPHAN_WAIT_S
+            and self._has_orphaned_engines()
+        ):
+            child.start_at = now + ORPHAN_POLL_S
             return
         try:
             pid = os.fork()
         except OSError as error:
             log.error("%s cannot be started: %s", child.name, error.strerror)
-            child.due = now + LONGEST_DELAY_S
+            child.start_at = now + MAX_RESTART_DELAY_S
             return
         if pid == 0:
-            _be(child)
-        child.pid, child.began, child.due = pid, now, None
+            _run_child(child)
+        child.pid, child.started_at, child.start_at = pid, now, None
 
-    def _has_orphans(self) -> bool:
+    def _has_orphaned_engines(self) -> bool:
         ours = {child.pid for child in self._workers}
         return any(process.parent == os.getpid() and process.pid not in ours for process in processes())
 
-    def _be_fleet(self) -> int:
+    def _run_fleet(self) -> int:
         for listener in self._listeners:
             listener.close()
-        _close(*self._alive, self._anybody[1])
-        for number in self._stops:
-            signal.signal(number, _pass)  # a terminal, or systemd, signals all of us: the fleet ends last
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {*self._stops, signal.SIGCHLD})
-        return self._jobs.watch(self._anybody[0], again=self._fleet.ended > 0)
+        _close_files(*self._parent_pipe, self._gateway_pipe[1])
+        for number in self._stop_signals:
+            signal.signal(
+                number, _ignore_signal
+            )  # a terminal or systemd signals every process, but the fleet has to end last
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {*self._stop_signals, signal.SIGCHLD})
+        return self._roles.run_fleet(self._gateway_pipe[0], restarted=self._fleet.ended_at > 0)
 
-    def _be_worker(self, number: int) -> int:
+    def _run_worker(self, number: int) -> int:
         for other, listener in enumerate(self._listeners):
             if other != number:
                 listener.close()
-        _close(self._alive[1], self._anybody[0])
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {*self._stops, signal.SIGCHLD})
-        return self._jobs.serve(number, self._listeners[number], self._alive[0])
+        _close_files(self._parent_pipe[1], self._gateway_pipe[0])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {*self._stop_signals, signal.SIGCHLD})
+        return self._roles.serve(number, self._listeners[number], self._parent_pipe[0])
 
     def _stop(self) -> None:
         for listener in self._listeners:
             listener.close()
-        forced = self._end(self._workers, signal.SIGTERM, max(1.0, self._grace_s) + TAIL_S)
-        _close(self._alive[1], self._anybody[1])
-        self._end([self._fleet], signal.SIGKILL if forced else None, FLEET_END_S)
+        forced = self._wait_for_exit(self._workers, signal.SIGTERM, max(1.0, self._grace_s) + WORKER_EXIT_MARGIN_S)
+        _close_files(self._parent_pipe[1], self._gateway_pipe[1])
+        self._wait_for_exit([self._fleet], signal.SIGKILL if forced else None, FLEET_EXIT_TIMEOUT_S)
 
-    def _end(self, children: Sequence[_Child], number: signal.Signals | None, within_s: float) -> bool:
-        """Wait until none of them runs, at last by SIGKILL. Return whether somebody pressed Ctrl-C meanwhile."""
-        _send(children, number)
+    def _wait_for_exit(self, children: Sequence[_ChildProcess], number: signal.Signals | None, within_s: float) -> bool:
+        """Send a signal, wait until all have exited, and kill those that take too long. Return whether Ctrl-C came."""
+        _signal_running(children, number)
         deadline = monotonic() + within_s
-        pressed = False
-        while any(child.due is None for child in children):
+        interrupted = False
+        while any(child.start_at is None for child in children):
             if monotonic() >= deadline:
-                _send(children, signal.SIGKILL)
+                _signal_running(children, signal.SIGKILL)
                 deadline += within_s
-            if self._wait(deadline - monotonic()) == signal.SIGINT:
-                pressed = True
-                _send([child for child in children if child is not self._fleet], signal.SIGINT)  # uvicorn's "at once"
-        return pressed
+            if self._wait_for_signal(deadline - monotonic()) == signal.SIGINT:
+                interrupted = True
+                workers = [child for child in children if child is not self._fleet]
+                _signal_running(workers, signal.SIGINT)  # makes uvicorn stop without waiting for requests
+        return interrupted
 
 
-def _be(child: _Child) -> NoReturn:
-    """Do a child's work and end this process: it never returns to what the parent was doing."""
+def _run_child(child: _ChildProcess) -> NoReturn:
+    """Run a child's work and end this process. It never returns to the parent's code."""
     status = 1
     try:
         status = child.run()
@@ -232,16 +244,16 @@ def _be(child: _Child) -> NoReturn:
         os._exit(status)
 
 
-def _pass(*_: object) -> None:
-    """Handle a signal by nothing. To ignore it is another thing: what the fleet starts would inherit that."""
+def _ignore_signal(*_: object) -> None:
+    """Do nothing on a signal. SIG_IGN would not do, because the fleet's own children would inherit it."""
 
 
-def _send(children: Sequence[_Child], number: signal.Signals | None) -> None:
+def _signal_running(children: Sequence[_ChildProcess], number: signal.Signals | None) -> None:
     for child in children:
-        if child.due is None and number is not None:
+        if child.start_at is None and number is not None:
             os.kill(child.pid, number)
 
 
-def _close(*files: int) -> None:
+def _close_files(*files: int) -> None:
     for file in files:
         os.close(file)

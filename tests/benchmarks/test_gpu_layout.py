@@ -10,12 +10,12 @@ import pytest
 
 from benchmarks.gpu.layout import DoesNotFit, ServedModel, check_fits, kv_cache_gib, memory_share, models_yaml, prepare
 from benchmarks.gpu.options import parse
-from router.config.load import load
 from router.config.models import Model
 from router.engine.command import check_vllm_args
 from router.engine.gpu import check_gpus, replica_gpus
 from router.engine.source import LocalPath
 from router.engine.source import parse as parse_source
+from router.load_config import load
 
 H100_GIB = 79.6
 

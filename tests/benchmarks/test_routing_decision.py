@@ -7,7 +7,16 @@ import json
 import pytest
 
 from benchmarks.routing import decision
-from benchmarks.routing.decision import CASES, DECISION, GATE, SUM, broken_promises, decision_input, medians, parts
+from benchmarks.routing.decision import (
+    CASES,
+    DECISION,
+    SUM,
+    WITH_JUDGE,
+    broken_promises,
+    decision_input,
+    medians,
+    parts,
+)
 from benchmarks.routing.decision_calls import RUNGS, SMALL, calls, cascade, prompts
 from router.judge.logprobs import stripped, tokens_of_event
 from router.learning.evidence import Evidence
@@ -27,7 +36,7 @@ def test_the_calls_are_of_one_template_and_answered_as_an_engine_answers(name, s
         assert "".join(token.token for token in work.tokens) == one.choices[0]["message"]["content"]
         assert tokens_of_event(one.event) == [(0, (work.tokens[0],))]
         assert bool(work.confidence.fields) is structured
-        assert work.decision.way == [model.name for rung in RUNGS for model in rung]
+        assert work.decision.asking_order == [model.name for rung in RUNGS for model in rung]
         assert SMALL.name in work.decision.candidates
         for part in parts(policy, structured=structured).values():
             part(work)
@@ -69,5 +78,5 @@ def test_the_command_prints_a_table_and_writes_its_figures(tmp_path, monkeypatch
     text = (tmp_path / "report.md").read_text()
     assert text in capsys.readouterr().out
     assert f"| **{DECISION}** | {report['cases']['JSON']['us'][DECISION]:.1f} |" in text
-    assert f"| {GATE} |" in text
+    assert f"| {WITH_JUDGE} |" in text
     assert "2 decisions on 2 calls" in text

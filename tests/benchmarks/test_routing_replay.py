@@ -10,11 +10,12 @@ import msgspec
 import pytest
 
 from benchmarks.routing.replay import main
-from router.config.load import load
 from router.learning.evidence import Comparison, Evidence, Example
 from router.learning.evidence_file import EvidenceFile
-from router.policy.learned import Cascade
-from router.policy.registry import Policies
+from router.load_config import load
+from router.policy.base import Situation
+from router.policy.cascade import Cascade
+from router.policy.route_policies import RoutePolicies
 from router.record import RequestRecord
 from server.observability import decision_log
 from tests.support.fakes import call
@@ -60,13 +61,13 @@ def a_log(folder: Path, learned: Evidence, limit: str) -> tuple[Path, Path]:
         routing = {"task": "a" if number % 2 else "new", "policy": "classifier" if number % 4 == 0 else "cascade"}
         routing |= {"min_confidence": 0.35} if number % 3 == 0 else {}
         one = call(messages=[{"role": "user", "content": f"{WORDS[number % 10]} omega {number}"}], routing=routing)
-        policy = Policies(config).of(route, one)
-        record = RequestRecord(f"req_{number}", 0.0, decision=policy.decide(one, route.rungs))
+        policy = RoutePolicies(config).of(route, one)
+        record = RequestRecord(f"req_{number}", 0.0, decision=policy.decide(Situation(one, route.rungs)))
         if isinstance(policy, Cascade):
             assert record.decision
-            judged = policy.judge(record.decision, config.models["slm"], None, number / 5 - 4, beginning=False)
+            judged = policy.acceptance(record.decision, config.models["slm"])(None, number / 5 - 4, beginning=False)
             record.judgements.append(judged)
-        line = {"request_id": record.request_id, "route": "auto", "learned": decision_log.of(record)}
+        line = {"request_id": record.request_id, "route": "auto", "learned": decision_log.learned_decision(record)}
         lines.append(msgspec.json.encode(line).decode())
     log = folder / "log.jsonl"
     log.write_text("\n".join(lines))

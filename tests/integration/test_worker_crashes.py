@@ -89,7 +89,7 @@ def test_a_worker_that_is_killed_takes_nothing_with_it(upstream: Upstream, tmp_p
             assert {other.pid} < {connection.pid for connection in successors}
         lane.expect(23, "requests_total", outcome="ok", model="slm-0")
         assert lane.counter("tokens_total", model="slm-0", kind="prompt") == 220, "the two streams' usage is not told"
-        assert gateway.output.count("was ended by SIGKILL: it is started again") == 1
+        assert gateway.output.count("was ended by SIGKILL: restarting it") == 1
 
 
 def test_a_worker_that_is_killed_while_it_tries_a_resting_replica_frees_it(upstream: Upstream, tmp_path: Path) -> None:

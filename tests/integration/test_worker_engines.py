@@ -31,6 +31,7 @@ import os, sys
 from router.engine import supervisor
 from router.engine.command import Launch
 from server import cli
+from server.commands import serve
 
 async def prepared(*_):
     return "/models/tiny"
@@ -38,7 +39,7 @@ async def prepared(*_):
 def launch(model, index, path, socket, env, **_):
     return Launch((sys.executable, "-c", ENGINE, "--uds", str(socket)), dict(os.environ))
 
-supervisor.prepare, supervisor.vllm_launch, cli.check_managed = prepared, launch, lambda _: None
+supervisor.prepare, supervisor.vllm_launch, serve.check_managed = prepared, launch, lambda _: None
 supervisor.POLL_STARTING_S = supervisor.POLL_READY_S = 0.05
 sys.exit(cli.main())
 """

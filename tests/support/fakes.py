@@ -10,22 +10,30 @@ from typing import Any
 
 import msgspec
 
+from router.attempt import eligibility
+from router.attempt.failure import Failure, classify
 from router.config.models import Config, Model, Route, Timeouts
 from router.errors import ApiError, UpstreamTimedOut
+from router.messages.chat import CHAT
+from router.messages.completions import COMPLETIONS
 from router.money.price import Price
+from router.policy import POLICIES
 from router.replicas.pool import Pool, Replica
-from router.types import ChatCall, RoutingOptions
+from router.types import Ability, ChatCall, RoutingOptions
+from router.upstream.dialects import DIALECTS
 
 TOKENS = Price(input_usd_per_mtok=0.4, cached_input_usd_per_mtok=0.1, output_usd_per_mtok=1.6)
 HOURS = Price(replica_hour_usd=3.6)
 """a thousandth of a dollar a second"""
 QUESTION = ({"role": "user", "content": "What is the capital of France?"},)
+ENDPOINTS = {endpoint.path: endpoint for endpoint in (CHAT, COMPLETIONS)}
 HANG = object()
 """a step that never ends"""
 
 
 def model(name: str = "slm", *, replicas: int = 1, **entry: Any) -> Model:
     entry = {"tier": "slm", "engine": "vllm", "price": HOURS, "timeouts": Timeouts()} | entry
+    entry.setdefault("abilities", DIALECTS[entry["engine"]].abilities)
     return Model(name=name, base_url=tuple(f"http://{name}-{i}/v1" for i in range(replicas)), **entry)
 
 
@@ -40,7 +48,8 @@ def pool(of: Model) -> Pool:
 def config(*models: Model, **settings: Any) -> Config:
     """One route, `auto`, over all models."""
     rungs = settings.pop("rungs", None) or tuple((one,) for one in models)
-    route = Route("auto", rungs, models[-1], **settings)
+    policy = settings.pop("policy", "fixed")
+    route = Route("auto", rungs, models[-1], policy, POLICIES[policy].Options.model_construct(**settings))
     return Config({one.name: one for one in models}, {"auto": route}, {})
 
 
@@ -60,7 +69,7 @@ def call(
         body.setdefault("messages", list(QUESTION))
     raw = json.dumps(body).encode()
     return ChatCall(
-        endpoint,
+        ENDPOINTS[endpoint],
         model,
         body,
         msgspec.json.decode(raw, type=dict[str, msgspec.Raw]),
@@ -69,6 +78,15 @@ def call(
         usage,
         RoutingOptions(**(routing or {})),  # type: ignore[arg-type]
     )
+
+
+def ineligible(one: Model, asked: ChatCall, needs: frozenset[Ability], spent_nano_usd: int = 0) -> Failure | None:
+    """Why a model may not be asked, as the dispatch takes it; None: it may."""
+    try:
+        eligibility.check(one, asked, needs, spent_nano_usd)
+    except ApiError as error:
+        return classify(error)
+    return None
 
 
 def usage_of(prompt: int, completion: int, cached: int = 0) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any
 
@@ -16,8 +16,8 @@ from router.dispatch import Dispatcher
 from router.errors import ApiError
 from router.learning.evidence import Evidence
 from router.policy.base import Policy
-from router.policy.learned import USUAL_MIN_CONFIDENCE, Cascade
-from router.policy.registry import Policies
+from router.policy.cascade import Cascade
+from router.policy.route_policies import RoutePolicies
 from router.record import RequestRecord
 from router.replicas.pool import Pool
 from router.structured.workers.grammar_workers import GrammarWorkers
@@ -27,13 +27,11 @@ from server.http.relay import smallfirst_headers
 from tests.support.fakes import FakeUpstream, answers, call, config, large, model, pool, read_into
 
 
-class Knowing(Policies):
+class OneCascade(RoutePolicies):
     """One cascade for all calls, with evidence that no file holds."""
 
     def __init__(self, config: Config, evidence: Mapping[str, Evidence]) -> None:
-        route = config.routes["auto"]
-        least = route.min_confidence or USUAL_MIN_CONFIDENCE
-        self.cascade = Cascade(route.fallback, evidence, least, samples=route.samples or 0)
+        self.cascade = replace(Cascade.build(config.routes["auto"]), evidence=evidence)
 
     def of(self, route: Route, call: ChatCall) -> Policy:
         return self.cascade
@@ -60,8 +58,8 @@ class Dispatching:
         self.pools: dict[str, Pool] = {one.name: pool(one) for one in models}
         defaults = {url.split("/")[2]: [answers()] for one in models for url in one.base_url}
         self.upstream = FakeUpstream(defaults | self.script)
-        policies = Policies(self.config) if evidence is None else Knowing(self.config, evidence)
-        self.dispatcher = Dispatcher(self.config, policies, self.pools, self.upstream, self.grammar_workers)
+        policies = RoutePolicies(self.config) if evidence is None else OneCascade(self.config, evidence)
+        self.dispatcher = Dispatcher(self.config, policies, self.pools, self.upstream, self.workers)
         self.record = RequestRecord("req_1", monotonic())
 
     async def ask(self, one: ChatCall | None = None, **fields: Any) -> list[bytes]:
@@ -82,7 +80,7 @@ class Dispatching:
             self.dispatcher.dispatch(one, route, self.record) as reply,
         ):
             if reply.events is None:
-                deadline.met()
+                deadline.disarm()
             yield reply
 
     async def breaks(self, error: type[ApiError], **fields: Any) -> tuple[list[bytes], ApiError]:

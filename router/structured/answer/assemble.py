@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from router.errors import UpstreamFailed
+from router.types import Endpoint
 
 _Place = tuple[int, int]
 """of a call: its number, and how many calls with this number came before"""
 _TEXTS = frozenset({"content", "refusal", "reasoning_content", "reasoning"})
 
 
-def as_read(choice: Mapping[str, Any], *, is_chat: bool) -> Mapping[str, Any]:
+def as_read(choice: Mapping[str, Any], endpoint: Endpoint) -> Mapping[str, Any]:
     """Return a choice, or a part of one, as its endpoint's clients read it: some upstreams send the other form, too."""
-    unread = {"text"} if is_chat else {"message", "delta"}
+    unread = endpoint.unread_choice_fields
     if unread.isdisjoint(choice):
         return choice
     return {name: value for name, value in choice.items() if name not in unread}

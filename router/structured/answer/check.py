@@ -11,7 +11,7 @@ from router.structured.answer.instance import instance_fault, one_line
 from router.structured.answer.json_prefix import JsonPrefix
 from router.structured.answer.reasoning import without_thought
 from router.structured.answer.repair import read, texts, without_opening
-from router.structured.constraint import Calls, Constraint, Form
+from router.structured.constraint import Calls, Constraint, OutputFormat
 from router.structured.workers.grammar_workers import Fault, Finding, GrammarWorkers, Match, TookTooLong
 from router.types import Verdict
 
@@ -34,8 +34,8 @@ async def judge(
     2. Cut at the token limit: `finish_reason` says so.
     3. Calls are judged as calls, whatever the model says beside them.
     4. Content that has the form as it stands is the form. Else it may be calls written as text, then the form with
-       something around it that is surely not meant, see `repair`. Where no form is asked for, any text will do,
-       unless there must be a call.
+       something around it that is surely not meant, see `repair`. Where no format is asked for, any text
+       will do, unless there must be a call.
     5. Invalid where the upstream counted as many tokens as there may be (`at_limit`), and the beginning of something
        valid: cut, whatever `finish_reason` says.
     """
@@ -45,8 +45,8 @@ async def judge(
         return Verdict("refused", kind=constraint.kind), choice
     if finish == "length":
         return Verdict("truncated", kind=constraint.kind), choice
-    if constraint.form and _is_plainly(constraint.form, message):
-        return Verdict("valid", kind=constraint.form.kind), choice
+    if constraint.output_format and _is_plainly(constraint.output_format, message):
+        return Verdict("valid", kind=constraint.output_format.kind), choice
     if _length(message) <= MOST_CHARS:
         kind, fault, changes, new_finish = await find(constraint, message, workers, at_limit=at_limit)
     else:
@@ -83,9 +83,9 @@ def _length(message: _Fields) -> int:
     return sum(len(str(message.get(key) or "")) for key in ("content", "tool_calls", "function_call"))
 
 
-def _is_plainly(form: Form, message: _Fields) -> bool:
+def _is_plainly(output_format: OutputFormat, message: _Fields) -> bool:
     """Return whether a message is nothing but JSON of the form, as far as that is quickly told: most answers are."""
-    content, schema = message.get("content"), form.schema
+    content, schema = message.get("content"), output_format.schema
     if schema is None or schema.validator is None or _calls(message):
         return False
     if not isinstance(content, str) or len(content) > MOST_CHARS:
@@ -104,61 +104,69 @@ async def _find(constraint: Constraint, message: _Fields, workers: GrammarWorker
     if _calls(message):
         fault, fields = await judge_calls(constraint.calls, message, workers)
         return Finding("tools", fault, {} if fault else _changed(message, fields))
-    form = await _find_form(constraint.form, message, workers) if constraint.form else None
-    if form and not form.fault and not form.changes:
-        return form
+    output_format = (
+        await _check_format(constraint.output_format, message, workers) if constraint.output_format else None
+    )
+    if output_format and not output_format.fault and not output_format.changes:
+        return output_format
     written = await _find_written(constraint.calls, message, workers) if constraint.calls else None
-    for finding in (written, form):
+    for finding in (written, output_format):
         if finding and not finding.fault:
             return finding
-    if finding := written or form:
+    if finding := written or output_format:
         return finding
     is_call_missing = constraint.calls is not None and constraint.calls.required
     return Finding("tools", Fault("", "no function is called, but one must be") if is_call_missing else None)
 
 
-async def _find_form(form: Form, message: _Fields, workers: GrammarWorkers) -> Finding:
+async def _check_format(output_format: OutputFormat, message: _Fields, workers: GrammarWorkers) -> Finding:
     content = message.get("content")
     if not isinstance(content, str):
-        return Finding(form.kind, Fault("", "there is no content" if content is None else "the content is no string"))
-    find = _find_json if form.kind in ("json_schema", "json_object") else _find_text
-    fault, text = await find(form, content, workers)
+        return Finding(
+            output_format.kind, Fault("", "there is no content" if content is None else "the content is no string")
+        )
+    find = _find_json if output_format.kind in ("json_schema", "json_object") else _find_text
+    fault, text = await find(output_format, content, workers)
     if fault or text == content:
-        return Finding(form.kind, fault)
-    return Finding(form.kind, changes={"content": text, **_thought(message, content)})
+        return Finding(output_format.kind, fault)
+    return Finding(output_format.kind, changes={"content": text, **_thought(message, content)})
 
 
-async def _find_json(form: Form, content: str, workers: GrammarWorkers) -> tuple[Fault | None, str]:
+async def _find_json(output_format: OutputFormat, content: str, workers: GrammarWorkers) -> tuple[Fault | None, str]:
     try:
         text, value = read(content)
     except NotJson as error:
         return Fault("", f"not strict JSON: {error}" if content.strip() else "there is no content"), content
-    if form.schema:
-        return await instance_fault(form.schema, text, value, workers), text
+    if output_format.schema:
+        return await instance_fault(output_format.schema, text, value, workers), text
     return None if isinstance(value, dict) else Fault("", "the value is not a JSON object"), text
 
 
-async def _find_text(form: Form, content: str, workers: GrammarWorkers) -> tuple[Fault | None, str]:
+async def _find_text(output_format: OutputFormat, content: str, workers: GrammarWorkers) -> tuple[Fault | None, str]:
     try:
-        as_it_is = await _match(form, content, workers)
+        as_it_is = await _match(output_format, content, workers)
         if as_it_is.word == "valid":
             return None, content
-        for text in dict.fromkeys(texts(form, content)):
-            if (await _match(form, text, workers)).word == "valid":
+        for text in dict.fromkeys(texts(output_format, content)):
+            if (await _match(output_format, text, workers)).word == "valid":
                 return None, text
     except TookTooLong:
         return Fault("", _TOO_LONG), content
-    too_short = "it ends before it is whole" if as_it_is.word == "incomplete" else f"it does not match the {form.kind}"
+    too_short = (
+        "it ends before it is whole" if as_it_is.word == "incomplete" else f"it does not match the {output_format.kind}"
+    )
     return Fault("", as_it_is.message or too_short), content
 
 
-async def _match(form: Form, text: str, workers: GrammarWorkers) -> Match:
-    if form.kind != "choice":
-        return await workers.match(form.kind, form.source, text)
-    if text in form.choices:
+async def _match(output_format: OutputFormat, text: str, workers: GrammarWorkers) -> Match:
+    if output_format.kind != "choice":
+        return await workers.match(output_format.kind, output_format.source, text)
+    if text in output_format.choices:
         return Match("valid")
-    begun = any(choice.startswith(text) for choice in form.choices)
-    return Match("incomplete" if begun else "invalid", f"it is none of {', '.join(map(repr, form.choices[:20]))}")
+    begun = any(choice.startswith(text) for choice in output_format.choices)
+    return Match(
+        "incomplete" if begun else "invalid", f"it is none of {', '.join(map(repr, output_format.choices[:20]))}"
+    )
 
 
 async def _find_written(calls: Calls, message: _Fields, workers: GrammarWorkers) -> Finding | None:
@@ -192,13 +200,13 @@ async def _is_cut(constraint: Constraint, message: _Fields, fault: Fault, worker
     if not isinstance(content, str | None):
         return False
     rest = without_opening(content or "")
-    form = constraint.form
-    if form is None:
+    output_format = constraint.output_format
+    if output_format is None:
         return _is_begun(rest.removeprefix(OPEN))
-    if form.kind in ("json_schema", "json_object"):
+    if output_format.kind in ("json_schema", "json_object"):
         return _is_begun(rest)
     try:
-        return (await _match(form, rest, workers)).word == "incomplete"
+        return (await _match(output_format, rest, workers)).word == "incomplete"
     except TookTooLong:
         return False
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from router.messages.strict_json import NotJson, loads
 from router.structured.answer.reasoning import without_thought
-from router.structured.constraint import Form
+from router.structured.constraint import OutputFormat
 
 _FENCE = "```"
 _INFO = re.compile(r"[\w+-]*+[ \t]*+\r?\n")
@@ -48,14 +48,14 @@ def read(text: str, *, prose: bool = True) -> tuple[str, Any]:
         raise error from None
 
 
-def texts(form: Form, text: str) -> Iterator[str]:
+def texts(output_format: OutputFormat, text: str) -> Iterator[str]:
     """Yield what the text of a choice, a regex or a grammar may mean, the text itself not among it."""
-    if form.kind == "structural_tag":
+    if output_format.kind == "structural_tag":
         return
     meant = _unfenced(without_thought(text)[1].strip())
     yield meant
     yield (unquoted := _unquoted(meant))
-    if form.kind == "choice":
+    if output_format.kind == "choice":
         yield meant.removesuffix(".")
         yield _unquoted(meant.removesuffix("."))
         yield unquoted.removesuffix(".")

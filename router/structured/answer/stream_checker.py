@@ -94,8 +94,8 @@ class StreamChecker:
         return self._pace == "talk" and any(text.unsure for text in self._texts.values())
 
     def _is_json(self, key: str) -> bool:
-        form = self._constraint.form
-        return key != "content" or (form is not None and form.kind in ("json_schema", "json_object"))
+        output_format = self._constraint.output_format
+        return key != "content" or (output_format is not None and output_format.kind in ("json_schema", "json_object"))
 
     def _fault(self, text: _Text, piece: str, *, is_sure: bool) -> str:
         """Return why the answer is lost with this piece; empty: it is not. `is_sure`: the piece is this text's."""

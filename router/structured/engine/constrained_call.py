@@ -1,24 +1,22 @@
-"""How a constrained call is put to one model: in its engine's words, and in the prompt where decoding holds too little.
+"""How a constrained call is written for one model: in its engine's fields, and in the prompt if decoding enforces less.
 
-Decoding is as good as its backend: what it does not hold is asked for in words, and checked afterwards in any case.
+Decoding is as good as its backend. What it does not enforce is asked for in words, and checked afterwards in any case.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from router.config.models import Model
 from router.errors import StructuredOutputViolation
-from router.structured.constraint import Calls, Constraint, Form
+from router.structured.constraint import Calls, Constraint, OutputFormat
 from router.structured.request.output_format import FORMAT_FIELDS
-from router.types import ChatCall, ConstraintKind, Enforcement
+from router.types import Backend, ChatCall, ConstraintKind, Enforcement
 
-FORM_FIELDS = (*FORMAT_FIELDS, "guided_decoding_backend", "guided_whitespace_pattern")
-WHITESPACE = r"[ \n\r\t]{0,32}"
-"""between two tokens of JSON: room for deep indentation, and an end to models that go on with blanks for ever"""
+ALL_FORMAT_FIELDS = (*FORMAT_FIELDS, "guided_decoding_backend", "guided_whitespace_pattern")
 MORE_ROOM = 4
 """times the tokens of a try that was cut"""
 LONGEST_QUOTE = 1_000
@@ -26,11 +24,9 @@ LONGEST_QUOTE = 1_000
 CHARACTERS_A_TOKEN = 3
 """of a schema, at least; a prompt of schema alone would leave no room for the question"""
 
-_Changes = dict[str, Any]
-
 
 @dataclass(frozen=True, slots=True)
-class Meant:
+class Intent:
     """A model that has shown whether it calls, and what, can be held to just that: decoding constrains no choice."""
 
     constraint: Constraint
@@ -38,7 +34,7 @@ class Meant:
 
 
 @dataclass(frozen=True, slots=True)
-class Learned:
+class RetryHints:
     """What earlier attempts of a request taught."""
 
     refused: bool = False
@@ -47,110 +43,144 @@ class Learned:
     """this model's last answer"""
     room: int = 1
     """times the client's `max_tokens`"""
-    meant: Meant | None = None
+    intent: Intent | None = None
     """what it wanted to say, where calls might have been made"""
 
 
-def put(call: ChatCall, constraint: Constraint, model: Model, hold: Enforcement, learned: Learned) -> ChatCall:
+class FormatRequest(NamedTuple):
+    """An output format to be written in an engine's own fields."""
+
+    output_format: OutputFormat
+    body: Mapping[str, Any]
+    """the client's"""
+    backend: Backend | None
+    """what constrains the engine's decoding; None: unknown"""
+    enforcement: Enforcement
+    """how much of the format decoding enforces; never `none`"""
+
+
+class ToolRequest(NamedTuple):
+    """Calls that the answer must make, to be written in an engine's own fields."""
+
+    calls: Calls
+    tools: Sequence[Mapping[str, Any]]
+    """as the client wrote them"""
+    backend: Backend | None
+    enforcement: Enforcement
+
+
+class EngineFields(NamedTuple):
+    """What a dialect makes of a constraint."""
+
+    fields: Mapping[str, Any] = {}
+    """fields of the body with their new values"""
+    kept: Sequence[str] = ()
+    """format fields that stay as the client wrote them; the others are removed"""
+    in_words: bool = False
+    """the prompt has to say it, too"""
+
+
+class FormatDialect(Protocol):
+    """How an engine is told what its answer must be."""
+
+    decodes_format_beside_calls: bool
+    """it can constrain a format and still let the model call tools"""
+
+    def format_fields(self, request: FormatRequest) -> EngineFields:
+        """Write an output format in the engine's own fields."""
+        ...
+
+    def tool_fields(self, request: ToolRequest) -> EngineFields:
+        """Write calls that must be made in the engine's own fields."""
+        ...
+
+
+class Target(NamedTuple):
+    """Whom the call is for."""
+
+    model: Model
+    dialect: FormatDialect
+    enforcement: Enforcement
+    """how much of the constraint the model's decoding enforces"""
+
+
+def constrain(call: ChatCall, constraint: Constraint, target: Target, hints: RetryHints) -> ChatCall:
     """Return the call as this model is to be asked.
 
-    1. The format goes in the engine's own words where its decoding holds it, wholly or in part.
-    2. Where it holds less than all, the prompt says it, too.
-    3. After an invalid answer the model is shown that, and what was wrong with it; after a cut one it gets more room.
+    1. The format goes in the engine's own fields if its decoding enforces it, wholly or in part.
+    2. If decoding enforces less than all, the prompt says it, too.
+    3. After an invalid answer the model is shown that answer and its fault; after a cut one it gets more room.
     """
-    changes: _Changes = dict.fromkeys(name for name in FORM_FIELDS if name in call.body)
+    changes: dict[str, Any] = dict.fromkeys(name for name in ALL_FORMAT_FIELDS if name in call.body)
     words = ""
-    if learned.meant:
-        constraint = learned.meant.constraint
-    if constraint.form:
-        changes, words = _form(changes, constraint, constraint.form, call, model, hold)
+    if hints.intent:
+        constraint = hints.intent.constraint
+    if constraint.output_format:
+        engine, words = _format_fields(call, constraint, constraint.output_format, target)
+        changes = {name: None for name in changes if name not in engine.kept} | dict(engine.fields)
     elif constraint.calls and constraint.calls.required:
-        strict, words = _calls(constraint.calls, call, model, hold)
-        changes |= strict
-    if learned.meant:
-        changes["tool_choice"] = learned.meant.tool_choice
-    if call.is_chat and (words or learned.wrong):
-        changes["messages"] = _corrected(_told(call.body["messages"], words, model), learned.wrong)
-    if learned.room > 1 and call.max_tokens is not None:
-        changes |= {name: call.max_tokens * learned.room for name in _LIMITS if call.body.get(name) is not None}
+        engine, words = _tool_fields(call, constraint.calls, target)
+        changes |= engine.fields
+    if hints.intent:
+        changes["tool_choice"] = hints.intent.tool_choice
+    if call.endpoint.has_messages and (words or hints.wrong):
+        changes["messages"] = _corrected(_with_instruction(call.body["messages"], words, target.model), hints.wrong)
+    if hints.room > 1 and call.max_tokens is not None:
+        changes |= {name: call.max_tokens * hints.room for name in _TOKEN_LIMITS if call.body.get(name) is not None}
     return call.replaced(changes) if changes else call
 
 
-_LIMITS = ("max_tokens", "max_completion_tokens")
+_TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 
 
-def _form(
-    gone: _Changes, constraint: Constraint, form: Form, call: ChatCall, model: Model, hold: Enforcement
-) -> tuple[_Changes, str]:
-    if hold == "none" or (constraint.calls and model.engine == "vllm"):
-        # a vLLM that constrains the form could not call any more
-        words = _in_words(form)
-        return gone, f"Unless you call a function: {words[0].lower()}{words[1:]}" if constraint.calls else words
-    if model.engine == "openai":
-        if form.kind not in ("json_schema", "json_object"):
-            return gone, _in_words(form)
-        if "response_format" not in call.body:
-            gone["response_format"] = _response_format(form, form.schema.value if form.schema else {})
-            return gone, ""
-        del gone["response_format"]
-        return gone, ""
-    words = _in_words(form) if hold == "partial" else ""
-    if form.schema is None and form.kind != "json_object":
-        value = list(form.choices) if form.kind == "choice" else form.source
-        return gone | {"structured_outputs": {form.kind: value}}, words
-    if hold != "unknown" and model.backend == "guidance":
-        schema: Mapping[str, Any] = form.schema.closed if form.schema else {"type": "object"}
-        guidance = {"whitespace_pattern": WHITESPACE} | ({"lenient": True} if hold == "partial" else {})
-        return gone | {"response_format": _response_format(form, {**schema, "x-guidance": guidance})}, words
-    if "response_format" in call.body and call.body["response_format"] is not None:
-        del gone["response_format"]
-        return gone, words
-    return gone | {"response_format": _response_format(form, form.schema.value if form.schema else {})}, words
+def _format_fields(
+    call: ChatCall, constraint: Constraint, output_format: OutputFormat, target: Target
+) -> tuple[EngineFields, str]:
+    if target.enforcement == "none" or (constraint.calls and not target.dialect.decodes_format_beside_calls):
+        words = _in_words(output_format)
+        return (
+            EngineFields(),
+            f"Unless you call a function: {words[0].lower()}{words[1:]}" if constraint.calls else words,
+        )
+    request = FormatRequest(output_format, call.body, target.model.backend, target.enforcement)
+    engine = target.dialect.format_fields(request)
+    return engine, _in_words(output_format) if engine.in_words else ""
 
 
-def _response_format(form: Form, schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    if form.kind == "json_object" and not schema:
+def _tool_fields(call: ChatCall, calls: Calls, target: Target) -> tuple[EngineFields, str]:
+    engine = target.dialect.tool_fields(
+        ToolRequest(calls, call.body.get("tools") or (), target.model.backend, target.enforcement)
+    )
+    names = ", ".join(calls.tools)
+    words = f"Answer with a call of one of these functions, and nothing else: {names}."
+    return engine, words if engine.in_words else ""
+
+
+def response_format(output_format: OutputFormat, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return OpenAI's `response_format` for a format that has a schema, or for any JSON object."""
+    if output_format.kind == "json_object" and not schema:
         return {"type": "json_object"}
     return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
 
 
-def _calls(calls: Calls, call: ChatCall, model: Model, hold: Enforcement) -> tuple[_Changes, str]:
-    if model.engine == "openai" or calls.legacy:
-        return {}, ""
-    if hold == "none":
-        names = ", ".join(calls.tools)
-        return {"tool_choice": "auto"}, f"Answer with a call of one of these functions, and nothing else: {names}."
-    if hold == "unknown":
-        return {}, ""
-    return {"tools": [_decodable(tool, calls, model) for tool in call.body["tools"]]}, ""
-
-
-def _decodable(tool: Mapping[str, Any], calls: Calls, model: Model) -> Mapping[str, Any]:
-    function = tool["function"]
-    if model.backend == "xgrammar":  # vLLM's grammars for it hold the arguments of strict tools only
-        return {**tool, "function": {**function, "strict": True}}
-    known = calls.tools.get(function["name"])
-    parameters = known.parameters if known else None
-    return {**tool, "function": {**function, "parameters": parameters.closed}} if parameters else tool
-
-
-def _in_words(form: Form) -> str:
-    match form.kind:
-        case "json_schema" if form.schema:
-            return f"Answer with nothing but one JSON value that satisfies this JSON schema:\n{form.schema.text}"
+def _in_words(output_format: OutputFormat) -> str:
+    schema, source = output_format.schema, output_format.source
+    match output_format.kind:
+        case "json_schema" if schema:
+            return f"Answer with nothing but one JSON value that satisfies this JSON schema:\n{schema.text}"
         case "json_object":
             return "Answer with nothing but one JSON object."
         case "choice":
-            choices = "\n".join(form.choices)
+            choices = "\n".join(output_format.choices)
             return f"Answer with exactly one of these lines, and nothing else:\n{choices}"
         case "regex":
-            return f"Answer with nothing but a text that this regular expression matches as a whole:\n{form.source}"
+            return f"Answer with nothing but a text that this regular expression matches as a whole:\n{source}"
         case "grammar":
-            return f"Answer with nothing but a text that this grammar derives:\n{form.source}"
+            return f"Answer with nothing but a text that this grammar derives:\n{source}"
     return ""
 
 
-def _told(messages: list[Any], words: str, model: Model) -> list[Any]:
+def _with_instruction(messages: list[Any], words: str, model: Model) -> list[Any]:
     """Put the words at the end of the last user message: not every chat template knows a system message."""
     if not words or (model.context and len(words) / CHARACTERS_A_TOKEN > model.context / 2):
         return messages
@@ -177,20 +207,20 @@ def _corrected(messages: list[Any], wrong: StructuredOutputViolation | None) -> 
     ]
 
 
-def meant(constraint: Constraint, choice: Mapping[str, Any], kind: ConstraintKind) -> Meant | None:
+def intent_of(constraint: Constraint, choice: Mapping[str, Any], kind: ConstraintKind) -> Intent | None:
     """Return what an invalid choice, judged as `kind`, was meant to be; None: it is not known."""
     calls, made = constraint.calls, as_calls(choice)
     if calls is None or calls.required or calls.legacy:
         return None
     if kind != "tools":
-        return Meant(Constraint(constraint.form), "none")
+        return Intent(Constraint(constraint.output_format), "none")
     function = (
         made[0].get("function") if isinstance(made, list) and len(made) == 1 and isinstance(made[0], dict) else None
     )
     tool = calls.tools.get(str(function.get("name"))) if isinstance(function, dict) else None
     if tool is None:
         return None
-    return Meant(
+    return Intent(
         Constraint(calls=Calls({tool.name: tool}, required=True, single=True)),
         {"type": "function", "function": {"name": tool.name}},
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from router.config.models import Model
-from router.structured.constraint import Calls, Constraint, Form
+from router.structured.constraint import Calls, Constraint, OutputFormat
 from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import Backend, Enforcement
 
@@ -21,15 +21,15 @@ async def enforcement_of(constraint: Constraint, model: Model, workers: GrammarW
     """
     if model.backend is None:
         return "unknown"
-    if (known := constraint.holds.get(model.backend)) is None:
-        known = constraint.holds[model.backend] = await _ask(constraint, model.backend, workers)
+    if (known := constraint.enforced.get(model.backend)) is None:
+        known = constraint.enforced[model.backend] = await _ask(constraint, model.backend, workers)
     return known
 
 
 async def _ask(constraint: Constraint, backend: Backend, workers: GrammarWorkers) -> Enforcement:
-    calls, form = constraint.calls, constraint.form
-    if form and not calls:
-        return (await workers.enforces(backend, form.kind, _source(form))).word
+    calls, output_format = constraint.calls, constraint.output_format
+    if output_format and not calls:
+        return (await workers.enforces(backend, output_format.kind, _source(output_format))).word
     if calls is None or not calls.required or calls.legacy:
         return "none"
     if backend == "xgrammar":
@@ -58,7 +58,9 @@ async def _of_tools(calls: Calls, backend: Backend, workers: GrammarWorkers) -> 
     return least
 
 
-def _source(form: Form) -> str:
-    if form.schema:
-        return form.schema.text
-    return msgspec.json.encode(form.choices).decode() if form.kind == "choice" else form.source
+def _source(output_format: OutputFormat) -> str:
+    if output_format.schema:
+        return output_format.schema.text
+    return (
+        msgspec.json.encode(output_format.choices).decode() if output_format.kind == "choice" else output_format.source
+    )

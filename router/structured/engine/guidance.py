@@ -14,7 +14,7 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer, StructTag, Tokeni
 
 from router.structured.engine.gaps import gap
 from router.structured.workers.grammar_workers import GrammarSupport, Match
-from router.types import FormKind
+from router.types import FormatKind
 
 
 class _Bytes:
@@ -33,7 +33,7 @@ _TOKENIZER = LLTokenizer(TokenizerWrapper(_Bytes()), slices=[])
 _LIMITS = LLParserLimits(verbose_errors=False)
 
 
-def enforces(kind: FormKind, source: str) -> GrammarSupport:
+def enforces(kind: FormatKind, source: str) -> GrammarSupport:
     """Return how much of a form vLLM's decoding holds an answer to."""
     if kind == "json_object":
         return GrammarSupport("whole")
@@ -51,7 +51,7 @@ def enforces(kind: FormKind, source: str) -> GrammarSupport:
     return GrammarSupport("partial", _one_line(fault), lenient=True)
 
 
-def grammar_fault(kind: FormKind, source: str) -> str | None:
+def grammar_fault(kind: FormatKind, source: str) -> str | None:
     """Return why a regex, grammar, list of choices or structural tag cannot be used; None: it can."""
     try:
         matcher = _compiled(kind, source)
@@ -60,7 +60,7 @@ def grammar_fault(kind: FormKind, source: str) -> str | None:
     return _one_line(matcher.get_error()) or None
 
 
-def match(kind: FormKind, source: str, text: str) -> Match:
+def match(kind: FormatKind, source: str, text: str) -> Match:
     """Judge a whole text by a regex, grammar, list of choices or structural tag that was found usable."""
     matcher = _compiled(kind, source).deep_copy()
     written = text.encode()
@@ -76,7 +76,7 @@ def match(kind: FormKind, source: str, text: str) -> Match:
 
 
 @lru_cache(maxsize=16)
-def _compiled(kind: FormKind, source: str) -> LLMatcher:
+def _compiled(kind: FormatKind, source: str) -> LLMatcher:
     grammar = _tag_grammar(source) if kind == "structural_tag" else grammar_from(kind, source)  # type: ignore[arg-type]
     return _matcher(grammar)
 

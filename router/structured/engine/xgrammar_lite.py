@@ -15,7 +15,7 @@ from typing import Any
 
 from router.structured.engine.gaps import gap, may_be_refused
 from router.structured.workers.grammar_workers import GrammarSupport
-from router.types import FormKind
+from router.types import FormatKind
 
 
 class _StandIn(ModuleType):
@@ -46,7 +46,7 @@ def load() -> ModuleType | None:
     return sys.modules["xgrammar"]
 
 
-def enforces(kind: FormKind, source: str) -> GrammarSupport:
+def enforces(kind: FormatKind, source: str) -> GrammarSupport:
     """Return how much of a form vLLM's decoding holds an answer to."""
     xgrammar = load()
     if xgrammar is None:

@@ -22,7 +22,7 @@ from typing import Any
 from router.errors import BadRequest
 from router.messages import strict_json
 from router.structured.request.validation import a_text, an_object, conflict, entries, expected, limit, missing
-from router.types import FormKind
+from router.types import FormatKind
 
 MAX_REGEX_CHARS = 4 * 1024
 MAX_GRAMMAR_CHARS = 64 * 1024
@@ -43,7 +43,7 @@ FORMAT_FIELDS = ("response_format", "structured_outputs", *_GUIDED)
 class RequestedFormat:
     """A form of the answer's text. Of `schema`, `source` and `choices`, each kind has its own."""
 
-    kind: FormKind
+    kind: FormatKind
     param: str
     """the request's field that holds it"""
     schema: object = None

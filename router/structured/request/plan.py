@@ -7,7 +7,7 @@ from collections import OrderedDict
 from weakref import WeakValueDictionary
 
 from router.errors import BadRequest
-from router.structured.constraint import Calls, Constraint, Form, Tool
+from router.structured.constraint import Calls, Constraint, OutputFormat, Tool
 from router.structured.request.output_format import FORMAT_FIELDS, RequestedFormat, requested_format
 from router.structured.request.schema import MAX_SCHEMA_CHARS, compile_schema
 from router.structured.request.tools import CALL_FIELDS, RequestedTools, requested_tools
@@ -49,9 +49,9 @@ class Planner:
                 structural tag, or is too large or too costly to check.
         """
         fields = call.fields
-        if _DEMANDS.isdisjoint(fields):
+        if _DEMANDS.isdisjoint(fields) or not call.endpoint.returns_choices:
             return None
-        names = _CHAT_FIELDS if call.is_chat else FORMAT_FIELDS
+        names = _CHAT_FIELDS if call.endpoint.takes_tools else FORMAT_FIELDS
         key = tuple([(name, bytes(fields[name])) for name in names if name in fields])
         if kept := self._kept.get(key):
             return kept
@@ -65,18 +65,21 @@ class Planner:
             return constraint
 
     async def _compose(self, call: ChatCall) -> Constraint | None:
-        form = requested_format(call.body)
-        calls = requested_tools(call.body) if call.is_chat else None
+        output_format = requested_format(call.body)
+        calls = requested_tools(call.body) if call.endpoint.takes_tools else None
         if calls and calls.required:
-            form = None
-        if not (form or calls):
+            output_format = None
+        if not (output_format or calls):
             return None
-        return Constraint(await self._form(form) if form else None, await self._calls(calls) if calls else None)
+        return Constraint(
+            await self._compile_format(output_format) if output_format else None,
+            await self._calls(calls) if calls else None,
+        )
 
-    async def _form(self, asked: RequestedFormat) -> Form:
+    async def _compile_format(self, asked: RequestedFormat) -> OutputFormat:
         if asked.kind == "json_schema":
             schema = await compile_schema(asked.schema, asked.param, self._workers, self._turn)
-            return Form(asked.kind, asked.param, schema=schema)
+            return OutputFormat(asked.kind, asked.param, schema=schema)
         if asked.source:
             try:
                 fault = await self._workers.grammar_fault(asked.kind, asked.source)
@@ -84,7 +87,7 @@ class Planner:
                 fault = "it is too complex: it could not be compiled in time"
             if fault:
                 raise BadRequest(f"Invalid {asked.kind} in '{asked.param}': {fault[:300]}", param=asked.param)
-        return Form(asked.kind, asked.param, source=asked.source, choices=asked.choices)
+        return OutputFormat(asked.kind, asked.param, source=asked.source, choices=asked.choices)
 
     async def _calls(self, asked: RequestedTools) -> Calls:
         tools: dict[str, Tool] = {}

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple, Self, cast
 import msgspec
 
 from router.structured.constraint import Constraint
-from router.types import Backend, ConstraintKind, FormKind
+from router.types import Backend, ConstraintKind, FormatKind
 
 GRACE_S = 10.0
 """beyond the limit, for a process that was stopped or still imports its libraries"""
@@ -88,7 +88,7 @@ class GrammarWorkers:
         self._asked: dict[tuple[str, str, str], asyncio.Task[GrammarSupport]] = {}
         self._closed = False
 
-    async def enforces(self, backend: Backend, kind: FormKind, source: str) -> GrammarSupport:
+    async def enforces(self, backend: Backend, kind: FormatKind, source: str) -> GrammarSupport:
         """Return how much of a form an engine with that backend holds its answers to; found out once.
 
         `source` is the schema's text, the regex, the grammar, or the JSON of the choices or of the structural tag.
@@ -101,7 +101,7 @@ class GrammarWorkers:
             task.add_done_callback(lambda _: self._asked.pop(key))
         return await asyncio.shield(task)
 
-    async def match(self, kind: FormKind, source: str, text: str) -> Match:
+    async def match(self, kind: FormatKind, source: str, text: str) -> Match:
         """Judge a whole text by a regex, a grammar or a structural tag."""
         try:
             text.encode()
@@ -109,7 +109,7 @@ class GrammarWorkers:
             return Match("invalid", "it holds half of a surrogate pair, which no UTF-8 text can")
         return _MATCH.decode(await self._ask("match", kind, source, text))
 
-    async def grammar_fault(self, kind: FormKind, source: str) -> str | None:
+    async def grammar_fault(self, kind: FormatKind, source: str) -> str | None:
         """Return why a regex, a grammar or a structural tag cannot be used; None: it can."""
         return _TEXT.decode(await self._ask("grammar_fault", kind, source))
 
@@ -130,7 +130,7 @@ class GrammarWorkers:
         self._closed = True
         await asyncio.gather(*(bench.end() for bench in self._started), *self._asked.values())
 
-    async def _find_out(self, key: tuple[Backend, FormKind, str]) -> GrammarSupport:
+    async def _find_out(self, key: tuple[Backend, FormatKind, str]) -> GrammarSupport:
         try:
             found = _ENFORCEMENT.decode(await self._ask("enforces", *key))
         except TookTooLong as error:

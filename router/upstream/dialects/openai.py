@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from router.config.models import Model
 from router.errors import ApiError, Overloaded, UpstreamFailed, UpstreamRejected, UpstreamTimedOut
 from router.messages import strict_json
-from router.types import ChatCall
+from router.structured.engine.constrained_call import EngineFields, FormatRequest, ToolRequest, response_format
+from router.types import Ability, ChatCall
+from router.upstream.base import Dialect
+from router.upstream.dialects import register
 
 # vLLM's own sampling and serving hints, which OpenAI's API refuses; an answer without them is still an answer
 VLLM_ONLY = frozenset(
@@ -52,8 +55,12 @@ TOO_LONG = ("maximum context length", "max_model_len", "longer than the model's 
 """in the words of those that give no code: vLLM 0.32, SGLang"""
 
 
-class OpenAIDialect:
-    """See `Dialect`."""
+@register
+class OpenAIDialect(Dialect):
+    """Any server that speaks OpenAI's API."""
+
+    name = "openai"
+    abilities: ClassVar[frozenset[Ability]] = frozenset({"tools", "structured", "logprobs"})  # few serve /completions
 
     def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
         """Drop what only vLLM understands, and name it."""
@@ -70,6 +77,20 @@ class OpenAIDialect:
             # each API takes other schemas, or none: it can still be asked in words
             error |= {"code": "unsupported_schema"}
         return refusal(model, status, error, retry_after_s)
+
+    def format_fields(self, request: FormatRequest) -> EngineFields:
+        """Write schemas as `response_format`, which is all that these APIs know; other formats go into the prompt."""
+        output_format = request.output_format
+        if output_format.kind not in ("json_schema", "json_object"):
+            return EngineFields(in_words=True)
+        if "response_format" in request.body:
+            return EngineFields(kept=("response_format",))
+        schema = output_format.schema.value if output_format.schema else {}
+        return EngineFields({"response_format": response_format(output_format, schema)})
+
+    def tool_fields(self, request: ToolRequest) -> EngineFields:
+        """Leave tools as the client wrote them."""
+        return EngineFields()
 
 
 def addressed(call: ChatCall, model: Model) -> dict[str, Any]:

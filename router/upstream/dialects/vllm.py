@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from router.config.models import Model
 from router.errors import ApiError
-from router.types import ChatCall
+from router.structured.constraint import Calls
+from router.structured.engine.constrained_call import EngineFields, FormatRequest, ToolRequest, response_format
+from router.types import Ability, Backend, ChatCall
+from router.upstream.base import Dialect
+from router.upstream.dialects import register
 from router.upstream.dialects.openai import addressed, error_object, refusal, says_too_long
 
 # how vLLM 0.32 words it; it gives no code
@@ -24,16 +28,27 @@ UNENFORCEABLE = (
 )
 
 
-class VllmDialect:
-    """See `Dialect`."""
+WHITESPACE = r"[ \n\r\t]{0,32}"
+"""between two tokens of JSON: room for deep indentation, and an end to models that go on with blanks for ever"""
+
+
+@register
+class VllmDialect(Dialect):
+    """vLLM, attached or started by us."""
+
+    name = "vllm"
+    abilities: ClassVar[frozenset[Ability]] = frozenset({"completions", "tools", "structured", "logprobs"})
+    health_path = "/health"
+    can_be_started = True
+    has_structured_backend = True
+    decodes_format_beside_calls = False  # a vLLM that constrains the format could not call any more
 
     def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
         """Forward everything; chat templates know `system`, not `developer`."""
         fields = addressed(call, model)
-        if call.is_chat:
-            messages = call.body["messages"]
-            if any(message["role"] == "developer" for message in messages):
-                fields["messages"] = [_as_system(message) for message in messages]
+        messages = call.endpoint.messages(call.body)
+        if any(message["role"] == "developer" for message in messages):
+            fields["messages"] = [_as_system(message) for message in messages]
         return msgspec.json.encode(fields), ()
 
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
@@ -51,6 +66,40 @@ class VllmDialect:
             ours = kind in VLLM_TYPES or not isinstance(kind, str)
             error |= {"type": "invalid_request_error" if ours else kind, "code": code}
         return refusal(model, status, error, retry_after_s)
+
+    def format_fields(self, request: FormatRequest) -> EngineFields:
+        """Write schemas as `response_format`, other formats as `structured_outputs`."""
+        output_format, enforcement = request.output_format, request.enforcement
+        in_words = enforcement == "partial"
+        if output_format.schema is None and output_format.kind != "json_object":
+            value = list(output_format.choices) if output_format.kind == "choice" else output_format.source
+            return EngineFields({"structured_outputs": {output_format.kind: value}}, in_words=in_words)
+        if enforcement != "unknown" and request.backend == "guidance":
+            closed: Mapping[str, Any] = output_format.schema.closed if output_format.schema else {"type": "object"}
+            guidance = {"whitespace_pattern": WHITESPACE} | ({"lenient": True} if enforcement == "partial" else {})
+            asked = response_format(output_format, {**closed, "x-guidance": guidance})
+            return EngineFields({"response_format": asked}, in_words=in_words)
+        if request.body.get("response_format") is not None:
+            return EngineFields(kept=("response_format",), in_words=in_words)
+        schema = output_format.schema.value if output_format.schema else {}
+        return EngineFields({"response_format": response_format(output_format, schema)}, in_words=in_words)
+
+    def tool_fields(self, request: ToolRequest) -> EngineFields:
+        """Write tools so that decoding enforces their arguments, if its backend can."""
+        if request.calls.legacy or request.enforcement == "unknown":
+            return EngineFields()
+        if request.enforcement == "none":
+            return EngineFields({"tool_choice": "auto"}, in_words=True)
+        return EngineFields({"tools": [_decodable(tool, request.calls, request.backend) for tool in request.tools]})
+
+
+def _decodable(tool: Mapping[str, Any], calls: Calls, backend: Backend | None) -> Mapping[str, Any]:
+    function = tool["function"]
+    if backend == "xgrammar":  # vLLM's grammars for it enforce the arguments of strict tools only
+        return {**tool, "function": {**function, "strict": True}}
+    known = calls.tools.get(function["name"])
+    parameters = known.parameters if known else None
+    return {**tool, "function": {**function, "parameters": parameters.closed}} if parameters else tool
 
 
 def _as_system(message: Mapping[str, Any]) -> Mapping[str, Any]:

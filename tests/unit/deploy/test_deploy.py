@@ -15,7 +15,7 @@ import promql_parser
 import pytest
 import yaml
 
-from router.config.load import load
+from router.load_config import load
 from router.record import Outcome
 
 ROOT = Path(__file__).parents[3]
@@ -205,7 +205,7 @@ def test_every_recorded_series_is_explained_and_tested():
 
 
 def test_the_table_of_metrics_is_what_the_gateway_exports():
-    from server.observability.metrics import METRIC_NAMES
+    from server.observability.definitions import METRIC_NAMES
 
     assert set(METRICS) == set(METRIC_NAMES)
 

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from router import dispatch as module
 from router.config.models import Config, Model, Route, Timeouts
 from router.errors import (
     ApiError,
     BadRequest,
+    NotEligible,
     NotFound,
     Overloaded,
     StructuredOutputViolation,
@@ -27,6 +27,7 @@ from router.errors import (
     UpstreamRejected,
     UpstreamTimedOut,
 )
+from router.messages.chat import ChatCompletions
 from router.money import cost
 from router.replicas.pool import Unwatched
 from router.types import Ability, RoutingOptions, Usage
@@ -247,7 +248,7 @@ async def test_a_fallback_that_may_not_be_asked_does_not_hide_why_the_first_fail
 
 async def test_where_no_rung_may_be_asked_the_last_one_says_why() -> None:
     gateway = Dispatching([model(abilities=frozenset()), large(abilities=frozenset())])
-    error = await gateway.fails(BadRequest, logprobs=True)
+    error = await gateway.fails(NotEligible, logprobs=True)
     assert "'llm'" in error.message
     assert gateway.upstream.sent == []
 
@@ -510,7 +511,7 @@ async def test_a_completion_goes_to_who_serves_completions_only() -> None:
     gateway = Dispatching(script={"slm-0": [refuses(500)]})
     await gateway.fails(UpstreamFailed, endpoint="completions", prompt="x")
     assert set(gateway.upstream.hosts) == {"slm-0"}, "an API has none unless it is said"
-    error = await gateway.fails(BadRequest, endpoint="completions", prompt="x", model="llm")
+    error = await gateway.fails(NotEligible, endpoint="completions", prompt="x", model="llm")
     assert (error.code, error.status) == ("unsupported_by_model", 400)
     assert "completions" in error.message
     gateway = Dispatching([model(abilities=frozenset()), large()])
@@ -782,7 +783,7 @@ async def test_a_fault_of_our_own_gives_everything_back(monkeypatch: pytest.Monk
     def broken(*_: Any) -> Any:
         raise KeyError("a bug")
 
-    monkeypatch.setattr(module, "parse_whole", broken)
+    monkeypatch.setattr(ChatCompletions, "parse", broken)
     gateway = Dispatching()
     with pytest.raises(KeyError):
         await gateway.ask()

@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from router.config.models import Guarantee
+from router.decision import Decision
 from router.errors import BadRequest, LowConfidence, StructuredOutputViolation, UpstreamFailed, UpstreamRejected
 from router.learning.calibration import Calibration, Isotonic
 from router.learning.evidence import EVERY, Evidence, Usual
-from router.policy.learned import Cascade
-from router.types import Decision
+from router.policy.cascade import Cascade
+from router.policy.guarantee import Guarantee
 from server.observability import decision_log
 from tests.support.fakes import (
     DONE,
@@ -594,7 +594,7 @@ async def test_a_small_model_that_answers_is_not_credited_with_its_samples() -> 
 async def test_the_log_tells_all_that_a_decision_saw() -> None:
     one = gateway(unsure(), **early(0.9))
     await one.ask(routing={"task": "capitals"})
-    told = msgspec.to_builtins(decision_log.of(one.record))
+    told = msgspec.to_builtins(decision_log.learned_decision(one.record))
     seen = told["models"]["slm"]
     assert told["task"] == "auto/task:capitals"
     assert told["way"] == ["slm", "llm"]
@@ -611,20 +611,22 @@ async def test_the_log_tells_no_names_of_fields() -> None:
     number = {**choice('{"a": 1}', None), "logprobs": {"content": [{"token": '{"a": 1}', "logprob": UNSURE}]}}
     one = gateway(whole(number))
     await one.ask(response_format=FORM, routing={"min_confidence": 0.1})
-    assert b'"/a"' not in msgspec.json.encode(decision_log.of(one.record))
+    assert b'"/a"' not in msgspec.json.encode(decision_log.learned_decision(one.record))
 
 
 async def test_of_other_policies_the_log_tells_nothing() -> None:
     one = gateway(sure(), policy="fixed")
     await one.ask()
-    assert decision_log.of(one.record) is None
+    assert decision_log.learned_decision(one.record) is None
 
 
 async def test_how_long_each_model_takes_is_told_to_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     one = gateway(unsure(), waiting_usd_per_hour=1.0)
     await one.ask()
     seen: list[Any] = []
-    monkeypatch.setattr(Cascade, "decide", lambda self, *arguments: seen.append(dict(arguments[2])) or Decision(1, "x"))
+    monkeypatch.setattr(
+        Cascade, "decide", lambda self, *arguments: seen.append(dict(arguments[0].latencies)) or Decision(1, "x")
+    )
     await one.ask()
     [waits] = seen
     assert set(waits) == {"slm", "llm"}

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from router.decision import Decision
 from router.money.price import Price, PromptTier
 from router.record import Attempt, Escalation, RequestRecord
-from router.types import Decision, Usage
+from router.types import Usage
 from tests.support.fakes import HOURS, TOKENS, large, model
 
 NANO_OF_TOKENS = 10 * 400 + 5 * 1600

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from router.types import ChatCall, Endpoint, Usage
+from router.types import ChatCall, Usage
+from tests.support.fakes import ENDPOINTS
 
 
 @pytest.mark.parametrize("count", [-1, True, 1.5, "7", None, 10**400, [7]])
@@ -30,13 +31,15 @@ def test_usage_with_cached_tokens() -> None:
     [("a", None, 1), ("a", 2, 2), (["a", "b"], 2, 4), ([1, 2, 3], None, 1), ([[1], [2, 3]], None, 2)],
 )
 def test_every_prompt_has_its_choices(prompt: object, n: int | None, choices: int) -> None:
-    call = ChatCall(endpoint="completions", model="auto", body={"prompt": prompt, "n": n}, fields={}, size=1)
+    call = ChatCall(endpoint=ENDPOINTS["completions"], model="auto", body={"prompt": prompt, "n": n}, fields={}, size=1)
     assert call.choices == call.generated == choices
 
 
 @pytest.mark.parametrize("prompt", [[], ["a", "b"], [[1], [2]], "a", None, 5])
 def test_a_chat_is_one_prompt_whatever_a_field_of_that_name_holds(prompt: object) -> None:
-    call = ChatCall(endpoint="chat/completions", model="auto", body={"prompt": prompt, "best_of": 7}, fields={}, size=1)
+    call = ChatCall(
+        endpoint=ENDPOINTS["chat/completions"], model="auto", body={"prompt": prompt, "best_of": 7}, fields={}, size=1
+    )
     assert (call.prompts, call.choices, call.generated) == (1, 1, 1)
 
 
@@ -48,7 +51,11 @@ def test_what_is_generated_is_more_than_what_comes_back(
     prompt: object, n: int | None, best_of: int | None, generated: int
 ) -> None:
     call = ChatCall(
-        endpoint="completions", model="auto", body={"prompt": prompt, "n": n, "best_of": best_of}, fields={}, size=1
+        endpoint=ENDPOINTS["completions"],
+        model="auto",
+        body={"prompt": prompt, "n": n, "best_of": best_of},
+        fields={},
+        size=1,
     )
     assert call.generated == generated
     assert call.choices == (n or 1) * call.prompts
@@ -63,5 +70,5 @@ def test_what_is_generated_is_more_than_what_comes_back(
         ("completions", {"max_completion_tokens": 7}, None),
     ],
 )
-def test_max_tokens(endpoint: Endpoint, body: dict[str, Any], most: int | None) -> None:
-    assert ChatCall(endpoint=endpoint, model="auto", body=body, fields={}, size=1).max_tokens == most
+def test_max_tokens(endpoint: str, body: dict[str, Any], most: int | None) -> None:
+    assert ChatCall(endpoint=ENDPOINTS[endpoint], model="auto", body=body, fields={}, size=1).max_tokens == most

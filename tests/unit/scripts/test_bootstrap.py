@@ -70,11 +70,11 @@ class Checkout:
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
     made = Checkout(tmp_path)
     places = {"ROOT": tmp_path, "VENV": made.venv, "STAMPS": made.stamps, "REQUIREMENTS": tmp_path / "requirements"}
-    doubles = {"step": made.step, "say": made.said.append, "uv": lambda *arguments: ["true"]}
+    doubles = {"run_step": made.step, "print_line": made.said.append, "uv": lambda *arguments: ["true"]}
     for name, value in (places | doubles).items():
         monkeypatch.setattr(bootstrap, name, value)
     monkeypatch.setattr(bootstrap, "lock_checkout", lambda: None)
-    monkeypatch.setattr(bootstrap, "gpu_present", lambda: made.gpu)
+    monkeypatch.setattr(bootstrap, "has_gpu", lambda: made.gpu)
     monkeypatch.setattr(sys, "argv", ["bootstrap.py"])
     return made
 
@@ -131,7 +131,7 @@ def test_an_environment_of_another_python_or_place(
     if change == "Python gone":
         (checkout.venv / "bin/python").unlink()
     else:
-        monkeypatch.setattr(bootstrap, "ENVIRONMENT", change)
+        monkeypatch.setattr(bootstrap, "ENVIRONMENT_STAMP", change)
     assert checkout.run() == ALL
 
 
@@ -140,7 +140,7 @@ def test_a_gpu_that_comes_and_goes(checkout: Checkout) -> None:
     checkout.gpu = True
     assert checkout.run() == [*BEGIN, "engine-cuda", "torch-cuda", "smallfirst"]
     assert checkout.installed() == {"engine-cuda", "torch-cuda"}
-    assert checkout.said == ["==> .venv has engine-cpu, and this machine now needs engine-cuda: .venv is made anew"]
+    assert checkout.said == ["==> .venv has engine-cpu, but this machine now needs engine-cuda: making .venv again"]
     assert checkout.run() == []
     checkout.gpu = False
     assert checkout.run() == ALL
@@ -173,11 +173,15 @@ def test_uv_asks_the_indexes_of_pip(more: bool, expected: list[str]) -> None:
         "find-links": "d",
         "timeout": "9",
     }
-    assert installer.index_arguments(settings, more=more) == ["--index-strategy", "unsafe-best-match", *expected]
+    assert installer.index_arguments(settings, extra_indexes=more) == [
+        "--index-strategy",
+        "unsafe-best-match",
+        *expected,
+    ]
 
 
 def test_without_settings_uv_asks_its_own_index() -> None:
-    assert installer.index_arguments({}, more=True) == ["--index-strategy", "unsafe-best-match"]
+    assert installer.index_arguments({}, extra_indexes=True) == ["--index-strategy", "unsafe-best-match"]
 
 
 def test_the_order_of_pip_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +199,7 @@ def test_the_order_of_pip_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_failed_step_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installer, "ROOT", tmp_path)
     with pytest.raises(SystemExit, match="trying: failed with status 3"):
-        installer.step("trying", [sys.executable, "-c", "raise SystemExit(3)"])
+        installer.run_step("trying", [sys.executable, "-c", "raise SystemExit(3)"])
 
 
 def test_two_installations_wait_for_each_other(tmp_path: Path) -> None:
@@ -205,7 +209,7 @@ def test_two_installations_wait_for_each_other(tmp_path: Path) -> None:
     for name in ("bootstrap.py", "installer.py"):
         (scripts / name).write_bytes((Path(bootstrap.__file__).parent / name).read_bytes())
     lock = "import sys, bootstrap; bootstrap.lock_checkout(); "
-    run_step = lock + "bootstrap.step('first', [sys.executable, '-c', 'print(input(), flush=True); input()'])"
+    run_step = lock + "bootstrap.run_step('first', [sys.executable, '-c', 'print(input(), flush=True); input()'])"
     first = subprocess.Popen(
         [sys.executable, "-c", run_step], cwd=scripts, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

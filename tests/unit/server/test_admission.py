@@ -98,7 +98,7 @@ def state(admission: Admission) -> tuple[int, int]:
 
 def test_other_processes_may_read_how_many_work_and_wait(loop: VirtualLoop) -> None:
     shown = memoryview(bytearray(16)).cast("q")
-    admission = Admission(1, 10, 5.0, clock=loop.time, shown=shown)
+    admission = Admission(1, 10, 5.0, clock=loop.time, shared_counts=shown)
     for caller, left in zip(callers(loop, admission, 3), ([1, 2], [1, 1], [1, 0]), strict=True):
         assert shown.tolist() == left
         caller.finish.set()
@@ -274,7 +274,7 @@ class AdmissionMachine(RuleBasedStateMachine):
     def bounds_hold(self) -> None:
         assert 0 <= self.admission.in_flight <= self.MAX_IN_FLIGHT
         assert 0 <= self.admission.queued <= self.MAX_QUEUED
-        assert tuple(self.admission._shown) == state(self.admission)
+        assert tuple(self.admission._shared_counts) == state(self.admission)
         if self.admission.queued:
             assert self.admission.in_flight == self.MAX_IN_FLIGHT  # nobody waits beside a free slot
 

@@ -5,13 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.attempt.abilities import needs
+from router.messages.chat import CHAT
 from router.types import ChatCall
 
 TOOL = {"type": "function", "function": {"name": "f"}}
 
 
 def of(**body):
-    return needs(ChatCall("chat/completions", "auto", {"messages": []} | body, fields={}, size=0))
+    return needs(ChatCall(CHAT, "auto", {"messages": []} | body, fields={}, size=0))
 
 
 def parts(*kinds):

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from router.attempt.abilities import needs
-from router.attempt.eligibility import LETTERS_PER_TOKEN_AT_MOST, why_not
+from router.attempt.eligibility import LETTERS_PER_TOKEN_AT_MOST
 from router.attempt.failure import Failure
 from router.money.price import Price, PromptTier
 from router.types import Ability, RoutingOptions
-from tests.support.fakes import call, large, model
+from tests.support.fakes import call, ineligible, large, model
 
 
 def saying(text: str, **fields: Any) -> Any:
@@ -21,25 +21,25 @@ def saying(text: str, **fields: Any) -> Any:
 
 
 def test_a_model_without_limits_takes_everything() -> None:
-    assert why_not(model(abilities=frozenset({"tools"})), saying("x" * 10**6), frozenset({"tools"})) is None
+    assert ineligible(model(abilities=frozenset({"tools"})), saying("x" * 10**6), frozenset({"tools"})) is None
 
 
 @pytest.mark.parametrize("ability", ["tools", "structured", "logprobs", "image", "audio", "file"])
 def test_names_the_ability_that_is_missing(ability: Ability) -> None:
     able = frozenset({"tools", "structured", "logprobs", "image", "audio", "file"})
-    failure = why_not(model(abilities=able - {ability}), call(), frozenset({ability}))
+    failure = ineligible(model(abilities=able - {ability}), call(), frozenset({ability}))
     assert failure is not None
     assert (failure.reason, failure.retry, failure.error.status) == ("ability", False, 400)
     assert failure.error.code == "unsupported_by_model"
     assert ability in failure.error.message
-    assert why_not(model(abilities=able), call(), frozenset({ability})) is None
+    assert ineligible(model(abilities=able), call(), frozenset({ability})) is None
 
 
 @pytest.mark.parametrize(("endpoint", "param"), [("chat/completions", "messages"), ("completions", "prompt")])
 def test_a_prompt_that_is_surely_too_long(endpoint: str, param: str) -> None:
     text = "x" * (100 * LETTERS_PER_TOKEN_AT_MOST + 1)
     one = saying(text) if param == "messages" else call(endpoint=endpoint, prompt=text)
-    failure = why_not(model(context=100), one, frozenset())
+    failure = ineligible(model(context=100), one, frozenset())
     assert failure is not None
     assert failure.reason == "context"
     assert (failure.error.code, failure.error.param) == ("context_length_exceeded", param)
@@ -47,11 +47,11 @@ def test_a_prompt_that_is_surely_too_long(endpoint: str, param: str) -> None:
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 def test_the_wanted_answer_takes_its_room(name: str) -> None:
-    assert why_not(model(context=100), call(**{name: 100}, messages=[]), frozenset()) is None
-    assert why_not(model(context=100), call(**{name: 101}), frozenset()) is not None
+    assert ineligible(model(context=100), call(**{name: 100}, messages=[]), frozenset()) is None
+    assert ineligible(model(context=100), call(**{name: 101}), frozenset()) is not None
     text = "x" * (50 * LETTERS_PER_TOKEN_AT_MOST)
-    assert why_not(model(context=100), saying(text, **{name: 50}), frozenset()) is None
-    assert why_not(model(context=100), saying(text, **{name: 51}), frozenset()) is not None
+    assert ineligible(model(context=100), saying(text, **{name: 50}), frozenset()) is None
+    assert ineligible(model(context=100), saying(text, **{name: 51}), frozenset()) is not None
 
 
 # what an engine could make of a token at best: a long word, a run of spaces, of underscores, of punctuation
@@ -67,7 +67,7 @@ LONGEST_TOKENS = st.one_of(
 @given(st.lists(LONGEST_TOKENS, max_size=60), st.integers(0, 60))
 def test_never_refuses_what_could_fit(tokens: list[str], wanted: int) -> None:
     one = saying("".join(tokens), max_tokens=wanted or None)
-    assert why_not(model(context=max(1, len(tokens) + wanted)), one, frozenset()) is None
+    assert ineligible(model(context=max(1, len(tokens) + wanted)), one, frozenset()) is None
 
 
 @pytest.mark.parametrize(("above", "nano_a_token"), [(5000, 400), (1000, 4000)], ids=["out of reach", "within reach"])
@@ -77,7 +77,7 @@ def test_a_prompt_of_bounded_length_takes_the_dearest_tier_that_it_may_reach(abo
     one = replace(saying("x" * 3000, max_tokens=10), size=3200)
     worst = 3200 * nano_a_token + 10 * 1600
     for limit, fits in ((worst, True), (worst - 1, False)):
-        failure = why_not(llm, replace(one, routing=RoutingOptions(max_cost_usd=limit / 1e9)), frozenset())
+        failure = ineligible(llm, replace(one, routing=RoutingOptions(max_cost_usd=limit / 1e9)), frozenset())
         assert (failure is None) is fits
 
 
@@ -88,7 +88,7 @@ def test_a_cost_limit_holds_in_the_worst_case() -> None:
 
     def failure(spent: int, limit_nano: int, **more: Any) -> Failure | None:
         call = saying("x" * 4000, **(wanted | more), routing={"max_cost_usd": limit_nano / 1e9})
-        return why_not(large(), replace(call, size=size), frozenset(), spent)
+        return ineligible(large(), replace(call, size=size), frozenset(), spent)
 
     assert failure(0, worst) is None
     assert failure(7, worst + 7) is None
@@ -100,15 +100,15 @@ def test_a_cost_limit_holds_in_the_worst_case() -> None:
 
 def test_an_answer_without_a_limit_is_as_long_as_the_context() -> None:
     call = saying("x", routing={"max_cost_usd": 0.01})
-    assert why_not(large(context=2048), call, frozenset()) is None
-    assert why_not(large(context=1_000_000), call, frozenset()) is not None
-    assert why_not(large(), call, frozenset()) is not None
+    assert ineligible(large(context=2048), call, frozenset()) is None
+    assert ineligible(large(context=1_000_000), call, frozenset()) is not None
+    assert ineligible(large(), call, frozenset()) is not None
 
 
 def test_hours_are_paid_already_but_an_unknown_price_is_not_nothing() -> None:
     call = saying("x" * 4000, routing={"max_cost_usd": 0.0})
-    assert why_not(model(), call, frozenset()) is None
-    assert why_not(large(price=None), call, frozenset()) is not None
+    assert ineligible(model(), call, frozenset()) is None
+    assert ineligible(large(price=None), call, frozenset()) is not None
 
 
 @pytest.mark.parametrize(("fields", "answers"), [({"best_of": 5}, 5), ({"best_of": 5, "n": 2}, 5), ({"n": 3}, 3)])
@@ -118,7 +118,7 @@ def test_answers_that_are_made_and_thrown_away_are_paid_too(fields: dict[str, An
 
     def failure(limit_nano: int) -> Failure | None:
         limited = replace(one, routing=replace(one.routing, max_cost_usd=limit_nano / 1e9))
-        return why_not(large(abilities=frozenset({"completions"})), limited, needs(limited))
+        return ineligible(large(abilities=frozenset({"completions"})), limited, needs(limited))
 
     assert failure(worst) is None
     refused = failure(worst - 1)
@@ -129,7 +129,7 @@ def test_answers_that_are_made_and_thrown_away_are_paid_too(fields: dict[str, An
 def test_best_of_means_nothing_in_a_chat() -> None:
     one = call(max_tokens=1000, best_of=20)
     limited = replace(one, routing=replace(one.routing, max_cost_usd=(one.size * 400 + 1000 * 1600) / 1e9))
-    assert why_not(large(), limited, needs(limited)) is None
+    assert ineligible(large(), limited, needs(limited)) is None
 
 
 @pytest.mark.parametrize("part", ["image_url", "input_audio", "audio_url", "file"])
@@ -138,10 +138,10 @@ def test_what_is_no_text_has_no_worst_case(part: str) -> None:
     able = frozenset[Ability]({"image", "audio", "file"})
     messages = [{"role": "user", "content": [{"type": "text", "text": "x"}, {"type": part}]}]
     one = call(messages=messages, max_tokens=1, routing={"max_cost_usd": 1000.0})
-    failure = why_not(large(abilities=able), one, needs(one))
+    failure = ineligible(large(abilities=able), one, needs(one))
     assert failure is not None
     assert (failure.reason, failure.error.param) == ("cost", "routing.max_cost_usd")
     assert "an unknown amount" in failure.error.message
-    assert why_not(model(abilities=able), one, needs(one)) is None, "hours are paid already"
+    assert ineligible(model(abilities=able), one, needs(one)) is None, "hours are paid already"
     free = call(messages=messages, max_tokens=1)
-    assert why_not(large(abilities=able), free, needs(free)) is None, "no limit, no worst case"
+    assert ineligible(large(abilities=able), free, needs(free)) is None, "no limit, no worst case"

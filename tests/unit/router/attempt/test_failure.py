@@ -38,6 +38,7 @@ CASES: list[tuple[ApiError, dict[str, Any]]] = [
     (errors.AnswerTruncated("x", more_room=True), {"reason": "truncated", "retry": True}),
     (errors.AnswerTruncated("x", more_room=False), {"reason": "truncated", "retry": False}),
     (errors.LowConfidence("x"), {"reason": "confidence", "retry": False}),
+    (errors.NotEligible("x", reason="cost", code="max_cost_exceeded"), {"reason": "cost", "retry": False}),
     (errors.Overloaded("x"), {"reason": "overloaded", "retry": True, "needs_other_replica": True}),
     (errors.Unavailable("x"), {"reason": "unavailable", "retry": False}),
     (errors.BadRequest("x"), OWN_FAULT),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.attempt.failure import TRIES_ON_A_RUNG, classify
+from router.attempt.failure import MAX_TRIES_ON_A_RUNG, classify
 from router.attempt.next_step import Standing, Step, next_step
 from router.errors import (
     AnswerTruncated,
@@ -122,4 +122,4 @@ def test_any_sequence_of_failures_ends_after_two_tries_a_rung(data: st.DataObjec
             break
         if step == "escalate":
             rung, tries = rung + 1, 0
-        assert attempts < TRIES_ON_A_RUNG * len(replicas)
+        assert attempts < MAX_TRIES_ON_A_RUNG * len(replicas)

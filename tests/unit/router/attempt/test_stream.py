@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from router.attempt.stream import DRAIN_S, AnswerStream
+from router.attempt.event_source import DRAIN_S, EventSource
+from router.attempt.stream import AnswerStream, StreamChecks
 from router.config.models import Timeouts
 from router.errors import (
     ApiError,
@@ -20,14 +21,14 @@ from router.errors import (
 )
 from router.replicas.pool import Lease, Pool
 from router.structured.answer.stream_checker import Mode, StreamChecker
-from router.structured.constraint import Constraint, Form
+from router.structured.constraint import Constraint, OutputFormat
 from router.types import Usage
 from router.upstream.dialects.openai import OpenAIDialect
 from router.upstream.dialects.vllm import VllmDialect
 from tests.support.fakes import DONE, HANG, ROLE, STREAM, FakeExchange, call, chunk, model, pool, read_into, usage_chunk
 
 STOP = chunk(finish="stop")
-ANY_OBJECT = Constraint(Form("json_object", "response_format"))
+ANY_OBJECT = Constraint(OutputFormat("json_object", "response_format"))
 
 
 def broken(_kind: object, fault: str, _choice: object) -> StructuredOutputViolation:
@@ -56,10 +57,9 @@ class Case:
         one = call(stream=True, **of_call)
         self.judged: Any = None
         self.instead: Any = None
-        self.stream = AnswerStream(
-            one, self.lease, self.exchange, VllmDialect(), now + first_s, now + total_s,
-            *((StreamChecker(ANY_OBJECT, pace, broken), self.verify) if held else ()),
-        )  # fmt: skip
+        source = EventSource(self.lease, self.exchange, VllmDialect(), now + first_s, now + total_s)
+        checks = StreamChecks(StreamChecker(ANY_OBJECT, pace, broken), self.verify) if held else StreamChecks()
+        self.stream = AnswerStream(one, source, checks)
 
     async def verify(self, choices: Any, usage: Any) -> Any:
         self.judged = choices, usage
@@ -169,7 +169,7 @@ async def test_what_the_judge_refuses_never_leaves() -> None:
 
 
 async def test_a_held_answer_leaves_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("router.attempt.stream.MOST_AT_ONCE", 2)
+    monkeypatch.setattr("router.attempt.stream.MAX_EVENTS_AT_ONCE", 2)
     case = Case([[ROLE], [chunk("a"), chunk("b"), chunk("c")], [STOP, DONE]], held=True)
     await case.stream.begin()
     assert [together async for together in case.stream] == [[ROLE, chunk("a")], [chunk("b"), chunk("c")], [STOP]]
@@ -346,7 +346,7 @@ async def test_a_slow_client_is_not_the_upstreams_silence(monkeypatch: pytest.Mo
     await case.stream.begin()
     assert await anext(case.stream) == [ROLE, chunk("Pa")]
     later = monotonic() + 500  # the client took its time
-    monkeypatch.setattr("router.attempt.stream.monotonic", lambda: later)
+    monkeypatch.setattr("router.attempt.event_source.monotonic", lambda: later)
     assert await anext(case.stream) == [chunk("ris."), STOP]
     assert case.exchange.waits[-1] == 30
 
@@ -355,7 +355,7 @@ async def test_an_answer_without_end_is_ended_and_the_replica_not_blamed(monkeyp
     case = Case([[ROLE], *[[chunk("x")]] * 1000], total_s=100)
     await case.stream.begin()
     later = monotonic() + 100
-    monkeypatch.setattr("router.attempt.stream.monotonic", lambda: later)
+    monkeypatch.setattr("router.attempt.event_source.monotonic", lambda: later)
     _, raised = await case.until_error()
     assert isinstance(raised, UpstreamTimedOut)
     assert case.health == "unknown"

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from router.config.load import load
 from router.config.models import Config
 from router.engine import preflight
 from router.engine.preflight import check_managed
 from router.errors import ConfigError
+from router.load_config import load
 from server import cli
+from server.commands import base, serve
 
 ATTACHED = "models: {big: {tier: llm, engine: openai, base_url: http://127.0.0.1:9/v1}}"
 
@@ -82,14 +83,14 @@ def test_a_state_folder_that_cannot_be_written_is_refused(
     configured(tmp_path, a="source: owner/model")
     (tmp_path / "file").touch()
     monkeypatch.setenv("SMALLFIRST_STATE_DIR", str(tmp_path / "file" / "state"))
-    monkeypatch.setattr(cli, "gpu_present", lambda: False)
-    monkeypatch.setattr(cli, "_listen", None)  # it is told before
+    monkeypatch.setattr(base, "gpu_present", lambda: False)
+    monkeypatch.setattr(serve, "_open_listeners", None)  # it is told before
     assert cli.main(["serve", "--config", str(tmp_path / "models.yaml")]) == 2
     assert f"SMALLFIRST_STATE_DIR: cannot write to {tmp_path}/file/state: Not a directory" in capsys.readouterr().err
 
 
 def test_a_state_folder_is_made(tmp_path: Path) -> None:
-    cli._check_writable(tmp_path / "new" / "state")
+    serve._check_writable(tmp_path / "new" / "state")
     assert list((tmp_path / "new" / "state").iterdir()) == []
 
 
@@ -97,7 +98,7 @@ def test_ctrl_c_while_it_loads_is_no_error(monkeypatch: pytest.MonkeyPatch) -> N
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "load", interrupted)
+    monkeypatch.setattr(base, "load", interrupted)
     assert cli.main(["check"]) == 0
 
 
@@ -106,7 +107,7 @@ def test_ctrl_c_while_modules_load_is_no_error() -> None:
 import sys
 class Interrupted:
     def find_spec(self, name, *_):
-        if name == "router.config.load":
+        if name == "router.load_config":
             raise KeyboardInterrupt
 sys.meta_path.insert(0, Interrupted())
 import server.cli

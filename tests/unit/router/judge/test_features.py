@@ -9,16 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.judge.features import (
-    DEEPEST,
-    LEAST_LIKELY,
-    LOWEST,
-    Alternative,
-    TokenLogprob,
-    features,
-    least_sure,
-    log_odds,
-)
+from router.decision import LEAST_LIKELY, log_odds
+from router.judge.features import DEEPEST, LOWEST, Alternative, TokenLogprob, features, least_sure
 
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
 VALUES = st.recursive(

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.config.load import load
+from router.decision import log_odds
 from router.errors import BadData
 from router.judge.consistency import Vote, score
-from router.judge.features import log_odds
 from router.learning.calibration_report import Judged, auroc, kept
 from router.learning.evidence import Example
 from router.learning.evidence_file import EvidenceFile
 from router.learning.labelled import Terms, read
-from router.policy.registry import Policies
+from router.load_config import load
+from router.policy.route_policies import RoutePolicies
 from server.cli import main
 
 DOCS = Path(__file__).parents[4] / "docs" / "routing.md"
@@ -117,7 +117,7 @@ def test_it_learns_and_tells_what_thresholds_would_keep(
 def test_a_route_can_be_served_with_what_was_learned(config: Path, tmp_path: Path) -> None:
     data = f"--data={written(tmp_path, *calls(60))}"
     assert main(["calibrate", f"--config={config}", "--route=learned", f"--out={tmp_path / 'learned.json'}", data]) == 0
-    Policies(load(config, {}, gpu=False))
+    RoutePolicies(load(config, {}, gpu=False))
 
 
 def test_which_half_teaches_does_not_depend_on_the_order_of_calls_or_keys(tmp_path: Path) -> None:

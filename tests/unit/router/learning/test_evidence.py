@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from router.decision import Prior
 from router.learning.evidence import Evidence, Example
-from router.types import Prior
 
 HARD = ("integral", "theorem", "eigenvalue", "manifold", "lemma")
 EASY = ("cat", "dog", "house", "garden", "apple")
@@ -156,6 +156,6 @@ def test_few_examples(count: int) -> None:
 def test_asking_needs_no_numpy() -> None:
     code = (
         "import sys; from router.learning.evidence import Evidence; e = Evidence();"
-        "e.gain(e.sight('a', 'What?'), 1.0); print('numpy' in sys.modules)"
+        "e.gain(e.prior('a', 'What?'), 1.0); print('numpy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.config.models import Rung
+from router.decision import Decision
+from router.policy.base import Situation
 from router.policy.fixed import Fixed
 from router.policy.heuristic import WEIGHTS, Heuristic, difficulty
-from router.types import Decision
 from tests.support.fakes import call, model
 
 
@@ -41,13 +42,13 @@ CALLS = st.builds(
 
 
 def test_fixed_takes_the_first_rung() -> None:
-    assert Fixed().decide(call(messages=of_length(10**6)), ladder(2)) == Decision(0, "fixed")
-    assert Fixed().decide(call(), ladder(1)).rung == 0
+    assert Fixed().decide(Situation(call(messages=of_length(10**6)), ladder(2))) == Decision(0, "fixed")
+    assert Fixed().decide(Situation(call(), ladder(1))).rung == 0
 
 
 @given(CALLS, st.integers(1, 6), st.floats(0, 1))
 def test_the_rung_is_on_the_ladder_and_the_score_on_its_scale(one: Any, rungs: int, threshold: float) -> None:
-    decision = Heuristic(threshold).decide(one, ladder(rungs))
+    decision = Heuristic(threshold).decide(Situation(one, ladder(rungs)))
     assert 0 <= decision.rung < rungs
     assert decision.score is not None
     assert 0 <= decision.score <= 1
@@ -66,7 +67,7 @@ def test_signs_are_parts_of_the_score(one: Any) -> None:
 def test_a_longer_prompt_never_starts_lower(a: int, b: int, threshold: float, rungs: int) -> None:
     short, long = (call(messages=of_length(length)) for length in sorted((a, b)))
     policy = Heuristic(threshold)
-    low, high = policy.decide(short, ladder(rungs)), policy.decide(long, ladder(rungs))
+    low, high = policy.decide(Situation(short, ladder(rungs))), policy.decide(Situation(long, ladder(rungs)))
     assert low.score is not None
     assert high.score is not None
     assert low.score <= high.score
@@ -86,7 +87,7 @@ def test_a_longer_prompt_never_starts_lower(a: int, b: int, threshold: float, ru
     ],
 )
 def test_each_sign_is_seen_and_named(fields: dict[str, Any], sign: str) -> None:
-    decision = Heuristic(0.2).decide(call(**fields), ladder(2))
+    decision = Heuristic(0.2).decide(Situation(call(**fields), ladder(2)))
     assert decision.rung == 1
     assert decision.reason == f"heuristic: {sign}"
     assert decision.score == pytest.approx(sum(difficulty(call(**fields)).values()))
@@ -94,27 +95,27 @@ def test_each_sign_is_seen_and_named(fields: dict[str, Any], sign: str) -> None:
 
 
 def test_a_plain_question_is_easy() -> None:
-    assert Heuristic(0.5).decide(call(), ladder(2)) == Decision(0, "heuristic", 0.0)
+    assert Heuristic(0.5).decide(Situation(call(), ladder(2))) == Decision(0, "heuristic", 0.0)
 
 
 def test_an_empty_conversation_is_not_easier_than_nothing() -> None:
-    assert Heuristic(0.5).decide(call(messages=[]), ladder(2)).score == 0
+    assert Heuristic(0.5).decide(Situation(call(messages=[]), ladder(2))).score == 0
 
 
 def test_the_threshold_itself_is_above() -> None:
     one = call(messages=of_length(4 * 724))  # half of the scale from 64 to 8192 tokens, in octaves
-    score = Heuristic(0.5).decide(one, ladder(2)).score
+    score = Heuristic(0.5).decide(Situation(one, ladder(2))).score
     assert score == pytest.approx(0.5, abs=0.01)
     assert score is not None
-    assert Heuristic(score).decide(one, ladder(2)).rung == 1
-    assert Heuristic(score + 1e-9).decide(one, ladder(2)).rung == 0
+    assert Heuristic(score).decide(Situation(one, ladder(2))).rung == 1
+    assert Heuristic(score + 1e-9).decide(Situation(one, ladder(2))).rung == 0
 
 
 def test_the_ends_of_the_threshold() -> None:
     easy, hard = call(), call(messages=of_length(10**6))
-    assert Heuristic(0).decide(easy, ladder(3)).rung == 1, "0: nothing is easy enough for the first rung"
-    assert Heuristic(1).decide(easy, ladder(3)).rung == 0
-    assert Heuristic(1).decide(hard, ladder(3)).rung == 2
+    assert Heuristic(0).decide(Situation(easy, ladder(3))).rung == 1, "0: nothing is easy enough for the first rung"
+    assert Heuristic(1).decide(Situation(easy, ladder(3))).rung == 0
+    assert Heuristic(1).decide(Situation(hard, ladder(3))).rung == 2
 
 
 @pytest.mark.parametrize(("score", "rung"), [(0.39, 0), (0.4, 1), (0.59, 1), (0.61, 2), (0.79, 2), (0.81, 3), (1.0, 3)])
@@ -122,7 +123,7 @@ def test_the_scale_above_the_threshold_is_shared_evenly(
     score: float, rung: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("router.policy.heuristic.difficulty", lambda _: {"long prompt": score})
-    assert Heuristic(0.4).decide(call(), ladder(4)).rung == rung
+    assert Heuristic(0.4).decide(Situation(call(), ladder(4))).rung == rung
 
 
 def test_a_schema_as_deep_as_the_parser_takes_is_no_trouble() -> None:

@@ -44,7 +44,7 @@ async def play(monkeypatch: pytest.MonkeyPatch, *script: Any) -> tuple[list[bool
     ups: list[bool] = []
     naps: list[float] = []
     upstream = Scripted(*script)
-    watch = Probe("slm/0", "http://slm/v1", upstream)
+    watch = Probe("slm/0", "http://slm/health", upstream)
 
     async def sleep(seconds: float) -> None:
         ups.append(watch.up)
@@ -89,7 +89,7 @@ async def test_detail_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_up_before_the_first_probe() -> None:
-    assert Probe("slm/0", "http://slm/v1", Scripted()).up
+    assert Probe("slm/0", "http://slm/health", Scripted()).up
 
 
 @pytest.mark.parametrize(

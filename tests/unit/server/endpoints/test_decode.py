@@ -8,18 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.attempt.abilities import needs
-from router.attempt.eligibility import why_not
 from router.errors import BadRequest
 from router.messages.prompt import rough_tokens, texts
+from router.policy.base import Situation
 from router.policy.heuristic import Heuristic
-from router.types import RoutingOptions
-from server.endpoints.decode import decode, describe
-from tests.support.fakes import large, model
+from router.types import ChatCall, RoutingOptions
+from server.endpoints import decode as module
+from server.endpoints.decode import describe
+from server.endpoints.registry import ENDPOINTS
+from tests.support.fakes import ineligible, large, model
 
 CHAT = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
 TEXT = {"model": "auto", "prompt": "hi"}
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+
+
+def decode(path: str, raw: bytes) -> ChatCall:
+    return module.decode(ENDPOINTS[f"/v1/{path}"], raw)
 
 
 def chat(**fields):
@@ -54,7 +60,7 @@ def test_a_call_carries_the_body_as_the_client_sent_it():
         b' "big": 123456789012345678901234567890, "top_k": 5, "routing": {"policy": "fixed"}}'
     )
     call = decode("chat/completions", raw)
-    assert call.endpoint == "chat/completions"
+    assert call.endpoint.path == "chat/completions"
     assert call.model == "auto"
     assert call.size == len(raw)
     assert call.body == {
@@ -483,8 +489,8 @@ def test_what_only_chat_knows_decides_nothing_of_a_completion(name, value):
     assert (call.max_tokens, call.choices, call.generated) == (50, 2, 2)
     assert (list(texts(call)), rough_tokens(call)) == (["hi"], 0)
     assert needs(call) == {"completions"}
-    assert why_not(ABLE, call, needs(call)) is None
-    decision = Heuristic(0.01).decide(call, ((model(),), (large(),)))
+    assert ineligible(ABLE, call, needs(call)) is None
+    decision = Heuristic(0.01).decide(Situation(call, ((model(),), (large(),))))
     assert (decision.rung, decision.score) == (0, 0.0)
 
 
@@ -497,14 +503,14 @@ def test_what_only_completions_know_decides_nothing_of_a_chat(name, value):
     assert (call.prompts, call.choices, call.generated) == (1, 1, 1)
     assert (list(texts(call)), rough_tokens(call)) == (["hi"], 0)
     assert needs(call) == frozenset()
-    assert why_not(ABLE, call, needs(call)) is None
-    assert Heuristic(0.01).decide(call, ((model(),), (large(),))).score == 0.0
+    assert ineligible(ABLE, call, needs(call)) is None
+    assert Heuristic(0.01).decide(Situation(call, ((model(),), (large(),)))).score == 0.0
 
 
 def test_a_limit_that_both_know_is_read_of_both():
     for call in (chat(max_tokens=101), text(max_tokens=101)):
-        assert why_not(ABLE, call, needs(call)).reason == "context"
-    assert why_not(ABLE, chat(max_tokens=101, max_completion_tokens=50), frozenset()) is None
+        assert ineligible(ABLE, call, needs(call)).reason == "context"
+    assert ineligible(ABLE, chat(max_tokens=101, max_completion_tokens=50), frozenset()) is None
 
 
 @pytest.mark.parametrize(
@@ -529,7 +535,7 @@ JSON = st.recursive(
     max_leaves=12,
 )
 FIELDS = st.sampled_from([*OPTIONAL, "model", "messages", "prompt", "suffix", "best_of", "echo"])
-ENDPOINTS = st.sampled_from(["chat/completions", "completions"])
+PATHS = st.sampled_from(["chat/completions", "completions"])
 
 
 def outcome(endpoint, body):
@@ -540,7 +546,7 @@ def outcome(endpoint, body):
         return error
 
 
-@given(ENDPOINTS, st.dictionaries(FIELDS | st.text(), JSON), st.booleans())
+@given(PATHS, st.dictionaries(FIELDS | st.text(), JSON), st.booleans())
 def test_any_json_object_is_a_call_or_a_bad_request(endpoint, fields, complete):
     body = CHAT | TEXT | fields if complete else fields
     result = outcome(endpoint, body)
@@ -560,7 +566,7 @@ def test_any_message_is_a_call_or_a_bad_request(field, value):
         assert result.body == body
 
 
-@given(ENDPOINTS, st.binary())
+@given(PATHS, st.binary())
 def test_any_bytes_are_a_bad_request(endpoint, raw):
     with pytest.raises(BadRequest):
         decode(endpoint, raw)

@@ -4,25 +4,25 @@ import asyncio
 
 import pytest
 
-from server.http.disconnect import ClientDisconnected, DisconnectWatch, of
+from server.http.disconnect import ClientDisconnected, DisconnectWatch, cancel_on_disconnect
 
 
-async def answer(presence: DisconnectWatch, seconds: float = 30.0) -> str:
-    with presence:
+async def answer(watch: DisconnectWatch, seconds: float = 30.0) -> str:
+    with watch:
         await asyncio.sleep(seconds)
     return "answered"
 
 
-async def begun(presence: DisconnectWatch) -> asyncio.Task[str]:
-    task = asyncio.create_task(answer(presence))
+async def begun(watch: DisconnectWatch) -> asyncio.Task[str]:
+    task = asyncio.create_task(answer(watch))
     await asyncio.sleep(0)
     return task
 
 
 async def test_who_leaves_ends_every_request_of_the_connection() -> None:
-    presence = DisconnectWatch(asyncio.get_running_loop())
-    tasks = [await begun(presence), await begun(presence)]
-    presence.leave()
+    watch = DisconnectWatch(asyncio.get_running_loop())
+    tasks = [await begun(watch), await begun(watch)]
+    watch.client_left()
     for task in tasks:
         with pytest.raises(ClientDisconnected):
             await task
@@ -30,17 +30,17 @@ async def test_who_leaves_ends_every_request_of_the_connection() -> None:
 
 
 async def test_who_left_before_is_not_answered() -> None:
-    presence = DisconnectWatch(asyncio.get_running_loop())
-    presence.leave()
+    watch = DisconnectWatch(asyncio.get_running_loop())
+    watch.client_left()
     with pytest.raises(ClientDisconnected):
-        await answer(presence)
+        await answer(watch)
 
 
 async def test_who_leaves_after_the_answer_disturbs_nothing() -> None:
-    presence = DisconnectWatch(asyncio.get_running_loop())
-    task = asyncio.create_task(answer(presence, 0))
+    watch = DisconnectWatch(asyncio.get_running_loop())
+    task = asyncio.create_task(answer(watch, 0))
     assert await task == "answered"
-    presence.leave()
+    watch.client_left()
     assert not task.cancelled()
 
 
@@ -63,5 +63,5 @@ async def test_a_time_limit_within_is_not_taken_for_a_client_that_left() -> None
 
 
 async def test_a_scope_carries_it() -> None:
-    presence = DisconnectWatch(asyncio.get_running_loop())
-    assert of({"extensions": presence.extensions}) is presence
+    watch = DisconnectWatch(asyncio.get_running_loop())
+    assert cancel_on_disconnect({"extensions": watch.extensions}) is watch

@@ -45,7 +45,7 @@ def build() -> FastAPI:
         Route("/v1/files", answer, methods=["POST"]),
     ]
     app.add_api_route("/v1/typed", typed, methods=["POST"])
-    envelope.install(app)
+    envelope.install_error_handlers(app)
     return app
 
 
@@ -136,7 +136,7 @@ def test_text_of_clients_cannot_break_an_answer_or_a_stream() -> None:
 )
 def test_note_says_the_outcome(error: errors.ApiError, outcome: str) -> None:
     record = RequestRecord("req_1", started=0.0)
-    envelope.note(record, error)
+    envelope.set_outcome(record, error)
     assert (record.outcome, record.error_code) == (outcome, error.code or "")
 
 
@@ -254,7 +254,7 @@ async def test_headers_of_an_http_exception_are_kept() -> None:
 
     app = FastAPI()
     app.mount("/m", fail)
-    envelope.install(app)
+    envelope.install_error_handlers(app)
     response = await ask(app, "GET", "/m/x")
     assert (response.status_code, response.headers["retry-after"]) == (429, "7")
     assert error_of(response)["code"] == "too_many_requests"

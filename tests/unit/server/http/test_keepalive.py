@@ -16,7 +16,7 @@ from server.http.relay import start_stream
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keepalive, "SILENCE_S", 0.01)
+    monkeypatch.setattr(keepalive, "COMMENT_INTERVAL_S", 0.01)
 
 
 class Client:
@@ -138,7 +138,7 @@ async def test_a_comment_that_is_about_to_be_sent_brings_the_headers() -> None:
         time.sleep(0.02)  # noqa: ASYNC251
         await asyncio.sleep(0)  # the timer is due
         await asyncio.sleep(0)  # its comment is not yet begun
-        await silence.settle()
+        await silence.finish_comment()
         await start_stream(of, silence.send)
         await silence.send({"type": "http.response.body", "body": b"end"})
     assert [message.get("body") for message in client.messages] == [None, b": waiting\n\n", b"end"]

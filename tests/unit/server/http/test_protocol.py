@@ -8,8 +8,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from server.http import protocol
-from server.http.disconnect import ClientDisconnected
-from server.http.disconnect import of as disconnect_watch
+from server.http.disconnect import ClientDisconnected, cancel_on_disconnect
 from server.http.protocol import MAX_HEAD_BYTES, LimitedHttpProtocol
 
 
@@ -236,7 +235,7 @@ async def test_who_leaves_ends_what_is_done_for_him() -> None:
 
     async def slow(scope: Any, receive: Any, send: Any) -> None:
         try:
-            with disconnect_watch(scope):
+            with cancel_on_disconnect(scope):
                 begun.set()
                 await asyncio.sleep(30)
         except ClientDisconnected:
@@ -261,7 +260,7 @@ class Slow(FakeTransport):
 
 
 async def test_a_client_that_takes_nothing_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "STALLED_S", 0.01)
+    monkeypatch.setattr(protocol, "STALLED_CLIENT_TIMEOUT_S", 0.01)
     connection, _ = connect()
     transport = Slow()
     connection.connection_made(transport)

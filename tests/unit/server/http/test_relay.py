@@ -9,15 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.decision import Decision
 from router.dispatch import Dispatcher
 from router.errors import UpstreamFailed
-from router.policy.registry import Policies
+from router.policy.route_policies import RoutePolicies
 from router.record import Attempt, Escalation, RequestRecord
 from router.structured.workers.grammar_workers import GrammarWorkers
-from router.types import Decision, Reply, Usage
+from router.types import Reply, Usage
 from server.admission import Admission
 from server.auth import Keyring
-from server.endpoints.text import TextEndpoint
+from server.endpoints.chat import CHAT_ENDPOINT
+from server.endpoints.text import TextHandler
 from server.http import envelope
 from server.http.disconnect import DisconnectWatch
 from server.http.relay import relay, smallfirst_headers, usd
@@ -203,8 +205,8 @@ async def asked(script: dict[str, Any], **fields: Any) -> tuple[Client, RequestR
     """Send a chat to the endpoint over two models priced by tokens, and return what the client got."""
     models = model(price=TOKENS), large()
     served, pools = config(*models), {one.name: pool(one) for one in models}
-    dispatcher = Dispatcher(served, Policies(served), pools, FakeUpstream(script), GrammarWorkers())
-    endpoint = TextEndpoint("chat/completions", Keyring([]), Admission(1, 0, 1.0), dispatcher)
+    dispatcher = Dispatcher(served, RoutePolicies(served), pools, FakeUpstream(script), GrammarWorkers())
+    endpoint = TextHandler(CHAT_ENDPOINT, Keyring([]), Admission(1, 0, 1.0), dispatcher)
     raw = json.dumps({"model": "auto", "messages": [{"role": "user", "content": "x" * 400}]} | fields).encode()
     to_come = [{"type": "http.request", "body": raw}]
 
@@ -214,9 +216,9 @@ async def asked(script: dict[str, Any], **fields: Any) -> tuple[Client, RequestR
         return to_come.pop()
 
     client, one = Client(), RequestRecord("req_1", 0.0)
-    presence = DisconnectWatch(asyncio.get_running_loop())
+    watch = DisconnectWatch(asyncio.get_running_loop())
     scope = {"type": "http", "method": "POST", "path": "/", "headers": [],
-             "extensions": presence.extensions, "state": {envelope.RECORD: one}}  # fmt: skip
+             "extensions": watch.extensions, "state": {envelope.RECORD: one}}  # fmt: skip
     await endpoint(scope, receive, client.send)
     return client, one
 

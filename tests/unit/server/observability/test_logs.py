@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from starlette.types import Scope
 
 from router.config.models import Model
+from router.decision import Decision
 from router.money.price import Price
 from router.record import Attempt, RequestRecord
-from router.types import Decision, Usage
+from router.types import Usage
 from server.observability import logs
 from server.observability.access_log import AccessLog
 
@@ -133,7 +134,7 @@ async def test_lines_wait_for_each_other_and_leave_in_whole_lines_that_a_pipe_ta
 
 
 async def test_no_more_than_so_many_lines_wait(json_stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.observability.access_log.MOST_WAITING", 5)
+    monkeypatch.setattr("server.observability.access_log.MAX_PENDING", 5)
     log = AccessLog()
     for _ in range(14):
         log.write(record(), scope())

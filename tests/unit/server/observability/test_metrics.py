@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from router.config.models import Config, Model, Route
+from router.decision import Judgement
 from router.money.price import Price
-from router.record import Attempt, Escalation, Judgement, RequestRecord
+from router.record import Attempt, Escalation, RequestRecord
 from router.replicas.shared_memory import LARGEST
 from router.types import ModelStatus, ReplicaWork, Usage
 from server.admission import Admission
-from server.observability.metrics import ADMISSION, DURATION_BUCKETS_S, FIRST_TOKEN_BUCKETS_S, METRIC_NAMES, Metrics
+from server.observability.definitions import DURATION_BUCKETS_S, FIRST_TOKEN_BUCKETS_S, METRIC_NAMES
+from server.observability.metrics import ADMISSION, Metrics
 from server.observability.shared_counters import SharedCounters
 
 CHEAP = Price(input_usd_per_mtok=1.0, cached_input_usd_per_mtok=0.1, output_usd_per_mtok=2.0)
@@ -212,10 +214,10 @@ def test_money_is_summed_exactly() -> None:
     assert tiny.cost_nano_usd == 1
     huge = attempt(usage=Usage(completion=10**15), price=CHEAP)  # two billion dollars
     metrics.observe(record(attempts=[huge]))
-    at = metrics._tally.place(("cost_usd_total", "auto", "slm"))
+    at = metrics._counters.allocate(("cost_usd_total", "auto", "slm"))
     for _ in range(10_000):
         metrics.observe(record(attempts=[tiny]))
-    assert metrics._tally.cells[at] == 2 * 10**18 + 10_000  # floats would have lost every one of them
+    assert metrics._counters.cells[at] == 2 * 10**18 + 10_000  # floats would have lost every one of them
     assert samples(metrics)["cost_usd_total{model=slm,route=auto}"] == pytest.approx(2e9 + 1e-5)
 
 
@@ -269,7 +271,7 @@ def test_a_replicas_time_is_told_and_what_it_cost_where_it_is_paid_by_the_hour()
 async def test_gauges_are_read_at_the_scrape() -> None:
     statuses = [ModelStatus("slm", replicas=2, up=1, in_flight=3, restarts=4, detail="one is down")]
     metrics = Metrics(CONFIG, lambda: statuses)
-    admission = Admission(1, 10, 1.0, shown=metrics.admission)
+    admission = Admission(1, 10, 1.0, shared_counts=metrics.admission_counts)
     assert samples(metrics)["requests_in_flight{}"] == 0
     async with admission:
         seen = samples(metrics)
@@ -323,7 +325,7 @@ def test_several_processes_count_as_one_and_any_of_them_tells() -> None:
         every[number % 3].observe(observed)
         once.observe(observed)
     for worker, metrics in enumerate(every):
-        metrics.admission[0], metrics.admission[1] = 10**worker, 5 * 10**worker
+        metrics.admission_counts[0], metrics.admission_counts[1] = 10**worker, 5 * 10**worker
     expected = samples(once) | {"requests_in_flight{}": 111, "requests_queued{}": 555}
     for metrics in (*every, Metrics(CONFIG, lambda: (), worker_counters, 1)):  # its successor
         assert samples(metrics) == expected
@@ -369,7 +371,7 @@ def test_judged_answers_are_counted_by_how_sure_they_were() -> None:
     unsure = Judgement("slm", -1.0, gain=0.75, threshold=0.2, accepted=False)
     sure = Judgement("slm", 3.0, gain=0.04, threshold=0.2, accepted=True)
     metrics.observe(record(judgements=[unsure, sure]))
-    metrics.observe(record(unsure="upstream_error"))
+    metrics.observe(record(best_effort="upstream_error"))
     found = samples(metrics)
     assert found["judged_answers_total{model=slm,route=auto,verdict=unsure}"] == 1
     assert found["judged_answers_total{model=slm,route=auto,verdict=rejected}"] == 1

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from router.replicas.shared_memory import LARGEST
 from server.observability import shared_counters
-from server.observability.shared_counters import SPARE_CELLS, SharedCounters
+from server.observability.shared_counters import OVERFLOW_CELLS, SharedCounters
 
 KEYS = st.tuples(
     st.sampled_from(["requests", "tokens", "é\n"]),
@@ -28,15 +28,15 @@ def successor(of: SharedCounters) -> SharedCounters:
     """What a new process sees: the same cells, and nothing of what the dead one had in mind."""
     new = copy.copy(of)
     new._entries = {}
-    new._read = 1 + SPARE_CELLS
+    new._next_entry = 1 + OVERFLOW_CELLS
     return new
 
 
 def test_an_entry_is_made_on_its_first_use_and_stays() -> None:
     one = SharedCounters(8192)
     assert read(one) == {}
-    at = one.place(("requests", "auto"), 2)
-    assert one.place(("requests", "auto"), 2) == at
+    at = one.allocate(("requests", "auto"), 2)
+    assert one.allocate(("requests", "auto"), 2) == at
     one.add(at + 1, 5)
     one.add(at + 1, 0)
     assert read(one) == {("requests", "auto"): [0, 5]}
@@ -47,7 +47,7 @@ def test_an_entry_is_made_on_its_first_use_and_stays() -> None:
 
 def test_what_is_beyond_all_bounds_stays_there() -> None:
     one = SharedCounters(8192)
-    at = one.place(("tokens",))
+    at = one.allocate(("tokens",))
     for amount in (LARGEST, 1, LARGEST, 10**300):
         one.add(at, amount)
         assert read(one) == {("tokens",): [LARGEST]}
@@ -58,11 +58,11 @@ def test_when_it_is_full_that_is_said_once_and_the_rest_still_counts(caplog: pyt
     reader = successor(one)
     counted = 0
     for number in range(100):
-        at = one.place(("requests", str(number)), 2)
+        at = one.allocate(("requests", str(number)), 2)
         one.add(at, 1)
         one.add(at + 1, LARGEST)
     for number in range(100):
-        one.add(one.place(("requests", str(number)), 2), 1)
+        one.add(one.allocate(("requests", str(number)), 2), 1)
     assert caplog.text.count("no room for more metrics") == 1
     for values in read(reader).values():
         assert values == [2, LARGEST]
@@ -73,18 +73,18 @@ def test_when_it_is_full_that_is_said_once_and_the_rest_still_counts(caplog: pyt
 
 def test_one_that_is_larger_than_any_finds_no_room(caplog: pytest.LogCaptureFixture) -> None:
     one = SharedCounters()
-    assert one.place(("huge",), SPARE_CELLS + 1) == 1
+    assert one.allocate(("huge",), OVERFLOW_CELLS + 1) == 1
     assert "no room" in caplog.text
     assert read(one) == {}
 
 
 def test_an_entry_that_its_owner_did_not_finish_is_none() -> None:
     one = SharedCounters(8192)
-    one.place(("requests", "auto"))
+    one.allocate(("requests", "auto"))
     free = one.cells[0]
     one.cells[free : free + 40] = memoryview(b"\xff" * 320).cast("q")  # a long name, some counts, no end
     new = successor(one)
-    at = new.place(("tokens",), 3)
+    at = new.allocate(("tokens",), 3)
     assert read(new) == read(one) == {("requests", "auto"): [0], ("tokens",): [0, 0, 0]}
     new.add(at, 1)
     assert read(one)["tokens",] == [1, 0, 0]
@@ -95,8 +95,8 @@ def test_a_killed_process_loses_nothing_and_its_successor_goes_on() -> None:
     for life in range(1, 4):
         pid = os.fork()
         if pid == 0:
-            at = one.place(("requests", "auto"))
-            one.place(("requests", str(life)))
+            at = one.allocate(("requests", "auto"))
+            one.allocate(("requests", str(life)))
             for _ in range(1000):
                 one.add(at, 1)
             os.kill(os.getpid(), signal.SIGKILL)
@@ -116,7 +116,7 @@ def test_what_is_not_used_takes_no_memory() -> None:
     before = resident_kib()
     many = [SharedCounters() for _ in range(64)]
     for one in many:
-        one.place(("requests",))
+        one.allocate(("requests",))
         one.entries()
     assert resident_kib() - before < 64 * 64
 
@@ -136,7 +136,7 @@ class Counting(RuleBasedStateMachine):
         size = SIZES[key[0]]
         cell = data.draw(st.integers(0, size - 1))
         one = self.worker_counters[worker]
-        one.add(one.place(key, size) + cell, amount)
+        one.add(one.allocate(key, size) + cell, amount)
         self.expected.setdefault(key, [0] * size)[cell] += amount
 
     @rule(data=st.data())

@@ -25,7 +25,9 @@ def status(up: int, detail: str = "") -> list[ModelStatus]:
 
 @KEYS
 def test_the_curl_line_works_as_printed(keys: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    line = next(line for line in banner.text(CONFIG, URL, keys=keys).splitlines() if line.strip().startswith("curl"))
+    line = next(
+        line for line in banner.banner_text(CONFIG, URL, keys=keys).splitlines() if line.strip().startswith("curl")
+    )
     words = shlex.split(line)
     assert words[:3] == ["curl", "-s", f"{URL}/v1/chat/completions"]
     options = list(zip(words[3::2], words[4::2], strict=True))
@@ -54,7 +56,7 @@ def test_the_three_lines_of_python_work_as_printed(
 
     monkeypatch.setitem(sys.modules, "openai", SimpleNamespace(OpenAI=OpenAI))
     monkeypatch.setenv("SMALLFIRST_KEY", "key-1")
-    code = banner.text(CONFIG, URL, keys=keys).strip().splitlines()[-3:]
+    code = banner.banner_text(CONFIG, URL, keys=keys).strip().splitlines()[-3:]
     exec("\n".join(code), {})
     assert capsys.readouterr().out == "Paris.\n"
     assert seen["base_url"] == f"{URL}/v1"
@@ -63,12 +65,12 @@ def test_the_three_lines_of_python_work_as_printed(
 
 
 def test_no_key_is_printed_only_its_name() -> None:
-    assert "SMALLFIRST_KEY" in banner.text(CONFIG, URL, keys=True)
-    assert "SMALLFIRST_KEY" not in banner.text(CONFIG, URL, keys=False)
+    assert "SMALLFIRST_KEY" in banner.banner_text(CONFIG, URL, keys=True)
+    assert "SMALLFIRST_KEY" not in banner.banner_text(CONFIG, URL, keys=False)
 
 
 def test_without_routes_a_model_is_named() -> None:
-    assert '"model": "slm"' in banner.text(Config({"slm": model()}, {}, {}), URL, keys=False)
+    assert '"model": "slm"' in banner.banner_text(Config({"slm": model()}, {}, {}), URL, keys=False)
 
 
 async def test_waits_until_a_route_can_answer_and_says_what_cannot_yet(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,9 +84,9 @@ async def test_waits_until_a_route_can_answer_and_says_what_cannot_yet(monkeypat
         assert not shown
         return answers[min(asked, len(answers)) - 1]
 
-    monkeypatch.setattr(banner, "POLL_S", 0)
+    monkeypatch.setattr(banner, "READY_POLL_S", 0)
     async with asyncio.timeout(5):
-        await banner.announce(CONFIG, statuses, URL, keys=False, show=shown.append)
+        await banner.announce_when_ready(CONFIG, statuses, URL, keys=False, show=shown.append)
     assert asked > 2
     assert len(shown) == 1
     assert "smallfirst is ready" in shown[0]

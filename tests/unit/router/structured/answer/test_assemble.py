@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import UpstreamFailed
+from router.messages.chat import CHAT
+from router.messages.completions import COMPLETIONS
 from router.structured.answer.assemble import Assembly, as_read
 
 
@@ -161,10 +163,10 @@ def test_arguments_that_came_as_a_value_are_not_lost_to_what_follows():
 
 def test_of_the_two_endpoints_forms_only_the_one_that_is_read_counts():
     both = {"index": 0, "text": "a", "delta": {"content": "b"}, "message": {"content": "c"}}
-    assert as_read(both, is_chat=True).keys() == {"index", "delta", "message"}
-    assert as_read(both, is_chat=False) == {"index": 0, "text": "a"}
+    assert as_read(both, CHAT).keys() == {"index", "delta", "message"}
+    assert as_read(both, COMPLETIONS) == {"index": 0, "text": "a"}
     one = {"index": 0, "text": "a"}
-    assert as_read(one, is_chat=False) is one
+    assert as_read(one, COMPLETIONS) is one
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from router.structured.answer.check import MOST_CHARS, find, judge
 from router.structured.answer.instance import MAX_MESSAGE, QUICK_CHARS, fault_of
-from router.structured.constraint import Calls, Constraint, Form, Schema, Tool
+from router.structured.constraint import Calls, Constraint, OutputFormat, Schema, Tool
 from router.structured.request.schema import compile_options
 from router.structured.workers.grammar_workers import Match, TookTooLong
 from router.types import Verdict
@@ -54,7 +54,7 @@ def schema_of(value, *, heavy=False) -> Schema:
 
 
 def of(value, *, heavy=False) -> Constraint:
-    return Constraint(Form("json_schema", "response_format", schema_of(value, heavy=heavy)))
+    return Constraint(OutputFormat("json_schema", "response_format", schema_of(value, heavy=heavy)))
 
 
 def said(content, finish_reason="stop", **message):
@@ -89,7 +89,7 @@ PERSON_SCHEMA = {
     "required": ["name", "age"],
     "additionalProperties": False,
 }
-PERSON, OBJECT = of(PERSON_SCHEMA), Constraint(Form("json_object", "response_format"))
+PERSON, OBJECT = of(PERSON_SCHEMA), Constraint(OutputFormat("json_object", "response_format"))
 A = '{"name": "A", "age": 3}'
 CITY = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}, "required": ["city"]}
 TOOLS = {
@@ -102,7 +102,7 @@ AUTO = Constraint(calls=Calls(TOOLS))
 REQUIRED = Constraint(calls=Calls(TOOLS, required=True))
 SINGLE = Constraint(calls=Calls(TOOLS, single=True))
 LEGACY = Constraint(calls=Calls(TOOLS, legacy=True))
-EITHER = Constraint(PERSON.form, AUTO.calls)
+EITHER = Constraint(PERSON.output_format, AUTO.calls)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_json_object_wants_an_object(content):
     ],
 )
 def test_a_choice_is_one_of_them(content, word, text):
-    constraint = Constraint(Form("choice", "guided_choice", choices=("yes", "no")))
+    constraint = Constraint(OutputFormat("choice", "guided_choice", choices=("yes", "no")))
     verdict, may_leave = both(constraint, said(content))
     assert (verdict.word, verdict.kind) == (word, "choice")
     assert text is None or may_leave["message"]["content"] == text
@@ -219,17 +219,17 @@ def test_a_choice_is_one_of_them(content, word, text):
 
 @pytest.mark.parametrize("kind", ["regex", "grammar"])
 def test_a_grammar_judges_the_whole_text(kind):
-    constraint = Constraint(Form(kind, kind, source="ab"))
+    constraint = Constraint(OutputFormat(kind, kind, source="ab"))
     assert judged(constraint, "ab").word == "valid"
     assert both(constraint, said("`ab`\n"))[1]["message"]["content"] == "ab"
     assert judged(constraint, "a") == Verdict("invalid", "it ends before it is whole", kind=kind)
     assert judged(constraint, "abc") == Verdict("invalid", f"it does not match the {kind}", kind=kind)
-    assert judged(Constraint(Form(kind, kind, source="a*")), "").word == "valid"
+    assert judged(Constraint(OutputFormat(kind, kind, source="a*")), "").word == "valid"
 
 
 def test_what_cannot_be_judged_in_time_is_invalid():
     stuck = GrammarWorkers(stuck=True)
-    for constraint in (Constraint(Form("regex", "regex", source="x")), of({"type": "object"}, heavy=True)):
+    for constraint in (Constraint(OutputFormat("regex", "regex", source="x")), of({"type": "object"}, heavy=True)):
         assert both(constraint, said("{}"), stuck)[0].message == "it cannot be judged in time"
     large = of({"type": "object", "description": "x" * QUICK_CHARS})
     assert both(large, said("[]"), stuck)[0].message == "the value does not satisfy the schema"
@@ -395,7 +395,7 @@ def test_several_calls_may_be_written(content):
 
 
 def test_where_the_form_fits_it_is_the_form():
-    either = Constraint(OBJECT.form, AUTO.calls)
+    either = Constraint(OBJECT.output_format, AUTO.calls)
     assert both(either, said(WRITTEN))[0] == Verdict("valid", kind="json_object")
     # but not by taking the call's tags off
     assert both(either, said(f"<tool_call>{WRITTEN}</tool_call>"))[0] == Verdict("repaired", kind="tools")
@@ -416,10 +416,10 @@ def test_where_the_form_fits_it_is_the_form():
         (PERSON, said('{"name": NaN'), False),
         (PERSON, said("I am sorry"), False),
         (OBJECT, said('{"a": [1'), True),
-        (Constraint(Form("choice", "c", choices=("yes", "no"))), said("ye"), True),
-        (Constraint(Form("choice", "c", choices=("yes", "no"))), said("yo"), False),
-        (Constraint(Form("regex", "r", source="ab")), said("a"), True),
-        (Constraint(Form("regex", "r", source="ab")), said("b"), False),
+        (Constraint(OutputFormat("choice", "c", choices=("yes", "no"))), said("ye"), True),
+        (Constraint(OutputFormat("choice", "c", choices=("yes", "no"))), said("yo"), False),
+        (Constraint(OutputFormat("regex", "r", source="ab")), said("a"), True),
+        (Constraint(OutputFormat("regex", "r", source="ab")), said("b"), False),
         (AUTO, called(call(PARIS), call('{"city": "Pa', id="b")), True),
         (AUTO, called(call("")), True),
         (AUTO, called(call('{"city": "Pa'), call(PARIS, id="b")), False),

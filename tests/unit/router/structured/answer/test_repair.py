@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from router.messages.strict_json import NotJson, loads
 from router.structured.answer.repair import read, texts, without_opening
-from router.structured.constraint import Form
+from router.structured.constraint import OutputFormat
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=15)
@@ -158,7 +158,7 @@ def test_a_hostile_megabyte_is_refused_in_linear_time(text):
     ],
 )
 def test_what_a_text_may_mean(kind, text, meant):
-    assert meant in texts(Form(kind, kind), text)
+    assert meant in texts(OutputFormat(kind, kind), text)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_what_a_text_may_mean(kind, text, meant):
     ],
 )
 def test_what_a_text_may_not_mean(kind, text):
-    assert "yes" not in texts(Form(kind, kind), text)
+    assert "yes" not in texts(OutputFormat(kind, kind), text)
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import pytest
 
 from router.errors import StructuredOutputViolation
 from router.structured.answer.stream_checker import StreamChecker, may_be_call
-from router.structured.constraint import Calls, Constraint, Form, Tool
+from router.structured.constraint import Calls, Constraint, OutputFormat, Tool
 
-JSON = Constraint(Form("json_object", "response_format"))
-CHOICE = Constraint(Form("choice", "guided_choice", choices=("a", "b")))
+JSON = Constraint(OutputFormat("json_object", "response_format"))
+CHOICE = Constraint(OutputFormat("choice", "guided_choice", choices=("a", "b")))
 TALK = Constraint(calls=Calls({"f": Tool("f")}))
 MUST = Constraint(calls=Calls({"f": Tool("f")}, required=True))
 ROLE = {"role": "assistant", "content": ""}

@@ -5,15 +5,24 @@ from __future__ import annotations
 import pytest
 
 from router.errors import StructuredOutputViolation
-from router.structured.constraint import Calls, Constraint, Form, Schema, Tool
-from router.structured.engine.constrained_call import FORM_FIELDS, LONGEST_QUOTE, WHITESPACE, Learned, as_text, put
+from router.structured.constraint import Calls, Constraint, OutputFormat, Schema, Tool
+from router.structured.engine.constrained_call import (
+    ALL_FORMAT_FIELDS,
+    LONGEST_QUOTE,
+    RetryHints,
+    Target,
+    as_text,
+    constrain,
+)
+from router.upstream.dialects import DIALECTS
+from router.upstream.dialects.vllm import WHITESPACE
 from tests.support import fakes
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
 CLOSED = {**SCHEMA, "additionalProperties": False}
 FORMAT = {"type": "json_schema", "json_schema": {"name": "mine", "schema": SCHEMA, "strict": True}}
 TEXT = '{"type":"object","properties":{"a":{"type":"integer"}}}'
-JSON = Constraint(Form("json_schema", "response_format", Schema(TEXT, SCHEMA)))
+JSON = Constraint(OutputFormat("json_schema", "response_format", Schema(TEXT, SCHEMA)))
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": SCHEMA}}]
 MAY_CALL = Calls({"f": Tool("f", Schema(TEXT, SCHEMA))})
 MUST_CALL = Calls({"f": Tool("f", Schema(TEXT, SCHEMA))}, required=True)
@@ -24,31 +33,32 @@ XGRAMMAR = fakes.model(structured_backend="xgrammar")
 UNKNOWN = fakes.model()
 
 
-def asked(model, hold, constraint=JSON, learned=None, **fields):
-    return put(fakes.call(**fields), constraint, model, hold, learned or Learned())
+def asked(model, enforcement, constraint=JSON, hints=None, **fields):
+    target = Target(model, DIALECTS[model.engine], enforcement)
+    return constrain(fakes.call(**fields), constraint, target, hints or RetryHints())
 
 
 def prompt(call) -> str:
     return call.body["messages"][-1]["content"]
 
 
-@pytest.mark.parametrize(("model", "hold"), [(API, "unknown"), (UNKNOWN, "unknown"), (XGRAMMAR, "whole")])
-def test_the_clients_own_words_go_on_untouched(model, hold):
+@pytest.mark.parametrize(("model", "enforcement"), [(API, "unknown"), (UNKNOWN, "unknown"), (XGRAMMAR, "whole")])
+def test_the_clients_own_words_go_on_untouched(model, enforcement):
     call = fakes.call(response_format=FORMAT)
-    assert put(call, JSON, model, hold, Learned()) is call
+    assert constrain(call, JSON, Target(model, DIALECTS[model.engine], enforcement), RetryHints()) is call
 
 
-@pytest.mark.parametrize(("hold", "options"), [("whole", {}), ("partial", {"lenient": True})])
-def test_guidance_is_told_how_much_whitespace_there_may_be_and_how_strict_to_be(hold, options):
-    call = asked(GUIDANCE, hold, response_format=FORMAT)
+@pytest.mark.parametrize(("enforcement", "options"), [("whole", {}), ("partial", {"lenient": True})])
+def test_guidance_is_told_how_much_whitespace_there_may_be_and_how_strict_to_be(enforcement, options):
+    call = asked(GUIDANCE, enforcement, response_format=FORMAT)
     sent = call.fields["response_format"]["json_schema"]["schema"]
     assert sent == {**CLOSED, "x-guidance": {"whitespace_pattern": WHITESPACE, **options}}
     assert call.body["response_format"] == call.fields["response_format"]
-    assert (TEXT in prompt(call)) == (hold == "partial")
+    assert (TEXT in prompt(call)) == (enforcement == "partial")
 
 
 def test_json_object_is_bounded_the_same_way():
-    constraint = Constraint(Form("json_object", "response_format"))
+    constraint = Constraint(OutputFormat("json_object", "response_format"))
     call = asked(GUIDANCE, "whole", constraint, response_format={"type": "json_object"})
     assert call.fields["response_format"]["json_schema"]["schema"] == {
         "type": "object",
@@ -72,15 +82,15 @@ def test_every_way_to_ask_for_a_schema_is_one_to_an_api(field):
         "type": "json_schema",
         "json_schema": {"name": "answer", "schema": SCHEMA},
     }
-    assert {"response_format"} == call.fields.keys() & {*FORM_FIELDS}
+    assert {"response_format"} == call.fields.keys() & {*ALL_FORMAT_FIELDS}
 
 
 @pytest.mark.parametrize(
     ("form", "field", "value"),
     [
-        (Form("regex", "guided_regex", source="a+"), "guided_regex", "a+"),
-        (Form("grammar", "guided_grammar", source='root ::= "a"'), "guided_grammar", 'root ::= "a"'),
-        (Form("choice", "guided_choice", choices=("a", "b")), "guided_choice", ["a", "b"]),
+        (OutputFormat("regex", "guided_regex", source="a+"), "guided_regex", "a+"),
+        (OutputFormat("grammar", "guided_grammar", source='root ::= "a"'), "guided_grammar", 'root ::= "a"'),
+        (OutputFormat("choice", "guided_choice", choices=("a", "b")), "guided_choice", ["a", "b"]),
     ],
 )
 def test_vllms_older_names_are_translated_and_an_api_is_asked_in_words(form, field, value):
@@ -89,22 +99,26 @@ def test_vllms_older_names_are_translated_and_an_api_is_asked_in_words(form, fie
     assert call.fields["structured_outputs"] == {form.kind: value}
     assert field not in call.fields
     call = asked(API, "unknown", constraint, **{field: value})
-    assert not call.fields.keys() & {*FORM_FIELDS}
+    assert not call.fields.keys() & {*ALL_FORMAT_FIELDS}
     assert all(part in prompt(call) for part in value)
 
 
 def test_a_vllm_that_may_call_is_not_bound_to_a_form():
-    call = asked(GUIDANCE, "none", Constraint(JSON.form, MAY_CALL), response_format=FORMAT, tools=TOOLS)
+    call = asked(GUIDANCE, "none", Constraint(JSON.output_format, MAY_CALL), response_format=FORMAT, tools=TOOLS)
     assert "response_format" not in call.fields
     assert "Unless you call a function: answer with nothing but" in prompt(call)
     beside = fakes.call(response_format=FORMAT, tools=TOOLS)
-    assert put(beside, Constraint(JSON.form, MAY_CALL), API, "unknown", Learned()) is beside
+    both, api = Constraint(JSON.output_format, MAY_CALL), Target(API, DIALECTS["openai"], "unknown")
+    assert constrain(beside, both, api, RetryHints()) is beside
 
 
-@pytest.mark.parametrize(("model", "hold"), [(API, "unknown"), (UNKNOWN, "unknown")])
-def test_a_call_that_must_be_made_goes_on_untouched(model, hold):
+@pytest.mark.parametrize(("model", "enforcement"), [(API, "unknown"), (UNKNOWN, "unknown")])
+def test_a_call_that_must_be_made_goes_on_untouched(model, enforcement):
     call = fakes.call(tools=TOOLS, tool_choice="required")
-    assert put(call, Constraint(None, MUST_CALL), model, hold, Learned()) is call
+    assert (
+        constrain(call, Constraint(None, MUST_CALL), Target(model, DIALECTS[model.engine], enforcement), RetryHints())
+        is call
+    )
 
 
 @pytest.mark.parametrize("model", [GUIDANCE, XGRAMMAR, UNKNOWN])
@@ -132,7 +146,7 @@ def test_tools_that_cannot_be_decoded_are_asked_for_in_words():
 
 def test_an_invalid_answer_is_shown_with_what_was_wrong():
     wrong = StructuredOutputViolation("x", answer="n" * 5_000, fault="at '/a': missing")
-    call = asked(GUIDANCE, "whole", learned=Learned(wrong=wrong), response_format=FORMAT)
+    call = asked(GUIDANCE, "whole", hints=RetryHints(wrong=wrong), response_format=FORMAT)
     question, answer, correction = call.body["messages"]
     assert question == {"role": "user", "content": "What is the capital of France?"}
     assert answer == {"role": "assistant", "content": "n" * LONGEST_QUOTE}
@@ -142,7 +156,7 @@ def test_an_invalid_answer_is_shown_with_what_was_wrong():
 def test_an_answer_that_is_only_continued_is_not_corrected():
     messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "{"}]
     wrong = StructuredOutputViolation("x", answer="n", fault="f")
-    call = asked(UNKNOWN, "unknown", learned=Learned(wrong=wrong), response_format=FORMAT, messages=messages)
+    call = asked(UNKNOWN, "unknown", hints=RetryHints(wrong=wrong), response_format=FORMAT, messages=messages)
     assert call.body["messages"] == messages
 
 
@@ -165,7 +179,7 @@ def test_a_schema_that_would_fill_the_context_is_left_out_of_the_prompt():
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 def test_a_cut_answer_gets_more_room(name):
-    call = asked(GUIDANCE, "whole", learned=Learned(room=4), response_format=FORMAT, **{name: 10})
+    call = asked(GUIDANCE, "whole", hints=RetryHints(room=4), response_format=FORMAT, **{name: 10})
     assert (call.fields[name], call.max_tokens) == (40, 40)
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from router.structured.constraint import Calls, Constraint, Form, Schema, Tool
+from router.structured.constraint import Calls, Constraint, OutputFormat, Schema, Tool
 from router.structured.engine.enforcement import enforcement_of
 from router.structured.workers.grammar_workers import GrammarSupport
 from tests.support import fakes
@@ -38,13 +38,13 @@ def calls(*parameters, required=True):
 @pytest.mark.parametrize("model", [fakes.large(), fakes.model()])
 async def test_of_another_we_know_nothing(model):
     workers = Asked()
-    assert await enforcement_of(Constraint(Form("json_object", "x")), model, workers) == "unknown"
+    assert await enforcement_of(Constraint(OutputFormat("json_object", "x")), model, workers) == "unknown"
     assert workers.asked == []
 
 
 @pytest.mark.parametrize("word", ["whole", "partial", "none"])
 async def test_of_a_form_the_library_says_it_and_is_asked_once(word):
-    workers, constraint = Asked(word), Constraint(Form("json_schema", "x", schema({"type": "object"})))
+    workers, constraint = Asked(word), Constraint(OutputFormat("json_schema", "x", schema({"type": "object"})))
     for _ in range(2):
         assert await enforcement_of(constraint, GUIDANCE, workers) == word
     assert workers.asked == [("guidance", "json_schema", '{"type":"object"}')]
@@ -54,14 +54,18 @@ async def test_of_a_form_the_library_says_it_and_is_asked_once(word):
 
 async def test_each_kind_has_its_source():
     workers = Asked()
-    for form in (Form("regex", "x", source="a+"), Form("choice", "x", choices=("é", "b")), Form("json_object", "x")):
-        await enforcement_of(Constraint(form), GUIDANCE, workers)
+    for output_format in (
+        OutputFormat("regex", "x", source="a+"),
+        OutputFormat("choice", "x", choices=("é", "b")),
+        OutputFormat("json_object", "x"),
+    ):
+        await enforcement_of(Constraint(output_format), GUIDANCE, workers)
     assert [source for _, _, source in workers.asked] == ["a+", '["é","b"]', ""]
 
 
 async def test_calls_that_may_be_made_are_not_decoded():
     assert await enforcement_of(calls({"type": "object"}, required=False), GUIDANCE, Asked()) == "none"
-    both = Constraint(Form("json_object", "x"), calls({"type": "object"}, required=False).calls)
+    both = Constraint(OutputFormat("json_object", "x"), calls({"type": "object"}, required=False).calls)
     assert await enforcement_of(both, GUIDANCE, Asked()) == "none"
 
 

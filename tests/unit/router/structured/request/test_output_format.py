@@ -1,4 +1,4 @@
-"""A request's fields -> the form and the calls that it asks for; nothing is compiled."""
+"""A request's fields -> the format and the calls that it asks for; nothing is compiled."""
 
 import json
 
@@ -68,9 +68,9 @@ def test_free_text_has_no_form(body):
     ],
 )
 def test_json(body, kind, param):
-    form = requested_format(body)
-    assert (form.kind, form.param) == (kind, param)
-    assert form.schema == (SCHEMA if kind == "json_schema" else None)
+    wanted = requested_format(body)
+    assert (wanted.kind, wanted.param) == (kind, param)
+    assert wanted.schema == (SCHEMA if kind == "json_schema" else None)
 
 
 @pytest.mark.parametrize(("kind", "source"), [("regex", "a|b"), ("grammar", 'root ::= "a"')])
@@ -79,14 +79,14 @@ def test_a_text_that_describes_the_form(kind, source):
         ({"structured_outputs": {kind: source}}, f"structured_outputs.{kind}"),
         ({f"guided_{kind}": source}, f"guided_{kind}"),
     ):
-        form = requested_format(body)
-        assert (form.kind, form.param, form.source) == (kind, param, source)
+        wanted = requested_format(body)
+        assert (wanted.kind, wanted.param, wanted.source) == (kind, param, source)
 
 
 def test_choices():
     for body in ({"structured_outputs": {"choice": ["a", "b"]}}, {"guided_choice": ["a", "b"]}):
-        form = requested_format(body)
-        assert (form.kind, form.choices) == ("choice", ("a", "b"))
+        wanted = requested_format(body)
+        assert (wanted.kind, wanted.choices) == ("choice", ("a", "b"))
 
 
 @pytest.mark.parametrize(
@@ -98,8 +98,8 @@ def test_choices():
     ],
 )
 def test_a_structural_tag_becomes_its_json(body, param):
-    form = requested_format(body)
-    assert (form.kind, form.param, json.loads(form.source)) == ("structural_tag", param, TAG)
+    wanted = requested_format(body)
+    assert (wanted.kind, wanted.param, json.loads(wanted.source)) == ("structural_tag", param, TAG)
 
 
 def test_what_accompanies_a_form_does_not_change_it():

@@ -72,21 +72,21 @@ async def test_free_text_has_no_constraint(body):
 
 
 async def test_a_schema_becomes_a_form():
-    form = (await plan(response_format=json_schema(SCHEMA))).form
-    assert (form.kind, form.param) == ("json_schema", "response_format.json_schema.schema")
-    assert form.schema.value == SCHEMA
-    assert form.schema.validator.is_valid({"a": 1})
+    wanted = (await plan(response_format=json_schema(SCHEMA))).output_format
+    assert (wanted.kind, wanted.param) == ("json_schema", "response_format.json_schema.schema")
+    assert wanted.schema.value == SCHEMA
+    assert wanted.schema.validator.is_valid({"a": 1})
 
 
 @pytest.mark.parametrize("endpoint", ["chat/completions", "completions"])
 async def test_both_endpoints_have_forms(endpoint):
     constraint = await plan(endpoint=endpoint, prompt="x", structured_outputs={"choice": ["a", "b"]})
-    assert (constraint.form.choices, constraint.calls) == (("a", "b"), None)
+    assert (constraint.output_format.choices, constraint.calls) == (("a", "b"), None)
 
 
 async def test_a_heavy_schema_is_compiled_elsewhere():
     bench = Bench()
-    schema = (await plan(bench, guided_json=HEAVY)).form.schema
+    schema = (await plan(bench, guided_json=HEAVY)).output_format.schema
     assert (schema.validator, bench.asked) == (None, [("schema", schema.text)])
 
 
@@ -126,8 +126,8 @@ async def test_a_wrong_schema_is_named_as_the_client_wrote_it(body, param):
 )
 async def test_what_a_grammar_library_reads_is_compiled_there(body, asked):
     bench = Bench()
-    form = (await plan(bench, **body)).form
-    assert bench.asked == [asked] == [(form.kind, form.source)]
+    wanted = (await plan(bench, **body)).output_format
+    assert bench.asked == [asked] == [(wanted.kind, wanted.source)]
 
 
 @pytest.mark.parametrize(
@@ -141,8 +141,8 @@ async def test_a_grammar_that_is_none_is_refused(fault, message):
 
 async def test_choices_and_objects_need_no_library():
     bench = Bench("never asked")
-    assert (await plan(bench, guided_choice=["a"])).form.choices == ("a",)
-    assert (await plan(bench, response_format={"type": "json_object"})).form.kind == "json_object"
+    assert (await plan(bench, guided_choice=["a"])).output_format.choices == ("a",)
+    assert (await plan(bench, response_format={"type": "json_object"})).output_format.kind == "json_object"
     assert bench.asked == []
 
 
@@ -163,13 +163,13 @@ async def test_only_what_may_be_called_is_compiled():
 
 async def test_a_form_and_tools_both_hold():
     constraint = await plan(tools=[tool("f")], guided_choice=["a"])
-    assert (constraint.form.kind, list(constraint.calls.tools), constraint.kind) == ("choice", ["f"], "choice")
+    assert (constraint.output_format.kind, list(constraint.calls.tools), constraint.kind) == ("choice", ["f"], "choice")
 
 
 @pytest.mark.parametrize("choice", ["required", tool("f")])
 async def test_where_a_call_must_come_the_form_does_not_apply(choice):
     constraint = await plan(tools=[tool("f")], guided_json={"type": "no"}, tool_choice=choice)
-    assert (constraint.form, constraint.kind) == (None, "tools")
+    assert (constraint.output_format, constraint.kind) == (None, "tools")
 
 
 async def test_all_tools_together_have_a_limit():
@@ -301,7 +301,7 @@ async def test_any_fields_are_a_constraint_or_a_bad_request_that_names_one(body)
     if isinstance(result, BadRequest):
         assert any(result.param.startswith(name) for name in body)
     else:
-        assert result is None or result.form or result.calls
+        assert result is None or result.output_format or result.calls
 
 
 @pytest.fixture
@@ -313,8 +313,8 @@ async def workers():
 
 async def test_the_real_workshop_says_what_is_wrong_with_a_grammar(workers):
     planner = Planner(workers)
-    assert (await planner.plan(call(guided_regex="[a-z]+"))).form.source == "[a-z]+"
-    assert (await planner.plan(call(guided_json=HEAVY))).form.schema.validator is None
+    assert (await planner.plan(call(guided_regex="[a-z]+"))).output_format.source == "[a-z]+"
+    assert (await planner.plan(call(guided_json=HEAVY))).output_format.schema.validator is None
     for body in ({"guided_regex": "("}, {"guided_grammar": "root ::= ("}, {"guided_json": HEAVY | {"type": 3}}):
         with pytest.raises(BadRequest, match=next(iter(body))):
             await planner.plan(call(**body))
@@ -327,4 +327,4 @@ async def test_a_key_is_what_the_client_wrote():
     packed = msgspec.structs.replace(spaced, fields={**spaced.fields, "guided_json": written})
     one, other = await planner.plan(spaced), await planner.plan(packed)
     assert one is not other
-    assert one.form.schema.text == other.form.schema.text
+    assert one.output_format.schema.text == other.output_format.schema.text

@@ -13,7 +13,7 @@ import pytest
 from jsonschema_rs import validator_for
 
 from router.structured.answer.check import find
-from router.structured.constraint import Calls, Constraint, Form, Schema, Tool
+from router.structured.constraint import Calls, Constraint, OutputFormat, Schema, Tool
 from router.structured.engine import xgrammar_lite
 from router.structured.workers.grammar_workers import Fault, Finding, GrammarSupport, GrammarWorkers, Match, TookTooLong
 
@@ -190,7 +190,7 @@ async def test_heavy_schemas_and_what_breaks_them(workers):
 async def test_a_long_message_is_judged_as_a_short_one_is(workers, message, finding):
     value = {"properties": {"a": {"type": "integer"}}, "required": ["a"]}
     schema = Schema(json.dumps(value), value, validator_for(value))
-    constraint = Constraint(Form("json_schema", "response_format", schema), Calls({"f": Tool("f", schema)}))
+    constraint = Constraint(OutputFormat("json_schema", "response_format", schema), Calls({"f": Tool("f", schema)}))
     assert await workers.find(constraint, message, at_limit=True) == finding
     assert await find(constraint, message, workers, at_limit=True) == finding
 

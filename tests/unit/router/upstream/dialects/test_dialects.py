@@ -13,6 +13,7 @@ from router.errors import ApiError, Overloaded, UpstreamFailed, UpstreamRejected
 from router.upstream.base import Dialect
 from router.upstream.dialects.openai import VLLM_ONLY, OpenAIDialect
 from router.upstream.dialects.vllm import VllmDialect
+from server.endpoints.chat import CHAT_ENDPOINT
 from server.endpoints.decode import decode
 from tests.support.fakes import call, large, model
 
@@ -84,7 +85,7 @@ def test_unknown_fields_big_integers_and_all_of_unicode_survive(dialect: Dialect
 def test_what_need_not_change_goes_on_as_it_was_written(dialect: Dialect) -> None:
     odd = b'{"a":1e2,"a": 1.0 , "b":"\\u20AC \xe2\x82\xac"}'
     raw = b'{"model": "auto", "zzz" : ' + odd + b',  "messages":[{"role":"user", "content":"x"}]}'
-    sent_, _ = dialect.body(decode("chat/completions", raw), model())
+    sent_, _ = dialect.body(decode(CHAT_ENDPOINT, raw), model())
     assert odd in sent_
     assert b'[{"role":"user", "content":"x"}]' in sent_
 

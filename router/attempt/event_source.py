@@ -1,0 +1,63 @@
+"""The events of one upstream stream, read within the stream's time limits."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
+
+from router.errors import ApiError, UpstreamFailed, UpstreamTimedOut
+from router.replicas.pool import Lease
+from router.upstream.base import Dialect, Exchange
+
+DRAIN_S = 0.25
+"""how long the connection may take to end after `[DONE]`, so that it can be used again"""
+
+
+@dataclass(slots=True)
+class EventSource:
+    """One attempt's stream. Times are seconds of the monotonic clock."""
+
+    lease: Lease
+    exchange: Exchange
+    dialect: Dialect
+    first_by: float | None
+    """when the first event must have come; None after it has"""
+    end_by: float
+    """when the whole answer must have come"""
+
+    @property
+    def is_overdue(self) -> bool:
+        """Return whether the time for the whole answer is over."""
+        return monotonic() >= self.end_by
+
+    async def next_events(self) -> list[bytes]:
+        """Return the events that came together; empty at the end.
+
+        Only the upstream's silence counts against it, not the time that the client took since the last event.
+
+        Raises:
+            UpstreamTimedOut: the upstream was silent for too long, or the answer takes too long in all.
+            UpstreamFailed: the connection broke.
+        """
+        now = monotonic()
+        if now >= self.end_by:
+            raise UpstreamTimedOut("the answer took longer than it may in all")
+        silence_s = self.lease.model.timeouts.idle_s if self.first_by is None else self.first_by - now
+        events = await self.exchange.next_events(min(silence_s, self.end_by - now))
+        self.first_by = None
+        return events
+
+    async def drain(self) -> None:
+        """Wait a moment for the connection's end after a whole answer; at worst it cannot be used again."""
+        with suppress(UpstreamFailed, UpstreamTimedOut):
+            await self.exchange.next_events(DRAIN_S)
+
+    def refusal(self, error: object, event: bytes) -> ApiError:
+        """Return what an error event means."""
+        return self.dialect.refusal(self.lease.model, _status(error), event, None)
+
+
+def _status(error: object) -> int:
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, int) and 400 <= code < 600 else 500

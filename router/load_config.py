@@ -1,0 +1,263 @@
+"""Reads models.yaml; nothing else does. Its errors name file, line, key, and what was expected."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from router.config import price_list
+from router.config.models import Config, Model, ModelsFile, Requires, Route, RouteEntry, Timeouts
+from router.errors import ConfigError
+from router.money.price import Price, PromptTier
+from router.policy import POLICIES
+from router.policy.base import PolicyOptions
+from router.upstream.dialects import DIALECTS
+from router.yaml.document import KeyPath, YamlDocument, dotted, substitute_env
+
+NOT_BUILT = {
+    "prefill": "continuing an answer on another upstream is not built yet",
+}
+
+
+def load(path: Path, env: Mapping[str, str], *, gpu: bool) -> Config:
+    """Read models.yaml for a machine with or without a GPU.
+
+    Raises:
+        ConfigError: with one line per fault: file, line, key, and what was expected.
+    """
+    file = YamlDocument(path)
+    if not isinstance(file.data, dict):
+        raise ConfigError(f"{path}: expected a mapping with `models` and `routes`, got {_kind(file.data)}")
+    data, left_out = _prepare(file, env, gpu)
+    faults: list[Any] = []
+    entries: ModelsFile | None = None
+    try:
+        entries = ModelsFile.model_validate(data)
+    except ValidationError as error:
+        faults += [fault for fault in error.errors() if fault["type"] not in _FOLLOWS]
+    faults += _engine_faults(data)
+    options = _all_options(data, path.parent, faults)
+    if faults or entries is None:
+        raise ConfigError("\n".join(_explain(file, fault) for fault in faults))
+    models = {name: model for name, model in entries.models.items() if name not in left_out}
+    if not models:
+        reasons = "".join(f"\n  {line}" for line in left_out.values())
+        raise ConfigError(f"{path}: models: every model is left out:{reasons}")
+    routes = {}
+    for name, entry in entries.routes.items():
+        rungs = _rungs(file, name, entry, entries.models, left_out)
+        fallback = entries.models[entry.ladder[-1][0]]
+        routes[name] = Route(name, rungs, fallback, entry.policy, options[name])
+    return Config(models, routes, left_out, entries.models)
+
+
+def _engine_faults(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what the dialects find wrong with the models."""
+    models = data.get("models")
+    for name, entry in models.items() if isinstance(models, dict) else ():
+        if not isinstance(entry, dict) or not isinstance(entry.get("engine"), str):
+            continue
+        at: KeyPath = ("models", name)
+        if (dialect := DIALECTS.get(entry["engine"])) is None:
+            yield _fault((*at, "engine"), f"expected {_one_of(DIALECTS)}")
+            continue
+        if "source" in entry and not dialect.can_be_started:
+            startable = " or ".join(other.name for other in DIALECTS.values() if other.can_be_started)
+            yield _fault(at, f"`source` needs `engine: {startable}`: smallfirst starts no other engine")
+        if "structured_backend" in entry and not dialect.has_structured_backend:
+            owners = " or ".join(other.name for other in DIALECTS.values() if other.has_structured_backend)
+            yield _fault(at, f"`structured_backend` belongs to `engine: {owners}`: no other engine has a known one")
+
+
+def _one_of(names: Iterable[str]) -> str:
+    *others, last = map(repr, names)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _all_options(data: Mapping[str, Any], folder: Path, faults: list[Any]) -> dict[str, PolicyOptions]:
+    """Return each route's policy options; add what is wrong with them to `faults`."""
+    routes = data.get("routes")
+    options: dict[str, PolicyOptions] = {}
+    for name, entry in routes.items() if isinstance(routes, dict) else ():
+        if not isinstance(entry, dict):
+            continue
+        at, named = ("routes", name), entry.get("policy", "fixed")
+        if not isinstance(named, str):
+            continue
+        if (policy := POLICIES.get(named)) is None:
+            faults.append(_fault((*at, "policy"), f"expected {_one_of(POLICIES)}"))
+            continue
+        written = {key: value for key, value in entry.items() if key not in RouteEntry.model_fields}
+        for key in sorted(written.keys() - policy.Options.model_fields):
+            if readers := [f"`{other.name}`" for other in POLICIES.values() if key in other.Options.model_fields]:
+                del written[key]
+                faults.append(_fault(at, f"`{key}` is read by `policy: {readers[0][1:]}{_and(readers[1:])} only"))
+        try:
+            options[name] = policy.Options.model_validate(written, context={"folder": folder})
+        except ValidationError as error:
+            faults += [{**fault, "loc": (*at, *fault["loc"])} for fault in error.errors()]
+    return options
+
+
+def _fault(at: KeyPath, message: str) -> dict[str, Any]:
+    return {"type": "value_error", "loc": at, "msg": message}
+
+
+def _and(names: list[str]) -> str:
+    return "".join(f" and {name}" for name in names)
+
+
+def _prepare(file: YamlDocument, env: Mapping[str, str], gpu: bool) -> tuple[dict[str, Any], dict[str, str]]:
+    """Give each model its name, put in environment variables, and find the models that cannot be used here."""
+    data = dict(file.data)
+    left_out: dict[str, str] = {}
+    if not isinstance(data.get("models"), dict):
+        return data, left_out
+    models: dict[str, Any] = {}
+    for name, entry in data["models"].items():
+        if not isinstance(entry, dict):
+            models[name] = entry
+            continue
+        for key in _OURS & entry.keys():
+            where = file.where(("models", name, key))
+            raise ConfigError(f"{where}: models.{name}.{key}: unknown key: a model's name is its key")
+        filled = {"name": name, "place": f"{file.where(('models', name))}: models.{name}"}
+        for key, value in entry.items():
+            where = f"{file.where(('models', name, key))}: models.{name}.{key}"
+            try:
+                filled[key], unset = substitute_env(value, env)
+                if key == "price":
+                    filled[key] = price_list.resolved(filled[key])
+            except ValueError as error:
+                raise ConfigError(f"{where}: {error}") from None
+            if unset is None:
+                continue
+            if key != "api_key" or entry.get("required") is True:
+                raise ConfigError(f"{where}: the environment variable {unset} is not set")
+            left_out[name] = f"{name} is left out: the environment variable {unset} is not set ({where})"
+        wanted = entry.get("requires")
+        if isinstance(wanted, dict) and isinstance(wanted.get("gpu"), bool) and wanted["gpu"] != gpu:
+            has = "has a GPU" if gpu else "has no GPU"
+            left_out[name] = f"{name} is left out: it requires gpu: {str(wanted['gpu']).lower()}, this machine {has}"
+        dialect = DIALECTS.get(str(filled.get("engine")))
+        if dialect is not None:
+            filled.setdefault("abilities", sorted(dialect.abilities))
+        if isinstance(filled.get("api_key"), str):
+            filled["api_key"] = SecretStr(filled["api_key"])
+        models[name] = filled
+    data["models"] = models
+    return data, left_out
+
+
+def _rungs(
+    file: YamlDocument, name: str, entry: RouteEntry, models: Mapping[str, Model], left_out: Mapping[str, str]
+) -> tuple[tuple[Model, ...], ...]:
+    at: KeyPath = ("routes", name)
+    if name in models:
+        raise ConfigError(f"{file.where(at)}: routes.{name}: a model has the same name; clients could mean either")
+    named: set[str] = set()
+    for i, rung in enumerate(entry.ladder):
+        where = f"{file.where((*at, 'ladder', i))}: routes.{name}.ladder[{i}]"
+        for model in rung:
+            if model not in models:
+                raise ConfigError(f"{where}: unknown model {model!r}{_meant(model, models)}")
+            if model in named:
+                raise ConfigError(f"{where}: {model!r} stands in the ladder twice")
+            named.add(model)
+        if len({models[model].tier for model in rung}) > 1:
+            raise ConfigError(f"{where}: experts side by side must be of one tier")
+    if len(entry.ladder[-1]) > 1:
+        raise ConfigError(f"{where}: the last rung is the fallback: expected one model, not several side by side")
+    rungs = tuple(
+        here for rung in entry.ladder if (here := tuple(models[model] for model in rung if model not in left_out))
+    )
+    if not rungs:
+        raise ConfigError(f"{file.where(at)}: routes.{name}: every model of its ladder is left out")
+    return rungs
+
+
+_OURS = {"name", "place"}  # fields of a model that are no keys
+_FOLLOWS = {"default_factory_not_called"}  # of another fault, which is told
+_EXPECTED = {
+    "string_type": "expected text",
+    "int_type": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "float_type": "expected a number",
+    "bool_type": "expected true or false",
+    "tuple_type": "expected a list",
+    "frozen_set_type": "expected a list",
+    "too_short": "expected at least one entry",
+    "dict_type": "expected a mapping",
+    "model_type": "expected a mapping",
+    "string_too_short": "expected text that is not empty",
+    "string_pattern_mismatch": "expected a name: at most 128 letters, digits and . _ : / -, no sign first",
+    "missing": "missing; the key is required",
+}
+
+
+def _explain(file: YamlDocument, fault: Any) -> str:
+    key: KeyPath = tuple(part for part in fault["loc"] if part != "[key]")
+    if key[0] == "models" and key[2:] == ("name",):  # which _prepare put there
+        key = key[:2]
+    message = _EXPECTED.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
+    message = message.replace("Input should be", "expected")
+    value = _value(file.data, key)
+    if fault["type"] == "extra_forbidden":
+        known = _known_keys(key, file)
+        message = NOT_BUILT.get(str(key[-1])) or (
+            f"unknown key{_meant(str(key[-1]), known)}; expected one of {', '.join(known)}"
+        )
+    elif isinstance(value, (str, int, float)) and not {"api_key", "base_url"} & set(key):  # which may hold secrets
+        message += f", got {str(value)[:60]!r}" if isinstance(value, str) else f", got {value}"
+    return f"{file.where(key)}: {dotted(key)}: {message}"
+
+
+def _value(data: Any, key: KeyPath) -> Any:
+    """Return what stands in the file at a key; None: nothing."""
+    for part in key:
+        if isinstance(data, dict):
+            data = data.get(part)
+        elif isinstance(data, list) and isinstance(part, int):
+            data = data[part]
+        else:
+            return None
+    return data
+
+
+def _known_keys(key: KeyPath, file: YamlDocument) -> list[str]:
+    if len(key) == 1:
+        return sorted(ModelsFile.model_fields)
+    if key[0] == "routes":
+        policy = POLICIES[_value(file.data, (*key[:2], "policy")) or "fixed"]
+        schema: type[BaseModel] = policy.Options
+        for part in key[2:-1]:
+            schema = _nested(schema, str(part)) or schema
+        return sorted({*schema.model_fields, *(RouteEntry.model_fields if schema is policy.Options else ())})
+    owner: dict[str, type[BaseModel]] = {
+        "price": PromptTier if "tiers" in key[3:] else Price,
+        "timeouts": Timeouts,
+        "requires": Requires,
+    }
+    schema = owner.get(str(key[2]), Model) if len(key) > 3 else Model
+    also = {"bundled"} if schema is Price else set()
+    return sorted((set(schema.model_fields) | also) - _OURS)
+
+
+def _nested(schema: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """Return the mapping that a key of a schema holds, or None if it holds none."""
+    field = schema.model_fields.get(key)
+    kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
+def _meant(word: str, known: Mapping[str, Any] | list[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _kind(value: object) -> Literal["nothing", "a list", "a scalar"]:
+    return "nothing" if value is None else "a list" if isinstance(value, list) else "a scalar"

@@ -1,0 +1,33 @@
+"""POST /v1/chat/completions, as the router knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from router.messages.answer import parse_whole
+from router.types import Endpoint
+
+
+class ChatCompletions(Endpoint):
+    """A conversation, with tools."""
+
+    path = "chat/completions"
+    prompt_field = "messages"
+    has_messages = True
+    takes_tools = True
+    # a `top_logprobs` that is null is removed, as vLLM then fails to report any
+    logprobs_fields: ClassVar[Mapping[str, Any]] = {"logprobs": True, "top_logprobs": None}
+    unread_choice_fields = frozenset({"text"})
+
+    def max_tokens(self, body: Mapping[str, Any]) -> int | None:
+        """Return the newer field if both are there."""
+        newer = body.get("max_completion_tokens")
+        return body.get("max_tokens") if newer is None else newer
+
+    def parse(self, answer: bytes, choices: int) -> dict[str, Any]:
+        """Return a whole answer."""
+        return parse_whole(answer, choices)
+
+
+CHAT = ChatCompletions()

@@ -1,0 +1,54 @@
+"""What a subcommand is, and what several of them share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from router.config import price_list
+from router.config.models import Config
+from router.engine.gpu import gpu_present
+from router.load_config import load
+
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+class Command(Protocol):
+    """A module with these two functions is a command."""
+
+    def add_parser(self, subparsers: Subparsers) -> None:
+        """Add the command's parser, its options, and `run` as the default of `run`."""
+        ...
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Run the command and return its exit status."""
+        ...
+
+
+def add_config_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--config`, with models.yaml in the current folder as its default."""
+    parser.add_argument("--config", type=Path, default=Path("models.yaml"), metavar="FILE",
+                        help="which models and routes to serve (default: models.yaml)")  # fmt: skip
+
+
+def load_config(path: Path) -> Config:
+    """Read models.yaml with this process's environment, for this machine.
+
+    Raises:
+        ConfigError: the file is wrong.
+    """
+    return load(path, os.environ, gpu=gpu_present())
+
+
+def stale_prices(config: Config) -> list[str]:
+    """Return one line for each price of models.yaml that was looked up too long ago."""
+    return price_list.out_of_date(config.written.values(), datetime.now(UTC).date())
+
+
+def print_error(line: str) -> None:
+    """Print one line to stderr at once."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201

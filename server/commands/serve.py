@@ -1,0 +1,105 @@
+"""`smallfirst serve`: start the gateway, and the vLLM processes of the managed models."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import socket
+import tempfile
+from pathlib import Path
+
+from router.config.models import Config
+from router.engine.preflight import check_managed
+from router.errors import ConfigError
+from server.commands.base import Subparsers, add_config_option, load_config, print_error, stale_prices
+from server.settings import Settings, add_arguments
+
+log = logging.getLogger("smallfirst.cli")
+
+BACKLOG = 2048
+"""connections that may wait to be accepted, for each worker"""
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command's options."""
+    parser = subparsers.add_parser(
+        "serve", help="start the gateway, and the vLLM processes of the models that have a `source`"
+    )
+    add_config_option(parser)
+    add_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check everything that can be wrong, then serve until a signal stops it."""
+    config = load_config(arguments.config)
+    check_managed(config)
+    for line in config.left_out.values():
+        print_error(line)
+    settings = Settings.from_env(os.environ, vars(arguments))
+    # Imports that take long come after the checks, so that a mistyped setting is reported at once.
+    from server.observability import logs  # noqa: PLC0415
+    from server.processes.gateway import Gateway  # noqa: PLC0415
+    from server.processes.resources import Resources  # noqa: PLC0415
+    from server.processes.workers import ParentProcess  # noqa: PLC0415
+
+    logs.configure(_secrets(config, settings))
+    for line in stale_prices(config):
+        log.warning("%s", line)
+    if any(model.managed for model in config.models.values()):
+        _check_writable(settings.state_dir)
+    listeners = _open_listeners(settings)
+    try:
+        resources = Resources(config, settings, url=_url(listeners[0]), progress=print_error)
+    except OSError as error:  # too many open files, with very many models
+        raise ConfigError(f"cannot create the memory that {settings.workers} workers share: {error.strerror}") from None
+    gateway = Gateway(config, settings, resources)
+    if settings.workers == 1:
+        return gateway.serve(0, listeners[0])
+    return ParentProcess(gateway, listeners, settings.shutdown_grace_s).run()
+
+
+def _secrets(config: Config, settings: Settings) -> list[str]:
+    provider_keys = [model.api_key for model in config.models.values() if model.api_key is not None]
+    return [key.get_secret_value() for key in (*settings.api_keys, *provider_keys)]
+
+
+def _check_writable(state_dir: Path) -> None:
+    """Make the folder for fetched models and logs, and try to write there."""
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=state_dir):
+            pass
+    except OSError as error:
+        raise ConfigError(f"SMALLFIRST_STATE_DIR: cannot write to {state_dir}: {error.strerror}") from None
+
+
+def _open_listeners(settings: Settings) -> list[socket.socket]:
+    """Bind the port before any vLLM starts, because a vLLM takes a minute to load.
+
+    Each worker has its own accept queue. The kernel divides the connections among them.
+    """
+    try:
+        family, *_, (host, port, *_) = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        if settings.workers == 1:
+            return [socket.create_server((host, port), family=family, backlog=BACKLOG)]
+        # With reuse_port we would share the port with another program that has set it, too.
+        # So the port is first bound without it.
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind((host, port))
+        listeners = []
+        for _ in range(settings.workers):
+            listeners.append(socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=True))
+            port = listeners[0].getsockname()[1]
+        return listeners
+    except OSError as error:
+        raise ConfigError(f"cannot serve on {settings.host}, port {settings.port}: {error.strerror}") from None
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
