@@ -5,17 +5,21 @@ BIN := .venv/bin
 .DEFAULT_GOAL := help
 # `make -f` works from any folder.
 .SHELLFLAGS = -c 'cd "$(dir $(lastword $(MAKEFILE_LIST)))" && eval "$$0"'
-.PHONY: help serve test lint lock reference clean python
+.PHONY: help serve test test-engines lint lock reference clean python
 
 help:  ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 
 serve: python  ## install, fetch the model, start vLLM and the gateway (ARGS="--port 9000" for other settings)
 	@$(PYTHON) scripts/bootstrap.py
 	@exec $(BIN)/smallfirst serve $(ARGS)
 
-test: lint  ## run every check and every test, those against real vLLM included
+test: lint  ## run every check and the tests, those against real vLLM included (about 8 minutes on two cores)
 	@$(BIN)/pytest
+
+test-engines: python  ## run the tests that start further engines of their own, and write docs/test-engines.md
+	@$(PYTHON) scripts/bootstrap.py --dev
+	@$(BIN)/python scripts/test_engines.py
 
 lint: python  ## formatting, lint, types, import contracts
 	@$(PYTHON) scripts/bootstrap.py --dev

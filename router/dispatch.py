@@ -6,31 +6,30 @@ other answer: the stream ends truthfully, with an error and no `[DONE]`.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from time import monotonic
 from types import TracebackType
 
 from router.attempt import eligibility
 from router.attempt.abilities import needs
-from router.attempt.best_so_far import BestSoFar
+from router.attempt.best_so_far import BestSoFar, before_deadline
 from router.attempt.event_source import EventSource
 from router.attempt.failure import Failure, classify, to_report
 from router.attempt.ladder import Ladder, Move, allowed_rungs
 from router.attempt.stream import AnswerStream, StreamChecks
+from router.attempt.whole_answer import read_whole
 from router.config.models import Config, Model, Route
 from router.errors import (
     AnswerTruncated,
     ApiError,
     StructuredOutputViolation,
-    Unavailable,
     UpstreamError,
     UpstreamRejected,
 )
 from router.judge.base import Judge, WholeAnswerJudge
 from router.judge.stream import StreamJudge
-from router.messages.answer import write
 from router.policy.base import NextAttempt, Situation
 from router.policy.route_policies import RoutePolicies
 from router.record import Escalation, RequestRecord
@@ -40,33 +39,26 @@ from router.structured.contract import Choices, OutputContract, outcome
 from router.structured.request.plan import Planner
 from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import Ability, ChatCall, Reply, Usage
-from router.upstream.base import Exchange, Upstream, request_headers
+from router.upstream.base import Upstream, request_headers
 from router.upstream.dialects import DIALECTS
 
 log = logging.getLogger("smallfirst.dispatch")
 
-DEADLINE_RESERVE_S = 0.02
-"""before the client's deadline, for sending an answer that was held back"""
 
-
+@dataclass(slots=True)
 class Dispatcher:
-    """Takes calls to the pools of one configuration."""
+    """Takes calls to the pools of one configuration. All requests share it."""
 
-    def __init__(
-        self,
-        config: Config,
-        policies: RoutePolicies,
-        pools: Mapping[str, Pool],
-        upstream: Upstream,
-        workers: GrammarWorkers,
-    ) -> None:
-        self._config = config
-        self.policies = policies
-        self.pools = pools
-        self.upstream = upstream
-        self.workers = workers
-        self.planner = Planner(workers)
-        self.latencies = LatencyAverages()
+    config: Config
+    policies: RoutePolicies
+    pools: Mapping[str, Pool]
+    upstream: Upstream
+    workers: GrammarWorkers
+    planner: Planner = field(init=False)
+    latencies: LatencyAverages = field(default_factory=LatencyAverages)
+
+    def __post_init__(self) -> None:
+        self.planner = Planner(self.workers)
 
     def route(self, name: str) -> Route:
         """Return the route that a request's `model` names.
@@ -74,7 +66,7 @@ class Dispatcher:
         Raises:
             NotFound: no route and no model has that name, or it is left out here.
         """
-        return self._config.resolve(name)
+        return self.config.resolve(name)
 
     def dispatch(self, call: ChatCall, route: Route, record: RequestRecord) -> Dispatch:
         """Return an async context manager that yields the call's reply.
@@ -165,7 +157,8 @@ class Dispatch:
         lease = self._lease = pool.acquire(monotonic(), tried=ladder.tried, last_resort=ladder.is_last)
         record.attempts.append(lease.attempt)
         try:
-            reply = await self._before_deadline(asked, lease)
+            asking = self._ask(asked, lease)
+            reply = await (before_deadline(asking, self._call, record.started) if self._best else asking)
         finally:
             if judge is not None:
                 record.judgements += judge.judgements
@@ -175,18 +168,6 @@ class Dispatch:
             self._best = BestSoFar.better_of(self._best, unsure)
             raise judge.low_confidence_error()
         return reply
-
-    async def _before_deadline(self, asked: ChatCall, lease: Lease) -> Reply:
-        """Ask; but if an answer is at hand, give up in time for it to leave before the client's deadline."""
-        deadline_ms = self._call.routing.deadline_ms
-        if self._best is None or deadline_ms is None:
-            return await self._ask(asked, lease)
-        end_by = self._record.started + deadline_ms / 1000 - DEADLINE_RESERVE_S
-        try:
-            async with asyncio.timeout(end_by - monotonic()):
-                return await self._ask(asked, lease)
-        except TimeoutError:
-            raise Unavailable("The request's deadline is near.", code="deadline_exceeded") from None
 
     async def _ask(self, asked: ChatCall, lease: Lease) -> Reply:
         """Send the request to the leased replica, and read its answer, or the beginning of its stream."""
@@ -214,31 +195,13 @@ class Dispatch:
             await stream.begin()
             reply = Reply(events=stream)
         else:
-            reply = await self._read_whole(lease, exchange)
+            judge = self._judge if isinstance(self._judge, WholeAnswerJudge) else None
+            reply = Reply(body=await read_whole(self._call, lease, exchange, judge, self._verify))
         now = monotonic()
         self._shared.latencies.note(model.name, now - sent_at, now)
         if not asked.stream:
             lease.release(now, "good")
         return reply
-
-    async def _read_whole(self, lease: Lease, exchange: Exchange) -> Reply:
-        body = await exchange.read()
-        judge = self._judge if isinstance(self._judge, WholeAnswerJudge) else None
-        if judge is not None:
-            body = judge.read(body)
-        answer = self._call.endpoint.parse(body, self._call.choices)
-        usage = lease.attempt.usage = Usage.of(answer.get("usage"))
-        if not self._call.endpoint.returns_choices:
-            return Reply(body=body)
-        chosen = answer if judge is None else judge.choose(answer)
-        lease.attempt.samples = len(answer["choices"]) // len(chosen["choices"])
-        instead = await self._verify(chosen["choices"], usage if chosen is answer else None)
-        if instead or chosen is not answer:
-            chosen = {**chosen, "choices": instead or chosen["choices"]}
-            body = write(chosen)
-        if judge is not None:
-            judge.judge(chosen["choices"])
-        return Reply(body=body)
 
     def _stream_checks(self, model: Model) -> StreamChecks:
         """Return what the stream's events must pass; write down what is known before the first one."""

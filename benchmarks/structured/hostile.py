@@ -17,8 +17,9 @@ from benchmarks.common.gateway import Start, running_gateway
 from benchmarks.common.report import Say
 from benchmarks.structured.judge import fault_of, strict
 from benchmarks.structured.reply import NotUnderstood, Reply, read
+from tests.support.behaviours import answer
 from tests.support.hostile import QUESTION, Case, cases, play
-from tests.support.upstream import Upstream, answer
+from tests.support.upstream import Upstream
 
 ENGINES: dict[str, dict[str, Any]] = {
     "openai": {"tier": "llm", "engine": "openai"},

@@ -1,11 +1,18 @@
-"""The best answer so far that is not sure enough: kept while a better model is asked. Pure."""
+"""The best answer so far that is not sure enough: kept while a better model is asked."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import asyncio
+from collections.abc import Coroutine
+from time import monotonic
+from typing import Any, NamedTuple
 
+from router.errors import Unavailable
 from router.record import Attempt
-from router.types import Reply
+from router.types import ChatCall, Reply
+
+DEADLINE_RESERVE_S = 0.02
+"""before the client's deadline, for sending an answer that was kept"""
 
 
 class BestSoFar(NamedTuple):
@@ -25,3 +32,21 @@ class BestSoFar(NamedTuple):
     def better_of(before: BestSoFar | None, now: BestSoFar) -> BestSoFar:
         """Return the better answer of two; the earlier one if they are equal."""
         return now if before is None or now.gain < before.gain else before
+
+
+async def before_deadline(asking: Coroutine[Any, Any, Reply], call: ChatCall, started: float) -> Reply:
+    """Wait for a better answer, but only until the kept one has to leave: shortly before the client's deadline.
+
+    `started` is the request's start, in seconds of the monotonic clock.
+
+    Raises:
+        Unavailable: the deadline is near.
+    """
+    if call.routing.deadline_ms is None:
+        return await asking
+    end_by = started + call.routing.deadline_ms / 1000 - DEADLINE_RESERVE_S
+    try:
+        async with asyncio.timeout(end_by - monotonic()):
+            return await asking
+    except TimeoutError:
+        raise Unavailable("The request's deadline is near.", code="deadline_exceeded") from None

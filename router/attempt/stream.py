@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -15,14 +15,12 @@ from router.replicas.pool import Health
 from router.structured.answer.assemble import as_read
 from router.structured.answer.render_stream import render_stream
 from router.structured.answer.stream_checker import StreamChecker
-from router.structured.contract import Choices
-from router.types import ChatCall, Usage
+from router.structured.contract import Choices, Verify
+from router.types import ChatCall
 from router.upstream.base import MAX_BODY_BYTES
 
 MAX_EVENTS_AT_ONCE = 256
 """events handed on together: a held answer leaves in pieces, and waits for its client between them"""
-Verify = Callable[[Choices, Usage | None], Awaitable[Choices | None]]
-"""takes an answer's choices; returns what may leave instead, or None; raises StructuredOutputViolation"""
 _FRAME = ("id", "object", "created", "model", "system_fingerprint")
 
 

@@ -1,6 +1,6 @@
 """What models.yaml says, as frozen objects. `load_config` reads it.
 
-What the keys mean to a user stands in the README; here stands what is accepted.
+docs/reference/models-yaml.md is made from this file: a docstring below a key is its meaning.
 """
 
 from __future__ import annotations
@@ -66,15 +66,20 @@ class Timeouts(Entry):
     """Seconds. `first_byte_s` and `idle_s` hold for streams and count events; a whole answer has the others."""
 
     connect_s: Positive = 5.0
+    """seconds to connect to the replica"""
     first_byte_s: Positive = 60.0
+    """seconds from the request to a stream's first event"""
     idle_s: Positive = 60.0
+    """seconds between two events of a stream"""
     total_s: Positive = 300.0
+    """seconds for the whole answer, streamed or not"""
 
 
 class Requires(Entry):
-    """What the machine must have for the entry to be used; else it is left out, with one line that says so."""
+    """What the machine must have. If it does not, the model is left out, and one line says so."""
 
     gpu: bool
+    """whether the machine has an NVIDIA GPU"""
 
 
 class Model(Entry):
@@ -84,23 +89,37 @@ class Model(Entry):
     place: str = ""
     """`file:line: key` of the entry; like the name, put in by who reads the file"""
     tier: Tier
+    """`slm`: a small model; `llm`: a large one"""
     engine: str
+    """the dialect that its upstream speaks: `vllm` takes vLLM's own parameters, `openai` is any other server"""
     source: str | None = Field(None, min_length=1)
+    """weights that smallfirst serves with its own vLLM: a hub id, a folder, or a file in a Python package"""
     base_url: Annotated[tuple[Annotated[str, AfterValidator(_http_url)], ...], BeforeValidator(_one_or_many)] = ()
+    """the API of an upstream that someone else runs, `http://host:port/v1`; of several, each is one replica"""
     api_key: Annotated[SecretStr, AfterValidator(_header_value)] | None = None
+    """sent to the upstream as a bearer token; with `${env.NAME}` unset, the model is left out"""
     required: bool = False
+    """refuse to start without the `api_key`, instead of leaving the model out"""
     requires: Requires | None = None
+    """what the machine must have; otherwise the model is left out"""
     upstream_model: str | None = Field(None, min_length=1)
+    """the name by which the upstream knows the model; default: the model's own name"""
     replicas: int = Field(1, ge=1, le=64)
+    """vLLM processes to start"""
     gpus: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(as_tuple)] = ()
+    """the GPUs of the replicas, by index; default: all that are visible"""
     context: int | None = Field(None, ge=1)
+    """tokens of prompt and answer together; a longer prompt goes to the next rung unsent"""
     vllm_args: dict[str, Any] = Field(default_factory=dict)
+    """vLLM's own options, by their names: `{dtype: float32}` becomes `--dtype float32`"""
     structured_backend: Backend | None = None
-    """what its vLLM constrains decoding with; None: it is not known, so nothing is taken for enforced"""
+    """what an attached vLLM constrains decoding with; without it, formats are held back until checked"""
     abilities: Annotated[frozenset[Ability], BeforeValidator(_set_of_words)] = frozenset()
-    """left out of models.yaml: those of its engine's dialect"""
+    """what the model can do; requests that need more go to the next rung"""
     price: Price | None = None
+    """what it costs; without a price, costs and savings are unknown"""
     timeouts: Timeouts = Timeouts()
+    """how long to wait for its answers"""
 
     @property
     def where(self) -> str:
@@ -156,14 +175,18 @@ class RouteEntry(Entry):
         BeforeValidator(as_tuple),
         Field(min_length=1),
     ]
+    """names of models, cheapest first; the last is the fallback; a list is a rung of experts side by side"""
     policy: str = "fixed"
+    """which model a call starts at, and which answers are accepted"""
 
 
 class ModelsFile(Entry):
     """The whole file."""
 
     models: dict[str, Model] = Field(min_length=1)
+    """what is served, by the name that clients may use"""
     routes: dict[Name, RouteEntry] = Field(default_factory=dict)
+    """names that clients use for a ladder of models"""
 
 
 Rung = tuple[Model, ...]

@@ -5,7 +5,7 @@ It keeps what a request's attempts have taught (`RetryHints`), and returns every
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from operator import is_
 from typing import Any, NamedTuple
@@ -32,7 +32,18 @@ from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import ChatCall, ConstraintKind, Enforcement, FormatHistory, Usage, VerdictWord
 
 Choices = Sequence[Mapping[str, Any]]
+Verify = Callable[[Choices, Usage | None], Awaitable[Choices | None]]
+"""takes an answer's choices; returns what may leave instead, or None; raises StructuredOutputViolation"""
 NO_HINTS = RetryHints()
+_VIOLATIONS: Mapping[ConstraintKind, str] = {
+    "tools": "is not a valid tool call",
+    "json_object": "is not a JSON object",
+    "json_schema": "does not match the requested JSON schema",
+    "regex": "does not match the requested regular expression",
+    "choice": "is none of the requested choices",
+    "grammar": "does not match the requested grammar",
+    "structural_tag": "does not match the requested structural tag",
+}
 
 
 class StreamPlan(NamedTuple):
@@ -166,9 +177,8 @@ def _is_free(constraint: Constraint) -> bool:
 
 
 def _violation(model: Model, kind: ConstraintKind, fault: str, choice: Mapping[str, Any]) -> StructuredOutputViolation:
-    wanted = "tool call" if kind == "tools" else kind
     return StructuredOutputViolation(
-        f"The answer of model '{model.name}' is not a valid {wanted}: {fault}",
+        f"The answer of model '{model.name}' {_VIOLATIONS[kind]}: {fault}",
         kind=kind,
         answer=as_text(choice),
         fault=fault,

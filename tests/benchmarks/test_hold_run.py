@@ -17,7 +17,9 @@ from benchmarks.routing.live.hold.options import parse
 from benchmarks.routing.live.hold.texts import EXAMPLES
 from benchmarks.routing.live.stages import ANSWERS
 from tests.benchmarks.test_live_run import SURE, UNSURE, configured, serving
-from tests.support.upstream import DONE, Call, Upstream, delta, finished, first, respond, stream, usage_event, usage_of
+from tests.support.behaviours import Call, respond, stream
+from tests.support.stream_events import DONE, delta, finished, first, usage_event, usage_of
+from tests.support.upstream import Upstream
 
 LEARNED, HELD_OUT = 60, 12
 MESSAGES = {message.text: message for message in messages(EXAMPLES * len(KINDS) + LEARNED + HELD_OUT)}

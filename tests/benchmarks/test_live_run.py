@@ -15,7 +15,9 @@ from benchmarks.routing.live.__main__ import main
 from benchmarks.routing.live.extraction import messages
 from benchmarks.routing.live.stages import ANSWERS, MIN_CONFIDENCES
 from tests.benchmarks.test_live_tasks import data
-from tests.support.upstream import Behaviour, Call, Upstream, respond, usage_of
+from tests.support.behaviours import Behaviour, Call, respond
+from tests.support.stream_events import usage_of
+from tests.support.upstream import Upstream
 
 TASKS = 40
 SURE, UNSURE = -0.01, -2.0

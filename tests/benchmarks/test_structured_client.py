@@ -9,7 +9,9 @@ import pytest
 from benchmarks.common.servers import NoAnswer
 from benchmarks.structured.client import AnswerStore, answer_key, ask_all
 from benchmarks.structured.reply import Reply
-from tests.support.upstream import CUT, DONE, Upstream, delta, finished, first, raw, respond, stream
+from tests.support.behaviours import CUT, raw, respond, stream
+from tests.support.stream_events import DONE, delta, finished, first
+from tests.support.upstream import Upstream
 
 BODY = {"model": "m", "messages": []}
 

@@ -17,8 +17,9 @@ from benchmarks.structured import standin
 from benchmarks.structured.__main__ import main, some
 from benchmarks.structured.data import SCHEMAS, TASKS
 from benchmarks.structured.tools import LADDER, models_yaml
+from tests.support.behaviours import Call, answer
 from tests.support.gateway import ROOT, Gateway
-from tests.support.upstream import Call, Upstream, answer
+from tests.support.upstream import Upstream
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 TOOL = {"type": "function", "function": {"name": "a_b", "parameters": SCHEMA}}

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.vllm.__main__ import main
+from tests.support.behaviours import Call, answer, error
 from tests.support.gateway import Gateway
-from tests.support.upstream import Call, Upstream, answer, error, usage_of
+from tests.support.stream_events import usage_of
+from tests.support.upstream import Upstream
 
 
 async def as_long_as_asked(call: Call) -> None:

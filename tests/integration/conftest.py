@@ -1,8 +1,8 @@
 """One scripted upstream and one gateway for a module, one lane for a test.
 
-A module says what its lanes hold with a function `describe(plan)`, and how its gateway starts with `ENV` and `ARGS`.
-Where most tests are refused before any upstream is called, `LANES` says how many lanes will do: one in which no
-upstream was called serves the next test too. (Every lane makes each reading of /metrics longer.)
+A module says what its lanes hold with a function `describe(plan)`, and how its gateway starts with `ENV`, `ARGS` and
+`PATCH`. Where most tests are refused before any upstream is called, `LANES` says how many lanes will do: one in which
+no upstream was called serves the next test too. (Every lane makes each reading of /metrics longer.)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.support.upstream import Upstream
 FOLDER = Path(__file__).parent
 
 
-class Stages:
+class Launcher:
     """Each module's gateway, launched while the module before it runs: a start is a second of imports."""
 
     def __init__(self, session: pytest.Session, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -56,20 +56,21 @@ class Stages:
         upstream = Upstream().start()
         config = models_yaml(upstream, lanes, getattr(module, "describe", usual))
         folder = self._tmp_path_factory.mktemp(module.__name__.rpartition(".")[2])
-        gateway = Gateway(config, folder, env=getattr(module, "ENV", None), args=getattr(module, "ARGS", ()))
+        settings = {name.lower(): getattr(module, name) for name in ("ENV", "ARGS", "PATCH") if hasattr(module, name)}
+        gateway = Gateway(config, folder, **settings)
         self._launched[module] = upstream, gateway.launch()
 
 
 @pytest.fixture(scope="session")
-def _stages(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stages]:
-    stages = Stages(request.session, tmp_path_factory)
-    yield stages
-    stages.end_unused()
+def _launcher(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
+    launcher = Launcher(request.session, tmp_path_factory)
+    yield launcher
+    launcher.end_unused()
 
 
 @pytest.fixture(scope="module")
-def _stage(request: pytest.FixtureRequest, _stages: Stages) -> Iterator[tuple[Upstream, Gateway]]:
-    upstream, gateway = _stages.take(request.module)
+def _running(request: pytest.FixtureRequest, _launcher: Launcher) -> Iterator[tuple[Upstream, Gateway]]:
+    upstream, gateway = _launcher.take(request.module)
     try:
         with gateway:
             yield upstream, gateway
@@ -78,13 +79,13 @@ def _stage(request: pytest.FixtureRequest, _stages: Stages) -> Iterator[tuple[Up
 
 
 @pytest.fixture(scope="module")
-def gateway(_stage: tuple[Upstream, Gateway]) -> Gateway:
-    return _stage[1]
+def gateway(_running: tuple[Upstream, Gateway]) -> Gateway:
+    return _running[1]
 
 
 @pytest.fixture(scope="module")
-def upstream(_stage: tuple[Upstream, Gateway]) -> Upstream:
-    return _stage[0]
+def upstream(_running: tuple[Upstream, Gateway]) -> Upstream:
+    return _running[0]
 
 
 @pytest.fixture(scope="module")

@@ -6,55 +6,46 @@ import json
 
 import pytest
 
-from tests.support.lanes import BRIEF, FAST, Lane, Plan
-from tests.support.upstream import (
-    CUT,
-    DONE,
-    HANG,
-    RESET,
-    Behaviour,
-    Pause,
-    chunk,
-    delta,
-    finished,
-    first,
-    stream,
-    usage_event,
-    usage_of,
-)
+from tests.support.behaviours import CUT, HANG, RESET, Behaviour, Forever, Pause, stream
+from tests.support.lanes import LONG, Lane, Plan, usual
+from tests.support.stream_events import DONE, chunk, delta, finished, first, usage_event, usage_of
+
+LIMIT_S = 4
+"""comes when the stream has begun, on a busy machine too"""
 
 
 def describe(plan: Plan) -> None:
-    plan.slm(timeouts=FAST | {"idle_s": 0.4})
-    plan.llm()
-    plan.route("auto", "slm", "llm")
-    plan.slm("limited", timeouts=BRIEF | {"idle_s": 5, "total_s": 0.6})
+    usual(plan)
+    plan.slm("idle", timeouts=LONG | {"idle_s": 0.4})
+    plan.route("auto-idle", "idle", "llm")
+    plan.slm("limited", timeouts=LONG | {"total_s": LIMIT_S})
     plan.route("short", "limited", "llm")
 
 
 BEGUN = (first(), delta("Once upon"))
+DRIP = Forever(delta("x"), Pause(0.05))
 BREAKS: dict[str, tuple[Behaviour, str]] = {
     "cut": (stream(*BEGUN, CUT), "upstream_error"),
     "cut inside an event": (stream(*BEGUN, b'data: {"id": "chatcmpl-1", "choi', CUT), "upstream_error"),
     "reset": (stream(*BEGUN, Pause(0.05), RESET), "upstream_error"),
     "ends without finish_reason": (stream(*BEGUN), "upstream_error"),
     "done without finish_reason": (stream(*BEGUN, DONE), "upstream_error"),
-    "idle": (stream(*BEGUN, HANG), "upstream_timeout"),
-    "only comments": (
-        stream(*BEGUN, *(s for _ in range(40) for s in (b": ping\n\n", Pause(0.05)))),
-        "upstream_timeout",
-    ),
     "an event that is not json": (stream(*BEGUN, b"data: {oops\n\n", finished(), DONE), "upstream_error"),
     "an event that is no object": (stream(*BEGUN, b"data: 7\n\n", finished(), DONE), "upstream_error"),
     "an error event": (stream(*BEGUN, {"error": {"message": "out of memory", "code": 500}}, DONE), "upstream_error"),
 }
+STALLS: dict[str, tuple[Behaviour, str]] = {
+    "idle": (stream(*BEGUN, HANG), "upstream_timeout"),
+    "only comments": (stream(*BEGUN, Forever(b": ping\n\n", Pause(0.05))), "upstream_timeout"),
+}
 
 
-@pytest.mark.parametrize("kind", BREAKS)
+@pytest.mark.parametrize("kind", BREAKS | STALLS)
 def test_a_break_is_an_error_event_and_no_done(lane: Lane, kind: str) -> None:
-    behaviour, code = BREAKS[kind]
-    lane.slm.then(behaviour)
-    streamed = lane.stream()
+    behaviour, code = (BREAKS | STALLS)[kind]
+    small, route = ("idle", "auto-idle") if kind in STALLS else ("slm", "auto")
+    lane.site(small).then(behaviour)
+    streamed = lane.stream(route)
     assert streamed.status == 200
     transcript = streamed.transcript
     assert transcript.text == "Once upon"
@@ -66,7 +57,7 @@ def test_a_break_is_an_error_event_and_no_done(lane: Lane, kind: str) -> None:
     assert transcript.order[-1] == "event", "nothing follows the error"
     assert lane.llm.calls == []
     outcome = "timeout" if code == "upstream_timeout" else "upstream_error"
-    lane.expect(1, "requests_total", model=lane.name("slm"), outcome=outcome)
+    lane.expect(1, "requests_total", route=route, model=lane.name(small), outcome=outcome)
 
 
 @pytest.mark.parametrize(
@@ -121,22 +112,22 @@ def test_a_break_after_the_finish_is_no_break(lane: Lane) -> None:
 
 
 def test_the_total_limit_holds_for_a_stream_that_drips(lane: Lane) -> None:
-    lane.site("limited").then(stream(*BEGUN, *(s for _ in range(100) for s in (delta("x"), Pause(0.05)))))
+    lane.site("limited").then(stream(*BEGUN, DRIP))
     transcript = lane.stream("short").transcript
     assert transcript.error is not None
     assert transcript.error["code"] == "upstream_timeout"
     assert not transcript.done
-    lane.site("limited").last.wait_closed(1)
+    lane.site("limited").last.wait_closed()
 
 
 def test_the_connection_to_a_hung_upstream_is_closed(lane: Lane) -> None:
-    lane.slm.then(stream(*BEGUN, HANG))
-    assert lane.stream().transcript.error is not None
-    lane.slm.last.wait_closed(1)
+    lane.site("idle").then(stream(*BEGUN, HANG))
+    assert lane.stream("auto-idle").transcript.error is not None
+    lane.site("idle").last.wait_closed()
 
 
 def test_a_clients_deadline_ends_a_stream_in_the_middle(lane: Lane) -> None:
-    lane.slm.then(stream(*BEGUN, *(s for _ in range(100) for s in (delta("x"), Pause(0.05)))))
-    transcript = lane.stream(routing={"deadline_ms": 500}).transcript
+    lane.slm.then(stream(*BEGUN, DRIP))
+    transcript = lane.stream(routing={"deadline_ms": LIMIT_S * 1000}).transcript
     assert transcript.error is not None
     assert not transcript.done

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.behaviours import Behaviour, Forever, Pause, answer, error, respond, stream
 from tests.support.caller import Caller
 from tests.support.lanes import LLM_PRICE, SLM_PRICE, Lane, Plan
-from tests.support.upstream import Behaviour, Pause, answer, delta, error, first, respond, stream, usage_of
+from tests.support.stream_events import delta, first, usage_of
 
 SURE, UNSURE = answer("Paris.", logprob=-0.02), answer("Rome?", logprob=-1.5)
 LARGE = answer("From the large one.")
@@ -141,7 +142,7 @@ def test_experts_side_by_side_stand_in_for_each_other(lane: Lane) -> None:
 
 
 def test_a_client_that_leaves_while_its_answer_is_held_stops_the_model(lane: Lane) -> None:
-    lane.slm.always(stream(first(), *[step for _ in range(600) for step in (delta("x"), Pause(0.01))]))
+    lane.slm.always(stream(first(), Forever(delta("x"), Pause(0.01))))
     with Caller(lane.gateway, lane.body(stream=True)) as caller:
         call = lane.slm.wait_for_calls(1)[0]
         caller.leave()

@@ -8,25 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.support.behaviours import CUT, HANG, RESET, Call, Pause, answer, error, raw, respond, stream
 from tests.support.caller import Caller
 from tests.support.events import parse
 from tests.support.lanes import BRIEF, Lane, Plan
-from tests.support.upstream import (
-    CUT,
-    DONE,
-    HANG,
-    RESET,
-    Call,
-    Pause,
-    answer,
-    delta,
-    error,
-    finished,
-    first,
-    raw,
-    respond,
-    stream,
-)
+from tests.support.stream_events import DONE, delta, finished, first
 
 REQUESTS = 240
 WORKERS = 16
@@ -97,7 +83,7 @@ def test_nothing_is_left_behind(lane: Lane, seed: int) -> None:
     lane.gateway.assert_idle()
     for site in (lane.site("slm", "a"), lane.site("slm", "b"), lane.llm):
         for call in site.calls:
-            assert call.over or call.wait_closed(1)
+            assert call.over or call.wait_closed()
     lane.expect_of(before + REQUESTS, "requests_total")
     assert lane.counter("requests_total", outcome="internal_error") == 0
     assert lane.counter("requests_total", outcome="disconnected") > 0

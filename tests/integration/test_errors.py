@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.gateway import Gateway
 from tests.support.lanes import Lane, error_of, usual
+from tests.support.waiting import PATIENCE_S
 
 describe = usual
 LANES = 30
@@ -243,7 +244,7 @@ def test_a_chunked_body_over_the_limit_is_a_413_before_all_of_it_is_read(lane: L
 
 
 def test_a_declared_length_over_the_limit_is_refused_without_waiting_for_the_body(gateway: Gateway) -> None:
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as client:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=PATIENCE_S) as client:
         client.sendall(
             b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
             b"content-length: 99999999\r\n\r\n"
@@ -266,14 +267,14 @@ def test_the_content_type_does_not_matter(lane: Lane, kind: str | None) -> None:
 
 
 def test_a_client_that_leaves_within_its_body_is_no_fault_of_ours(gateway: Gateway) -> None:
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as client:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=PATIENCE_S) as client:
         client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 500\r\n\r\n{")
     gateway.assert_idle()
     assert gateway.http.get("/health").status_code == 200
 
 
 def test_garbage_instead_of_http_does_no_harm(gateway: Gateway) -> None:
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as client:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=PATIENCE_S) as client:
         client.sendall(b"\x16\x03\x01 not http at all\r\n\r\n")
         assert b" 400 " in client.recv(65536).split(b"\r\n")[0]
     assert gateway.http.get("/health").status_code == 200

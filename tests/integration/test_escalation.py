@@ -7,32 +7,34 @@ import time
 
 import pytest
 
-from tests.support.lanes import BRIEF, Lane, Plan
-from tests.support.upstream import (
+from tests.support.behaviours import (
     CUT,
-    DONE,
     HANG,
     RESET,
     Behaviour,
     Call,
+    Forever,
     Pause,
     answer,
-    delta,
     error,
-    finished,
-    first,
     raw,
     respond,
     stream,
     too_long,
 )
+from tests.support.lanes import BRIEF, LONG, Lane, Plan, usual
+from tests.support.stream_events import DONE, delta, finished, first
+
+LIMITS = ("total_s", "first_byte_s", "idle_s")
 
 
 def describe(plan: Plan) -> None:
-    plan.slm(timeouts=BRIEF)
-    plan.llm()
-    plan.route("auto", "slm", "llm")
-    plan.route("alone", "slm")
+    usual(plan)
+    plan.slm("brief", timeouts=BRIEF)
+    plan.route("auto-brief", "brief", "llm")
+    for limit in LIMITS:
+        plan.slm(f"brief-{limit}", timeouts=LONG | {limit: BRIEF[limit]})
+        plan.route(f"auto-brief-{limit}", f"brief-{limit}", "llm")
 
 
 SAID = "from the large one"
@@ -53,6 +55,8 @@ FAILURES: dict[str, tuple[Behaviour, str]] = {
     "connection reset": (raw(RESET), "upstream_error"),
     "not http": (raw(b"SSH-2.0-OpenSSH_9.2\r\n", CUT), "upstream_error"),
     "cut in the headers": (raw(b"HTTP/1.1 200 OK\r\ncontent-le", CUT), "upstream_error"),
+}
+SILENT: dict[str, tuple[Behaviour, str]] = {
     "silent": (raw(HANG), "timeout"),
 }
 ONLY_WHOLE: dict[str, tuple[Behaviour, str]] = {
@@ -63,6 +67,8 @@ ONLY_WHOLE: dict[str, tuple[Behaviour, str]] = {
     "no choices": (respond(200, {"choices": []}), "upstream_error"),
     "no finish_reason": (answer(finish=None), "upstream_error"),
     "cut body": (raw(b'HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{"id": "x", ', CUT), "upstream_error"),
+}
+SILENT_WHOLE = SILENT | {
     "stalled body": (raw(b'HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{"id": "x", ', HANG), "timeout"),
 }
 ONLY_STREAMS: dict[str, tuple[Behaviour, str]] = {
@@ -78,53 +84,58 @@ ONLY_STREAMS: dict[str, tuple[Behaviour, str]] = {
         "context",
     ),
     "not json": (stream(b"data: {oops\n\n", DONE), "upstream_error"),
-    "stalled after the headers": (stream(HANG), "timeout"),
-    "stalled after the role": (stream(first(), HANG), "timeout"),
-    "comments are no content": (stream(*(part for _ in range(40) for part in (b": ping\n\n", Pause(0.05)))), "timeout"),
     "html with 200": (respond(200, HTML, {"content-type": "text/html"}), "upstream_error"),
     "json with 200": (respond(200, {"choices": []}), "upstream_error"),
 }
+SILENT_STREAMS = SILENT | {
+    "stalled after the headers": (stream(HANG), "timeout"),
+    "stalled after the role": (stream(first(), HANG), "timeout"),
+    "comments are no content": (stream(Forever(b": ping\n\n", Pause(0.05))), "timeout"),
+}
 
 
-@pytest.mark.parametrize("failure", FAILURES | ONLY_WHOLE)
+@pytest.mark.parametrize("failure", FAILURES | ONLY_WHOLE | SILENT_WHOLE)
 def test_a_whole_answer_comes_from_the_rung_above(lane: Lane, failure: str) -> None:
-    behaviour, reason = (FAILURES | ONLY_WHOLE)[failure]
-    lane.slm.always(behaviour)
+    behaviour, reason = (FAILURES | ONLY_WHOLE | SILENT_WHOLE)[failure]
+    small, route = ("brief", "auto-brief") if failure in SILENT_WHOLE else ("slm", "auto")
+    lane.site(small).always(behaviour)
     lane.llm.then(answer(SAID))
-    reply = lane.chat()
+    reply = lane.chat(route)
     lane.assert_escalated(reply, reason)
     assert reply.text == SAID
-    assert len(lane.slm.calls) == 1, "with a rung above, one replica is not asked twice"
-    labels = {"from_model": lane.name("slm"), "to_model": lane.name("llm"), "reason": reason}
-    lane.expect(1, "escalations_total", **labels)
-    lane.expect(1, "requests_total", model=lane.name("llm"), outcome="ok")
+    assert lane.site(small).asked == 1, "with a rung above, one replica is not asked twice"
+    labels = {"from_model": lane.name(small), "to_model": lane.name("llm"), "reason": reason}
+    lane.expect(1, "escalations_total", route=route, **labels)
+    lane.expect(1, "requests_total", route=route, model=lane.name("llm"), outcome="ok")
 
 
-@pytest.mark.parametrize("failure", FAILURES | ONLY_STREAMS)
+@pytest.mark.parametrize("failure", FAILURES | ONLY_STREAMS | SILENT_STREAMS)
 def test_a_stream_comes_from_the_rung_above_as_if_nothing_had_been(lane: Lane, failure: str) -> None:
-    behaviour, reason = (FAILURES | ONLY_STREAMS)[failure]
-    lane.slm.always(behaviour)
+    behaviour, reason = (FAILURES | ONLY_STREAMS | SILENT_STREAMS)[failure]
+    small, route = ("brief", "auto-brief") if failure in SILENT_STREAMS else ("slm", "auto")
+    lane.site(small).always(behaviour)
     lane.llm.then(answer(pieces=["from the ", "large one"]))
-    streamed = lane.stream()
+    streamed = lane.stream(route)
     lane.assert_escalated(streamed, reason)
     assert streamed.transcript.text == SAID
     assert streamed.transcript.done
     assert streamed.transcript.error is None
     assert len([e for e in streamed.transcript.events if e["choices"][0]["delta"].get("role")]) == 1
-    lane.expect(1, "escalations_total", from_model=lane.name("slm"), reason=reason)
+    lane.expect(1, "escalations_total", route=route, from_model=lane.name(small), reason=reason)
 
 
 @pytest.mark.parametrize(
     ("limit", "behaviour", "streamed"),
-    [("total_s", raw(HANG), False), ("first_byte_s", raw(HANG), True), ("first_byte_s", stream(first(), HANG), True)],
+    [("total_s", raw(HANG), False), ("first_byte_s", raw(HANG), True), ("idle_s", stream(first(), HANG), True)],
 )
 def test_a_timeout_takes_as_long_as_configured(lane: Lane, limit: str, behaviour: Behaviour, streamed: bool) -> None:
-    lane.slm.always(behaviour)
+    site, route = lane.site(f"brief-{limit}"), f"auto-brief-{limit}"
+    site.always(behaviour)
     began = time.monotonic()
-    reply = lane.stream() if streamed else lane.chat()
+    reply = lane.stream(route) if streamed else lane.chat(route)
     lane.assert_escalated(reply, "timeout")
-    assert BRIEF[limit] <= time.monotonic() - began < BRIEF[limit] + 1
-    lane.slm.last.wait_closed(1)
+    assert BRIEF[limit] <= time.monotonic() - began, "and all its other limits are longer than the client waits"
+    site.last.wait_closed()
 
 
 def test_every_failed_attempt_that_used_tokens_is_paid_for(lane: Lane) -> None:

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from tests.support.behaviours import answer
 from tests.support.lanes import UPSTREAM_KEY, UPSTREAM_MODEL, Lane, Plan, usual
-from tests.support.upstream import answer
 
 
 def describe(plan: Plan) -> None:

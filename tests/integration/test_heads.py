@@ -8,10 +8,11 @@ import socket
 import pytest
 
 from tests.support.gateway import Gateway
+from tests.support.waiting import PATIENCE_S
 
 
 def answer(gateway: Gateway, *pieces: bytes) -> bytes:
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=PATIENCE_S) as connection:
         try:
             for piece in pieces:
                 connection.sendall(piece)
@@ -48,7 +49,7 @@ def test_headers_without_end_are_refused_early(gateway: Gateway, endless: bytes)
 
 
 def test_many_requests_on_one_connection_are_no_long_head(gateway: Gateway) -> None:
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=PATIENCE_S) as connection:
         for _ in range(30):
             connection.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\nx-pad: " + b"y" * 5000 + b"\r\n\r\n")
             received = b""

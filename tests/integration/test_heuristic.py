@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.behaviours import error
 from tests.support.lanes import Lane, Plan
-from tests.support.upstream import error
 
 
 def describe(plan: Plan) -> None:

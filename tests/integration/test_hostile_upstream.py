@@ -6,9 +6,9 @@ import pytest
 
 from benchmarks.structured.hostile import ENGINES, VARIANTS, Variant, verdict
 from benchmarks.structured.reply import read
+from tests.support.behaviours import answer
 from tests.support.hostile import Case, cases, play
 from tests.support.lanes import Lane, Plan
-from tests.support.upstream import answer
 
 COUNT = 150
 

@@ -6,9 +6,10 @@ import httpx
 import pytest
 
 from tests.integration.conftest import Command
+from tests.support.behaviours import CUT, answer, error, raw, stream
 from tests.support.gateway import Gateway
 from tests.support.lanes import QUESTION, UPSTREAM_KEY, Lane, error_of, usual
-from tests.support.upstream import CUT, answer, delta, error, first, raw, stream
+from tests.support.stream_events import delta, first
 
 describe = usual
 LANES = 20

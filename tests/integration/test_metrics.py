@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.behaviours import CUT, Gate, answer, error, stream, too_long
 from tests.support.caller import Caller
 from tests.support.gateway import ROOT, Gateway
 from tests.support.lanes import Lane, usual
-from tests.support.upstream import CUT, DONE, Gate, answer, delta, error, finished, first, stream, too_long, usage_of
+from tests.support.stream_events import DONE, delta, finished, first, usage_of
+from tests.support.waiting import PATIENCE_S
 
 describe = usual
 
@@ -110,7 +112,7 @@ def test_first_token_is_when_content_comes_not_when_the_answer_ends(lane: Lane) 
         with pytest.raises(TimeoutError):
             caller.read_until(b"[DONE]")
         gate.set()
-        caller.socket.settimeout(10)
+        caller.socket.settimeout(PATIENCE_S)
         caller.read_until(b"[DONE]")
     lane.gateway.assert_idle()
     lane.expect(1, "requests_total")

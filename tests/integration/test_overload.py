@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.support.behaviours import Gate, answer, stream
 from tests.support.caller import Caller
 from tests.support.lanes import Lane, usual
-from tests.support.upstream import DONE, Gate, answer, delta, finished, first, stream
+from tests.support.stream_events import DONE, delta, finished, first
+from tests.support.waiting import NEVER_S, wait_until
 
 describe = usual
-SLOTS, PLACES, WAIT_S = 2, 2, 0.6
+SLOTS, PLACES = 2, 2
 ENV = {
     "SMALLFIRST_MAX_IN_FLIGHT": str(SLOTS),
     "SMALLFIRST_MAX_QUEUED": str(PLACES),
-    "SMALLFIRST_QUEUE_TIMEOUT_S": str(WAIT_S),
+    "SMALLFIRST_QUEUE_TIMEOUT_S": str(NEVER_S),
 }
 
 
@@ -35,10 +36,7 @@ def full(lane: Lane) -> Iterator[Gate]:
 
 
 def wait_for_queue(lane: Lane, length: int) -> None:
-    end = time.monotonic() + 2
-    while lane.metrics().value("smallfirst_requests_queued") != length:
-        assert time.monotonic() < end, f"the queue never had {length} in it"
-        time.sleep(0.01)
+    wait_until(lambda: lane.metrics().value("smallfirst_requests_queued") == length, f"{length} wait in the queue")
 
 
 def test_who_waits_gets_the_slot_that_comes_free(lane: Lane, full: Gate) -> None:
@@ -54,9 +52,8 @@ def test_one_more_than_slots_and_places_is_refused_at_once(lane: Lane, full: Gat
     with ThreadPoolExecutor() as pool:
         waiting = [pool.submit(lane.chat) for _ in range(PLACES)]
         wait_for_queue(lane, PLACES)
-        began = time.monotonic()
         reply = lane.chat()
-        assert time.monotonic() - began < WAIT_S / 2
+        assert not any(future.done() for future in waiting), "they wait on"
         assert reply.status in (429, 503)
         assert reply.error["code"] == "overloaded"
         assert int(reply.headers["retry-after"]) >= 1
@@ -64,22 +61,10 @@ def test_one_more_than_slots_and_places_is_refused_at_once(lane: Lane, full: Gat
         assert {future.result().status for future in waiting} == {200}
 
 
-def test_who_waits_too_long_is_told_so(lane: Lane, full: Gate) -> None:
-    began = time.monotonic()
-    reply = lane.chat()
-    assert WAIT_S <= time.monotonic() - began < WAIT_S + 1
-    assert reply.status in (429, 503)
-    assert int(reply.headers["retry-after"]) >= 1
-    assert lane.metrics().value("smallfirst_requests_queued") == 0
-    lane.expect(1, "requests_total", outcome="overloaded")
-
-
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_deadline_holds_in_the_queue_too(lane: Lane, full: Gate, streamed: bool) -> None:
-    began = time.monotonic()
     routing = {"deadline_ms": 150}
     reply = lane.stream(routing=routing) if streamed else lane.chat(routing=routing)
-    assert time.monotonic() - began < WAIT_S
     assert reply.status in (503, 504)
     assert lane.metrics().value("smallfirst_requests_queued") == 0
 
@@ -111,7 +96,7 @@ def test_a_burst_ends_with_everything_free(lane: Lane) -> None:
 
 def test_health_and_metrics_answer_when_all_is_full(lane: Lane, full: Gate) -> None:
     for path in ("/health", "/ready", "/metrics", "/v1/models"):
-        assert lane.gateway.http.get(path, timeout=1).status_code == 200
+        assert lane.gateway.http.get(path).status_code == 200
 
 
 def test_a_bad_request_needs_no_slot_or_is_refused_like_others(lane: Lane, full: Gate) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
+from tests.support.behaviours import CUT, HANG, Behaviour, Call, Gate, answer, error, raw, respond, stream
 from tests.support.caller import Caller
 from tests.support.lanes import BRIEF, Lane, Plan
-from tests.support.upstream import CUT, HANG, Behaviour, Gate, answer, delta, error, first, raw, respond, stream
+from tests.support.stream_events import delta, first
 
 
 def describe(plan: Plan) -> None:
-    plan.slm("pair", replicas=2, timeouts=BRIEF)
+    plan.slm("pair", replicas=2)
+    plan.slm("brief", replicas=2, timeouts=BRIEF)
     plan.llm()
     plan.route("auto", "pair", "llm")
+    plan.route("auto-brief", "brief", "llm")
     plan.slm("half", base_url=[plan.upstream.refusing_url, plan.upstream.url(plan.name("half"))])
 
 
@@ -31,25 +32,28 @@ RETRIED: dict[str, Behaviour] = {
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("failure", RETRIED)
 def test_the_other_replica_is_tried_before_the_rung_above(lane: Lane, failure: str, streamed: bool) -> None:
-    a, b = lane.site("pair", "a"), lane.site("pair", "b")
-    failing = threading.Lock()
+    pair, route = ("brief", "auto-brief") if failure == "silent" else ("pair", "auto")
+    a, b = lane.site(pair, "a"), lane.site(pair, "b")
+    failing: list[str] = []
 
-    async def fail_first(call):
+    async def fail_first(call: Call) -> None:
         """Whichever replica is asked first fails."""
-        if failing.acquire(blocking=False):
+        if not failing:
+            failing.append(call.site)
+        if call.site in failing:
             await RETRIED[failure](call)
         else:
             await answer("the other one")(call)
 
     a.always(fail_first)
     b.always(fail_first)
-    reply = lane.stream() if streamed else lane.chat()
+    reply = lane.stream(route) if streamed else lane.chat(route)
     assert reply.status == 200
-    assert reply.said("model") == lane.name("pair")
+    assert reply.said("model") == lane.name(pair)
     assert reply.said("attempts") == "2"
-    assert (len(a.calls), len(b.calls)) == (1, 1)
+    assert (a.asked, b.asked) == (1, 1)
     assert lane.llm.calls == []
-    lane.expect_of(1, "retries_total", model=lane.name("pair"))
+    lane.expect_of(1, "retries_total", model=lane.name(pair))
 
 
 def test_both_replicas_failing_leads_to_the_rung_above(lane: Lane) -> None:

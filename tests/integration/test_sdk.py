@@ -10,8 +10,9 @@ import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
+from tests.support.behaviours import CUT, answer, error, stream, too_long
 from tests.support.lanes import QUESTION, Lane, Plan, usual
-from tests.support.upstream import CUT, DONE, answer, delta, error, finished, first, stream, too_long
+from tests.support.stream_events import DONE, delta, finished, first
 
 ENV = {"SMALLFIRST_API_KEYS": "sk-of-the-sdk-user"}
 
@@ -140,4 +141,4 @@ def test_leaving_the_iterator_early_stops_the_upstream(client: OpenAI, lane: Lan
     events = client.chat.completions.create(model=lane.name("auto"), messages=QUESTION, stream=True)
     next(iter(events))
     events.close()
-    lane.slm.last.wait_closed(1)
+    lane.slm.last.wait_closed()

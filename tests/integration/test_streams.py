@@ -7,25 +7,11 @@ from decimal import Decimal
 
 import pytest
 
+from tests.support.behaviours import HANG, Gate, Pause, answer, raw, stream
 from tests.support.caller import Caller
 from tests.support.events import parse
 from tests.support.lanes import Lane, Plan, usual
-from tests.support.upstream import (
-    DONE,
-    HANG,
-    Gate,
-    Pause,
-    answer,
-    chunk,
-    delta,
-    finished,
-    first,
-    split,
-    sse,
-    stream,
-    usage_event,
-    usage_of,
-)
+from tests.support.stream_events import DONE, chunk, delta, finished, first, split, sse, usage_event, usage_of
 
 NANO = Decimal("0.000000001")
 USAGE = usage_event(usage_of(10, 2))
@@ -153,6 +139,10 @@ def test_what_comes_with_done_is_not_held_back_by_a_connection_that_stays_open(l
 
 
 def test_the_connection_is_used_again_after_a_stream(lane: Lane) -> None:
+    data = b"".join(sse(event) for event in (first(), delta("x"), finished())) + DONE
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    # its end comes with the rest: who had to wait for it would do so for a quarter of a second only
+    lane.slm.always(raw(head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)))
     for _ in range(4):
         assert lane.stream().transcript.done
     _, *others = lane.slm.calls

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
 from openai import OpenAI
 from pydantic import BaseModel
 
+from tests.support.behaviours import CUT, Gate, answer, respond, stream
 from tests.support.caller import Caller
 from tests.support.lanes import UPSTREAM_MODEL, Lane, Plan, usual
-from tests.support.upstream import CUT, DONE, Gate, answer, delta, finished, first, respond, stream
+from tests.support.stream_events import DONE, delta, finished, first
+from tests.support.waiting import PATIENCE_S
 
 
 def describe(plan: Plan) -> None:
     usual(plan)
     plan.route("alone", "slm")
     plan.slm("pair", replicas=2)
-    plan.slm("patient", timeouts={"first_byte_s": 60, "idle_s": 60, "total_s": 60})
 
 
 SCHEMA = {
@@ -165,7 +165,7 @@ def test_a_streamed_answer_is_held_back_until_it_is_verified(lane: Lane) -> None
         with pytest.raises(TimeoutError):
             caller.socket.recv(1)
         gate.set()
-        caller.socket.settimeout(10)
+        caller.socket.settimeout(PATIENCE_S)
         caller.read_until(b"data: [DONE]")
 
 
@@ -214,22 +214,6 @@ def test_every_choice_is_checked(lane: Lane) -> None:
     lane.slm.always(respond(200, whole))
     reply = lane.chat("alone", n=2, response_format=PERSON)
     assert (reply.status, reply.error["code"]) == (502, "structured_output_violation")
-
-
-@pytest.mark.parametrize("text", [VALID, INVALID["missing"]])
-def test_a_held_stream_is_not_silent_for_long(lane: Lane, text: str) -> None:
-    gate = Gate()
-    site = lane.site("patient")
-    site.then(stream(first(), delta(text[:5]), gate, delta(text[5:]), finished(), DONE))
-    site.always(answer(text))
-    with Caller(lane.gateway, lane.body("patient", stream=True, response_format=PERSON)) as caller:
-        caller.socket.settimeout(30)
-        head = caller.read_until(b": waiting\n\n")
-        assert b" 200 OK\r\n" in head
-        assert b'"content"' not in head
-        gate.set()
-        caller.read_until(b"[DONE]" if text == VALID else b"structured_output_violation")
-    lane.gateway.assert_idle()
 
 
 def test_a_tool_call_beside_a_format_is_no_violation(lane: Lane) -> None:
@@ -284,9 +268,7 @@ def test_an_exploding_schema_does_not_stop_the_others(lane: Lane) -> None:
         definitions[f"d{i}"] = {"allOf": [{"$ref": f"#/$defs/d{i - 1}"}, {"$ref": f"#/$defs/d{i - 1}"}]}
     schema = {"$ref": "#/$defs/d29", "$defs": definitions}
     bomb = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
-    began = time.monotonic()
     assert lane.chat(response_format=bomb).status in (200, 400)
-    assert time.monotonic() - began < 3
 
 
 UNENFORCEABLE = "The provided JSON schema contains features not supported by xgrammar."

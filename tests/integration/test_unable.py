@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 
-from tests.support.lanes import FAST, Lane, Plan
-from tests.support.upstream import answer
+from tests.support.behaviours import answer
+from tests.support.lanes import LONG, Lane, Plan
 
 
 def describe(plan: Plan) -> None:
@@ -18,7 +17,7 @@ def describe(plan: Plan) -> None:
     plan.slm("down", engine="openai", base_url=plan.upstream.refusing_url)
     plan.route("over-down", "down", "llm")
     plan.route("only-down", "down")
-    plan.slm("silent", engine="openai", base_url=plan.upstream.silent_url, timeouts=FAST | {"connect_s": 0.3})
+    plan.slm("silent", engine="openai", base_url=plan.upstream.silent_url, timeouts=LONG | {"connect_s": 0.3})
     plan.route("over-silent", "silent", "llm")
     plan.slm("plain", abilities=[])
     plan.route("over-plain", "plain", "llm")
@@ -34,11 +33,9 @@ def test_a_replica_that_refuses_the_connection(lane: Lane, streamed: bool) -> No
 
 
 def test_a_host_that_does_not_answer_the_connect(lane: Lane) -> None:
-    began = time.monotonic()
     reply = lane.chat("over-silent")
     assert reply.said("model") == lane.name("llm")
-    assert reply.said("reason") in ("unavailable", "timeout")
-    assert time.monotonic() - began < 2, "connect_s is 0.3"
+    assert reply.said("reason") in ("unavailable", "timeout"), "by connect_s: other limits are longer than a test waits"
 
 
 def test_down_and_alone_is_a_503_or_502_with_the_models_name(lane: Lane) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.behaviours import error, respond, stream
 from tests.support.lanes import UPSTREAM_KEY, Lane, usual
-from tests.support.upstream import DONE, error, respond, stream
+from tests.support.stream_events import DONE
 
 describe = usual
 

@@ -6,13 +6,14 @@ import gzip
 import json
 import re
 import socket
-import time
 from decimal import Decimal
 
 import pytest
 
+from tests.support.behaviours import answer, respond
 from tests.support.lanes import Lane, Plan, usual
-from tests.support.upstream import answer, respond, usage_of
+from tests.support.stream_events import usage_of
+from tests.support.waiting import PATIENCE_S, wait_until
 
 NANO = Decimal("0.000000001")
 
@@ -170,7 +171,7 @@ def test_an_answer_of_megabytes(lane: Lane) -> None:
 def test_two_requests_sent_at_once_on_one_connection(lane: Lane) -> None:
     data = json.dumps(lane.body()).encode()
     head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(data)
-    with socket.create_connection(("127.0.0.1", lane.gateway.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", lane.gateway.port), timeout=PATIENCE_S) as client:
         client.sendall((head + data) * 2)
         received = b""
         while received.count(b"Paris.") < 2:
@@ -182,7 +183,7 @@ def test_two_requests_sent_at_once_on_one_connection(lane: Lane) -> None:
 def test_a_client_that_waits_for_100_continue(lane: Lane) -> None:
     data = json.dumps(lane.body()).encode()
     head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: %d\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", lane.gateway.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", lane.gateway.port), timeout=PATIENCE_S) as client:
         client.sendall(head % len(data))
         assert client.recv(65536).startswith(b"HTTP/1.1 100")
         client.sendall(data)
@@ -191,11 +192,9 @@ def test_a_client_that_waits_for_100_continue(lane: Lane) -> None:
 
 def test_the_log_ties_the_clients_request_id_to_ours(lane: Lane) -> None:
     reply = lane.chat(headers={"x-client-request-id": "client-id-7d1"})
-    end = time.monotonic() + 1
-    while not (lines := [line for line in lane.gateway.output.splitlines() if "client-id-7d1" in line]):
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    entry = json.loads(lines[0])
+    wait_until(lambda: "client-id-7d1" in lane.gateway.output)
+    [line] = [line for line in lane.gateway.output.splitlines() if "client-id-7d1" in line]
+    entry = json.loads(line)
     assert entry["request_id"] == reply.headers["x-request-id"]
     assert (entry["model"], entry["outcome"]) == (lane.name("slm"), "ok")
 

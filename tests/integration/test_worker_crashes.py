@@ -17,12 +17,15 @@ import pytest
 from router.replicas.breaker import FIRST_COOLDOWN_S
 from tests.integration.test_shutdown import wait_refused
 from tests.support import gateway as gateways
+from tests.support.behaviours import HANG, Gate, error, raw, stream
 from tests.support.caller import Caller
 from tests.support.gateway import COMMAND, Gateway
 from tests.support.lanes import Lane, models_yaml, usual
 from tests.support.processes import wait_until_gone
-from tests.support.upstream import DONE, HANG, Gate, Upstream, delta, error, finished, first, raw, stream
-from tests.support.workers import children, fleet, one_each, until, workers
+from tests.support.stream_events import DONE, delta, finished, first
+from tests.support.upstream import Upstream
+from tests.support.waiting import PATIENCE_S, wait_until
+from tests.support.workers import children, fleet, one_each, workers
 
 
 @pytest.fixture
@@ -70,18 +73,18 @@ def test_a_worker_that_is_killed_takes_nothing_with_it(upstream: Upstream, tmp_p
         kill(victim.pid)
         with pytest.raises((http.client.IncompleteRead, ConnectionError)):
             answer.read()
-        until(lambda: len(workers(gateway)) == 2)
+        wait_until(lambda: len(workers(gateway)) == 2)
         assert victim.pid not in [process.pid for process in workers(gateway)]
         # the count of what is in flight is exact again, and no counter has gone back
-        until(lambda: lane.counter("replica_in_flight", model="slm-0") == 1)
+        wait_until(lambda: lane.counter("replica_in_flight", model="slm-0") == 1)
         assert lane.counter("requests_total", outcome="ok", model="slm-0") == 20
         assert lane.counter("replica_tokens_total", kind="prompt", model="slm-0", replica="slm-0/0") == 20 * 10
         assert lane.counter("replica_busy_seconds_total", model="slm-0") >= worked > 0
         gate.set()
         assert b"data: [DONE]" in kept.read()
+        wait_until(lambda: served > 0, "somebody was served")
         ended.set()
         asking.join()
-        assert served > 0
         assert broken <= 1, "the one that the dead worker had"
         with one_each(gateway) as successors:
             for connection in successors:
@@ -103,7 +106,7 @@ def test_a_worker_that_is_killed_while_it_tries_a_resting_replica_frees_it(upstr
         lane.slm.wait_for_calls(4)
         assert other.ask(lane.body())[1]["x-smallfirst-reason"] == "unavailable"
         kill(victim.pid)
-        until(lambda: other.ask(lane.body())[1]["x-smallfirst-model"] == "slm-0")
+        wait_until(lambda: other.ask(lane.body())[1]["x-smallfirst-model"] == "slm-0")
         assert len(lane.slm.calls) == 5
 
 
@@ -115,7 +118,6 @@ def test_a_worker_that_keeps_dying_is_started_ever_more_slowly(upstream: Upstrea
                 kill(pid)
                 began = time.monotonic()
                 while not (successor := {process.pid for process in workers(gateway)} - {other.pid, pid}):
-                    assert time.monotonic() < began + 5
                     time.sleep(0.01)
                 times.append(time.monotonic() - began)
                 [pid] = successor
@@ -126,13 +128,13 @@ def test_a_worker_that_keeps_dying_is_started_ever_more_slowly(upstream: Upstrea
 def test_the_fleet_is_started_again_too_and_serving_goes_on(upstream: Upstream, tmp_path: Path) -> None:
     with start(upstream, tmp_path) as gateway:
         lane = Lane(0, gateway, upstream)
-        gateway.wait_for_ready(5)
+        gateway.wait_for_ready()
         before = fleet(gateway)
         probed = len(lane.slm.probes)
         kill(before.pid)
         assert lane.chat().status == 200
-        until(lambda: len(children(gateway)) == 3 and fleet(gateway).pid != before.pid)
-        until(lambda: len(lane.slm.probes) > probed)
+        wait_until(lambda: len(children(gateway)) == 3 and fleet(gateway).pid != before.pid)
+        wait_until(lambda: len(lane.slm.probes) > probed)
         assert gateway.http.get("/ready").json()["status"] == "ready"
         assert gateway.output.count("smallfirst is ready at") == 1
         assert gateway.output.count("the fleet (process") == 1
@@ -152,9 +154,9 @@ def test_sigterm_drains_every_worker_and_ends_the_fleet_last(upstream: Upstream,
         gate.set()
         for answer in answers:
             assert b"data: [DONE]" in answer.read()
-        until(lambda: not any(process.alive for process in everybody if process != last))
-        assert gateway.wait(5) in (0, -signal.SIGTERM)
-        wait_until_gone(everybody, 1)
+        wait_until(lambda: not any(process.alive for process in everybody if process != last))
+        assert gateway.wait() in (0, -signal.SIGTERM)
+        wait_until_gone(everybody)
 
 
 def press_ctrl_c(gateway: Gateway) -> None:
@@ -188,8 +190,8 @@ def test_ctrl_c_drains_too(upstream: Upstream, at_a_terminal: Gateway) -> None:
         assert gateway.running
         gate.set()
         caller.read_until(b"data: [DONE]")
-    assert gateway.wait(5) == 0
-    wait_until_gone(everybody, 1)
+    assert gateway.wait() == 0
+    wait_until_gone(everybody)
     assert "Traceback" not in gateway.output
 
 
@@ -203,16 +205,16 @@ def test_a_second_ctrl_c_waits_for_nobody(upstream: Upstream, at_a_terminal: Gat
         press_ctrl_c(gateway)
         wait_refused(gateway)
         press_ctrl_c(gateway)
-        assert gateway.wait(5) == 0
-    wait_until_gone(everybody, 1)
+        assert gateway.wait() == 0
+    wait_until_gone(everybody)
 
 
 def test_sigint_to_the_parent_alone_ends_all(upstream: Upstream, tmp_path: Path) -> None:
     with start(upstream, tmp_path) as gateway:
         everybody = children(gateway)
         gateway.process.send_signal(signal.SIGINT)
-        assert gateway.wait(5) == 0
-        wait_until_gone(everybody, 1)
+        assert gateway.wait() == 0
+        wait_until_gone(everybody)
 
 
 def test_when_the_parent_is_killed_all_drain_and_nobody_is_left(upstream: Upstream, tmp_path: Path) -> None:
@@ -227,7 +229,7 @@ def test_when_the_parent_is_killed_all_drain_and_nobody_is_left(upstream: Upstre
         wait_refused(gateway)
         gate.set()
         assert b"data: [DONE]" in answer.read()
-        wait_until_gone(everybody, 5)
+        wait_until_gone(everybody)
         other.close()
 
 
@@ -238,11 +240,9 @@ def test_the_grace_has_an_end_for_workers(upstream: Upstream, tmp_path: Path) ->
         lane.slm.then(raw(HANG))
         with Caller(gateway, lane.body()):
             lane.slm.wait_for_calls(1)
-            began = time.monotonic()
             gateway.terminate()
-            assert gateway.wait(10) is not None
-            assert time.monotonic() - began < 5
-            wait_until_gone(everybody, 1)
+            assert gateway.wait() is not None
+            wait_until_gone(everybody)
 
 
 @pytest.mark.parametrize("shares", [False, True], ids=["plain", "SO_REUSEPORT"])
@@ -267,7 +267,7 @@ def test_any_free_port_is_the_same_for_all(tmp_path: Path, host: str) -> None:
         line = next(line for line in process.stderr if "is ready at" in line)
         port = int(line.partition("/v1")[0].rpartition(":")[2])
         for _ in range(9):
-            client = http.client.HTTPConnection(host, port, timeout=5)
+            client = http.client.HTTPConnection(host, port, timeout=PATIENCE_S)
             client.request("GET", "/health")
             assert client.getresponse().status == 200
             client.close()
@@ -281,7 +281,7 @@ def test_a_connection_that_waits_for_a_dead_worker_is_served_by_its_successor(
 ) -> None:
     with start(upstream, tmp_path) as gateway, one_each(gateway) as connections:
         os.kill(connections[0].pid, signal.SIGSTOP)
-        waiting = [socket.create_connection(("127.0.0.1", gateway.port), timeout=10) for _ in range(16)]
+        waiting = [socket.create_connection(("127.0.0.1", gateway.port), timeout=PATIENCE_S) for _ in range(16)]
         for client in waiting:
             client.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         kill(connections[0].pid)

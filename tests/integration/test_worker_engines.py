@@ -13,7 +13,8 @@ import pytest
 from tests.support import gateway as gateways
 from tests.support.gateway import Gateway
 from tests.support.processes import Process, descendants, wait_until_gone
-from tests.support.workers import fleet, one_each, until
+from tests.support.waiting import wait_until
+from tests.support.workers import fleet, one_each
 
 ENGINE = """
 import os, socket, sys, time
@@ -50,7 +51,7 @@ MODELS = "models: {tiny: {tier: slm, engine: vllm, source: owner/tiny}}"
 def supervising(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
     monkeypatch.setattr(gateways, "COMMAND", (sys.executable, "-c", SERVE.replace("ENGINE", repr(ENGINE))))
     with Gateway(MODELS, tmp_path, args=("--workers=2",)) as running:
-        running.wait_for_ready(10)
+        running.wait_for_ready()
         yield running
 
 
@@ -63,14 +64,14 @@ def test_a_new_engine_starts_when_the_dead_fleets_is_gone(supervising: Gateway) 
     assert first is not None
     with one_each(supervising) as connections:
         os.kill(fleet(supervising).pid, signal.SIGKILL)
-        until(lambda: supervising.http.get("/ready").status_code == 503)
+        wait_until(lambda: supervising.http.get("/ready").status_code == 503)
         for connection in connections:
             assert "restarting: its supervisor ended" in connection.get("/ready")
         while (second := engine(supervising)) is None or second == first:
             if second is None:
                 assert not first.alive
         assert not first.alive, "two would not fit on a GPU"
-        supervising.wait_for_ready(10)
+        supervising.wait_for_ready()
         for connection in connections:
             assert '"restarts":1' in connection.get("/ready")
     assert supervising.metrics().value("smallfirst_replica_restarts_total", model="tiny") == 1
@@ -82,8 +83,8 @@ def test_an_engine_that_dies_is_started_again_and_counted_for_all(supervising: G
     os.kill(first.pid, signal.SIGKILL)
     with one_each(supervising) as connections:
         for connection in connections:
-            until(lambda one=connection: '"restarts":1' in one.get("/ready"))  # type: ignore[misc]
-    supervising.wait_for_ready(10)
+            wait_until(lambda one=connection: '"restarts":1' in one.get("/ready"))  # type: ignore[misc]
+    supervising.wait_for_ready()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -91,8 +92,8 @@ def test_the_engine_ends_with_the_parent(supervising: Gateway, number: signal.Si
     everybody = descendants(supervising.process.pid)
     assert engine(supervising) in everybody
     supervising.process.send_signal(number)
-    supervising.wait(15)
-    wait_until_gone(everybody, 10)
+    supervising.wait()
+    wait_until_gone(everybody)
 
 
 def test_the_engines_terminal_signals_are_as_ever(supervising: Gateway) -> None:

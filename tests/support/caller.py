@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.support.gateway import Gateway
+from tests.support.waiting import PATIENCE_S
 
 
 class Caller:
@@ -24,7 +25,7 @@ class Caller:
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.settimeout(10)
+        self.socket.settimeout(PATIENCE_S)
         self.socket.connect(("127.0.0.1", gateway.port))
         content = json.dumps(dict(body)).encode()
         key = f"authorization: Bearer {gateway.key}\r\n" if gateway.key else ""

@@ -7,6 +7,8 @@ import contextlib
 import threading
 from typing import Any
 
+from tests.support.waiting import PATIENCE_S
+
 
 class Forwarder:
     """`with Forwarder(path) as forwarder`: one port; `posts` counts the requests for text that came through it."""
@@ -36,7 +38,7 @@ class Forwarder:
     def __exit__(self, *exc: object) -> None:
         self.cut()
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        self._thread.join(PATIENCE_S)
         self._loop.close()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -71,4 +73,4 @@ class Forwarder:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _run(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)

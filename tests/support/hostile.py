@@ -15,21 +15,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.support import hostile_calls, hostile_texts
-from tests.support.upstream import (
-    DONE,
-    Behaviour,
-    Call,
-    chunk,
-    delta,
-    finished,
-    first,
-    respond,
-    split,
-    sse,
-    stream,
-    usage_event,
-    usage_of,
-)
+from tests.support.behaviours import Behaviour, Call, respond, stream
+from tests.support.stream_events import DONE, chunk, delta, finished, first, split, sse, usage_event, usage_of
 
 Fate = Literal["valid", "repairable", "invalid", "truncated", "broken"]
 """what must become of it: served as it is; served as it was meant; never served; served, saying `length`; an error"""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.waiting import wait_until
 
 
 @dataclass(frozen=True)
@@ -55,20 +56,20 @@ def descendants(root: int) -> list[Process]:
     return found
 
 
-def wait_for_vllm(root: int, limit_s: float = 60.0) -> Process:
+def wait_for_vllm(root: int) -> Process:
     """Wait until a vLLM API server runs below `root`."""
-    end = time.monotonic() + limit_s
-    while not (servers := [process for process in descendants(root) if process.serves_vllm]):
-        assert time.monotonic() < end, f"no vLLM below {root} after {limit_s} s"
-        time.sleep(0.05)
+    servers: list[Process] = []
+
+    def found() -> bool:
+        servers[:] = [process for process in descendants(root) if process.serves_vllm]
+        return bool(servers)
+
+    wait_until(found, f"a vLLM runs below {root}")
     return servers[0]
 
 
-def wait_until_gone(processes: list[Process], limit_s: float) -> None:
-    end = time.monotonic() + limit_s
-    while left := [process for process in processes if process.alive]:
-        assert time.monotonic() < end, f"still there after {limit_s} s: {left}"
-        time.sleep(0.05)
+def wait_until_gone(processes: list[Process]) -> None:
+    wait_until(lambda: not any(process.alive for process in processes), f"these are gone: {processes}")
 
 
 def _stat(pid: int) -> list[str]:

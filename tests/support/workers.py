@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from tests.support.gateway import Gateway
 from tests.support.processes import Process, descendants
+from tests.support.waiting import PATIENCE_S
 
 LISTEN = "0A"
 
@@ -57,7 +57,7 @@ class Connection:
     """One connection, and the worker that has it."""
 
     def __init__(self, gateway: Gateway) -> None:
-        self._http = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=15)
+        self._http = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=PATIENCE_S)
         assert self.get("/health") == '{"status":"ok"}'
         port = self._http.sock.getsockname()[1]
         inodes = [inode for peer, _, inode in _sockets(gateway.port) if peer == port]
@@ -103,10 +103,3 @@ def one_each(gateway: Gateway, count: int = 2) -> Iterator[list[Connection]]:
     finally:
         for connection in found.values():
             connection.close()
-
-
-def until(condition: Any, limit_s: float = 5.0) -> None:
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end, f"not so after {limit_s} s"
-        time.sleep(0.01)

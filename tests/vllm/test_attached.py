@@ -10,7 +10,7 @@ from openai import OpenAI
 
 from tests.support.forwarder import Forwarder
 from tests.support.gateway import Gateway
-from tests.vllm.conftest import MODEL, Engine
+from tests.vllm.conftest import ANSWER_S, MODEL, Engine
 
 QUESTION: Any = [{"role": "user", "content": "What is the capital of France?"}]
 
@@ -29,16 +29,16 @@ def attached(ports: list[Forwarder], tmp_path_factory: pytest.TempPathFactory) -
         "base_url": [port.url for port in ports],
         "upstream_model": MODEL,
         "context": 2048,
-        "timeouts": {"first_byte_s": 120},
+        "timeouts": {"first_byte_s": ANSWER_S, "idle_s": ANSWER_S, "total_s": ANSWER_S},
     }
     config = {"models": {"pair": model}, "routes": {"auto": {"ladder": ["pair"]}}}
     with Gateway(config, tmp_path_factory.mktemp("attached")) as running:
-        running.wait_for_ready(15)
+        running.wait_for_ready()
         yield running
 
 
 def test_both_replicas_serve_and_one_alone_serves_on(attached: Gateway, ports: list[Forwarder]) -> None:
-    with OpenAI(base_url=f"{attached.url}/v1", api_key="none", max_retries=0, timeout=120) as client:
+    with OpenAI(base_url=f"{attached.url}/v1", api_key="none", max_retries=0, timeout=ANSWER_S) as client:
 
         def ask(stream: bool) -> str:
             options: Any = {"model": "auto", "messages": QUESTION, "temperature": 0, "max_tokens": 12}
@@ -55,7 +55,7 @@ def test_both_replicas_serve_and_one_alone_serves_on(attached: Gateway, ports: l
         ports[0].cut()
         assert [ask(stream) for stream in (False, True, False, True)] == answers, "nobody noticed"
         assert ports[1].posts == 6
-        body = attached.wait_for_ready(20, status="degraded")
+        body = attached.wait_for_ready(status="degraded")
         assert body["models"]["pair"]["up"] == 1
         assert attached.http.get("/ready").status_code == 200
         assert ask(stream=False) == answers[0]

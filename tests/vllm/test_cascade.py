@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from openai import OpenAI
 
+from tests.support.behaviours import answer
 from tests.support.events import parse
 from tests.support.gateway import Gateway
-from tests.support.upstream import Upstream, answer
-from tests.vllm.conftest import MODEL
+from tests.support.upstream import Upstream
+from tests.vllm.conftest import ANSWER_S, MODEL
 from tests.vllm.test_serving import EXTRACT, GREEDY, PERSON, QUESTION, WEATHER
 
 LAX, STRICT = {"policy": "cascade", "min_confidence": 1e-9}, {"policy": "cascade", "min_confidence": 1.0}
@@ -20,7 +21,7 @@ CALL: Any = {"tools": [WEATHER], "tool_choice": "required"}
 
 def ask(gateway: Gateway, **fields: Any) -> Any:
     body = {"model": "auto", "messages": QUESTION, **GREEDY, **fields}
-    return gateway.http.post("/v1/chat/completions", json=body, timeout=180)
+    return gateway.http.post("/v1/chat/completions", json=body, timeout=ANSWER_S)
 
 
 def confidence(response: Any) -> float:
@@ -61,10 +62,10 @@ def test_a_stream_is_judged_as_the_whole_answer_is(gateway: Gateway, fields: dic
 
 def test_values_are_surer_than_all_of_a_form(gateway: Gateway) -> None:
     asked = {"messages": EXTRACT, "response_format": PERSON, "max_tokens": 60}
-    told = ask(gateway, routing=LAX, logprobs=True, **asked)
-    tokens = told.json()["choices"][0]["logprobs"]["content"]
+    reply = ask(gateway, routing=LAX, logprobs=True, **asked)
+    tokens = reply.json()["choices"][0]["logprobs"]["content"]
     assert tokens
-    assert confidence(told) == confidence(ask(gateway, routing=LAX, **asked))
+    assert confidence(reply) == confidence(ask(gateway, routing=LAX, **asked))
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -80,7 +81,7 @@ def test_what_is_not_sure_enough_is_the_large_model_s_turn(
 
 def test_completions_tell_it_too(gateway: Gateway, client: OpenAI) -> None:
     body = {"model": "auto", "prompt": "The capital of France is", "max_tokens": 4, "temperature": 0, "routing": LAX}
-    reply = gateway.http.post("/v1/completions", json=body, timeout=180)
+    reply = gateway.http.post("/v1/completions", json=body, timeout=ANSWER_S)
     assert 0 < confidence(reply) < 1
     assert reply.json()["choices"][0]["logprobs"] is None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,10 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support.behaviours import answer, too_long
 from tests.support.events import Transcript, parse
 from tests.support.gateway import Gateway
-from tests.support.upstream import Upstream, answer, too_long
-from tests.vllm.conftest import MODEL, Engine
+from tests.support.upstream import Upstream
+from tests.support.waiting import wait_until
+from tests.vllm.conftest import ANSWER_S, MODEL, Engine
 
 STORY = [{"role": "user", "content": "Tell me a long story about a fox and a crow."}]
 LONG: Any = {"temperature": 0, "max_tokens": 120, "ignore_eos": True, "stream": True}
@@ -25,12 +26,12 @@ SURE_AT_THE_BEGINNING, TOO_MUCH = 0.5, 0.95
 @contextmanager
 def streamed(gateway: Gateway, **routing: Any) -> Iterator[httpx.Response]:
     body = {"model": "early", "messages": STORY, "routing": routing, **LONG}
-    with gateway.http.stream("POST", "/v1/chat/completions", json=body, timeout=180) as response:
+    with gateway.http.stream("POST", "/v1/chat/completions", json=body, timeout=ANSWER_S) as response:
         yield response
 
 
-def told(gateway: Gateway, **routing: Any) -> tuple[httpx.Response, Transcript, list[tuple[bool, bool]]]:
-    """Return the response, what it told, and what was held of it."""
+def read_stream(gateway: Gateway, **routing: Any) -> tuple[httpx.Response, Transcript, list[tuple[bool, bool]]]:
+    """Return the response, its stream, and the verdicts on it."""
     with streamed(gateway, **routing) as response:
         content = response.read()
     assert b'logprob"' not in content
@@ -39,18 +40,20 @@ def told(gateway: Gateway, **routing: Any) -> tuple[httpx.Response, Transcript, 
 
 def judged(gateway: Gateway, response: httpx.Response) -> list[tuple[bool, bool]]:
     """Return of each judgement whether it was of the beginning, and whether that was accepted; by the access log."""
-    name, end = response.headers["x-request-id"], time.monotonic() + 5
-    while not (lines := [line for line in gateway.output.splitlines() if name in line and '"learned":' in line]):
-        assert time.monotonic() < end, f"the log says nothing of {name}"
-        time.sleep(0.02)
-    found = json.loads(lines[0])["learned"].get("judged", [])
+    name = response.headers["x-request-id"]
+
+    def logged() -> list[str]:
+        return [line for line in gateway.output.splitlines() if name in line and '"learned":' in line]
+
+    wait_until(logged, f"the log says something of {name}")
+    found = json.loads(logged()[0])["learned"].get("judged", [])
     return [(one.get("beginning", False), one["accepted"]) for one in found]
 
 
 @pytest.fixture(scope="module")
 def story(gateway: Gateway) -> str:
     """What the small model tells where nothing is held."""
-    response, transcript, verdicts = told(gateway, hold="none")
+    response, transcript, verdicts = read_stream(gateway, hold="none")
     assert response.headers["x-smallfirst-model"] == MODEL
     assert "x-smallfirst-confidence" not in response.headers
     assert verdicts == []
@@ -81,7 +84,7 @@ def test_what_is_not_sure_enough_waits_for_its_end_and_is_the_large_model_s_turn
     gateway: Gateway, fallback: Upstream, hold: str
 ) -> None:
     fallback.site("big").always(answer("A fox met a crow."))
-    response, transcript, verdicts = told(gateway, hold=hold, min_confidence=TOO_MUCH)
+    response, transcript, verdicts = read_stream(gateway, hold=hold, min_confidence=TOO_MUCH)
     assert response.headers["x-smallfirst-reason"] == "confidence"
     assert transcript.text == "A fox met a crow.", "nothing of the small model's answer has left"
     assert verdicts == [(True, False), (False, False)][hold == "whole" :]
@@ -91,7 +94,7 @@ def test_where_nobody_above_can_answer_the_held_answer_leaves_after_all(
     gateway: Gateway, fallback: Upstream, story: str
 ) -> None:
     fallback.site("big").then(too_long(16))
-    response, transcript, verdicts = told(gateway)
+    response, transcript, verdicts = read_stream(gateway)
     assert response.headers["x-smallfirst-model"] == MODEL
     assert response.headers["x-smallfirst-reason"] == "unsure: context"
     assert transcript.text == story

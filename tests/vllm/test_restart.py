@@ -1,42 +1,37 @@
-"""What dies is started again; what is stopped leaves nothing behind. These tests end the engine, so they come last."""
+"""What dies is started again; what is killed leaves nothing behind. These tests end the engine, so they come last."""
 
 from __future__ import annotations
 
 import os
 import signal
-import time
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.support.caller import Caller
 from tests.support.gateway import Gateway
 from tests.support.processes import descendants, wait_for_vllm, wait_until_gone
 from tests.support.upstream import Upstream
-from tests.vllm.conftest import MODEL, START_S, Engine, managed_models
+from tests.vllm.conftest import ANSWER_S, MODEL, START_S, Engine
 
 QUESTION: Any = [{"role": "user", "content": "What is the capital of France?"}]
-STOP_S = 25.0
 
 
 def ask(gateway: Gateway, model: str) -> Any:
     body = {"model": model, "messages": QUESTION, "temperature": 0, "max_tokens": 12}
-    return gateway.http.post("/v1/chat/completions", json=body, timeout=180)
+    return gateway.http.post("/v1/chat/completions", json=body, timeout=ANSWER_S)
 
 
 def test_an_engine_that_is_killed_comes_back(gateway: Gateway, engine: Engine, fallback: Upstream) -> None:
     body = {"model": MODEL, "messages": QUESTION, "max_tokens": 1900, "ignore_eos": True, "stream": True}
     before = [one for one in descendants(gateway.process.pid) if "router.structured.grammar_worker" not in one.command]
     with Caller(gateway, body) as caller:
-        caller.socket.settimeout(60)
+        caller.socket.settimeout(ANSWER_S)
         caller.read_until(b'"content"')
         os.kill(engine.process.pid, signal.SIGKILL)
         caller.read_until(b'"error"')
         caller.read_to_end()
         assert b"[DONE]" not in caller.received
     # the fallback serves, the model alone cannot, and /ready says why
-    ready = gateway.wait_for_ready(20, status="degraded")
+    ready = gateway.wait_for_ready(status="degraded")
     assert ready["models"][MODEL]["up"] == 0
     assert ready["models"][MODEL]["detail"]
     reply = ask(gateway, "auto")
@@ -50,7 +45,7 @@ def test_an_engine_that_is_killed_comes_back(gateway: Gateway, engine: Engine, f
         assert int(refused.headers["retry-after"]) >= 1
     assert gateway.metrics().value("smallfirst_replicas_up", model=MODEL) == 0
     # the old one is gone to its last process, and a new one answers
-    wait_until_gone(before, STOP_S)
+    wait_until_gone(before)
     ready = gateway.wait_for_ready(START_S)
     assert ready["models"][MODEL]["restarts"] == 1
     assert gateway.metrics().value("smallfirst_replica_restarts_total", model=MODEL) == 1
@@ -64,18 +59,5 @@ def test_a_gateway_that_is_killed_leaves_no_engine(gateway: Gateway) -> None:
     started = descendants(gateway.process.pid)
     assert len(started) > 3, "guards, the API server and its workers"
     gateway.kill()
-    wait_until_gone(started, STOP_S)
+    wait_until_gone(started)
     assert not server.alive
-
-
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_while_the_engine_starts_leaves_nothing(tmp_path: Path, how: signal.Signals) -> None:
-    with Gateway({"models": managed_models()}, tmp_path, own_state=False) as gateway:
-        server = wait_for_vllm(gateway.process.pid)
-        started = descendants(gateway.process.pid)
-        began = time.monotonic()
-        gateway.process.send_signal(how)
-        gateway.wait(STOP_S)
-        assert time.monotonic() - began < STOP_S
-        wait_until_gone(started, 1)
-        assert not Path(server.socket).parent.exists(), "the runtime folder is removed"
