@@ -28,7 +28,7 @@ from benchmarks.overhead.measure import KEY
 from benchmarks.overhead.request_path import Kind, Run, Stage, request_path
 from benchmarks.overhead.scenarios import SCENARIOS
 from server.observability import logs
-from server.processes.gateway import tune_garbage_collector as freeze
+from server.processes.gateway import tune_garbage_collector
 
 CASES = {
     "0.1 KB": "whole-c1",
@@ -128,7 +128,7 @@ async def measure_cases(cases: Mapping[str, str], count: int, folder: Path) -> d
         gateway = InProcessGateway(SCENARIOS[scenario], folder)
         writes = await gateway.check()
         stages = await request_path(gateway)
-        freeze()
+        tune_garbage_collector()
         columns[name] = Column(scenario, len(gateway.body), writes, rows(stages, await measure(stages, count)))
         await gateway.close()
     return columns

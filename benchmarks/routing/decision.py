@@ -42,13 +42,18 @@ CASES = {"JSON": True, "text": False}
 PROMPTS = (500, 8_000)
 """characters of a prompt that the classifier reads"""
 SUM = ("decide", "ask for logprobs", "read them", "features", "judge")
-DECISION, JUDGE, STRIP, EVENT = "the decision", "through the judge", "strip the answer", "read and strip an event"
+DECISION, WITH_JUDGE, STRIP, EVENT = (
+    "the decision",
+    "as the gateway makes it",
+    "strip the answer",
+    "read and strip an event",
+)
 EXPLAINED = f"""\
 CPU microseconds without sockets and without a model: the median over {{samples}} decisions on {{calls}} calls. A call
 has a system prompt of 2,000 characters, which was seen before, and a question of 500. `decide` chooses the models by
 the call's `fingerprint` and what is known about such calls. Then logprobs are requested, read from vLLM's whole answer,
-and turned into features and a score, which is judged. The sum is **{DECISION}**, at most {MOST_US:g} us. `{JUDGE}` is
-the same as the gateway does it; it also removes the logprobs for a client that did not ask for them. If the
+and turned into features and a score, which is judged. The sum is **{DECISION}**, at most {MOST_US:g} us. `{WITH_JUDGE}`
+includes the judge object; it also removes the logprobs for a client that did not ask for them. If the
 evidence says that it pays, the classifier also reads the prompt, which adds its time to `decide`."""
 
 
@@ -81,7 +86,7 @@ Part = Callable[[DecisionInput], object]
 def parts(policy: Cascade, *, structured: bool) -> dict[str, Part]:
     """Return the parts of a decision in their order, and then other combinations of them."""
 
-    def through_the_judge(one: DecisionInput) -> None:
+    def with_judge(one: DecisionInput) -> None:
         decision = policy.decide(Situation(one.call, RUNGS))
         judge = policy.judge(NextAttempt(one.call, SMALL, decision, structured, rung_above=True))
         assert isinstance(judge, LogprobJudge)
@@ -89,7 +94,7 @@ def parts(policy: Cascade, *, structured: bool) -> dict[str, Part]:
         judge.read(one.answer)
         judge.judge(one.choices)
 
-    def judge(one: DecisionInput) -> None:
+    def judge_confidence(one: DecisionInput) -> None:
         score = None if one.confidence is None else one.confidence.score
         policy.acceptance(one.decision, SMALL)(one.confidence, score)
 
@@ -99,9 +104,9 @@ def parts(policy: Cascade, *, structured: bool) -> dict[str, Part]:
         "ask for logprobs": lambda one: with_logprobs(one.call),
         "read them": lambda one: tokens_of(one.answer),
         "features": lambda one: features(one.tokens, structured=structured),
-        "judge": judge,
+        "judge": judge_confidence,
         STRIP: lambda one: stripped(one.answer),
-        JUDGE: through_the_judge,
+        WITH_JUDGE: with_judge,
         EVENT: lambda one: (tokens_of_event(one.event), stripped(one.event)),
     }
 
@@ -164,7 +169,7 @@ def markdown(report: Mapping[str, Any], picture: bool = False) -> str:
     titles = {DECISION: f"**{DECISION}**", "fingerprint": "(fingerprint)"}
     rows = [
         [titles.get(name, name), *(f"{one['us'][name]:.1f}" for one in cases.values())]
-        for name in ("fingerprint", *SUM, DECISION, STRIP, JUDGE, EVENT)
+        for name in ("fingerprint", *SUM, DECISION, STRIP, WITH_JUDGE, EVENT)
     ]
     classifier = [[name, f"{us:.0f}"] for name, us in report["classifier_us"].items()]
     explained = EXPLAINED.format(samples=f"{report['rounds'] * CALLS:,}", calls=CALLS)

@@ -30,10 +30,10 @@ SMALL = Model.model_validate(
     {
         "name": "small",
         "tier": "slm",
-        "abilities": ["logprobs"],
         "engine": "vllm",
         "base_url": "http://small/v1",
         "price": {"replica_hour_usd": 0.05},
+        "abilities": ["logprobs"],
     }
 )
 LARGE = Model.model_validate(

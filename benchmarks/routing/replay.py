@@ -73,9 +73,9 @@ class Replay:
             name: _candidate(policy, self._config.models[name], learned, seen) for name, seen in _seen(learned)
         }
         rungs = route.rungs if route.fallback.name in learned["way"] else route.rungs[:-1]
-        _, way = asking_order(rungs, candidates)
+        _, order = asking_order(rungs, candidates)
         return (
-            way == learned["way"]
+            order == learned["way"]
             and all(_matches(candidates[name], seen) for name, seen in _seen(learned))
             and all(self._judges_alike(policy, candidates, judged) for judged in learned.get("judged", ()))
         )
@@ -106,8 +106,7 @@ class Replay:
 
     def _judges_alike(self, policy: Learned, candidates: Mapping[str, Candidate], judged: Mapping[str, Any]) -> bool:
         assert isinstance(policy, Cascade)
-        decision = Decision(0, "replayed", candidates=candidates)
-        again = policy.acceptance(decision, self._config.models[judged["model"]])(
+        again = policy.acceptance(Decision(0, "replayed", candidates=candidates), self._config.models[judged["model"]])(
             None,
             judged.get("score"),
             beginning=judged.get("beginning", False),

@@ -18,7 +18,7 @@ from router.structured.answer.check import judge
 from router.structured.request.plan import Planner
 from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import Backend
-from server.processes.gateway import tune_garbage_collector as freeze
+from server.processes.gateway import tune_garbage_collector
 
 MOST_LAG_MS = 10.0
 IDLE_S = 1.0
@@ -26,7 +26,7 @@ IDLE_S = 1.0
 
 async def measure(tasks: Sequence[SchemaTask], say: Say) -> dict[str, Any]:
     """Plan every schema, judge every instance, ask every backend; return the figures."""
-    freeze()  # as the gateway does
+    tune_garbage_collector()  # as the gateway does
     async with grammar_workers() as workers:
         say(f"  planning {len(tasks)} schemas, one after the other")
         planner = Planner(workers)

@@ -16,7 +16,7 @@ from router.structured.constraint import Constraint
 from router.structured.request.plan import Planner
 from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import ConstraintKind
-from server.processes.gateway import tune_garbage_collector as freeze
+from server.processes.gateway import tune_garbage_collector
 
 MOST_US_PER_KB, MOST_US_PER_EVENT = 10.0, 5.0
 LONG = 1_000
@@ -29,7 +29,7 @@ CACHED_SCHEMAS = 50
 
 async def measure(tasks: Sequence[SchemaTask], say: Say) -> dict[str, Any]:
     """Return CPU microseconds: the least of several rounds over the same answers."""
-    freeze()  # as the gateway does
+    tune_garbage_collector()  # as the gateway does
     async with grammar_workers() as workers:
         answers = await in_process_answers(Planner(workers), tasks)
         long = [(constraint, text) for constraint, text in answers if len(text) >= LONG]

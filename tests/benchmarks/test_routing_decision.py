@@ -7,7 +7,16 @@ import json
 import pytest
 
 from benchmarks.routing import decision
-from benchmarks.routing.decision import CASES, DECISION, JUDGE, SUM, broken_promises, decision_input, medians, parts
+from benchmarks.routing.decision import (
+    CASES,
+    DECISION,
+    SUM,
+    WITH_JUDGE,
+    broken_promises,
+    decision_input,
+    medians,
+    parts,
+)
 from benchmarks.routing.decision_calls import RUNGS, SMALL, calls, cascade, prompts
 from router.judge.logprobs import stripped, tokens_of_event
 from router.learning.evidence import Evidence
@@ -69,5 +78,5 @@ def test_the_command_prints_a_table_and_writes_its_figures(tmp_path, monkeypatch
     text = (tmp_path / "report.md").read_text()
     assert text in capsys.readouterr().out
     assert f"| **{DECISION}** | {report['cases']['JSON']['us'][DECISION]:.1f} |" in text
-    assert f"| {JUDGE} |" in text
+    assert f"| {WITH_JUDGE} |" in text
     assert "2 decisions on 2 calls" in text
