@@ -135,8 +135,9 @@ class Dispatch:
             record.escalations.append(Escalation(rungs[0][0].name, ladder.current.name, "policy"))
         is_structured = self._contract is not None and not self._contract.is_free
         while True:
-            next_attempt = NextAttempt(call, ladder.current, decision, is_structured, ladder.rung_above)
-            self._judge = policy.judge(next_attempt) if call.endpoint.returns_choices else None
+            if policy.judges and call.endpoint.returns_choices:
+                attempt = NextAttempt(call, ladder.current, decision, is_structured, ladder.rung_above)
+                self._judge = policy.judge(attempt)
             try:
                 return self._accept(await self._attempt(wanted))  # 3 eligible? lease, send, check, judge
             except ApiError as error:
@@ -173,7 +174,7 @@ class Dispatch:
         """Send the request to the leased replica, and read its answer, or the beginning of its stream."""
         record, model = self._record, lease.model
         dialect = DIALECTS[model.engine]
-        checks = self._stream_checks(model) if asked.stream else StreamChecks()
+        checks = self._stream_checks(model) if asked.stream else None
         body, record.dropped = dialect.body(asked, model)
         sent_at = monotonic()
         end_by = sent_at + model.timeouts.total_s
@@ -190,7 +191,7 @@ class Dispatch:
             said = await exchange.read()
             raise dialect.refusal(model, exchange.status, said, exchange.retry_after_s)
         lease.attempt.answered = True
-        if asked.stream:
+        if checks is not None:
             stream = AnswerStream(self._call, EventSource(lease, exchange, dialect, first_by, end_by), checks)
             await stream.begin()
             reply = Reply(events=stream)

@@ -17,7 +17,7 @@ def needs(call: ChatCall) -> frozenset[Ability]:
     endpoint, body = call.endpoint, call.body
     parts = _of_messages(endpoint.messages(body))
     if _TELLING.isdisjoint(body):
-        return frozenset(parts) | endpoint.abilities
+        return frozenset(parts) | endpoint.abilities if parts else endpoint.abilities
     more = _of_chat(body) if endpoint.takes_tools else _of_format(body) if endpoint.returns_choices else ()
     return frozenset([*parts, *more]) | endpoint.abilities
 

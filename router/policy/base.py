@@ -62,6 +62,9 @@ class Policy(ABC):
     reads_confidence: ClassVar[bool] = False
     """it accepts an answer, or asks a model, by a threshold on confidence: `routing.min_confidence` has a meaning"""
 
+    judges: ClassVar[bool] = False
+    """it has a `judge`"""
+
     @classmethod
     @abstractmethod
     def build(cls, route: Route) -> Policy | None:

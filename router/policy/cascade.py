@@ -62,6 +62,7 @@ class Cascade(Learned):
     name = "cascade"
     Options = CascadeOptions
     reads_confidence = True
+    judges = True
     reasons: ClassVar = {
         "cascade": "A small model was asked first, as the expected saving exceeds its price.",
         "cascade: skipped": "No small model was asked first: its answer would probably be rejected.",
