@@ -31,22 +31,19 @@ class EventSource:
         """Return whether the time for the whole answer is over."""
         return monotonic() >= self.end_by
 
-    async def next_events(self) -> list[bytes]:
-        """Return the events that came together; empty at the end.
+    def may_wait_s(self) -> float:
+        """Return how long the next events may take.
 
         Only the upstream's silence counts against it, not the time that the client took since the last event.
 
         Raises:
-            UpstreamTimedOut: the upstream was silent for too long, or the answer takes too long in all.
-            UpstreamFailed: the connection broke.
+            UpstreamTimedOut: the answer takes too long in all.
         """
         now = monotonic()
         if now >= self.end_by:
             raise UpstreamTimedOut("the answer took longer than it may in all")
         silence_s = self.lease.model.timeouts.idle_s if self.first_by is None else self.first_by - now
-        events = await self.exchange.next_events(min(silence_s, self.end_by - now))
-        self.first_by = None
-        return events
+        return min(silence_s, self.end_by - now)
 
     async def drain(self) -> None:
         """Wait a moment for the connection's end after a whole answer; at worst it cannot be used again."""

@@ -117,40 +117,44 @@ class AnswerStream:
             self._lease.release(monotonic(), health)
 
     async def _read_events(self) -> None:
-        events = await self._source.next_events()
+        source, judge = self._source, self._judge
+        events = await source.exchange.next_events(source.may_wait_s())
+        source.first_by = None
         try:
             for event in events:
                 if event.strip() == DONE:
                     self._whole = True
                     break
-                self._read_event(event)
+                if judge is not None:
+                    event = self._read_logprobs(event, judge)  # noqa: PLW2901 - without its logprobs
+                chunk = self._reader.read(event)
+                if error := chunk.get("error"):
+                    raise source.refusal(error, event)
+                if self._keep_usage or not only_usage(chunk):
+                    self._take(event, chunk)
+                if judge is not None and (self._checker is None or not self._checker.waits):
+                    judge.judge_beginning()
         finally:
             self._lease.attempt.usage, self._lease.attempt.events = self._reader.usage, self._reader.events
         if self._kept_bytes > MAX_BODY_BYTES:
             raise UpstreamFailed(f"the upstream's answer is longer than {MAX_BODY_BYTES} bytes")
         self._whole = self._whole or not events
-        if not self._whole:
-            return
+        if self._whole:
+            await self._finish()
+
+    def _read_logprobs(self, event: bytes, judge: StreamJudge) -> bytes:
+        without_logprobs = judge.read(event)
+        self._kept_bytes += 0 if judge.accepted else len(event) - len(without_logprobs)
+        return without_logprobs
+
+    async def _finish(self) -> None:
+        """Check and judge the whole answer."""
         if not self._reader.finished:
             raise UpstreamFailed("the upstream ended its stream before it finished the answer")
         if self._checker and self._verify and self._checker.waits:
             await self._release_held(self._checker, self._verify)
         if self._judge is not None:
             self._judge.judge_end(self._choices)
-
-    def _read_event(self, event: bytes) -> None:
-        judge = self._judge
-        if judge is not None:
-            without_logprobs = judge.read(event)
-            self._kept_bytes += 0 if judge.accepted else len(event) - len(without_logprobs)
-            event = without_logprobs
-        chunk = self._reader.read(event)
-        if error := chunk.get("error"):
-            raise self._source.refusal(error, event)
-        if self._keep_usage or not only_usage(chunk):
-            self._take(event, chunk)
-        if judge is not None and (self._checker is None or not self._checker.waits):
-            judge.judge_beginning()
 
     def _take(self, event: bytes, chunk: Mapping[str, Any]) -> None:
         self._kept_bytes += len(event)

@@ -57,8 +57,8 @@ WRONG: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "no evidence": ("policy: fixed", "policy: cascade\n    evidence: e.json", ("e.json", "cannot be read")),
     "half a guarantee": (
         "    policy: fixed",
-        "    guarantee: {confidence: 0.9}",
-        ("models.yaml:18", "max_quality_loss"),
+        "    policy: cascade\n    guarantee: {confidence: 0.9}",
+        ("models.yaml:19", "max_quality_loss"),
     ),
     "half a price": (
         ", output_usd_per_mtok: 1.60",
