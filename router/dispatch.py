@@ -31,7 +31,7 @@ from router.record import Attempt, RequestRecord
 from router.replicas.latency import LatencyAverages
 from router.replicas.pool import Lease, Pool
 from router.structured.contract import OutputContract
-from router.structured.request.plan import Planner
+from router.structured.request.compiler import ConstraintCompiler
 from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import ChatCall, Engine, Reply, Usage
 from router.upstream.base import Dialect, Upstream
@@ -59,7 +59,7 @@ class Dispatcher:
         self._pools = pools
         self._upstream = upstream
         self._workers = workers
-        self._planner = Planner(workers)
+        self._planner = ConstraintCompiler(workers)
         self._latencies = LatencyAverages()
 
     def route(self, name: str) -> Route:
@@ -139,7 +139,7 @@ class Dispatcher:
         return self._latencies.recent(monotonic()) if route.waiting_usd_per_hour else NO_LATENCIES
 
     async def _promise(self, call: ChatCall, record: RequestRecord) -> OutputContract | None:
-        constraint = await self._planner.plan(call)
+        constraint = await self._planner.compile(call)
         return None if constraint is None else OutputContract(constraint, call, record, self._workers)
 
     def _gate(

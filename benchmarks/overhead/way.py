@@ -18,9 +18,9 @@ from router.messages import strict_json
 from router.messages.answer import StreamReader, parse_whole
 from router.policy.heuristic import Heuristic
 from router.record import RequestRecord
-from router.structured.answer.check import judge
+from router.structured.answer.check import check_choice
 from router.structured.constraint import Constraint
-from router.structured.request.plan import Planner
+from router.structured.request.compiler import ConstraintCompiler
 from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import ChatCall, Reply, Usage
 from server.admission import Admission
@@ -86,12 +86,12 @@ async def way(world: World) -> list[Stop]:
     answer = AtOnce(*((b"", script.events()) if script.stream else (script.whole(), ())))
     workers = GrammarWorkers()
     dispatcher = Dispatcher(world.config, world.resources.policies, world.resources.fleet.pools, answer, workers)
-    planner = Planner(workers)
+    planner = ConstraintCompiler(workers)
     told = await _tell(dispatcher, call)
     return [
         *_arrival(world, told),
         *_decision(world, call, planner),
-        *_answer(world, call, dispatcher, await planner.plan(call), workers),
+        *_answer(world, call, dispatcher, await planner.compile(call), workers),
         *_departure(world, told),
         *_loop(world),
         Stop(WHOLE, _awaited(world.client.ask), kind="whole", times=MOST_WAITING),
@@ -142,7 +142,7 @@ def _arrival(world: World, told: _Told) -> list[Stop]:
     ]
 
 
-def _decision(world: World, call: ChatCall, planner: Planner) -> list[Stop]:
+def _decision(world: World, call: ChatCall, planner: ConstraintCompiler) -> list[Stop]:
     route, policies = world.config.routes[call.model], world.resources.policies
     model = route.ladder[0]
     pool, dialect = world.resources.fleet.pools[model.name], DIALECTS[model.engine]
@@ -151,7 +151,7 @@ def _decision(world: World, call: ChatCall, planner: Planner) -> list[Stop]:
         pool.acquire(monotonic(), tried=[], last_resort=False).release(monotonic(), "good")
 
     return [
-        Stop("plan", _awaited(lambda: planner.plan(call))),
+        Stop("plan", _awaited(lambda: planner.compile(call))),
         Stop("policy", _called(lambda: policies.of(route, call).decide(call, route.rungs))),
         Stop("instead: heuristic", _called(lambda: Heuristic(route.threshold).decide(call, route.rungs)), kind="part"),
         Stop("acquire and release", _called(lease)),
@@ -197,7 +197,7 @@ def _answer(
     stops = [Stop("upstream client", _awaited(ask), (UPSTREAM_SIDE,)), Stop("answer", _called(read))]
     if constraint is not None:
         [choice] = parse_whole(whole, 1)["choices"]
-        stops.append(Stop("check", _awaited(lambda: judge(constraint, choice, workers))))
+        stops.append(Stop("check", _awaited(lambda: check_choice(constraint, choice, workers))))
     within = ("plan", "policy", "acquire and release", "dialect", *(stop.name for stop in stops[1:]))
     return [
         *stops,

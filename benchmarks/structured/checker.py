@@ -1,4 +1,4 @@
-"""The checker alone: does it judge as jsonschema-rs does, and how long do its plans take and hold the loop?"""
+"""The checker alone: does it check_choice as jsonschema-rs does, and how long do its plans take and hold the loop?"""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from benchmarks.structured.lag import TICK_S, measured
 from benchmarks.structured.requests import answered, call_for
 from benchmarks.vllm.stats import percentile
 from router.errors import BadRequest
-from router.structured.answer.check import judge
+from router.structured.answer.check import check_choice
 from router.structured.constraint import Constraint
-from router.structured.request.plan import Planner
+from router.structured.request.compiler import ConstraintCompiler
 from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import Backend, ChatCall
 from server.processes.gateway import freeze
@@ -25,15 +25,15 @@ IDLE_S = 1.0
 
 
 async def measure(tasks: Sequence[SchemaTask], say: Callable[[str], None]) -> dict[str, Any]:
-    """Plan every schema, judge every instance, ask every backend; return the figures."""
+    """Plan every schema, check_choice every instance, ask every backend; return the figures."""
     freeze()  # as the gateway does
     workers = GrammarWorkers()
     try:
         say(f"  planning {len(tasks)} schemas, one after the other")
-        planner = Planner(workers)
+        planner = ConstraintCompiler(workers)
         first, again, lag_in_turn, refused = await plan_all(planner, tasks)
         say("  all at a time")
-        calls, empty = [call_for(task.schema) for task in tasks], Planner(workers)
+        calls, empty = [call_for(task.schema) for task in tasks], ConstraintCompiler(workers)
         async with measured() as together:
             await asyncio.gather(*(planned(empty, call) for call in calls))
         async with measured() as idle:
@@ -57,7 +57,7 @@ async def measure(tasks: Sequence[SchemaTask], say: Callable[[str], None]) -> di
 
 
 async def plan_all(
-    planner: Planner, tasks: Sequence[SchemaTask]
+    planner: ConstraintCompiler, tasks: Sequence[SchemaTask]
 ) -> tuple[list[float], list[float], dict[str, float], list[str]]:
     """Return how long plans took (ms) the first time and the second, how they held up the loop, and what was refused.
 
@@ -70,19 +70,19 @@ async def plan_all(
             await asyncio.sleep(2 * TICK_S)  # neither the call's making nor another's plan counts
             began = perf_counter()
             try:
-                await planner.plan(call)
+                await planner.compile(call)
             except BadRequest as error:
                 refused.append(f"{task.id}: {error.message}")
                 continue
             first.append((perf_counter() - began) * 1e3)
             await asyncio.sleep(2 * TICK_S)
             began = perf_counter()
-            await planner.plan(call)
+            await planner.compile(call)
             again.append((perf_counter() - began) * 1e3)
     return first, again, lag.figures(), refused
 
 
-async def judge_all(planner: Planner, workers: GrammarWorkers, tasks: Sequence[SchemaTask]) -> list[str]:
+async def judge_all(planner: ConstraintCompiler, workers: GrammarWorkers, tasks: Sequence[SchemaTask]) -> list[str]:
     """Return the instances on which the checker and jsonschema-rs do not agree."""
     found = []
     for task in tasks:
@@ -93,7 +93,7 @@ async def judge_all(planner: Planner, workers: GrammarWorkers, tasks: Sequence[S
             if constraint is None:
                 found.append(f"{task.id}, instance {place}: its schema was refused")
                 continue
-            verdict, _ = await judge(constraint, answered(instance.text), workers)
+            verdict, _ = await check_choice(constraint, answered(instance.text), workers)
             if (verdict.word == "valid") != instance.valid:
                 found.append(f"{task.id}, instance {place}: {verdict.word} {verdict.path} {verdict.message}")
     return found
@@ -101,7 +101,7 @@ async def judge_all(planner: Planner, workers: GrammarWorkers, tasks: Sequence[S
 
 async def enforced(workers: GrammarWorkers, backend: Backend, tasks: Sequence[SchemaTask]) -> dict[str, Any]:
     """Return how many schemas a backend enforces wholly, in part or not, and how long it took to find out (ms)."""
-    planner = Planner(workers)
+    planner = ConstraintCompiler(workers)
     words: Counter[str] = Counter()
     took = []
     for task in tasks:
@@ -109,7 +109,9 @@ async def enforced(workers: GrammarWorkers, backend: Backend, tasks: Sequence[Sc
         if constraint is None or constraint.output_format is None or constraint.output_format.schema is None:
             continue
         began = perf_counter()
-        words[(await workers.enforces(backend, "json_schema", constraint.output_format.schema.text)).word] += 1
+        words[
+            (await workers.grammar_support(backend, "json_schema", constraint.output_format.schema.text)).enforcement
+        ] += 1
         took.append((perf_counter() - began) * 1e3)
     return {"words": dict(words), "ms": spread(took)}
 
@@ -119,10 +121,10 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"p50": percentile(values, 0.5), "p99": percentile(values, 0.99), "max": max(values)}
 
 
-async def planned(planner: Planner, call: ChatCall) -> Constraint | None:
+async def planned(planner: ConstraintCompiler, call: ChatCall) -> Constraint | None:
     """Return what a call's answer must satisfy; None: its schema is refused."""
     try:
-        return await planner.plan(call)
+        return await planner.compile(call)
     except BadRequest:
         return None
 

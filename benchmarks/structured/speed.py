@@ -10,10 +10,10 @@ from benchmarks.structured.checker import planned
 from benchmarks.structured.data import SchemaTask
 from benchmarks.structured.requests import answered, call_for
 from router.errors import StructuredOutputViolation
-from router.structured.answer.check import judge
+from router.structured.answer.check import check_choice
 from router.structured.answer.stream_checker import StreamChecker
 from router.structured.constraint import Constraint
-from router.structured.request.plan import Planner
+from router.structured.request.compiler import ConstraintCompiler
 from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import ConstraintKind
 from server.processes.gateway import freeze
@@ -32,7 +32,7 @@ async def measure(tasks: Sequence[SchemaTask], say: Callable[[str], None]) -> di
     freeze()  # as the gateway does
     workers = GrammarWorkers()
     try:
-        answers = await light_answers(Planner(workers), tasks)
+        answers = await light_answers(ConstraintCompiler(workers), tasks)
         long = [(constraint, text) for constraint, text in answers if len(text) >= LONG]
         short = [(constraint, text) for constraint, text in answers if len(text) < LONG]
         say(f"  {len(long)} long answers and {len(short)} short ones, {ROUNDS} rounds")
@@ -46,13 +46,13 @@ async def measure(tasks: Sequence[SchemaTask], say: Callable[[str], None]) -> di
             "judge_us_per_short": _each(await _whole(short, workers), len(short)),
             "events": events,
             "us_per_event": _each(_least(lambda: follow(streams)), events),
-            "cached_plan_us": await _cached_plan(Planner(workers), tasks),
+            "cached_plan_us": await _cached_plan(ConstraintCompiler(workers), tasks),
         }
     finally:
         await workers.close()
 
 
-async def light_answers(planner: Planner, tasks: Sequence[SchemaTask]) -> list[tuple[Constraint, str]]:
+async def light_answers(planner: ConstraintCompiler, tasks: Sequence[SchemaTask]) -> list[tuple[Constraint, str]]:
     """Return the right instances of those schemas whose answers are judged in the gateway's own process."""
     found = []
     for task in tasks:
@@ -72,7 +72,7 @@ def follow(streams: Sequence[tuple[Constraint, Sequence[Mapping[str, Any]]]]) ->
     for constraint, chunks in streams:
         checker = StreamChecker(constraint, "check", _refused)
         for chunk in chunks:
-            checker.may_leave(chunk)
+            checker.feed(chunk)
 
 
 def chunks(text: str) -> list[Mapping[str, Any]]:
@@ -91,18 +91,18 @@ async def _whole(answers: Sequence[tuple[Constraint, str]], workers: GrammarWork
     for _ in range(ROUNDS):
         began = process_time()
         for constraint, choice in choices:
-            await judge(constraint, choice, workers)
+            await check_choice(constraint, choice, workers)
         rounds.append(process_time() - began)
     return min(rounds) * 1e6
 
 
-async def _cached_plan(planner: Planner, tasks: Sequence[SchemaTask]) -> float | None:
+async def _cached_plan(planner: ConstraintCompiler, tasks: Sequence[SchemaTask]) -> float | None:
     calls = [call_for(task.schema) for task in tasks[:KEPT] if await planned(planner, call_for(task.schema))]
     rounds = []
     for _ in range(ROUNDS):
         began = process_time()
         for call in calls:
-            await planner.plan(call)
+            await planner.compile(call)
         rounds.append(process_time() - began)
     return _each(min(rounds) * 1e6, len(calls))
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from benchmarks.structured.requests import answered, call_for
 from router.errors import BadRequest
-from router.structured.answer.check import judge
+from router.structured.answer.check import check_choice
 from router.structured.constraint import Constraint
-from router.structured.request.plan import Planner
+from router.structured.request.compiler import ConstraintCompiler
 from router.structured.workers.grammar_workers import GrammarWorkers
 
 DRAFTS = {"draft2020-12": None, "draft7": "http://json-schema.org/draft-07/schema#"}
@@ -50,7 +50,7 @@ async def measure(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
         raise NoSuite(f"{tests / missing[0]} is not there; {HOW_TO_GET}")
     workers = GrammarWorkers()
     try:
-        planner = Planner(workers)
+        planner = ConstraintCompiler(workers)
         found = {}
         for draft, named in DRAFTS.items():
             tally = Tally()
@@ -66,7 +66,7 @@ async def measure(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
 
 
 async def _group(
-    planner: Planner,
+    planner: ConstraintCompiler,
     workers: GrammarWorkers,
     stem: str,
     group: dict[str, Any],
@@ -76,7 +76,7 @@ async def _group(
     where = f"{stem}: {group['description']}"
     schema = as_object(group["schema"], named)
     try:
-        constraint = await planner.plan(call_for(schema))
+        constraint = await planner.compile(call_for(schema))
     except BadRequest as error:
         if REMOTE in json.dumps(schema):
             tally.counts["remote"] += len(group["tests"])
@@ -87,7 +87,7 @@ async def _group(
         return
     assert isinstance(constraint, Constraint)
     for test in group["tests"]:
-        verdict, _ = await judge(constraint, answered(json.dumps(test["data"], ensure_ascii=False)), workers)
+        verdict, _ = await check_choice(constraint, answered(json.dumps(test["data"], ensure_ascii=False)), workers)
         if (verdict.word == "valid") == test["valid"]:
             tally.counts["right"] += 1
         elif stem == FORMAT and test["valid"]:

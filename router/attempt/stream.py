@@ -12,7 +12,7 @@ from router.errors import ApiError, UpstreamError, UpstreamFailed, UpstreamTimed
 from router.judge.gate import StreamGate
 from router.messages.answer import DONE, StreamReader, only_usage, write
 from router.replicas.pool import Health, Lease
-from router.structured.answer.assemble import as_read
+from router.structured.answer.assemble import endpoint_fields
 from router.structured.answer.render_stream import render_stream
 from router.structured.answer.stream_checker import StreamChecker
 from router.structured.contract import Choices
@@ -86,7 +86,7 @@ class AnswerStream:
     def _begun(self) -> bool:
         if self._gate is not None and not self._gate.is_open:
             return False
-        return self._reader.content if self._checker is None else self._checker.begun
+        return self._reader.content if self._checker is None else self._checker.has_begun
 
     def __aiter__(self) -> AnswerStream:
         return self
@@ -139,7 +139,7 @@ class AnswerStream:
                     raise self._dialect.refusal(self._lease.model, _status(error), event, None)
                 if self._keep_usage or not only_usage(chunk):
                     self._take(event, chunk)
-                if self._gate is not None and (self._checker is None or not self._checker.waits):
+                if self._gate is not None and (self._checker is None or not self._checker.is_holding):
                     self._gate.judge_beginning()
         finally:
             self._lease.attempt.usage, self._lease.attempt.events = self._reader.usage, self._reader.events
@@ -148,7 +148,7 @@ class AnswerStream:
         self._whole = self._whole or not events
         if self._whole and not self._reader.finished:
             raise UpstreamFailed("the upstream ended its stream before it finished the answer")
-        if self._whole and self._checker and self._verify and self._checker.waits:
+        if self._whole and self._checker and self._verify and self._checker.is_holding:
             await self._judge(self._checker, self._verify)
         if self._whole and self._gate is not None:
             self._gate.end(self._said)
@@ -165,11 +165,11 @@ class AnswerStream:
             return
         if parts := chunk.get("choices"):
             self._frame = self._frame or {name: chunk[name] for name in _FRAME if name in chunk}
-            chunk = {**chunk, "choices": [as_read(part, is_chat=self._is_chat) for part in parts]}
+            chunk = {**chunk, "choices": [endpoint_fields(part, is_chat=self._is_chat) for part in parts]}
         if self._keep_usage:
             self._usage = chunk.get("usage") or self._usage
         self._held.append(event)
-        if self._checker.may_leave(chunk):
+        if self._checker.feed(chunk):
             self._ready += self._held
             self._held.clear()
 
@@ -178,7 +178,7 @@ class AnswerStream:
         self._said = checker.choices()
         if instead := await verify(self._said, self._reader.usage):
             self._said = instead
-            self._held = render_stream(instead, checker.left, self._frame)
+            self._held = render_stream(instead, checker.sent, self._frame)
             if self._usage:
                 self._held.append(write({**self._frame, "choices": [], "usage": self._usage}))
         self._ready += self._held

@@ -12,8 +12,8 @@ from router.attempt.next_step import ASKED_DIFFERENTLY
 from router.config.models import Model
 from router.errors import AnswerTruncated, ApiError, StructuredOutputViolation, UpstreamRejected
 from router.record import RequestRecord
-from router.structured.answer.assemble import as_read
-from router.structured.answer.check import judge
+from router.structured.answer.assemble import endpoint_fields
+from router.structured.answer.check import check_choice
 from router.structured.answer.stream_checker import Mode, StreamChecker
 from router.structured.constraint import Constraint
 from router.structured.engine.constrained_call import MORE_ROOM, Learned, Meant, as_calls, as_text, meant, put
@@ -85,8 +85,8 @@ class OutputContract:
             StructuredOutputViolation: of the first invalid one, or the first cut one where another try is wanted.
         """
         at_limit, verified, words = self._at_limit(model, usage), list[Mapping[str, Any]](), list[VerdictWord]()
-        for choice in (as_read(choice, is_chat=self._call.is_chat) for choice in choices):
-            verdict, may_leave = await judge(self._constraint, choice, self._workers, at_limit=at_limit)
+        for choice in (endpoint_fields(choice, is_chat=self._call.is_chat) for choice in choices):
+            verdict, may_leave = await check_choice(self._constraint, choice, self._workers, at_limit=at_limit)
             verified.append(may_leave)
             if verdict.word != "invalid" and _is_free(self._constraint) and not as_calls(may_leave):
                 continue  # text, where there might have been a call

@@ -12,7 +12,7 @@ from typing import Any
 
 from router.config.models import Model
 from router.errors import StructuredOutputViolation
-from router.structured.constraint import Calls, Constraint, OutputFormat
+from router.structured.constraint import CallConstraint, Constraint, OutputFormat
 from router.structured.request.output_format import FORMAT_FIELDS
 from router.types import ChatCall, ConstraintKind, Enforcement
 
@@ -114,7 +114,7 @@ def _response_format(form: OutputFormat, schema: Mapping[str, Any]) -> Mapping[s
     return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
 
 
-def _calls(calls: Calls, call: ChatCall, model: Model, hold: Enforcement) -> tuple[_Changes, str]:
+def _calls(calls: CallConstraint, call: ChatCall, model: Model, hold: Enforcement) -> tuple[_Changes, str]:
     if model.engine == "openai" or calls.legacy:
         return {}, ""
     if hold == "none":
@@ -125,7 +125,7 @@ def _calls(calls: Calls, call: ChatCall, model: Model, hold: Enforcement) -> tup
     return {"tools": [_decodable(tool, calls, model) for tool in call.body["tools"]]}, ""
 
 
-def _decodable(tool: Mapping[str, Any], calls: Calls, model: Model) -> Mapping[str, Any]:
+def _decodable(tool: Mapping[str, Any], calls: CallConstraint, model: Model) -> Mapping[str, Any]:
     function = tool["function"]
     if model.backend == "xgrammar":  # vLLM's grammars for it hold the arguments of strict tools only
         return {**tool, "function": {**function, "strict": True}}
@@ -191,7 +191,7 @@ def meant(constraint: Constraint, choice: Mapping[str, Any], kind: ConstraintKin
     if tool is None:
         return None
     return Meant(
-        Constraint(calls=Calls({tool.name: tool}, required=True, single=True)),
+        Constraint(calls=CallConstraint({tool.name: tool}, required=True, single=True)),
         {"type": "function", "function": {"name": tool.name}},
     )
 
