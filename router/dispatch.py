@@ -36,7 +36,7 @@ from router.record import Escalation, RequestRecord
 from router.replicas.latency import LatencyAverages
 from router.replicas.pool import Lease, Pool
 from router.structured.contract import Choices, OutputContract, outcome
-from router.structured.request.plan import Planner
+from router.structured.request.compiler import ConstraintCompiler
 from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import Ability, ChatCall, Reply, Usage
 from router.upstream.base import Upstream, request_headers
@@ -54,11 +54,11 @@ class Dispatcher:
     pools: Mapping[str, Pool]
     upstream: Upstream
     workers: GrammarWorkers
-    planner: Planner = field(init=False)
+    constraints: ConstraintCompiler = field(init=False)
     latencies: LatencyAverages = field(default_factory=LatencyAverages)
 
     def __post_init__(self) -> None:
-        self.planner = Planner(self.workers)
+        self.constraints = ConstraintCompiler(self.workers)
 
     def route(self, name: str) -> Route:
         """Return the route that a request's `model` names.
@@ -125,7 +125,7 @@ class Dispatch:
         call, route, record = self._call, self._route, self._record
         record.fallback = route.fallback
         policy = self._shared.policies.of(route, call)
-        if constraint := await self._shared.planner.plan(call):  # 1 what must the answer satisfy?
+        if constraint := await self._shared.constraints.compile(call):  # 1 what must the answer satisfy?
             self._contract = OutputContract(constraint, call, self._shared.workers)
         rungs, wanted = allowed_rungs(route, call), needs(call)
         latencies = self._shared.latencies.recent(monotonic()) if policy.reads_latencies else {}

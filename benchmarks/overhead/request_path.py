@@ -26,9 +26,9 @@ from router.messages.answer import StreamReader, parse_whole
 from router.policy.base import Situation
 from router.policy.heuristic import Heuristic
 from router.record import RequestRecord
-from router.structured.answer.check import judge
+from router.structured.answer.check import check_choice
 from router.structured.constraint import Constraint
-from router.structured.request.plan import Planner
+from router.structured.request.compiler import ConstraintCompiler
 from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import ChatCall, Reply, Usage
 from router.upstream.dialects import DIALECTS
@@ -102,12 +102,12 @@ async def request_path(gateway: InProcessGateway) -> list[Stage]:
     answer = InstantUpstream(*((b"", script.events()) if script.stream else (script.whole(), ())))
     workers = GrammarWorkers()
     dispatcher = Dispatcher(gateway.config, gateway.resources.policies, gateway.resources.fleet.pools, answer, workers)
-    planner = Planner(workers)
+    planner = ConstraintCompiler(workers)
     dispatched = await _dispatch(dispatcher, call)
     return [
         *_arrival(gateway, dispatched),
         *_decision(gateway, call, planner),
-        *_answer(gateway, call, dispatcher, await planner.plan(call), workers),
+        *_answer(gateway, call, dispatcher, await planner.compile(call), workers),
         *_departure(gateway, dispatched),
         *_loop(gateway),
         Stage(WHOLE, _awaited(gateway.client.ask), kind="whole", times=MAX_PENDING),
@@ -158,7 +158,7 @@ def _arrival(gateway: InProcessGateway, dispatched: _Dispatched) -> list[Stage]:
     ]
 
 
-def _decision(gateway: InProcessGateway, call: ChatCall, planner: Planner) -> list[Stage]:
+def _decision(gateway: InProcessGateway, call: ChatCall, planner: ConstraintCompiler) -> list[Stage]:
     route, policies = gateway.config.routes[call.model], gateway.resources.policies
     model = route.ladder[0]
     pool, dialect = gateway.resources.fleet.pools[model.name], DIALECTS[model.engine]
@@ -167,7 +167,7 @@ def _decision(gateway: InProcessGateway, call: ChatCall, planner: Planner) -> li
         pool.acquire(monotonic(), tried=[], last_resort=False).release(monotonic(), "good")
 
     return [
-        Stage("plan", _awaited(lambda: planner.plan(call))),
+        Stage("plan", _awaited(lambda: planner.compile(call))),
         Stage("policy", _called(lambda: policies.of(route, call).decide(Situation(call, route.rungs)))),
         Stage("instead: heuristic", _called(lambda: Heuristic(0.5).decide(Situation(call, route.rungs))), kind="part"),
         Stage("acquire and release", _called(lease)),
@@ -217,7 +217,7 @@ def _answer(
     stages = [Stage("upstream client", _awaited(ask), (UPSTREAM_SIDE,)), Stage("answer", _called(read))]
     if constraint is not None:
         [choice] = parse_whole(whole, 1)["choices"]
-        stages.append(Stage("check", _awaited(lambda: judge(constraint, choice, workers))))
+        stages.append(Stage("check", _awaited(lambda: check_choice(constraint, choice, workers))))
     within = ("plan", "policy", "acquire and release", "dialect", *(stage.name for stage in stages[1:]))
     return [
         *stages,

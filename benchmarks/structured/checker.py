@@ -14,8 +14,8 @@ from benchmarks.structured.data import SchemaTask
 from benchmarks.structured.loop_lag import TICK_S, measured_lag
 from benchmarks.structured.requests import call_for, choice_of, grammar_workers, planned
 from router.errors import BadRequest
-from router.structured.answer.check import judge
-from router.structured.request.plan import Planner
+from router.structured.answer.check import check_choice
+from router.structured.request.compiler import ConstraintCompiler
 from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import Backend
 from server.processes.gateway import tune_garbage_collector
@@ -29,10 +29,10 @@ async def measure(tasks: Sequence[SchemaTask], say: Say) -> dict[str, Any]:
     tune_garbage_collector()  # as the gateway does
     async with grammar_workers() as workers:
         say(f"  planning {len(tasks)} schemas, one after the other")
-        planner = Planner(workers)
+        planner = ConstraintCompiler(workers)
         first, again, lag_in_turn, refused = await plan_all(planner, tasks)
         say("  all at once")
-        calls, empty = [call_for(task.schema) for task in tasks], Planner(workers)
+        calls, empty = [call_for(task.schema) for task in tasks], ConstraintCompiler(workers)
         async with measured_lag() as together:
             await asyncio.gather(*(planned(empty, call) for call in calls))
         async with measured_lag() as idle:
@@ -54,7 +54,7 @@ async def measure(tasks: Sequence[SchemaTask], say: Say) -> dict[str, Any]:
 
 
 async def plan_all(
-    planner: Planner, tasks: Sequence[SchemaTask]
+    planner: ConstraintCompiler, tasks: Sequence[SchemaTask]
 ) -> tuple[list[float], list[float], dict[str, float], list[str]]:
     """Return the milliseconds of the first and the second plan of each schema, the loop's lag, and refused schemas.
 
@@ -67,19 +67,19 @@ async def plan_all(
             await asyncio.sleep(2 * TICK_S)  # so that only this plan is measured
             began = perf_counter()
             try:
-                await planner.plan(call)
+                await planner.compile(call)
             except BadRequest as error:
                 refused.append(f"{task.id}: {error.message}")
                 continue
             first.append((perf_counter() - began) * 1e3)
             await asyncio.sleep(2 * TICK_S)
             began = perf_counter()
-            await planner.plan(call)
+            await planner.compile(call)
             again.append((perf_counter() - began) * 1e3)
     return first, again, lag.figures(), refused
 
 
-async def judge_all(planner: Planner, workers: GrammarWorkers, tasks: Sequence[SchemaTask]) -> list[str]:
+async def judge_all(planner: ConstraintCompiler, workers: GrammarWorkers, tasks: Sequence[SchemaTask]) -> list[str]:
     """Return the instances on which the checker and jsonschema-rs disagree."""
     found = []
     for task in tasks:
@@ -90,7 +90,7 @@ async def judge_all(planner: Planner, workers: GrammarWorkers, tasks: Sequence[S
             if constraint is None:
                 found.append(f"{task.id}, instance {place}: its schema was refused")
                 continue
-            verdict, _ = await judge(constraint, choice_of(instance.text), workers)
+            verdict, _ = await check_choice(constraint, choice_of(instance.text), workers)
             if (verdict.word == "valid") != instance.valid:
                 found.append(f"{task.id}, instance {place}: {verdict.word} {verdict.path} {verdict.message}")
     return found
@@ -98,7 +98,7 @@ async def judge_all(planner: Planner, workers: GrammarWorkers, tasks: Sequence[S
 
 async def enforced(workers: GrammarWorkers, backend: Backend, tasks: Sequence[SchemaTask]) -> dict[str, Any]:
     """Return how many schemas a backend enforces completely, partly or not, and the milliseconds to find out."""
-    planner = Planner(workers)
+    planner = ConstraintCompiler(workers)
     words: Counter[str] = Counter()
     took = []
     for task in tasks:
@@ -106,7 +106,9 @@ async def enforced(workers: GrammarWorkers, backend: Backend, tasks: Sequence[Sc
         if constraint is None or constraint.output_format is None or constraint.output_format.schema is None:
             continue
         began = perf_counter()
-        words[(await workers.enforces(backend, "json_schema", constraint.output_format.schema.text)).word] += 1
+        words[
+            (await workers.grammar_support(backend, "json_schema", constraint.output_format.schema.text)).enforcement
+        ] += 1
         took.append((perf_counter() - began) * 1e3)
     return {"words": dict(words), "ms": spread(took)}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from router.errors import BadRequest
 from router.structured.constraint import Constraint
-from router.structured.request.plan import Planner
+from router.structured.request.compiler import ConstraintCompiler
 from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import ChatCall
 from server.endpoints.chat import CHAT_ENDPOINT
@@ -44,9 +44,9 @@ async def grammar_workers() -> AsyncIterator[GrammarWorkers]:
         await workers.close()
 
 
-async def planned(planner: Planner, call: ChatCall) -> Constraint | None:
+async def planned(planner: ConstraintCompiler, call: ChatCall) -> Constraint | None:
     """Return what the answer to a call must satisfy; None: its schema is refused."""
     try:
-        return await planner.plan(call)
+        return await planner.compile(call)
     except BadRequest:
         return None

@@ -10,10 +10,10 @@ from benchmarks.common.report import Say
 from benchmarks.structured.data import SchemaTask
 from benchmarks.structured.requests import call_for, choice_of, grammar_workers, planned
 from router.errors import StructuredOutputViolation
-from router.structured.answer.check import judge
+from router.structured.answer.check import check_choice
 from router.structured.answer.stream_checker import StreamChecker
 from router.structured.constraint import Constraint
-from router.structured.request.plan import Planner
+from router.structured.request.compiler import ConstraintCompiler
 from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import ConstraintKind
 from server.processes.gateway import tune_garbage_collector
@@ -31,7 +31,7 @@ async def measure(tasks: Sequence[SchemaTask], say: Say) -> dict[str, Any]:
     """Return CPU microseconds: the least of several rounds over the same answers."""
     tune_garbage_collector()  # as the gateway does
     async with grammar_workers() as workers:
-        answers = await in_process_answers(Planner(workers), tasks)
+        answers = await in_process_answers(ConstraintCompiler(workers), tasks)
         long = [(constraint, text) for constraint, text in answers if len(text) >= LONG]
         short = [(constraint, text) for constraint, text in answers if len(text) < LONG]
         say(f"  {len(long)} long answers and {len(short)} short ones, {ROUNDS} rounds")
@@ -49,11 +49,11 @@ async def measure(tasks: Sequence[SchemaTask], say: Say) -> dict[str, Any]:
             "judge_us_per_short": _each(await _judge_us(short, workers), len(short)),
             "events": events,
             "us_per_event": _each(await _least_us(follow_all), events),
-            "cached_plan_us": await _cached_plan_us(Planner(workers), tasks),
+            "cached_plan_us": await _cached_plan_us(ConstraintCompiler(workers), tasks),
         }
 
 
-async def in_process_answers(planner: Planner, tasks: Sequence[SchemaTask]) -> list[tuple[Constraint, str]]:
+async def in_process_answers(planner: ConstraintCompiler, tasks: Sequence[SchemaTask]) -> list[tuple[Constraint, str]]:
     """Return the valid instances of the schemas whose answers the gateway judges in its own process."""
     found = []
     for task in tasks:
@@ -73,7 +73,7 @@ def follow(streams: Sequence[tuple[Constraint, Sequence[Mapping[str, Any]]]]) ->
     for constraint, chunks in streams:
         checker = StreamChecker(constraint, "check", _refused)
         for chunk in chunks:
-            checker.may_leave(chunk)
+            checker.feed(chunk)
 
 
 def chunks(text: str) -> list[Mapping[str, Any]]:
@@ -91,17 +91,17 @@ async def _judge_us(answers: Sequence[tuple[Constraint, str]], workers: GrammarW
 
     async def judge_all() -> None:
         for constraint, choice in choices:
-            await judge(constraint, choice, workers)
+            await check_choice(constraint, choice, workers)
 
     return await _least_us(judge_all)
 
 
-async def _cached_plan_us(planner: Planner, tasks: Sequence[SchemaTask]) -> float | None:
+async def _cached_plan_us(planner: ConstraintCompiler, tasks: Sequence[SchemaTask]) -> float | None:
     calls = [call_for(task.schema) for task in tasks[:CACHED_SCHEMAS] if await planned(planner, call_for(task.schema))]
 
     async def plan_all() -> None:
         for call in calls:
-            await planner.plan(call)
+            await planner.compile(call)
 
     return _each(await _least_us(plan_all), len(calls))
 

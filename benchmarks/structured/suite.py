@@ -12,9 +12,9 @@ from typing import Any
 from benchmarks.common.report import Say
 from benchmarks.structured.requests import call_for, choice_of, grammar_workers
 from router.errors import BadRequest
-from router.structured.answer.check import judge
+from router.structured.answer.check import check_choice
 from router.structured.constraint import Constraint
-from router.structured.request.plan import Planner
+from router.structured.request.compiler import ConstraintCompiler
 from router.structured.workers.grammar_workers import GrammarWorkers
 
 DRAFTS = {"draft2020-12": None, "draft7": "http://json-schema.org/draft-07/schema#"}
@@ -50,7 +50,7 @@ async def measure(folder: Path, say: Say) -> dict[str, Any]:
     if missing := [draft for draft in DRAFTS if not (tests / draft).is_dir()]:
         raise NoSuite(f"{tests / missing[0]} is not there; {HOW_TO_GET}")
     async with grammar_workers() as workers:
-        planner = Planner(workers)
+        planner = ConstraintCompiler(workers)
         found = {}
         for draft, named in DRAFTS.items():
             result = DraftResult()
@@ -64,7 +64,7 @@ async def measure(folder: Path, say: Say) -> dict[str, Any]:
 
 
 async def _group(
-    planner: Planner,
+    planner: ConstraintCompiler,
     workers: GrammarWorkers,
     stem: str,
     group: dict[str, Any],
@@ -74,7 +74,7 @@ async def _group(
     where = f"{stem}: {group['description']}"
     schema = as_object(group["schema"], named)
     try:
-        constraint = await planner.plan(call_for(schema))
+        constraint = await planner.compile(call_for(schema))
     except BadRequest as error:
         if REMOTE in json.dumps(schema):
             result.counts["remote"] += len(group["tests"])
@@ -85,7 +85,7 @@ async def _group(
         return
     assert isinstance(constraint, Constraint)
     for test in group["tests"]:
-        verdict, _ = await judge(constraint, choice_of(json.dumps(test["data"], ensure_ascii=False)), workers)
+        verdict, _ = await check_choice(constraint, choice_of(json.dumps(test["data"], ensure_ascii=False)), workers)
         if (verdict.word == "valid") == test["valid"]:
             result.counts["right"] += 1
         elif stem == FORMAT and test["valid"]:

@@ -12,7 +12,7 @@ from router.errors import ApiError, UpstreamError, UpstreamFailed
 from router.judge.stream import StreamJudge
 from router.messages.answer import DONE, StreamReader, only_usage, write
 from router.replicas.pool import Health
-from router.structured.answer.assemble import as_read
+from router.structured.answer.assemble import endpoint_fields
 from router.structured.answer.render_stream import render_stream
 from router.structured.answer.stream_checker import StreamChecker
 from router.structured.contract import Choices, Verify
@@ -77,7 +77,7 @@ class AnswerStream:
     def _begun(self) -> bool:
         if self._judge is not None and not self._judge.accepted:
             return False
-        return self._reader.content if self._checker is None else self._checker.begun
+        return self._reader.content if self._checker is None else self._checker.has_begun
 
     def __aiter__(self) -> AnswerStream:
         return self
@@ -132,7 +132,7 @@ class AnswerStream:
                     raise source.refusal(error, event)
                 if self._keep_usage or not only_usage(chunk):
                     self._take(event, chunk)
-                if judge is not None and (self._checker is None or not self._checker.waits):
+                if judge is not None and (self._checker is None or not self._checker.is_holding):
                     judge.judge_beginning()
         finally:
             self._lease.attempt.usage, self._lease.attempt.events = self._reader.usage, self._reader.events
@@ -151,7 +151,7 @@ class AnswerStream:
         """Check and judge the whole answer."""
         if not self._reader.finished:
             raise UpstreamFailed("the upstream ended its stream before it finished the answer")
-        if self._checker and self._verify and self._checker.waits:
+        if self._checker and self._verify and self._checker.is_holding:
             await self._release_held(self._checker, self._verify)
         if self._judge is not None:
             self._judge.judge_end(self._choices)
@@ -163,11 +163,11 @@ class AnswerStream:
             return
         if parts := chunk.get("choices"):
             self._frame = self._frame or {name: chunk[name] for name in _FRAME if name in chunk}
-            chunk = {**chunk, "choices": [as_read(part, self._endpoint) for part in parts]}
+            chunk = {**chunk, "choices": [endpoint_fields(part, self._endpoint) for part in parts]}
         if self._keep_usage:
             self._usage = chunk.get("usage") or self._usage
         self._held.append(event)
-        if self._checker.may_leave(chunk):
+        if self._checker.feed(chunk):
             self._ready += self._held
             self._held.clear()
 
@@ -176,7 +176,7 @@ class AnswerStream:
         self._choices = checker.choices()
         if instead := await verify(self._choices, self._reader.usage):
             self._choices = instead
-            self._held = render_stream(instead, checker.left, self._frame)
+            self._held = render_stream(instead, checker.sent, self._frame)
             if self._usage:
                 self._held.append(write({**self._frame, "choices": [], "usage": self._usage}))
         self._ready += self._held

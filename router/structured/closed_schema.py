@@ -1,6 +1,7 @@
-"""A schema that allows no keys but those that it names: small models otherwise make up more and more of them. Pure.
+"""Closes a schema: it then allows only the keys that it names. Small models otherwise invent more and more keys. Pure.
 
-What satisfies the closed schema satisfies the open one. It is for decoding only; answers are judged by the open one.
+Every value that satisfies the closed schema satisfies the original one. The closed schema is for decoding only; answers
+are checked against the original.
 """
 
 from __future__ import annotations
@@ -8,54 +9,55 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from router.structured.complexity import objects
+from router.structured.complexity import iter_objects
 
-_SAYS_ITSELF = frozenset(
+_KEY_RULES = frozenset(
     {"additionalProperties", "patternProperties", "unevaluatedProperties", "propertyNames", "minProperties"}
 )
-"""beside these a schema says what other keys there are"""
-_TOO_SUBTLE = frozenset(
+"""with one of these, the schema itself says which other keys are allowed"""
+_UNSUPPORTED = frozenset(
     {"allOf", "not", "if", "dependentSchemas", "dependencies", "dependentRequired", "$dynamicRef", "$recursiveRef"}
 )
-"""where one of these stands, nothing is closed"""
+"""a schema that contains one of these is left as it is"""
 _BRANCHES = frozenset({"anyOf", "oneOf"})
-_OF_AN_OBJECT = frozenset({"properties", "required"})
+_OBJECT_KEYWORDS = frozenset({"properties", "required"})
 _ANNOTATIONS = frozenset({"$ref", "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"})
-_NAMED_PARTS = ("properties", "$defs", "definitions")
-_PARTS = ("items", "prefixItems", "additionalItems", "contains", *sorted(_BRANCHES))
+_SUBSCHEMA_MAPS = ("properties", "$defs", "definitions")
+_SUBSCHEMAS = ("items", "prefixItems", "additionalItems", "contains", *sorted(_BRANCHES))
 
 
-def closed(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the schema with `additionalProperties: false` wherever it surely can be satisfied still.
+def close_schema(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the schema with `additionalProperties: false` added wherever the schema surely remains satisfiable.
 
-    That is where nothing else judges the same object: each would forbid the other's keys.
+    It remains satisfiable where no other subschema applies to the same object. Otherwise each would forbid the keys of
+    the other.
     """
-    nodes = list(objects(schema))
-    if any(_TOO_SUBTLE & node.keys() for node in nodes) or any(map(_shares, nodes)):
+    nodes = list(iter_objects(schema))
+    if any(_UNSUPPORTED & node.keys() for node in nodes) or any(map(_is_shared, nodes)):
         return schema
     return _close(schema)  # type: ignore[no-any-return]
 
 
-def _shares(node: Mapping[str, Any]) -> bool:
-    """Return whether a value of this place is judged by two that may name keys."""
+def _is_shared(node: Mapping[str, Any]) -> bool:
+    """Return whether two subschemas that may name keys apply to the same value."""
     if "$ref" in node:
         return not node.keys() <= {*_ANNOTATIONS, "$schema", "$defs", "definitions"}
     branches = _BRANCHES & node.keys()
-    return len(branches) > 1 or bool(branches and _OF_AN_OBJECT & node.keys())
+    return len(branches) > 1 or bool(branches and _OBJECT_KEYWORDS & node.keys())
 
 
 def _close(node: Any) -> Any:
     if not isinstance(node, Mapping):
         return node
     changed = dict(node)
-    for word in _NAMED_PARTS:
+    for word in _SUBSCHEMA_MAPS:
         if isinstance(node.get(word), Mapping):
             changed[word] = {name: _close(part) for name, part in node[word].items()}
-    for word in _PARTS:
+    for word in _SUBSCHEMAS:
         if isinstance(node.get(word), list):
             changed[word] = [_close(part) for part in node[word]]
         elif word in node:
             changed[word] = _close(node[word])
     named, required = node.get("properties"), node.get("required", [])
     names_all = named and isinstance(named, Mapping) and isinstance(required, list) and named.keys() >= set(required)
-    return changed if not names_all or _SAYS_ITSELF & node.keys() else {**changed, "additionalProperties": False}
+    return changed if not names_all or _KEY_RULES & node.keys() else {**changed, "additionalProperties": False}

@@ -1,4 +1,4 @@
-"""How much work a schema makes of a small answer: twenty definitions that each name the next twice are 2^20."""
+"""How much work a schema needs for a small answer: 20 definitions that each refer to the next twice need 2^20 steps."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import unquote
 
-# keywords whose subschemas judge the same value, so that their work adds up
+# keywords whose subschemas apply to the same value, so their work adds up
 _IN_PLACE = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies"})
-# keywords whose subschemas judge parts of the value: one part follows one of them
+# keywords whose subschemas apply to parts of the value; each part is checked against one of them
 _PARTS = frozenset(
     {
         "properties", "patternProperties", "additionalProperties", "propertyNames", "unevaluatedProperties",
         "items", "prefixItems", "additionalItems", "contains", "unevaluatedItems",
     }
 )  # fmt: skip
-_BY_NAME = frozenset({"dependentSchemas", "dependencies", "properties", "patternProperties"})
+_SUBSCHEMA_MAPS = frozenset({"dependentSchemas", "dependencies", "properties", "patternProperties"})
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
-_NAMES = ("$id", "id", "$anchor", "$dynamicAnchor")
+_ID_KEYWORDS = ("$id", "id", "$anchor", "$dynamicAnchor")
 
 
 def evaluations(schema: Any, limit: int) -> int:
-    """Return how often one place of an answer can be judged at worst; counting ends above `limit`.
+    """Return how often one value of an answer is checked in the worst case. Counting stops above `limit`.
 
-    References that come back to themselves count once: the validator remembers their verdicts.
+    Recursive references count once, because the validator caches their verdicts.
     """
     try:
-        return _Count(schema, limit).of(schema)
-    except RecursionError:  # a chain of hundreds of references, one behind the other
+        return _EvaluationCounter(schema, limit).count(schema)
+    except RecursionError:  # a chain of hundreds of references
         return limit + 1
 
 
-def follow(schema: Any, pointer: str) -> Any:
-    """Return what `#/...` names in the document (percent escapes already undone); None: nothing."""
+def resolve_pointer(schema: Any, pointer: str) -> Any:
+    """Return what the JSON Pointer `#/...` refers to, or None. Percent escapes must be decoded already."""
     node = schema
     for part in pointer.removeprefix("#").split("/")[1:]:
         name = part.replace("~1", "/").replace("~0", "~")
@@ -46,50 +46,52 @@ def follow(schema: Any, pointer: str) -> Any:
     return node
 
 
-class _Count:
+class _EvaluationCounter:
     def __init__(self, root: Any, limit: int) -> None:
         self._root = root
         self._limit = limit
-        self._known: dict[int, int] = {}
+        self._cache: dict[int, int] = {}
 
-    def of(self, node: Any) -> int:
+    def count(self, node: Any) -> int:
         if not isinstance(node, Mapping):
             return 1
-        if (known := self._known.get(id(node))) is not None:
-            return known
-        self._known[id(node)] = 1  # while it is being counted: a way back to here
+        if (cached := self._cache.get(id(node))) is not None:
+            return cached
+        self._cache[id(node)] = 1  # a recursive reference to a node that is being counted
         same, parts = 0, 1
         for word, value in node.items():
             if word in _IN_PLACE:
-                same += sum(map(self.of, _subschemas(word, value)))
+                same += sum(map(self.count, _subschemas(word, value)))
             elif word in _PARTS:
-                parts = max(parts, *map(self.of, _subschemas(word, value)), 1)
+                parts = max(parts, *map(self.count, _subschemas(word, value)), 1)
             elif word in _REFERENCES and isinstance(value, str):
-                same += max(map(self.of, self._targets(value)), default=1)
-        self._known[id(node)] = count = min(same + parts, self._limit + 1)
-        return count
+                same += max(map(self.count, self._targets(value)), default=1)
+        self._cache[id(node)] = total = min(same + parts, self._limit + 1)
+        return total
 
     def _targets(self, reference: str) -> list[Any]:
         if _is_pointer(reference):
-            return [follow(self._root, unquote(reference))]
+            return [resolve_pointer(self._root, unquote(reference))]
         return self._named
 
     @cached_property
     def _named(self) -> list[Any]:
-        # references by name are rare: each counts as the worst of all schemas that have one
-        return [node for node in objects(self._root) if any(isinstance(node.get(name), str) for name in _NAMES)]
+        # references by name are rare: each counts as the most complex schema that has a name
+        return [
+            node for node in iter_objects(self._root) if any(isinstance(node.get(name), str) for name in _ID_KEYWORDS)
+        ]
 
 
 def _subschemas(word: str, value: Any) -> Iterable[Any]:
     if isinstance(value, list):
         return value
-    if isinstance(value, Mapping) and word in _BY_NAME:
+    if isinstance(value, Mapping) and word in _SUBSCHEMA_MAPS:
         return value.values()
     return (value,)
 
 
-def objects(root: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield every object of a document, itself first."""
+def iter_objects(root: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield every object of a document, the document first."""
     todo = [root]
     while todo:
         node = todo.pop()
@@ -105,13 +107,13 @@ def _is_pointer(reference: str) -> bool:
 
 
 def refers_by_name(root: Any) -> bool:
-    """Return whether any reference of a document has to be searched for, not only followed."""
-    targets = (node[word] for node in objects(root) for word in _REFERENCES if isinstance(node.get(word), str))
+    """Return whether a reference of the document names its target, so that the target must be searched for."""
+    targets = (node[word] for node in iter_objects(root) for word in _REFERENCES if isinstance(node.get(word), str))
     return not all(map(_is_pointer, targets))
 
 
-def references(root: Any) -> Iterator[tuple[list[str | int], str]]:
-    """Yield every reference of a document: its path and its target."""
+def iter_references(root: Any) -> Iterator[tuple[list[str | int], str]]:
+    """Yield the path and the target of every reference of a document."""
     todo: list[tuple[list[str | int], Any]] = [([], root)]
     while todo:
         path, node = todo.pop()
@@ -122,7 +124,7 @@ def references(root: Any) -> Iterator[tuple[list[str | int], str]]:
             todo.extend(([*path, i], child) for i, child in enumerate(node))
 
 
-def patterns(root: Any) -> Iterator[str]:
+def iter_patterns(root: Any) -> Iterator[str]:
     """Yield every regular expression of a document."""
     todo = [root]
     while todo:

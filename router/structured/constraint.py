@@ -1,4 +1,4 @@
-"""What an answer must satisfy: the nouns of structured output.
+"""The types of structured output: what an answer must satisfy.
 
 A request asks for a format of the answer's text, for tool calls, or for both. With both, an answer is either one.
 """
@@ -12,46 +12,47 @@ from typing import Any
 
 import jsonschema_rs
 
-from router.structured.closed_schema import closed
+from router.structured.closed_schema import close_schema
 from router.types import Backend, ConstraintKind, Enforcement, FormatKind
 
 
 @dataclass(frozen=True, eq=False)
 class Schema:
-    """A JSON schema that was found valid.
+    """A JSON schema that is known to be valid.
 
-    `validator` is None for a heavy one: compiling or applying it could hold the event loop, so that is done elsewhere.
+    `validator` is None for a heavy schema. Compiling or applying a heavy schema could block the event loop, so a
+    grammar worker does it.
     """
 
     text: str
-    """canonical JSON; what names it in caches and in other processes"""
+    """canonical JSON; the schema's key in caches and in other processes"""
     value: Mapping[str, Any]
     validator: jsonschema_rs.Validator | None = field(default=None, repr=False)
 
     @cached_property
     def closed(self) -> Mapping[str, Any]:
-        """Return what is to be decoded: no keys but those that the schema names, where that is possible."""
-        return closed(self.value)
+        """The schema for decoding. It allows only the keys that the schema names, where that is possible."""
+        return close_schema(self.value)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OutputFormat:
-    """What the whole text of an answer must be. Of `schema` and `source`, each kind has its own."""
+    """The format that the whole text of an answer must have. Each kind uses one of the last three fields."""
 
     kind: FormatKind
     param: str
-    """the request's field that asks for it, for errors"""
+    """the request field that asks for it, for error messages"""
     schema: Schema | None = None
-    """json_schema"""
+    """for json_schema"""
     source: str = ""
-    """regex, grammar: the text; structural_tag: its JSON"""
+    """for regex and grammar: the text; for structural_tag: its JSON"""
     choices: tuple[str, ...] = ()
-    """choice"""
+    """for choice"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tool:
-    """A function that may be called. `parameters` None: whatever JSON object."""
+    """A function that may be called. If `parameters` is None, its arguments may be any JSON object."""
 
     name: str
     parameters: Schema | None = None
@@ -59,25 +60,25 @@ class Tool:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Calls:
-    """What the calls of an answer must be."""
+class CallConstraint:
+    """What the tool calls of an answer must satisfy."""
 
     tools: Mapping[str, Tool]
-    """those that may be called, by name"""
+    """the functions that may be called, by name"""
     required: bool = False
-    """an answer without a call is none"""
+    """an answer must contain a call"""
     single: bool = False
     """at most one call"""
     legacy: bool = False
-    """asked for by `functions`: the call comes as `function_call`"""
+    """requested by `functions`: the call is returned as `function_call`"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Constraint:
-    """All that a request asks of its answer; at least one of the two."""
+    """Everything that a request asks of its answer. At least one of the first two fields is set."""
 
     output_format: OutputFormat | None = None
-    calls: Calls | None = None
+    calls: CallConstraint | None = None
     enforced: dict[Backend, Enforcement] = field(default_factory=dict, repr=False)
     """cache: how much of it each backend's decoding enforces"""
 

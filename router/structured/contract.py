@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from router.config.models import Model
 from router.errors import AnswerTruncated, ApiError, StructuredOutputViolation, UpstreamRejected
-from router.structured.answer.assemble import as_read
-from router.structured.answer.check import judge
+from router.structured.answer.assemble import endpoint_fields
+from router.structured.answer.check import check_choice
 from router.structured.answer.stream_checker import Mode, StreamChecker
 from router.structured.constraint import Constraint
 from router.structured.engine.constrained_call import (
@@ -123,8 +123,8 @@ class OutputContract:
         """
         at_limit = self._at_limit(model, usage)
         checked, verdicts = list[Mapping[str, Any]](), list[tuple[ConstraintKind, VerdictWord]]()
-        for choice in (as_read(choice, self._call.endpoint) for choice in choices):
-            verdict, may_leave = await judge(self._constraint, choice, self._workers, at_limit=at_limit)
+        for choice in (endpoint_fields(choice, self._call.endpoint) for choice in choices):
+            verdict, may_leave = await check_choice(self._constraint, choice, self._workers, at_limit=at_limit)
             checked.append(may_leave)
             if verdict.word != "invalid" and _is_free(self._constraint) and not as_calls(may_leave):
                 continue  # plain text instead of a call

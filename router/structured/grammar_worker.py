@@ -1,9 +1,9 @@
-"""A process of the workshop: does one request after the other, until its standard input ends.
+"""A grammar worker process: handles one request after the other, until its standard input ends.
 
     python -m router.structured.grammar_worker SECONDS_A_REQUEST
 
-A request that takes longer ends the process, in whatever library it is: the alarm is the kernel's, and nobody handles
-it. So does one that takes more memory than MEMORY.
+A request that takes longer ends the process, whichever library is running: the kernel sends SIGALRM, which has no
+handler. A request that takes more than MAX_REQUEST_BYTES of memory ends the process too.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ import msgspec
 
 from router.messages.strict_json import loads
 from router.structured.answer import check
-from router.structured.answer.instance import fault_of
+from router.structured.answer.instance import find_fault
 from router.structured.constraint import Constraint
 from router.structured.engine import guidance, xgrammar_lite
 from router.structured.request import schema
-from router.structured.workers.grammar_workers import Fault, Finding, GrammarSupport, GrammarWorkers
+from router.structured.workers.grammar_workers import CheckResult, Fault, GrammarSupport, GrammarWorkers
 from router.types import Backend, FormatKind
 
-MEMORY = 2 << 30
-"""bytes that a request may take beyond what the libraries do"""
+MAX_REQUEST_BYTES = 2 << 30
+"""memory of a request, in addition to that of the libraries"""
 
 
-def enforces(backend: Backend, kind: FormatKind, source: str) -> GrammarSupport:
-    """Return how much of a form the backend's decoding holds an answer to."""
-    ask = guidance.enforces if backend == "guidance" else xgrammar_lite.enforces
-    return ask(kind, source)
+def grammar_support(backend: Backend, kind: FormatKind, source: str) -> GrammarSupport:
+    """Return how much of a format the backend's decoding enforces."""
+    support = guidance.grammar_support if backend == "guidance" else xgrammar_lite.grammar_support
+    return support(kind, source)
 
 
 def instance_fault(text: str, instance: str) -> Fault | None:
-    """Return where and why a JSON text breaks a schema that was found valid; None: it does not."""
-    return fault_of(*_compiled(text), loads(instance))
+    """Return where and why the JSON text `instance` breaks the schema `text`, or None if it satisfies the schema."""
+    return find_fault(*_compiled(text), loads(instance))
 
 
 @lru_cache(maxsize=8)
@@ -51,44 +51,47 @@ def _compiled(text: str) -> tuple[Any, jsonschema_rs.Validator]:
     return loads(text), jsonschema_rs.validator_for(text, **schema.compile_options())
 
 
-def find(constraint: dict[str, Any], message: dict[str, Any], at_limit: bool) -> Finding:
-    """Return what a message is by a constraint, as the gateway sent it."""
-    return asyncio.run(check.find(msgspec.convert(constraint, Constraint), message, _Inside(), at_limit=at_limit))
+def check_message(constraint: dict[str, Any], message: dict[str, Any], at_limit: bool) -> CheckResult:
+    """Check a message against a constraint, both as the gateway sent them."""
+    workers = _InProcessWorkers()
+    return asyncio.run(
+        check.check_message(msgspec.convert(constraint, Constraint), message, workers, at_limit=at_limit)
+    )
 
 
-class _Inside(GrammarWorkers):
-    """The workshop as seen from inside: what it is asked, it does itself."""
+class _InProcessWorkers(GrammarWorkers):
+    """Handles requests in this process, instead of sending them to a worker."""
 
-    async def _ask(self, *request: Any) -> bytes:
+    async def _request(self, *request: Any) -> bytes:
         name, *arguments = request
-        return msgspec.json.encode(WORK[name](*arguments))
+        return msgspec.json.encode(HANDLERS[name](*arguments))
 
 
-WORK: dict[str, Callable[..., Any]] = {
-    "enforces": enforces,
+HANDLERS: dict[str, Callable[..., Any]] = {
+    "grammar_support": grammar_support,
     "match": guidance.match,
     "grammar_fault": guidance.grammar_fault,
-    "schema_fault": schema.fault_of,
+    "schema_fault": schema.schema_fault,
     "instance_fault": instance_fault,
-    "find": find,
+    "check_message": check_message,
 }
 
 
 def main() -> None:
-    """Serve standard input, under the limit of seconds that the command line names."""
+    """Handle requests from standard input. The command line gives the limit in seconds for each."""
     limit_s = float(sys.argv[1])
-    _close_all_but_standard()
-    Path("/proc/self/oom_score_adj").write_text("1000")  # should memory run out: this process, not the gateway
+    _close_inherited_files()
+    Path("/proc/self/oom_score_adj").write_text("1000")  # if memory runs out, kill this process and not the gateway
     _limit_memory()
     while request := _read(sys.stdin.buffer):
         name, *arguments = msgspec.json.decode(request)
         if arguments[0] == "xgrammar":
-            xgrammar_lite.load()  # once, and on a cold disk for longer than any request may take
+            xgrammar_lite.load()  # once; on a cold disk this takes longer than a request may
             _limit_memory()
         signal.setitimer(signal.ITIMER_REAL, limit_s)
-        answer = msgspec.json.encode(WORK[name](*arguments))
+        reply = msgspec.json.encode(HANDLERS[name](*arguments))
         signal.setitimer(signal.ITIMER_REAL, 0)
-        sys.stdout.buffer.write(len(answer).to_bytes(4) + answer)
+        sys.stdout.buffer.write(len(reply).to_bytes(4) + reply)
         sys.stdout.buffer.flush()
 
 
@@ -96,19 +99,20 @@ def _read(source: BinaryIO) -> bytes:
     return source.read(int.from_bytes(source.read(4)))
 
 
-def _close_all_but_standard() -> None:
-    """Close what uvloop passes on because it is inheritable, such as the gateway's own socket."""
+def _close_inherited_files() -> None:
+    """Close inherited file descriptors, such as the gateway's socket: uvloop passes on all inheritable ones."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2:
-            with suppress(OSError):  # the listing's own
+            with suppress(OSError):  # the descriptor of the listing itself
                 os.close(int(name))
 
 
 def _limit_memory() -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    allowed = pages * resource.getpagesize() + MEMORY
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (allowed if most == resource.RLIM_INFINITY else min(allowed, most), most))
+    allowed = pages * resource.getpagesize() + MAX_REQUEST_BYTES
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_AS)
+    soft_limit = allowed if hard_limit == resource.RLIM_INFINITY else min(allowed, hard_limit)
+    resource.setrlimit(resource.RLIMIT_AS, (soft_limit, hard_limit))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A stream's events folded into the whole choices that they amount to."""
+"""Assembles the events of a stream into whole choices."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from typing import Any
 from router.errors import UpstreamFailed
 from router.types import Endpoint
 
-_Place = tuple[int, int]
-"""of a call: its number, and how many calls with this number came before"""
+_CallKey = tuple[int, int]
+"""a call's index, and how many earlier calls have the same index"""
 _TEXTS = frozenset({"content", "refusal", "reasoning_content", "reasoning"})
 
 
-def as_read(choice: Mapping[str, Any], endpoint: Endpoint) -> Mapping[str, Any]:
-    """Return a choice, or a part of one, as its endpoint's clients read it: some upstreams send the other form, too."""
-    unread = endpoint.unread_choice_fields
-    if unread.isdisjoint(choice):
+def endpoint_fields(choice: Mapping[str, Any], endpoint: Endpoint) -> Mapping[str, Any]:
+    """Return a choice, or a delta of one, without the fields of the other endpoint, which some upstreams send too."""
+    foreign = endpoint.unread_choice_fields
+    if foreign.isdisjoint(choice):
         return choice
-    return {name: value for name, value in choice.items() if name not in unread}
+    return {name: value for name, value in choice.items() if name not in foreign}
 
 
-class Assembly:
-    """The choices of one stream, as far as they have come.
+class StreamAssembler:
+    """Assembles the choices of one stream.
 
     A choice is `{index, message, finish_reason}` for chat and `{index, text, finish_reason}` for completions;
-    a finish_reason that never came is None. Events without choices (usage) add nothing.
+    a missing finish_reason is None. Events without choices (usage) add nothing.
     """
 
     def __init__(self) -> None:
         self._choices: dict[int, _Choice] = {}
 
     def add(self, event: Mapping[str, Any]) -> None:
-        """Take one more chunk.
+        """Add one chunk.
 
         Raises:
-            UpstreamFailed: it does not have the form of a chunk.
+            UpstreamFailed: the chunk is malformed.
         """
         for part in _list(event.get("choices")):
             index = _integer(part.get("index", 0))
@@ -44,19 +44,19 @@ class Assembly:
                 choice = self._choices[index] = _Choice()
             choice.add(part)
 
-    def tells_apart(self, part: Mapping[str, Any]) -> bool:
-        """Return whether each call in the next part of a choice comes with a number that no other call has.
+    def has_distinct_calls(self, part: Mapping[str, Any]) -> bool:
+        """Return whether each call in the next delta of a choice has an index that no other call has.
 
         Raises:
-            UpstreamFailed: it does not have the form of a part.
+            UpstreamFailed: the delta is malformed.
         """
         choice = self._choices.get(_integer(part.get("index", 0)), _Choice())
         calls = [*_list(_mapping(part.get("delta") or {}).get("tool_calls"))]
-        places = [choice.place(call) for call in calls if call.get("index") is not None]
-        return len({*places}) == len(calls) and all(before == 0 for _, before in places)
+        keys = [choice.call_key(call) for call in calls if call.get("index") is not None]
+        return len({*keys}) == len(calls) and all(earlier == 0 for _, earlier in keys)
 
     def choices(self) -> list[dict[str, Any]]:
-        """Return them in the order of their index."""
+        """Return the choices received so far, ordered by index."""
         return [{"index": index, **self._choices[index].whole()} for index in sorted(self._choices)]
 
 
@@ -66,8 +66,8 @@ class _Call:
     type: str | None = None
     name: str = ""
     arguments: list[str] = field(default_factory=list)
-    no_text: object = None
-    """arguments that came as a value instead of its text"""
+    value: object = None
+    """arguments that were sent as a JSON value instead of its text"""
 
     def add(self, part: Mapping[str, Any]) -> None:
         self.id = self.id or part.get("id")
@@ -75,21 +75,21 @@ class _Call:
         function = _mapping(part.get("function") or {})
         self.name = self.name or _text(function.get("name"))
         arguments = function.get("arguments")
-        if self.no_text and arguments:
-            raise _no_chunk("nothing behind arguments that are whole")
+        if self.value and arguments:
+            raise _malformed("no more arguments after complete ones")
         if isinstance(arguments, Mapping) and not self.arguments:
-            self.no_text = arguments
+            self.value = arguments
         else:
             self.arguments.append(_text(arguments))
 
     def function(self) -> dict[str, object]:
-        return {"name": self.name, "arguments": "".join(self.arguments) or self.no_text or ""}
+        return {"name": self.name, "arguments": "".join(self.arguments) or self.value or ""}
 
 
 @dataclass(slots=True)
 class _Choice:
     texts: dict[str, list[str]] = field(default_factory=dict)
-    calls: dict[_Place, _Call] = field(default_factory=dict)
+    calls: dict[_CallKey, _Call] = field(default_factory=dict)
     function_call: _Call | None = None
     finish_reason: str | None = None
     is_chat: bool = True
@@ -105,24 +105,24 @@ class _Choice:
             if value is not None and key in _TEXTS:
                 self.texts.setdefault(key, []).append(_text(value))
         for call in _list(delta.get("tool_calls")):
-            self.calls.setdefault(self.place(call), _Call()).add(call)
+            self.calls.setdefault(self.call_key(call), _Call()).add(call)
         if legacy := delta.get("function_call"):
             self.function_call = self.function_call or _Call()
             self.function_call.add({"function": legacy})
 
-    def place(self, part: Mapping[str, Any]) -> _Place:
-        """Return the call that a fragment belongs to: that of its number.
+    def call_key(self, part: Mapping[str, Any]) -> _CallKey:
+        """Return the key of the call that a fragment belongs to: the call with the fragment's index.
 
-        Some upstreams leave numbers out, and some number all calls 0: then a new id is a new call.
+        Some upstreams omit the index, and some use index 0 for all calls. Then a new id starts a new call.
         """
-        is_numbered = part.get("index") is not None
-        number = _integer(part["index"]) if is_numbered else max(self.calls, default=(0, 0))[0]
-        last = max((place for place in self.calls if place[0] == number), default=None)
+        has_index = part.get("index") is not None
+        index = _integer(part["index"]) if has_index else max(self.calls, default=(0, 0))[0]
+        last = max((key for key in self.calls if key[0] == index), default=None)
         if last is None:
-            return number, 0
-        is_named = bool(_mapping(part.get("function") or {}).get("name"))
-        is_new = part.get("id") and part["id"] != self.calls[last].id and (is_named or not is_numbered)
-        return (number, last[1] + 1) if is_new else last
+            return index, 0
+        has_name = bool(_mapping(part.get("function") or {}).get("name"))
+        is_new = part.get("id") and part["id"] != self.calls[last].id and (has_name or not has_index)
+        return (index, last[1] + 1) if is_new else last
 
     def whole(self) -> dict[str, Any]:
         texts = {key: "".join(parts) for key, parts in self.texts.items()}
@@ -141,7 +141,7 @@ class _Choice:
 
 def _mapping(value: object) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise _no_chunk("an object")
+        raise _malformed("an object")
     return value
 
 
@@ -149,7 +149,7 @@ def _list(value: object) -> Iterable[Mapping[str, Any]]:
     if value is None:
         return ()
     if not isinstance(value, list):
-        raise _no_chunk("an array")
+        raise _malformed("an array")
     return map(_mapping, value)
 
 
@@ -157,15 +157,15 @@ def _text(value: object) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise _no_chunk("a string")
+        raise _malformed("a string")
     return value
 
 
 def _integer(value: object) -> int:
     if not isinstance(value, int):
-        raise _no_chunk("an integer")
+        raise _malformed("an integer")
     return value
 
 
-def _no_chunk(expected: str) -> UpstreamFailed:
-    return UpstreamFailed(f"an event of the upstream's stream is no chunk: expected {expected}")
+def _malformed(expected: str) -> UpstreamFailed:
+    return UpstreamFailed(f"an event of the upstream's stream is malformed: expected {expected}")

@@ -1,4 +1,4 @@
-"""Are the calls of an answer well formed, and calls of known tools with arguments that satisfy their schemas?"""
+"""Checks tool calls: are they well formed, and do they call known tools with arguments that satisfy their schemas?"""
 
 from __future__ import annotations
 
@@ -10,115 +10,120 @@ from typing import Any, NamedTuple
 
 from router.messages.strict_json import NotJson
 from router.structured.answer.instance import instance_fault, one_line
-from router.structured.answer.reasoning import without_thought
-from router.structured.answer.repair import read
-from router.structured.constraint import Calls, Tool
+from router.structured.answer.reasoning import split_reasoning
+from router.structured.answer.repair import repair_json
+from router.structured.constraint import CallConstraint, Tool
 from router.structured.workers.grammar_workers import Fault, GrammarWorkers
 
-OPEN, CLOSE = "<tool_call>", "</tool_call>"
-"""around calls that models write as text"""
-_BESIDE = frozenset({"type", "id"})
-"""what may stand beside name and arguments of a call that is written as text"""
+CALL_OPEN, CALL_CLOSE = "<tool_call>", "</tool_call>"
+"""tags around calls that models write as text"""
+_OPTIONAL_KEYS = frozenset({"type", "id"})
+"""allowed beside the name and the arguments of a call that is written as text"""
 
-_Call = Mapping[str, Any]
+_Function = Mapping[str, Any]
 
 
-class Judged(NamedTuple):
-    """What was found of the calls, and the message's field as it may leave; of no use beside a fault."""
+class CheckedCalls(NamedTuple):
+    """The result of checking a message's calls."""
 
     fault: Fault | None
     fields: Mapping[str, Any] = MappingProxyType({})
+    """the message's field with the calls, repaired where needed; meaningless if there is a fault"""
 
 
-async def judge_calls(calls: Calls | None, message: Mapping[str, Any], workers: GrammarWorkers) -> Judged:
-    """Judge the calls of a message.
+async def check_calls(
+    constraint: CallConstraint | None, message: Mapping[str, Any], workers: GrammarWorkers
+) -> CheckedCalls:
+    """Check the calls of a message.
 
-    1. They come in the field that was asked for, no more of them than may be.
-    2. Each is one of a known function; a missing type or id, or an id that came before, is made good.
-    3. Its arguments are the text of one strict JSON object that satisfies the function's schema. An object instead
-       of its text is written out; none at all are no arguments.
+    1. They are in the requested field, and there are not more of them than allowed.
+    2. Each calls a known function. A missing type, a missing id and a duplicate id are repaired.
+    3. The arguments are the text of one strict JSON object that satisfies the function's schema. An object instead
+       of its text is serialized. Missing arguments count as an empty object.
     """
-    if calls is None:
-        return Judged(Fault("", "a function is called, but none may be"))
-    field, other = ("function_call", "tool_calls") if calls.legacy else ("tool_calls", "function_call")
-    made = message.get(field)
-    if message.get(other) or not made:
-        return Judged(Fault(f"/{other}", f"a call has to come as '{field}'"))
-    if calls.legacy:
-        fault, function = await _function(calls, made, "/function_call", workers)
-        return Judged(fault, {"function_call": function})
-    if not isinstance(made, list):
-        return Judged(Fault("/tool_calls", "the calls are not an array"))
-    if calls.single and len(made) > 1:
-        return Judged(Fault("/tool_calls/1", f"there are {len(made)} calls, at most one is allowed"))
-    whole: list[dict[str, Any]] = []
-    for i, call in enumerate(made):
+    if constraint is None:
+        return CheckedCalls(Fault("", "a function is called, but no calls are allowed"))
+    field, other = ("function_call", "tool_calls") if constraint.legacy else ("tool_calls", "function_call")
+    calls = message.get(field)
+    if message.get(other) or not calls:
+        return CheckedCalls(Fault(f"/{other}", f"a call must be in '{field}'"))
+    if constraint.legacy:
+        fault, function = await _check_function(constraint, calls, "/function_call", workers)
+        return CheckedCalls(fault, {"function_call": function})
+    if not isinstance(calls, list):
+        return CheckedCalls(Fault("/tool_calls", "the calls are not an array"))
+    if constraint.single and len(calls) > 1:
+        return CheckedCalls(Fault("/tool_calls/1", f"there are {len(calls)} calls, at most one is allowed"))
+    checked: list[dict[str, Any]] = []
+    for i, call in enumerate(calls):
         at = f"/tool_calls/{i}"
         if not isinstance(call, Mapping):
-            return Judged(Fault(at, "the call is not an object"))
+            return CheckedCalls(Fault(at, "the call is not an object"))
         if call.get("type") not in (None, "", "function"):
-            return Judged(Fault(f"{at}/type", 'the type of a call is "function"'))
-        fault, function = await _function(calls, call.get("function"), f"{at}/function", workers)
+            return CheckedCalls(Fault(f"{at}/type", 'the type of a call must be "function"'))
+        fault, function = await _check_function(constraint, call.get("function"), f"{at}/function", workers)
         if fault:
-            return Judged(fault)
-        whole.append({**call, "type": "function", "function": function})
-    return Judged(None, {"tool_calls": _with_ids(whole)})
+            return CheckedCalls(fault)
+        checked.append({**call, "type": "function", "function": function})
+    return CheckedCalls(None, {"tool_calls": _with_unique_ids(checked)})
 
 
-def written_calls(calls: Calls, content: str) -> Mapping[str, Any] | None:
-    """Return the message that a model means which writes its calls as text; None: it is something else.
+def parse_text_calls(constraint: CallConstraint, content: str) -> Mapping[str, Any] | None:
+    """Parse calls that a model wrote as text; return them as a message, or None if the content is something else.
 
-    Nothing but calls is in it, bare, fenced or in `<tool_call>` tags, maybe behind thoughts: an object, or an array of
-    them, of a name and `arguments` or `parameters`. Other names than those of the tools make it an answer in JSON,
-    unless there must be a call.
+    The content must consist of calls only, apart from leading reasoning: plain, in a code fence or in `<tool_call>`
+    tags. Each is an object with a name and `arguments` or `parameters`; an array of them is allowed too. If a name is
+    not that of a tool, the content is an answer in JSON, unless a call is required.
     """
     functions: list[dict[str, Any]] = []
-    for part in _parts(without_thought(content)[1].strip()):
+    for part in _tagged_parts(split_reasoning(content)[1].strip()):
         try:
-            _, value = read(part, prose=False)
+            _, value = repair_json(part, prose=False)
         except NotJson:
             return None
         for item in value if isinstance(value, list) else [value]:
-            function = _as_function(item)
-            if function is None or not (calls.required or function["name"] in calls.tools):
+            function = _parse_function(item)
+            if function is None or not (constraint.required or function["name"] in constraint.tools):
                 return None
             functions.append(function)
-    if not functions or (calls.legacy and len(functions) > 1):
+    if not functions or (constraint.legacy and len(functions) > 1):
         return None
-    if calls.legacy:
+    if constraint.legacy:
         return {"function_call": functions[0]}
     return {"tool_calls": [{"function": function} for function in functions]}
 
 
-def cut_arguments(message: Mapping[str, Any], fault: Fault) -> str | None:
-    """Return the arguments of the last call where the fault is in them, as they have come; None: it is not."""
-    made = message.get("tool_calls")
-    if isinstance(made, list) and made:
-        function, at = made[-1].get("function") if isinstance(made[-1], Mapping) else None, len(made) - 1
-        place = f"/tool_calls/{at}/function/arguments"
+def truncated_arguments(message: Mapping[str, Any], fault: Fault) -> str | None:
+    """Return the arguments of the last call if the fault is in them, else None."""
+    calls = message.get("tool_calls")
+    if isinstance(calls, list) and calls:
+        function = calls[-1].get("function") if isinstance(calls[-1], Mapping) else None
+        path = f"/tool_calls/{len(calls) - 1}/function/arguments"
     else:
-        function, place = message.get("function_call"), "/function_call/arguments"
-    if not isinstance(function, Mapping) or not f"{fault.path}/".startswith(f"{place}/"):
+        function, path = message.get("function_call"), "/function_call/arguments"
+    if not isinstance(function, Mapping) or not f"{fault.path}/".startswith(f"{path}/"):
         return None
     arguments = function.get("arguments") or ""
     return arguments if isinstance(arguments, str) else None
 
 
-async def _function(calls: Calls, function: object, at: str, workers: GrammarWorkers) -> tuple[Fault | None, _Call]:
+async def _check_function(
+    constraint: CallConstraint, function: object, at: str, workers: GrammarWorkers
+) -> tuple[Fault | None, _Function]:
     if not isinstance(function, Mapping):
         return Fault(at, "the function is not an object"), {}
     name = function.get("name")
-    tool = calls.tools.get(name) if isinstance(name, str) else None
+    tool = constraint.tools.get(name) if isinstance(name, str) else None
     if tool is None:
-        known = ", ".join(map(repr, calls.tools))
-        return Fault(f"{at}/name", one_line(f"{str(name)[:64]!r} is none of the functions: {known}")), {}
-    fault, text = await _arguments(tool, function.get("arguments"), workers)
+        known = ", ".join(map(repr, constraint.tools))
+        return Fault(f"{at}/name", one_line(f"{str(name)[:64]!r} is not one of the functions: {known}")), {}
+    fault, text = await _check_arguments(tool, function.get("arguments"), workers)
     return fault and Fault(f"{at}/arguments{fault.path}", fault.message), {**function, "arguments": text}
 
 
-async def _arguments(tool: Tool, arguments: object, workers: GrammarWorkers) -> tuple[Fault | None, str]:
+async def _check_arguments(tool: Tool, arguments: object, workers: GrammarWorkers) -> tuple[Fault | None, str]:
     try:
-        text, value = read(_as_text(arguments))
+        text, value = repair_json(_arguments_text(arguments))
     except NotJson as error:
         return Fault("", f"not strict JSON: {error}"), ""
     if not isinstance(value, dict):
@@ -126,7 +131,7 @@ async def _arguments(tool: Tool, arguments: object, workers: GrammarWorkers) -> 
     return await instance_fault(tool.parameters, text, value, workers) if tool.parameters else None, text
 
 
-def _as_text(arguments: object) -> str:
+def _arguments_text(arguments: object) -> str:
     if arguments is None:
         return "{}"
     if isinstance(arguments, str):
@@ -134,40 +139,40 @@ def _as_text(arguments: object) -> str:
     try:
         return json.dumps(arguments, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (ValueError, RecursionError):
-        raise NotJson("nested too deep, or with a number that JSON has not") from None
+        raise NotJson("nested too deeply, or with a number that JSON cannot represent") from None
 
 
-def _with_ids(calls: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    taken: set[str] = set()
-    identified = []
+def _with_unique_ids(calls: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    used: set[str] = set()
+    result = []
     for call in calls:
-        given = call.get("id")
-        own = given if isinstance(given, str) and given and given not in taken else f"call_{token_hex(12)}"
-        taken.add(own)
-        identified.append({**call, "id": own})
-    return identified
+        sent = call.get("id")
+        unique = sent if isinstance(sent, str) and sent and sent not in used else f"call_{token_hex(12)}"
+        used.add(unique)
+        result.append({**call, "id": unique})
+    return result
 
 
-def _parts(text: str) -> list[str]:
-    """Return the insides of the tags that a text consists of, or the text where it has none."""
-    if not text.startswith(OPEN):
+def _tagged_parts(text: str) -> list[str]:
+    """Return the contents of the `<tool_call>` tags that a text consists of, or the text itself if it has none."""
+    if not text.startswith(CALL_OPEN):
         return [text]
-    *parts, rest = text.split(CLOSE)
-    if rest.strip() or not all(part.lstrip().startswith(OPEN) for part in parts):
+    *parts, rest = text.split(CALL_CLOSE)
+    if rest.strip() or not all(part.lstrip().startswith(CALL_OPEN) for part in parts):
         return [text]
-    return [part.lstrip().removeprefix(OPEN) for part in parts]
+    return [part.lstrip().removeprefix(CALL_OPEN) for part in parts]
 
 
-def _as_function(item: object) -> dict[str, Any] | None:
+def _parse_function(item: object) -> dict[str, Any] | None:
     if (
         isinstance(item, Mapping)
         and isinstance(item.get("function"), Mapping)
-        and item.keys() <= {*_BESIDE, "function"}
+        and item.keys() <= {*_OPTIONAL_KEYS, "function"}
     ):
         item = item["function"]
     if not isinstance(item, Mapping) or item.get("type", "function") != "function":
         return None
     arguments = "parameters" if "parameters" in item else "arguments"
-    if item.keys() - _BESIDE != {"name", arguments} or not isinstance(item["name"], str):
+    if item.keys() - _OPTIONAL_KEYS != {"name", arguments} or not isinstance(item["name"], str):
         return None
     return {"name": item["name"], "arguments": item[arguments]}

@@ -1,4 +1,4 @@
-"""Does a JSON value satisfy its schema, and where not?"""
+"""Checks whether a JSON value satisfies its schema, and explains where it does not."""
 
 from __future__ import annotations
 
@@ -7,47 +7,47 @@ from typing import Any
 
 import jsonschema_rs
 
-from router.structured.answer.locate import locate
+from router.structured.answer.locate import locate_fault
 from router.structured.constraint import Schema
-from router.structured.request.schema import compile_options, pointer
-from router.structured.workers.grammar_workers import Fault, GrammarWorkers, TookTooLong
+from router.structured.request.schema import compile_options, json_pointer
+from router.structured.workers.grammar_workers import Fault, GrammarWorkers, WorkLimitExceeded
 
-MAX_MESSAGE = 300
-QUICK_CHARS = 2_000
-"""of schema and answer together: an explanation of these takes a few milliseconds at most"""
+MAX_MESSAGE_CHARS = 300
+MAX_EXPLAINED_CHARS = 2_000
+"""of schema and answer together, for a fault to be located in this process: that takes a few milliseconds"""
 
 
 async def instance_fault(schema: Schema, text: str, value: Any, workers: GrammarWorkers) -> Fault | None:
-    """Return where and why a value breaks the schema; None: it satisfies it. `text` is the value as JSON.
+    """Return where and why a value breaks the schema, or None if it satisfies it. `text` is the value as JSON.
 
-    Whether it does is a quick question for a light schema. Where and why is not: of larger ones the workshop tells.
+    With a light schema this process validates. To locate a fault takes longer: grammar workers do that for long values.
     """
     light = schema.validator
     try:
         if light and light.is_valid(value):
             return None
-        if light and len(schema.text) + len(text) <= QUICK_CHARS:
-            return fault_of(schema.value, light, value)
+        if light and len(schema.text) + len(text) <= MAX_EXPLAINED_CHARS:
+            return find_fault(schema.value, light, value)
         fault = await workers.instance_fault(schema.text, text)
-    except TookTooLong:
-        return Fault("", "the value does not satisfy the schema" if light else "it cannot be judged in time")
-    except ValueError as error:  # a limit of the validator: what it cannot judge is not served
-        return Fault("", one_line(f"cannot be judged: {error}"))
+    except WorkLimitExceeded:
+        return Fault("", "the value does not satisfy the schema" if light else "it could not be checked in time")
+    except ValueError as error:  # a limit of the validator: a value that it cannot check counts as invalid
+        return Fault("", one_line(f"cannot be checked: {error}"))
     return Fault("", "the value does not satisfy the schema") if light and fault is None else fault
 
 
-def fault_of(schema: Mapping[str, Any], validator: jsonschema_rs.Validator, value: Any) -> Fault | None:
-    """Return where and why a value breaks its schema; None: it satisfies it. May take long."""
+def find_fault(schema: Mapping[str, Any], validator: jsonschema_rs.Validator, value: Any) -> Fault | None:
+    """Return where and why a value breaks its schema, or None if it satisfies it. This may take long."""
     try:
         if validator.is_valid(value):
             return None
-        path, reason = locate(schema, value, compile_options())
+        path, reason = locate_fault(schema, value, compile_options())
     except ValueError as error:
-        return Fault("", one_line(f"cannot be judged: {error}"))
-    return Fault(pointer(path), one_line(reason))
+        return Fault("", one_line(f"cannot be checked: {error}"))
+    return Fault(json_pointer(path), one_line(reason))
 
 
 def one_line(reason: str) -> str:
-    """Return a message on one line, cut where it is endless."""
+    """Return a message on one line, truncated to MAX_MESSAGE_CHARS."""
     text = " ".join(reason.split())
-    return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"
+    return text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 1] + "…"

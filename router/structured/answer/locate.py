@@ -1,7 +1,7 @@
-"""Where and why an answer breaks its schema.
+"""Finds where and why an answer breaks its schema.
 
-The validator's own report of a failed `oneOf` describes every way through it: 17 s for sixteen nested objects.
-So the fault is searched here, from the root down, with yes-or-no questions only.
+The validator's own report of a failed `oneOf` describes every branch: 17 s for sixteen nested objects. So this module
+searches for the fault from the root down, and only asks the validator whether a part is valid.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from urllib.parse import unquote
 
 import jsonschema_rs
 
-from router.structured.complexity import follow
+from router.structured.complexity import resolve_pointer
 
 Step = tuple[str, Any, list[str | int]]
-"""a subschema's pointer, the part of the answer that it judges, and the path to that part"""
+"""a subschema's pointer, the part of the answer that it applies to, and the path to that part"""
 
-# keywords that say something of the value itself and hold no subschema
+# keywords that constrain the value itself and contain no subschema
 _OWN = (
     "type", "enum", "const", "required", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
     "multipleOf", "minLength", "maxLength", "pattern", "format", "minItems", "maxItems", "uniqueItems",
     "minProperties", "maxProperties", "dependentRequired",
 )  # fmt: skip
-# keywords that are not followed further down: the fault is somewhere in there
+# keywords that are not searched further: the fault is somewhere inside
 _INDIRECT = (
     "anyOf", "oneOf", "not", "if", "contains", "propertyNames", "patternProperties", "dependentSchemas",
     "dependencies", "unevaluatedProperties", "unevaluatedItems", "$ref", "$dynamicRef",
@@ -35,18 +35,18 @@ _TYPES = {
 _MAX_STEPS = 500
 
 
-def locate(schema: Mapping[str, Any], value: Any, options: Mapping[str, Any]) -> tuple[list[str | int], str]:
-    """Return the path to the part of an invalid `value` that is at fault, and the reason."""
+def locate_fault(schema: Mapping[str, Any], value: Any, options: Mapping[str, Any]) -> tuple[list[str | int], str]:
+    """Return the path to the part of an invalid `value` that breaks the schema, and the reason."""
     search = _Search(schema, options)
     step: Step = ("#", value, [])
     for _ in range(_MAX_STEPS):
         at, part, path = step
         if reason := search.own_fault(at, part):
             return path, reason
-        deeper = search.failing(at, part, path)
-        if deeper is None:
-            return path, search.last_word(at, part)
-        step = deeper
+        next_step = search.first_failing(at, part, path)
+        if next_step is None:
+            return path, search.summary(at, part)
+        step = next_step
     return step[2], "the value does not satisfy the schema"
 
 
@@ -56,12 +56,12 @@ class _Search:
         self._options = options
         self._draft = {"$schema": schema["$schema"]} if isinstance(schema.get("$schema"), str) else {}
         self._old = "draft-0" in self._draft.get("$schema", "")
-        """before 2019, what stands beside a `$ref` is ignored"""
+        """drafts before 2019 ignore keywords beside a `$ref`"""
         self._validators = jsonschema_rs.validator_map_for(dict(schema), **options)
 
     def own_fault(self, at: str, value: Any) -> str:
-        """Return what is wrong with the value itself, not with a part of it; empty: nothing."""
-        node = follow(self._root, at)
+        """Return what is wrong with the value itself, not with a part of it; "" if nothing is."""
+        node = resolve_pointer(self._root, at)
         if node is False:
             return "is not allowed"
         if not isinstance(node, Mapping) or (self._old and "$ref" in node):
@@ -80,33 +80,33 @@ class _Search:
             return f"the key {extra[:64]!r} is not allowed"
         return f"{error.message}, but {_TYPES[type(value)]}" if error.kind.name == "type" else error.message
 
-    def failing(self, at: str, value: Any, path: list[str | int]) -> Step | None:
-        """Return the next step down: the one subschema that surely has to hold and does not."""
-        return next((step for step in self._duties(at, value, path) if not self._holds(step)), None)
+    def first_failing(self, at: str, value: Any, path: list[str | int]) -> Step | None:
+        """Return the first subschema that surely must be satisfied and is not, or None."""
+        return next((step for step in self._required_steps(at, value, path) if not self._is_satisfied(step)), None)
 
-    def last_word(self, at: str, value: Any) -> str:
-        """Return what is wrong with a value of which no part is surely at fault."""
-        node = follow(self._root, at)
+    def summary(self, at: str, value: Any) -> str:
+        """Return what is wrong with a value if no part of it is surely at fault."""
+        node = resolve_pointer(self._root, at)
         if not isinstance(node, Mapping):
             return "the value does not satisfy the schema"
         for word in ("anyOf", "oneOf"):
             branches = [f"{at}/{word}/{i}" for i, _ in enumerate(node.get(word, ()))]
-            fitting = sum(self._holds((branch, value, [])) for branch in branches)
-            if branches and not fitting:
+            matching = sum(self._is_satisfied((branch, value, [])) for branch in branches)
+            if branches and not matching:
                 return f"the value satisfies none of the {len(branches)} branches of '{word}'"
-            if word == "oneOf" and fitting > 1:
-                return f"the value satisfies {fitting} branches of 'oneOf', exactly one is allowed"
+            if word == "oneOf" and matching > 1:
+                return f"the value satisfies {matching} branches of 'oneOf', exactly one is allowed"
         if (forbidden := self._validators.get(f"{at}/not")) and forbidden.is_valid(value):
-            return "the value is what 'not' forbids"
+            return "the value matches what 'not' forbids"
         words = [word for word in _INDIRECT if word in node]
         return f"the value does not satisfy {' or '.join(map(repr, words)) or 'the schema'}"
 
-    def _holds(self, step: Step) -> bool:
+    def _is_satisfied(self, step: Step) -> bool:
         validator = self._validators.get(step[0])
         return validator is None or validator.is_valid(step[1])
 
-    def _duties(self, at: str, value: Any, path: list[str | int]) -> Iterator[Step]:
-        node = follow(self._root, at)
+    def _required_steps(self, at: str, value: Any, path: list[str | int]) -> Iterator[Step]:
+        node = resolve_pointer(self._root, at)
         if not isinstance(node, Mapping):
             return
         reference = node.get("$ref")
@@ -117,20 +117,20 @@ class _Search:
         for i, _ in enumerate(node.get("allOf", ())):
             yield f"{at}/allOf/{i}", value, path
         for word in ("anyOf", "oneOf"):
-            # the one branch that is meant: the others fit not even at first sight
-            meant = [f"{at}/{word}/{i}" for i, _ in enumerate(node.get(word, ()))]
-            meant = [branch for branch in meant if not self._own_fault_through(branch, value)]
-            if len(meant) == 1:
-                yield meant[0], value, path
+            # the only branch that the value may match: all others already fail on the value itself
+            candidates = [f"{at}/{word}/{i}" for i, _ in enumerate(node.get(word, ()))]
+            candidates = [branch for branch in candidates if not self._branch_fault(branch, value)]
+            if len(candidates) == 1:
+                yield candidates[0], value, path
         if condition := self._validators.get(f"{at}/if"):
             branch = "then" if condition.is_valid(value) else "else"
             if branch in node:
                 yield f"{at}/{branch}", value, path
         yield from self._parts(node, at, value, path)
 
-    def _own_fault_through(self, at: str, value: Any) -> str:
-        """Return a branch's fault at first sight, through one reference where it is one."""
-        node = follow(self._root, at)
+    def _branch_fault(self, at: str, value: Any) -> str:
+        """Return the value's own fault in a branch; if the branch is a reference, follow it once."""
+        node = resolve_pointer(self._root, at)
         reference = node.get("$ref") if isinstance(node, Mapping) else None
         if isinstance(reference, str) and reference.startswith("#/"):
             return self.own_fault(unquote(reference), value) or self.own_fault(at, value)

@@ -1,4 +1,4 @@
-"""A held answer that was changed by its check, told as a stream again. Pure."""
+"""Renders a held answer that the check has changed as stream events. Pure."""
 
 from __future__ import annotations
 
@@ -12,72 +12,74 @@ _TEXTS = ("reasoning_content", "reasoning", "content", "refusal")
 
 
 def render_stream(
-    choices: Sequence[Mapping[str, Any]], left: Sequence[Mapping[str, Any]], frame: Mapping[str, Any]
+    choices: Sequence[Mapping[str, Any]], sent: Sequence[Mapping[str, Any]], frame: Mapping[str, Any]
 ) -> list[bytes]:
-    """Return the events that tell the choices, less what of them has `left` already.
+    """Return the events for the rest of the choices, after what the client was already `sent`.
 
-    `frame` holds what all chunks of the stream share (id, object, created, model).
+    `frame` contains the fields that all chunks of the stream share (id, object, created, model).
 
     Raises:
-        StructuredOutputViolation: what has left is no beginning of what would have to be told.
+        StructuredOutputViolation: what was sent is not a prefix of the choices.
     """
-    before = {choice["index"]: choice for choice in left}
+    sent_by_index = {choice["index"]: choice for choice in sent}
     return [
         write({**frame, "choices": [{"index": choice["index"], "logprobs": None, **part}]})
         for choice in choices
-        for part in _parts(choice, before.get(choice["index"], {}))
+        for part in _deltas(choice, sent_by_index.get(choice["index"], {}))
     ]
 
 
-def _parts(choice: Mapping[str, Any], left: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    if left.get("finish_reason"):
+def _deltas(choice: Mapping[str, Any], sent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    if sent.get("finish_reason"):
         return
     finish = choice["finish_reason"]
     if "message" not in choice:
-        yield {"text": _rest(choice.get("text"), left.get("text")), "finish_reason": finish}
+        yield {"text": _rest(choice.get("text"), sent.get("text")), "finish_reason": finish}
         return
-    message, gone = choice["message"], left.get("message", {})
-    if not gone:
+    message, sent_message = choice["message"], sent.get("message", {})
+    if not sent_message:
         yield {"delta": {"role": "assistant", "content": ""}, "finish_reason": None}
     for key in _TEXTS:
-        if rest := _rest(message.get(key), gone.get(key)):
+        if rest := _rest(message.get(key), sent_message.get(key)):
             yield {"delta": {key: rest}, "finish_reason": None}
-    calls, told = message.get("tool_calls") or (), gone.get("tool_calls") or ()
-    if len(told) > len(calls):
+    calls, sent_calls = message.get("tool_calls") or (), sent_message.get("tool_calls") or ()
+    if len(sent_calls) > len(calls):
         raise _too_late()
     for index, call in enumerate(calls):
-        if delta := _call(call, told[index] if index < len(told) else None):
+        if delta := _call_delta(call, sent_calls[index] if index < len(sent_calls) else None):
             yield {"delta": {"tool_calls": [{"index": index, **delta}]}, "finish_reason": None}
-    if (legacy := message.get("function_call")) and (delta := _function(legacy, gone.get("function_call"))):
+    if (legacy := message.get("function_call")) and (
+        delta := _function_delta(legacy, sent_message.get("function_call"))
+    ):
         yield {"delta": {"function_call": delta}, "finish_reason": None}
     yield {"delta": {}, "finish_reason": finish}
 
 
-def _call(call: Mapping[str, Any], gone: Mapping[str, Any] | None) -> dict[str, Any]:
-    if gone is None:
+def _call_delta(call: Mapping[str, Any], sent: Mapping[str, Any] | None) -> dict[str, Any]:
+    if sent is None:
         return dict(call)
-    if call["id"] != gone["id"]:
+    if call["id"] != sent["id"]:
         raise _too_late()
-    late = {} if gone.get("type") == call.get("type") else {"type": call["type"]}
-    rest = _function(call["function"], gone["function"])
-    return late | ({"function": rest} if rest else {})
+    changed_type = {} if sent.get("type") == call.get("type") else {"type": call["type"]}
+    rest = _function_delta(call["function"], sent["function"])
+    return changed_type | ({"function": rest} if rest else {})
 
 
-def _function(function: Mapping[str, Any], gone: Mapping[str, Any] | None) -> dict[str, Any]:
-    if gone is None:
+def _function_delta(function: Mapping[str, Any], sent: Mapping[str, Any] | None) -> dict[str, Any]:
+    if sent is None:
         return dict(function)
-    if function["name"] != gone["name"]:
+    if function["name"] != sent["name"]:
         raise _too_late()
-    rest = _rest(function["arguments"], gone["arguments"])
+    rest = _rest(function["arguments"], sent["arguments"])
     return {"arguments": rest} if rest else {}
 
 
-def _rest(text: object, gone: object) -> str:
-    whole, begun = str(text or ""), str(gone or "")
-    if not whole.startswith(begun):
+def _rest(text: object, sent: object) -> str:
+    whole, start = str(text or ""), str(sent or "")
+    if not whole.startswith(start):
         raise _too_late()
-    return whole[len(begun) :]
+    return whole[len(start) :]
 
 
 def _too_late() -> StructuredOutputViolation:
-    return StructuredOutputViolation("The answer could have been repaired, but its beginning had left already.")
+    return StructuredOutputViolation("The answer could have been repaired, but its beginning was already sent.")

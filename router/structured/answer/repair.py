@@ -1,7 +1,7 @@
-"""What around an answer is surely not part of it: taken off, it leaves the value that the model wrote.
+"""Repairs an answer by removing what surely is not part of it, such as a code fence around the value.
 
-Nothing is invented, closed, renamed or converted. Who asks tries the text as it is first, and takes only what is valid.
-Every step is linear in the text's length, whatever is in it.
+Nothing is invented, completed, renamed or converted. Callers try the unchanged text first, and accept only what is
+valid. Every step is linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -12,63 +12,63 @@ from collections.abc import Iterator
 from typing import Any
 
 from router.messages.strict_json import NotJson, loads
-from router.structured.answer.reasoning import without_thought
+from router.structured.answer.reasoning import split_reasoning
 from router.structured.constraint import OutputFormat
 
 _FENCE = "```"
-_INFO = re.compile(r"[\w+-]*+[ \t]*+\r?\n")
-_JSON_INFO = re.compile(r"json(?=\s*+[{\[])", re.IGNORECASE)
-_OPENER = re.compile(r"[{\[]")
+_FENCE_INFO = re.compile(r"[\w+-]*+[ \t]*+\r?\n")
+_JSON_FENCE_INFO = re.compile(r"json(?=\s*+[{\[])", re.IGNORECASE)
+_OPENING_BRACKET = re.compile(r"[{\[]")
 _BRACKET = re.compile(r"[{}\[\]]")
 _QUOTES = ('"', "'", "`")
-# a string, or the beginning of a container with a comma, is kept; another comma before a closing bracket goes
+# keeps strings, and a comma right after an opening bracket; removes any other comma before a closing bracket
 _TRAILING_COMMA = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{][ \t\n\r]*+,|,(?=[ \t\n\r]*+[}\]])', re.DOTALL)
 _DECODER = json.JSONDecoder()
 
 
-def read(text: str, *, prose: bool = True) -> tuple[str, Any]:
-    """Return the strict JSON text that an answer is, or surely means, and its value.
+def repair_json(text: str, *, prose: bool = True) -> tuple[str, Any]:
+    """Return an answer as strict JSON, repaired if needed, and its value. Tried in this order:
 
-    1. As it is.
-    2. Without a byte order mark, a leading block of thoughts, a code fence around it.
+    1. The unchanged text.
+    2. Without a byte order mark, leading reasoning, and a code fence around it.
     3. Without commas before a closing bracket.
-    4. With `prose`: the only object or array in it.
+    4. If `prose` is set: the only object or array in the text.
 
     Raises:
-        NotJson: it is none; says what is wrong with the text as it is.
+        NotJson: nothing of this is JSON. The message describes the unchanged text.
     """
     try:
         return text, loads(text, unique_keys=True)
     except NotJson as error:
-        for meant in dict.fromkeys(_meant(text, prose)):
+        for candidate in dict.fromkeys(_json_candidates(text, prose)):
             try:
-                return meant, loads(meant, unique_keys=True)
+                return candidate, loads(candidate, unique_keys=True)
             except NotJson:
                 continue
         raise error from None
 
 
-def texts(output_format: OutputFormat, text: str) -> Iterator[str]:
-    """Yield what the text of a choice, a regex or a grammar may mean, the text itself not among it."""
+def text_candidates(output_format: OutputFormat, text: str) -> Iterator[str]:
+    """Yield the repaired texts to try for a choice, a regex or a grammar."""
     if output_format.kind == "structural_tag":
         return
-    meant = _unfenced(without_thought(text)[1].strip())
-    yield meant
-    yield (unquoted := _unquoted(meant))
+    bare = _unfenced(split_reasoning(text)[1].strip())
+    yield bare
+    yield (unquoted := _unquoted(bare))
     if output_format.kind == "choice":
-        yield meant.removesuffix(".")
-        yield _unquoted(meant.removesuffix("."))
+        yield bare.removesuffix(".")
+        yield _unquoted(bare.removesuffix("."))
         yield unquoted.removesuffix(".")
 
 
-def without_opening(text: str) -> str:
-    """Return what a text has come to behind its thoughts and the opening line of its code fence."""
-    rest = without_thought(text)[1].lstrip()
-    return _after_info(rest.removeprefix(_FENCE)) if rest.startswith(_FENCE) else rest
+def strip_opening(text: str) -> str:
+    """Return a text so far without its reasoning and the opening line of its code fence."""
+    rest = split_reasoning(text)[1].lstrip()
+    return _without_fence_info(rest.removeprefix(_FENCE)) if rest.startswith(_FENCE) else rest
 
 
-def _meant(text: str, prose: bool) -> Iterator[str]:
-    rest = without_thought(text)[1]
+def _json_candidates(text: str, prose: bool) -> Iterator[str]:
+    rest = split_reasoning(text)[1]
     yield rest
     inside = _unfenced(rest)
     yield inside
@@ -78,16 +78,16 @@ def _meant(text: str, prose: bool) -> Iterator[str]:
 
 
 def _unfenced(text: str) -> str:
-    """Return the inside of the one code fence that a text is."""
+    """Return the content of a text that is one code fence, else the text itself."""
     bare = text.strip()
     if not bare.startswith(_FENCE) or not bare.endswith(_FENCE) or len(bare) < 2 * len(_FENCE):
         return text
-    inside = _after_info(bare[len(_FENCE) : -len(_FENCE)])
+    inside = _without_fence_info(bare[len(_FENCE) : -len(_FENCE)])
     return text if "\n" + _FENCE in inside else inside.strip()
 
 
-def _after_info(text: str) -> str:
-    info = _INFO.match(text) or _JSON_INFO.match(text)
+def _without_fence_info(text: str) -> str:
+    info = _FENCE_INFO.match(text) or _JSON_FENCE_INFO.match(text)
     return text[info.end() :] if info else text
 
 
@@ -100,8 +100,8 @@ def _without_trailing_commas(text: str) -> str:
 
 
 def _only_container(text: str) -> Iterator[str]:
-    """Yield the one object or array that stands in a text of words, where it is no part of something larger."""
-    opener = _OPENER.search(text)
+    """Yield the only object or array in a text of prose, unless it is part of something larger."""
+    opener = _OPENING_BRACKET.search(text)
     if opener is None:
         return
     before, body = text[: opener.start()].rstrip(), text[opener.start() :]

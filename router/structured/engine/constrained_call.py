@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from router.config.models import Model
 from router.errors import StructuredOutputViolation
-from router.structured.constraint import Calls, Constraint, OutputFormat
+from router.structured.constraint import CallConstraint, Constraint, OutputFormat
 from router.structured.request.output_format import FORMAT_FIELDS
 from router.types import Backend, ChatCall, ConstraintKind, Enforcement
 
@@ -62,7 +62,7 @@ class FormatRequest(NamedTuple):
 class ToolRequest(NamedTuple):
     """Calls that the answer must make, to be written in an engine's own fields."""
 
-    calls: Calls
+    calls: CallConstraint
     tools: Sequence[Mapping[str, Any]]
     """as the client wrote them"""
     backend: Backend | None
@@ -147,7 +147,7 @@ def _format_fields(
     return engine, _in_words(output_format) if engine.in_words else ""
 
 
-def _tool_fields(call: ChatCall, calls: Calls, target: Target) -> tuple[EngineFields, str]:
+def _tool_fields(call: ChatCall, calls: CallConstraint, target: Target) -> tuple[EngineFields, str]:
     engine = target.dialect.tool_fields(
         ToolRequest(calls, call.body.get("tools") or (), target.model.backend, target.enforcement)
     )
@@ -221,7 +221,7 @@ def intent_of(constraint: Constraint, choice: Mapping[str, Any], kind: Constrain
     if tool is None:
         return None
     return Intent(
-        Constraint(calls=Calls({tool.name: tool}, required=True, single=True)),
+        Constraint(calls=CallConstraint({tool.name: tool}, required=True, single=True)),
         {"type": "function", "function": {"name": tool.name}},
     )
 

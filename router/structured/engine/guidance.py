@@ -1,6 +1,6 @@
-"""llguidance: what its grammars hold an answer to, and whether a text is one of a grammar's.
+"""llguidance: how much of a format its grammars enforce, and whether a text matches a grammar.
 
-Only the workshop's processes import this: a compile or a match may take any time and memory.
+Only grammar workers import this: a compile or a match may take any amount of time and memory.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, StructTag, TokenizerWrapper, grammar_from
 
-from router.structured.engine.gaps import gap
+from router.structured.engine.gaps import enforcement_gap
 from router.structured.workers.grammar_workers import GrammarSupport, Match
 from router.types import FormatKind
 
 
-class _Bytes:
-    """A vocabulary of all bytes: what it matches says nothing of any model's tokens."""
+class _ByteVocabulary:
+    """A vocabulary with one token per byte, independent of any model's tokenizer."""
 
     eos_token_id = 256
     bos_token_id = None
@@ -29,30 +29,30 @@ class _Bytes:
         return list(text)
 
 
-_TOKENIZER = LLTokenizer(TokenizerWrapper(_Bytes()), slices=[])
+_TOKENIZER = LLTokenizer(TokenizerWrapper(_ByteVocabulary()), slices=[])
 _LIMITS = LLParserLimits(verbose_errors=False)
 
 
-def enforces(kind: FormatKind, source: str) -> GrammarSupport:
-    """Return how much of a form vLLM's decoding holds an answer to."""
+def grammar_support(kind: FormatKind, source: str) -> GrammarSupport:
+    """Return how much of a format vLLM's decoding enforces."""
     if kind == "json_object":
         return GrammarSupport("whole")
     if kind != "json_schema":
         if fault := grammar_fault(kind, source):
             return GrammarSupport("none", fault)
-        return _tag_hold(source) if kind == "structural_tag" else GrammarSupport("whole")
+        return _tag_support(source) if kind == "structural_tag" else GrammarSupport("whole")
     schema = json.loads(source)
     fault = _compiled_schema(schema, lenient=False).get_error()
     if not fault:
-        why = gap(schema, "guidance")
-        return GrammarSupport("partial", why) if why else GrammarSupport("whole")
+        reason = enforcement_gap(schema, "guidance")
+        return GrammarSupport("partial", reason) if reason else GrammarSupport("whole")
     if _compiled_schema(schema, lenient=True).is_error():
         return GrammarSupport("none", _one_line(fault))
     return GrammarSupport("partial", _one_line(fault), lenient=True)
 
 
 def grammar_fault(kind: FormatKind, source: str) -> str | None:
-    """Return why a regex, grammar, list of choices or structural tag cannot be used; None: it can."""
+    """Return why a regex, grammar, list of choices or structural tag cannot be used, or None if it can."""
     try:
         matcher = _compiled(kind, source)
     except ValueError as error:
@@ -61,14 +61,14 @@ def grammar_fault(kind: FormatKind, source: str) -> str | None:
 
 
 def match(kind: FormatKind, source: str, text: str) -> Match:
-    """Judge a whole text by a regex, grammar, list of choices or structural tag that was found usable."""
+    """Match a whole text against a valid regex, grammar, list of choices or structural tag."""
     matcher = _compiled(kind, source).deep_copy()
     written = text.encode()
-    taken = matcher.try_consume_tokens(list(written))
+    consumed = matcher.try_consume_tokens(list(written))
     if matcher.is_error():
-        return Match("invalid", f"cannot be judged: {_one_line(matcher.get_error())}")
-    if taken < len(written):
-        after = len(written[:taken].decode(errors="ignore"))
+        return Match("invalid", f"cannot be checked: {_one_line(matcher.get_error())}")
+    if consumed < len(written):
+        after = len(written[:consumed].decode(errors="ignore"))
         return Match("invalid", f"it does not match the {kind} after {after} characters")
     if not matcher.is_accepting():
         return Match("incomplete", f"it ends before the {kind} does")
@@ -82,7 +82,7 @@ def _compiled(kind: FormatKind, source: str) -> LLMatcher:
 
 
 def _compiled_schema(schema: Mapping[str, Any], *, lenient: bool) -> LLMatcher:
-    # the client's own options for the library are not the engine's: the gateway sets them
+    # overrides the client's own `x-guidance`: the gateway sets these options
     return _matcher(LLMatcher.grammar_from_json_schema({**schema, "x-guidance": {"lenient": lenient}}))
 
 
@@ -91,10 +91,10 @@ def _matcher(grammar: str) -> LLMatcher:
 
 
 def _tag_grammar(source: str) -> str:
-    """Return the grammar of a structural tag, in its first form.
+    """Return the grammar of a structural tag in its older version (`structures` and `triggers`).
 
     Raises:
-        ValueError: it has another one.
+        ValueError: the tag is not valid.
     """
     try:
         tag = json.loads(source)
@@ -114,13 +114,12 @@ def _struct_tag(structure: Mapping[str, Any], triggers: list[str]) -> StructTag:
     return StructTag(trigger=trigger, begin=begin, grammar=json.dumps(structure["schema"]), end=structure["end"])
 
 
-def _tag_hold(source: str) -> GrammarSupport:
+def _tag_support(source: str) -> GrammarSupport:
     for trigger in map(str, json.loads(source)["triggers"]):
         if trigger.startswith("<") and trigger.endswith(">"):
-            return GrammarSupport("none", f"vLLM takes the trigger {trigger[:80]!r} for a special token of the model")
-    return GrammarSupport(
-        "partial", "vLLM lets any JSON stand inside of a tag"
-    )  # it hands on a schema wrapped once too often
+            return GrammarSupport("none", f"vLLM treats the trigger {trigger[:80]!r} as a special token of the model")
+    # vLLM wraps the schema once too often
+    return GrammarSupport("partial", "vLLM allows any JSON inside a tag")
 
 
 def _one_line(message: str) -> str:

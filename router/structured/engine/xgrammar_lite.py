@@ -1,6 +1,6 @@
-"""xgrammar without torch and transformers, which it imports and which compiling a grammar does not use.
+"""xgrammar without torch and transformers: it imports both, but does not need them to compile a grammar.
 
-Only the workshop's processes import this: the stand-ins would mislead whoever needs the real packages.
+Only grammar workers import this: the stub modules would break code that needs the real packages.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from router.structured.engine.gaps import gap, may_be_refused
+from router.structured.engine.gaps import enforcement_gap, may_be_refused
 from router.structured.workers.grammar_workers import GrammarSupport
 from router.types import FormatKind
 
 
-class _StandIn(ModuleType):
+class _StubModule(ModuleType):
     """A module in which every public name is a class."""
 
     def __init__(self, name: str, **values: object) -> None:
@@ -33,32 +33,32 @@ class _StandIn(ModuleType):
 
 
 def load() -> ModuleType | None:
-    """Import the library; None: it is not installed."""
+    """Import the library; return None if it is not installed."""
     if "xgrammar" not in sys.modules:
-        sys.modules["torch"] = None  # type: ignore[assignment]  # tvm_ffi does without; a stand-in would not do for it
+        sys.modules["torch"] = None  # type: ignore[assignment]  # tvm_ffi works without torch, but not with a stub of it
         try:
             importlib.import_module("tvm_ffi")
-            sys.modules["torch"] = _StandIn("torch", tensor=lambda *_, **__: None)
-            sys.modules["transformers"] = _StandIn("transformers")
+            sys.modules["torch"] = _StubModule("torch", tensor=lambda *_, **__: None)
+            sys.modules["transformers"] = _StubModule("transformers")
             importlib.import_module("xgrammar")
         except ImportError:
             return None
     return sys.modules["xgrammar"]
 
 
-def enforces(kind: FormatKind, source: str) -> GrammarSupport:
-    """Return how much of a form vLLM's decoding holds an answer to."""
+def grammar_support(kind: FormatKind, source: str) -> GrammarSupport:
+    """Return how much of a format vLLM's decoding enforces."""
     xgrammar = load()
     if xgrammar is None:
         return GrammarSupport("none", "xgrammar is not installed")
     if kind in ("json_object", "choice"):
         return GrammarSupport("whole")
     if kind == "structural_tag":
-        return GrammarSupport("none", "structural tags are left to guidance")
+        return GrammarSupport("none", "only guidance supports structural tags")
     schema = json.loads(source) if kind == "json_schema" else {}
-    why = gap(schema, "xgrammar")
-    if why and may_be_refused(schema):
-        return GrammarSupport("none", why)
+    reason = enforcement_gap(schema, "xgrammar")
+    if reason and may_be_refused(schema):
+        return GrammarSupport("none", reason)
     compiler = _compiler(xgrammar)
     compile_: dict[str, Callable[[str], object]] = {
         "json_schema": compiler.compile_json_schema,
@@ -69,7 +69,7 @@ def enforces(kind: FormatKind, source: str) -> GrammarSupport:
         compile_[kind](source)
     except (RuntimeError, ValueError) as error:
         return GrammarSupport("none", " ".join(str(error).split())[:300])
-    return GrammarSupport("partial", why) if why else GrammarSupport("whole")
+    return GrammarSupport("partial", reason) if reason else GrammarSupport("whole")
 
 
 def _compiler(xgrammar: ModuleType) -> Any:

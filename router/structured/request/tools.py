@@ -1,4 +1,4 @@
-"""Which functions a chat request lets the model call, read from its fields; the rules stand in `asked`."""
+"""The functions that a chat request lets the model call, read from its fields. The rules are in `output_format`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from router.errors import BadRequest
-from router.structured.request.validation import an_array, an_object, conflict, entries, expected, missing
+from router.structured.request.validation import (
+    conflict,
+    expected,
+    missing,
+    require_array,
+    require_entries,
+    require_object,
+)
 
 CALL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RequestedTool:
-    """A function that may be called; `parameters` None: whatever object, else a schema, which stands at `param`."""
+    """A function that may be called.
+
+    `parameters` is the schema in the request field `param`. If it is None, the arguments may be any object.
+    """
 
     name: str
     param: str
@@ -24,7 +34,7 @@ class RequestedTool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RequestedTools:
-    """The functions that may be called, and how."""
+    """The functions that may be called, and how: see `CallConstraint`."""
 
     tools: tuple[RequestedTool, ...]
     required: bool
@@ -33,17 +43,19 @@ class RequestedTools:
 
 
 def requested_tools(body: Mapping[str, Any]) -> RequestedTools | None:
-    """Return the calls that a chat request allows or demands; None: none.
+    """Return the calls that a chat request allows or requires, or None if it allows no calls.
 
     Raises:
-        BadRequest: a tool has no name or that of another, or the choice among them names what is not there.
+        BadRequest: a tool has no name or the name of another tool, or `tool_choice` names an unknown tool.
     """
     if body.get("tools") and body.get("functions"):
         raise conflict("tools", "functions")
     if body.get("functions") or isinstance(body.get("function_call"), Mapping):
         return _legacy_calls(body)
-    listed = enumerate(an_array(body.get("tools") or [], "tools"))
-    tools = _by_name((f"tools[{i}].function", an_object(tool, f"tools[{i}]").get("function")) for i, tool in listed)
+    listed = enumerate(require_array(body.get("tools") or [], "tools"))
+    tools = _by_name(
+        (f"tools[{i}].function", require_object(tool, f"tools[{i}]").get("function")) for i, tool in listed
+    )
     single = body.get("parallel_tool_calls") is False
     match body.get("tool_choice"):
         case None | "auto":
@@ -51,14 +63,14 @@ def requested_tools(body: Mapping[str, Any]) -> RequestedTools | None:
         case "none":
             return None
         case "required":
-            _demand(tools)
+            _require_tools(tools)
             return RequestedTools(tuple(tools.values()), True, single, False)
         case {"type": "function", **choice}:
-            named = _named(choice.get("function"), "tool_choice.function", tools, "tools")
+            named = _tool_named(choice.get("function"), "tool_choice.function", tools, "tools")
             return RequestedTools((named,), True, single, False)
         case {"type": "allowed_tools", **choice}:
-            _demand(tools)
-            mode, allowed = _allowed(choice.get("allowed_tools"), tools)
+            _require_tools(tools)
+            mode, allowed = _allowed_tools(choice.get("allowed_tools"), tools)
             return RequestedTools(allowed, mode == "required", single, False)
         case Mapping():
             raise expected("tool_choice.type", "'function' or 'allowed_tools'")
@@ -69,12 +81,12 @@ def requested_tools(body: Mapping[str, Any]) -> RequestedTools | None:
 def _by_name(functions: Iterable[tuple[str, object]]) -> dict[str, RequestedTool]:
     tools: dict[str, RequestedTool] = {}
     for at, value in functions:
-        function = an_object(value, at)
+        function = require_object(value, at)
         name, parameters = function.get("name"), function.get("parameters")
         if not isinstance(name, str) or not name:
             raise missing(f"{at}.name")
         if name in tools:
-            message = f"Invalid '{at}.name': an earlier function is called {name[:64]!r} too."
+            message = f"Invalid '{at}.name': an earlier function has the same name {name[:64]!r}."
             raise BadRequest(message, param=f"{at}.name")
         schema = None if parameters in (None, {}) else parameters
         tools[name] = RequestedTool(name, f"{at}.parameters", schema, function.get("strict") is True)
@@ -82,7 +94,7 @@ def _by_name(functions: Iterable[tuple[str, object]]) -> dict[str, RequestedTool
 
 
 def _legacy_calls(body: Mapping[str, Any]) -> RequestedTools | None:
-    listed = enumerate(an_array(body.get("functions") or [], "functions"))
+    listed = enumerate(require_array(body.get("functions") or [], "functions"))
     functions = _by_name((f"functions[{i}]", function) for i, function in listed)
     match body.get("function_call"):
         case None | "auto":
@@ -90,35 +102,35 @@ def _legacy_calls(body: Mapping[str, Any]) -> RequestedTools | None:
         case "none":
             return None
         case Mapping() as choice:
-            return RequestedTools((_named(choice, "function_call", functions, "functions"),), True, True, True)
+            return RequestedTools((_tool_named(choice, "function_call", functions, "functions"),), True, True, True)
         case _:
             raise expected("function_call", "'none', 'auto', or an object that names a function")
 
 
-def _allowed(value: object, tools: Mapping[str, RequestedTool]) -> tuple[str, tuple[RequestedTool, ...]]:
+def _allowed_tools(value: object, tools: Mapping[str, RequestedTool]) -> tuple[str, tuple[RequestedTool, ...]]:
     at = "tool_choice.allowed_tools"
-    allowed = an_object(value, at)
+    allowed = require_object(value, at)
     mode = allowed.get("mode")
     if mode not in ("auto", "required"):
         raise expected(f"{at}.mode", "'auto' or 'required'")
     named = []
-    for i, one in enumerate(entries(allowed.get("tools"), f"{at}.tools", len(tools))):
-        function = an_object(one, f"{at}.tools[{i}]").get("function")
-        named.append(_named(function, f"{at}.tools[{i}].function", tools, "tools"))
+    for i, one in enumerate(require_entries(allowed.get("tools"), f"{at}.tools", len(tools))):
+        function = require_object(one, f"{at}.tools[{i}]").get("function")
+        named.append(_tool_named(function, f"{at}.tools[{i}].function", tools, "tools"))
     return mode, tuple(dict.fromkeys(named))
 
 
-def _named(value: object, at: str, tools: Mapping[str, RequestedTool], field: str) -> RequestedTool:
+def _tool_named(value: object, at: str, tools: Mapping[str, RequestedTool], field: str) -> RequestedTool:
     name = value.get("name") if isinstance(value, Mapping) else None
     if not isinstance(name, str):
         raise missing(f"{at}.name")
     if name not in tools:
         raise BadRequest(
-            f"Invalid value for '{at}.name': no function {name[:64]!r} stands in '{field}'.", param=f"{at}.name"
+            f"Invalid value for '{at}.name': there is no function {name[:64]!r} in '{field}'.", param=f"{at}.name"
         )
     return tools[name]
 
 
-def _demand(tools: Mapping[str, RequestedTool]) -> None:
+def _require_tools(tools: Mapping[str, RequestedTool]) -> None:
     if not tools:
         raise BadRequest("'tool_choice' is only allowed when 'tools' are given.", param="tool_choice")

@@ -1,7 +1,7 @@
-"""Grammar libraries and heavy schemas, in processes that can be killed: a compile or a match may never end.
+"""Runs grammar libraries and heavy schemas in processes that can be killed: a compile or a match may never end.
 
-The processes (`bench`) are started when they are first needed, and end with the gateway. One request at a time for
-each; what waits is served in its order. Whoever stops waiting for a running request ends its process.
+The processes (`grammar_worker`) start when they are first needed and end with the gateway. Each handles one request at
+a time; waiting requests are served in order. If the caller of a running request is cancelled, its process is killed.
 """
 
 from __future__ import annotations
@@ -21,152 +21,154 @@ from router.structured.constraint import Constraint
 from router.types import Backend, ConstraintKind, FormatKind
 
 GRACE_S = 10.0
-"""beyond the limit, for a process that was stopped or still imports its libraries"""
-_GIVEN_UP = "it takes more time or memory than it may"
-_MOST_KNOWN_CHARS = 4 * 1024 * 1024
-_PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH")
+"""beyond the limit, for a process that was stopped or that still imports its libraries"""
+_LIMIT_EXCEEDED = "it exceeds the limit of time or memory"
+_MAX_CACHED_CHARS = 4 * 1024 * 1024
+_PASSED_ENV = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH")
 
 
 class Fault(NamedTuple):
     """Where and why something is wrong."""
 
     path: str
-    """JSON Pointer; empty: the root"""
+    """JSON Pointer; empty for the root"""
     message: str
 
 
 class Match(NamedTuple):
-    """What a whole text is by a grammar. Incomplete: it could still become valid if more came."""
+    """How a whole text matches a grammar. An incomplete text is a prefix of a valid one."""
 
-    word: Literal["valid", "incomplete", "invalid"]
+    status: Literal["valid", "incomplete", "invalid"]
     message: str = ""
 
 
 class GrammarSupport(NamedTuple):
-    """How much of a form decoding holds an answer to."""
+    """How much of a format an engine's decoding enforces."""
 
-    word: Literal["whole", "partial", "none"]
-    why: str = ""
+    enforcement: Literal["whole", "partial", "none"]
+    reason: str = ""
+    """why it is not enforced as a whole"""
     lenient: bool = False
-    """partial, and only with guidance's option of that name"""
+    """the format is enforced in part, and only with guidance's option `lenient`"""
 
 
-class Finding(NamedTuple):
-    """What a message was found to be."""
+class CheckResult(NamedTuple):
+    """The result of checking a message against its constraint."""
 
     kind: ConstraintKind
     fault: Fault | None = None
     changes: Mapping[str, Any] = {}
-    """fields of the message that have to leave otherwise than they came"""
+    """fields of the message that were repaired"""
     finish_reason: str | None = None
-    """what the answer has to say that it does not; `length`: it is cut"""
+    """the finish_reason that the choice should have, if it differs; `length`: the answer is truncated"""
 
 
-_ENFORCEMENT = msgspec.json.Decoder(GrammarSupport)
+_SUPPORT = msgspec.json.Decoder(GrammarSupport)
 _MATCH = msgspec.json.Decoder(Match)
-_FINDING = msgspec.json.Decoder(Finding)
+_RESULT = msgspec.json.Decoder(CheckResult)
 _FAULT: msgspec.json.Decoder[Fault | None] = msgspec.json.Decoder(Fault | None)
 _TEXT: msgspec.json.Decoder[str | None] = msgspec.json.Decoder(str | None)
 
 
-class TookTooLong(Exception):
-    """The work was given up: it took more time or memory than it may."""
+class WorkLimitExceeded(Exception):
+    """The work was stopped, because it exceeded its limit of time or memory."""
 
 
 class GrammarWorkers:
-    """At most `processes` of them; each request may take `limit_s` seconds.
+    """A pool of at most `processes` worker processes. Each request may take `limit_s` seconds.
 
-    Every method raises TookTooLong, but for `enforces`: what takes too long to find out is not enforced.
+    Every method raises WorkLimitExceeded, except `grammar_support`: if that takes too long, the format counts as not
+    enforced.
     """
 
     def __init__(self, *, limit_s: float = 2.0, processes: int = 2) -> None:
         self._limit_s = limit_s
-        self._places = asyncio.Semaphore(processes)
+        self._slots = asyncio.Semaphore(processes)
         self._idle: list[_Worker] = []
         self._started: list[_Worker] = []
-        self._known = _Known(_MOST_KNOWN_CHARS)
-        self._asked: dict[tuple[str, str, str], asyncio.Task[GrammarSupport]] = {}
+        self._cache = _SupportCache(_MAX_CACHED_CHARS)
+        self._in_progress: dict[tuple[str, str, str], asyncio.Task[GrammarSupport]] = {}
         self._closed = False
 
-    async def enforces(self, backend: Backend, kind: FormatKind, source: str) -> GrammarSupport:
-        """Return how much of a form an engine with that backend holds its answers to; found out once.
+    async def grammar_support(self, backend: Backend, kind: FormatKind, source: str) -> GrammarSupport:
+        """Return how much of a format an engine with that backend enforces. The result is cached.
 
-        `source` is the schema's text, the regex, the grammar, or the JSON of the choices or of the structural tag.
+        `source` is the text of the schema, the regex or the grammar, or the JSON of the choices or the structural tag.
         """
         key = (backend, kind, source)
-        if known := self._known.get(key):
-            return known
-        if (task := self._asked.get(key)) is None:
-            task = self._asked[key] = asyncio.create_task(self._find_out(key))
-            task.add_done_callback(lambda _: self._asked.pop(key))
+        if cached := self._cache.get(key):
+            return cached
+        if (task := self._in_progress.get(key)) is None:
+            task = self._in_progress[key] = asyncio.create_task(self._query_support(key))
+            task.add_done_callback(lambda _: self._in_progress.pop(key))
         return await asyncio.shield(task)
 
     async def match(self, kind: FormatKind, source: str, text: str) -> Match:
-        """Judge a whole text by a regex, a grammar or a structural tag."""
+        """Match a whole text against a regex, a grammar or a structural tag."""
         try:
             text.encode()
         except UnicodeEncodeError:
-            return Match("invalid", "it holds half of a surrogate pair, which no UTF-8 text can")
-        return _MATCH.decode(await self._ask("match", kind, source, text))
+            return Match("invalid", "it contains half of a surrogate pair, which UTF-8 cannot encode")
+        return _MATCH.decode(await self._request("match", kind, source, text))
 
     async def grammar_fault(self, kind: FormatKind, source: str) -> str | None:
-        """Return why a regex, a grammar or a structural tag cannot be used; None: it can."""
-        return _TEXT.decode(await self._ask("grammar_fault", kind, source))
+        """Return why a regex, a grammar or a structural tag cannot be used, or None if it can."""
+        return _TEXT.decode(await self._request("grammar_fault", kind, source))
 
     async def schema_fault(self, text: str) -> Fault | None:
-        """Return where and why a schema cannot be used; None: it can."""
-        return _FAULT.decode(await self._ask("schema_fault", text))
+        """Return where and why a schema cannot be used, or None if it can."""
+        return _FAULT.decode(await self._request("schema_fault", text))
 
     async def instance_fault(self, text: str, instance: str) -> Fault | None:
-        """Return where and why a JSON text breaks a valid schema; None: it does not."""
-        return _FAULT.decode(await self._ask("instance_fault", text, instance))
+        """Return where and why the JSON text `instance` breaks the schema `text`, or None if it is valid."""
+        return _FAULT.decode(await self._request("instance_fault", text, instance))
 
-    async def find(self, constraint: Constraint, message: Mapping[str, Any], *, at_limit: bool) -> Finding:
-        """Judge a long message, see `check.find`."""
-        return _FINDING.decode(await self._ask("find", constraint, message, at_limit))
+    async def check_message(self, constraint: Constraint, message: Mapping[str, Any], *, at_limit: bool) -> CheckResult:
+        """Check a long message; see `check.check_message`."""
+        return _RESULT.decode(await self._request("check_message", constraint, message, at_limit))
 
     async def close(self) -> None:
-        """End all processes; whoever still waits gets TookTooLong."""
+        """Kill all processes. Pending requests raise WorkLimitExceeded."""
         self._closed = True
-        await asyncio.gather(*(bench.end() for bench in self._started), *self._asked.values())
+        await asyncio.gather(*(worker.kill() for worker in self._started), *self._in_progress.values())
 
-    async def _find_out(self, key: tuple[Backend, FormatKind, str]) -> GrammarSupport:
+    async def _query_support(self, key: tuple[Backend, FormatKind, str]) -> GrammarSupport:
         try:
-            found = _ENFORCEMENT.decode(await self._ask("enforces", *key))
-        except TookTooLong as error:
-            found = GrammarSupport("none", str(error))
-        self._known.put(key, found)
-        return found
+            support = _SUPPORT.decode(await self._request("grammar_support", *key))
+        except WorkLimitExceeded as error:
+            support = GrammarSupport("none", str(error))
+        self._cache.add(key, support)
+        return support
 
-    async def _ask(self, *request: object) -> bytes:
-        """Have a request done; a process that ends although it had time left is replaced, once."""
-        written = msgspec.json.encode(request, enc_hook=_stays_here)
-        async with self._places:
+    async def _request(self, *request: object) -> bytes:
+        """Send a request to a worker. If the process ends within the time limit, it is replaced once."""
+        written = msgspec.json.encode(request, enc_hook=_omit_validator)
+        async with self._slots:
             for _ in range(2):
                 try:
-                    bench = self._idle.pop() if self._idle else await self._start()
-                    answer = await bench.do(written, self._limit_s + GRACE_S)
+                    worker = self._idle.pop() if self._idle else await self._start()
+                    reply = await worker.request(written, self._limit_s + GRACE_S)
                 except (OSError, EOFError):
                     continue
-                self._idle.append(bench)
-                return answer
-        raise TookTooLong(_GIVEN_UP)
+                self._idle.append(worker)
+                return reply
+        raise WorkLimitExceeded(_LIMIT_EXCEEDED)
 
     async def _start(self) -> _Worker:
-        bench = await _Worker.start(self._limit_s)
-        self._started = [*filter(_Worker.is_running, self._started), bench]
+        worker = await _Worker.start(self._limit_s)
+        self._started = [*filter(_Worker.is_running, self._started), worker]
         if self._closed:
-            await bench.end()
-            raise TookTooLong("the gateway is shutting down")
-        return bench
+            await worker.kill()
+            raise WorkLimitExceeded("the gateway is shutting down")
+        return worker
 
 
-def _stays_here(_validator: object) -> None:
-    """Return what of a compiled schema is sent: it is compiled again, of its text."""
+def _omit_validator(_validator: object) -> None:
+    """Encode a compiled schema as null. The worker compiles the schema's text again."""
 
 
 class _Worker:
-    """One process, as seen from here."""
+    """One worker process, seen from the gateway."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -181,68 +183,68 @@ class _Worker:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
-                env={name: value for name, value in os.environ.items() if name in _PASSED_ON},
-                start_new_session=True,  # Ctrl-C is for the gateway, which ends this in its turn
+                env={name: value for name, value in os.environ.items() if name in _PASSED_ENV},
+                start_new_session=True,  # Ctrl-C must reach only the gateway, which then ends this process
             )
         )
 
-    async def do(self, request: bytes, patience_s: float) -> bytes:
-        """Return the answer to a request; without one, cancelled included, the process ends.
+    async def request(self, request: bytes, timeout_s: float) -> bytes:
+        """Return the reply to a request. On every exception, cancellation included, the process is killed.
 
         Raises:
-            TookTooLong: the request had all the time that it may have.
-            EOFError, OSError: the process ended before.
+            WorkLimitExceeded: the request exceeded its time limit.
+            EOFError, OSError: the process ended before its time limit.
         """
-        answer = None
+        reply = None
         try:
-            async with asyncio.timeout(patience_s):
+            async with asyncio.timeout(timeout_s):
                 self._stdin.write(len(request).to_bytes(4) + request)
                 await self._stdin.drain()
-                answer = await self._stdout.readexactly(int.from_bytes(await self._stdout.readexactly(4)))
-                return answer
+                reply = await self._stdout.readexactly(int.from_bytes(await self._stdout.readexactly(4)))
+                return reply
         except TimeoutError:
-            raise TookTooLong(_GIVEN_UP) from None
+            raise WorkLimitExceeded(_LIMIT_EXCEEDED) from None
         except (OSError, EOFError):
-            if await self.end() == -signal.SIGALRM:
-                raise TookTooLong(_GIVEN_UP) from None
+            if await self.kill() == -signal.SIGALRM:
+                raise WorkLimitExceeded(_LIMIT_EXCEEDED) from None
             raise
         finally:
-            if answer is None:
-                self._kill()
+            if reply is None:
+                self._send_kill()
 
     def is_running(self) -> bool:
         return self._process.returncode is None
 
-    async def end(self) -> int:
-        """Kill the process, unless it has ended; return how it ended."""
-        self._kill()
+    async def kill(self) -> int:
+        """Kill the process if it still runs; return its exit status."""
+        self._send_kill()
         return await self._process.wait()
 
-    def _kill(self) -> None:
+    def _send_kill(self) -> None:
         with suppress(ProcessLookupError):
             self._process.kill()
 
 
-class _Known:
-    """What was found out last, up to a number of characters."""
+class _SupportCache:
+    """The most recently used results. The number of characters of their keys is bounded."""
 
-    def __init__(self, most_chars: int) -> None:
-        self._most_chars = most_chars
+    def __init__(self, max_chars: int) -> None:
+        self._max_chars = max_chars
         self._chars = 0
-        self._found: OrderedDict[tuple[str, str, str], GrammarSupport] = OrderedDict()
+        self._results: OrderedDict[tuple[str, str, str], GrammarSupport] = OrderedDict()
 
     def get(self, key: tuple[str, str, str]) -> GrammarSupport | None:
-        if key in self._found:
-            self._found.move_to_end(key)
-        return self._found.get(key)
+        if key in self._results:
+            self._results.move_to_end(key)
+        return self._results.get(key)
 
-    def put(self, key: tuple[str, str, str], found: GrammarSupport) -> None:
-        self._found[key] = found
-        self._chars += _size(key)
-        while self._chars > self._most_chars:
-            oldest, _ = self._found.popitem(last=False)
-            self._chars -= _size(oldest)
+    def add(self, key: tuple[str, str, str], support: GrammarSupport) -> None:
+        self._results[key] = support
+        self._chars += _entry_chars(key)
+        while self._chars > self._max_chars:
+            oldest, _ = self._results.popitem(last=False)
+            self._chars -= _entry_chars(oldest)
 
 
-def _size(key: tuple[str, str, str]) -> int:
-    return len(key[-1]) + 500  # and what any entry takes
+def _entry_chars(key: tuple[str, str, str]) -> int:
+    return len(key[-1]) + 500  # 500 for the entry itself

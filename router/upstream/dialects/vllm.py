@@ -9,7 +9,7 @@ import msgspec
 
 from router.config.models import Model
 from router.errors import ApiError
-from router.structured.constraint import Calls
+from router.structured.constraint import CallConstraint
 from router.structured.engine.constrained_call import EngineFields, FormatRequest, ToolRequest, response_format
 from router.types import Ability, Backend, ChatCall
 from router.upstream.base import Dialect
@@ -93,7 +93,7 @@ class VllmDialect(Dialect):
         return EngineFields({"tools": [_decodable(tool, request.calls, request.backend) for tool in request.tools]})
 
 
-def _decodable(tool: Mapping[str, Any], calls: Calls, backend: Backend | None) -> Mapping[str, Any]:
+def _decodable(tool: Mapping[str, Any], calls: CallConstraint, backend: Backend | None) -> Mapping[str, Any]:
     function = tool["function"]
     if backend == "xgrammar":  # vLLM's grammars for it enforce the arguments of strict tools only
         return {**tool, "function": {**function, "strict": True}}

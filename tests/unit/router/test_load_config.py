@@ -391,7 +391,7 @@ def test_a_models_name_is_a_route_of_one_rung(read):
     assert config.route("absent") is None
 
 
-def test_what_was_read_cannot_be_changed(read):
+def test_what_wendpoint_fields_cannot_be_changed(read):
     with pytest.raises(ValueError, match="frozen"):
         read(BASE).models["small"].tier = "llm"
 

@@ -120,7 +120,7 @@ def test_a_change_that_was_not_finished_is_none() -> None:
     assert (worker.status(2.0).in_flight, lease.attempt.busy_s) == (0, 2.0)
 
 
-def test_a_clock_that_was_read_before_another_workers_costs_nobody_less_than_nothing() -> None:
+def test_a_clock_that_wendpoint_fields_before_another_workers_costs_nobody_less_than_nothing() -> None:
     original = shared()
     one, other = of_worker(0, original), of_worker(1, original)
     first = one.acquire(10.0)

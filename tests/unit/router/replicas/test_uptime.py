@@ -23,7 +23,7 @@ def test_adds_up_the_time_between_up_and_down(start_ns: int, steps: list[tuple[i
         up = becomes
 
 
-def test_a_clock_that_was_read_before_the_change_takes_nothing_away() -> None:
+def test_a_clock_that_wendpoint_fields_before_the_change_takes_nothing_away() -> None:
     uptime = Uptime()
     uptime.note(10.0, up=True)
     assert uptime.until(9.999) == 0.0

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.structured.closed_schema import closed
+from router.structured.closed_schema import close_schema
 
 NO_MORE = {"additionalProperties": False}
 INTEGER = {"type": "integer"}
 
 
 def test_named_keys_are_all_there_are():
-    assert closed({"type": "object", "properties": {"a": INTEGER}}) == {
+    assert close_schema({"type": "object", "properties": {"a": INTEGER}}) == {
         "type": "object",
         "properties": {"a": INTEGER},
         **NO_MORE,
@@ -34,7 +34,7 @@ def test_named_keys_are_all_there_are():
 )
 def test_so_it_is_at_every_depth(within):
     part = {"properties": {"a": INTEGER}, "required": ["a"]}
-    assert closed(within(part)) == within({**part, **NO_MORE})
+    assert close_schema(within(part)) == within({**part, **NO_MORE})
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_so_it_is_at_every_depth(within):
     ],
 )
 def test_what_might_not_be_satisfied_any_more_stays_open(schema):
-    assert closed(schema) == schema
+    assert close_schema(schema) == schema
 
 
 NAMES = st.sampled_from(["a", "b"])
@@ -88,5 +88,5 @@ SCHEMAS = st.recursive(
 
 @given(SCHEMAS, VALUES)
 def test_what_satisfies_the_closed_schema_satisfies_the_open_one(schema, value):
-    if jsonschema_rs.is_valid(closed(schema), value):
+    if jsonschema_rs.is_valid(close_schema(schema), value):
         assert jsonschema_rs.is_valid(schema, value)

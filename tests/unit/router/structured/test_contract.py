@@ -40,7 +40,7 @@ class Holds:
     def __init__(self, word: str) -> None:
         self.word = word
 
-    async def enforces(self, *_: Any) -> GrammarSupport:
+    async def grammar_support(self, *_: Any) -> GrammarSupport:
         return GrammarSupport(self.word, "")  # type: ignore[arg-type]
 
 

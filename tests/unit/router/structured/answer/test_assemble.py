@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from router.errors import UpstreamFailed
 from router.messages.chat import CHAT
 from router.messages.completions import COMPLETIONS
-from router.structured.answer.assemble import Assembly, as_read
+from router.structured.answer.assemble import StreamAssembler, endpoint_fields
 
 
 def assemble(events):
-    assembly = Assembly()
+    assembly = StreamAssembler()
     for event in events:
         assembly.add(event)
     return assembly.choices()
@@ -111,9 +111,9 @@ def test_calls_of_one_number_are_told_apart_by_id_and_name():
     ],
 )
 def test_calls_are_told_apart_by_numbers_of_their_own(calls, are_told_apart):
-    assembly = Assembly()
+    assembly = StreamAssembler()
     assembly.add(chunk({"tool_calls": [call(0, id="a", name="f", arguments="{")]}))
-    assert assembly.tells_apart(chunk({"tool_calls": calls})["choices"][0]) == are_told_apart
+    assert assembly.has_distinct_calls(chunk({"tool_calls": calls})["choices"][0]) == are_told_apart
 
 
 def test_a_legacy_function_call():
@@ -154,19 +154,19 @@ def test_what_a_call_does_not_say_is_not_made_up():
 
 
 def test_arguments_that_came_as_a_value_are_not_lost_to_what_follows():
-    assembly = Assembly()
+    assembly = StreamAssembler()
     assembly.add(chunk({"tool_calls": [call(index=0, id="a", name="f", arguments={"x": 1})]}))
     assembly.add(chunk({"tool_calls": [call(index=0, arguments="")]}))
-    with pytest.raises(UpstreamFailed, match="no chunk"):
+    with pytest.raises(UpstreamFailed, match="malformed"):
         assembly.add(chunk({"tool_calls": [call(index=0, arguments="{}")]}))
 
 
 def test_of_the_two_endpoints_forms_only_the_one_that_is_read_counts():
     both = {"index": 0, "text": "a", "delta": {"content": "b"}, "message": {"content": "c"}}
-    assert as_read(both, CHAT).keys() == {"index", "delta", "message"}
-    assert as_read(both, COMPLETIONS) == {"index": 0, "text": "a"}
+    assert endpoint_fields(both, CHAT).keys() == {"index", "delta", "message"}
+    assert endpoint_fields(both, COMPLETIONS) == {"index": 0, "text": "a"}
     one = {"index": 0, "text": "a"}
-    assert as_read(one, COMPLETIONS) is one
+    assert endpoint_fields(one, COMPLETIONS) is one
 
 
 @pytest.mark.parametrize(
@@ -186,5 +186,5 @@ def test_of_the_two_endpoints_forms_only_the_one_that_is_read_counts():
     ],
 )
 def test_what_is_no_chunk_is_the_upstreams_fault(event):
-    with pytest.raises(UpstreamFailed, match="no chunk"):
+    with pytest.raises(UpstreamFailed, match="malformed"):
         assemble([event])

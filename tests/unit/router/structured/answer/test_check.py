@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.structured.answer.check import MOST_CHARS, find, judge
-from router.structured.answer.instance import MAX_MESSAGE, QUICK_CHARS, fault_of
-from router.structured.constraint import Calls, Constraint, OutputFormat, Schema, Tool
+from router.structured.answer.check import MAX_LOCAL_CHARS, check_choice, check_message
+from router.structured.answer.instance import MAX_EXPLAINED_CHARS, MAX_MESSAGE_CHARS, find_fault
+from router.structured.constraint import CallConstraint, Constraint, OutputFormat, Schema, Tool
 from router.structured.request.schema import compile_options
-from router.structured.workers.grammar_workers import Match, TookTooLong
+from router.structured.workers.grammar_workers import Match, WorkLimitExceeded
 from router.types import Verdict
 
 
@@ -27,7 +27,7 @@ class GrammarWorkers:
     async def match(self, kind, source, text):
         self.asked.append(kind)
         if self.stuck:
-            raise TookTooLong
+            raise WorkLimitExceeded
         if re.fullmatch(source, text):
             return Match("valid")
         # enough for literal sources
@@ -36,15 +36,15 @@ class GrammarWorkers:
     async def instance_fault(self, text, instance):
         self.asked.append(instance)
         if self.stuck:
-            raise TookTooLong
+            raise WorkLimitExceeded
         schema = json.loads(text)
-        return fault_of(schema, jsonschema_rs.validator_for(schema, **compile_options()), json.loads(instance))
+        return find_fault(schema, jsonschema_rs.validator_for(schema, **compile_options()), json.loads(instance))
 
-    async def find(self, constraint, message, *, at_limit):
-        self.asked.append("find")
+    async def check_message(self, constraint, message, *, at_limit):
+        self.asked.append("check_message")
         if self.stuck:
-            raise TookTooLong
-        return await find(constraint, message, self, at_limit=at_limit)
+            raise WorkLimitExceeded
+        return await check_message(constraint, message, self, at_limit=at_limit)
 
 
 def schema_of(value, *, heavy=False) -> Schema:
@@ -72,7 +72,7 @@ def called(*calls, content=None, **message):
 def both(constraint, choice, workers=None, **more):
     """Return the verdict and what may leave, and see that nothing else changed."""
     before = json.dumps(choice)
-    verdict, may_leave = asyncio.run(judge(constraint, choice, workers or GrammarWorkers(), **more))
+    verdict, may_leave = asyncio.run(check_choice(constraint, choice, workers or GrammarWorkers(), **more))
     assert json.dumps(choice) == before
     says_so = choice.get("finish_reason") == "length"
     assert (may_leave is not choice) == (verdict.word == "repaired" or (verdict.word == "truncated" and not says_so))
@@ -98,10 +98,10 @@ TOOLS = {
     "any": Tool("any"),
 }
 PARIS = '{"city": "Paris"}'
-AUTO = Constraint(calls=Calls(TOOLS))
-REQUIRED = Constraint(calls=Calls(TOOLS, required=True))
-SINGLE = Constraint(calls=Calls(TOOLS, single=True))
-LEGACY = Constraint(calls=Calls(TOOLS, legacy=True))
+AUTO = Constraint(calls=CallConstraint(TOOLS))
+REQUIRED = Constraint(calls=CallConstraint(TOOLS, required=True))
+SINGLE = Constraint(calls=CallConstraint(TOOLS, single=True))
+LEGACY = Constraint(calls=CallConstraint(TOOLS, legacy=True))
 EITHER = Constraint(PERSON.output_format, AUTO.calls)
 
 
@@ -214,7 +214,7 @@ def test_a_choice_is_one_of_them(content, word, text):
     verdict, may_leave = both(constraint, said(content))
     assert (verdict.word, verdict.kind) == (word, "choice")
     assert text is None or may_leave["message"]["content"] == text
-    assert word != "invalid" or verdict.message == "it is none of 'yes', 'no'"
+    assert word != "invalid" or verdict.message == "it is not one of 'yes', 'no'"
 
 
 @pytest.mark.parametrize("kind", ["regex", "grammar"])
@@ -222,7 +222,7 @@ def test_a_grammar_judges_the_whole_text(kind):
     constraint = Constraint(OutputFormat(kind, kind, source="ab"))
     assert judged(constraint, "ab").word == "valid"
     assert both(constraint, said("`ab`\n"))[1]["message"]["content"] == "ab"
-    assert judged(constraint, "a") == Verdict("invalid", "it ends before it is whole", kind=kind)
+    assert judged(constraint, "a") == Verdict("invalid", "it is incomplete", kind=kind)
     assert judged(constraint, "abc") == Verdict("invalid", f"it does not match the {kind}", kind=kind)
     assert judged(Constraint(OutputFormat(kind, kind, source="a*")), "").word == "valid"
 
@@ -230,8 +230,8 @@ def test_a_grammar_judges_the_whole_text(kind):
 def test_what_cannot_be_judged_in_time_is_invalid():
     stuck = GrammarWorkers(stuck=True)
     for constraint in (Constraint(OutputFormat("regex", "regex", source="x")), of({"type": "object"}, heavy=True)):
-        assert both(constraint, said("{}"), stuck)[0].message == "it cannot be judged in time"
-    large = of({"type": "object", "description": "x" * QUICK_CHARS})
+        assert both(constraint, said("{}"), stuck)[0].message == "it could not be checked in time"
+    large = of({"type": "object", "description": "x" * MAX_EXPLAINED_CHARS})
     assert both(large, said("[]"), stuck)[0].message == "the value does not satisfy the schema"
     assert both(large, said("{}"), stuck)[0].word == "valid"
 
@@ -282,15 +282,20 @@ def test_a_valid_answer_leaves_as_it_came(constraint, choice):
             "/tool_calls/1/function/arguments/city",
             'not of type "string"',
         ),
-        (AUTO, called(call(PARIS, "fly")), "/tool_calls/0/function/name", "'fly' is none of the functions: 'weather'"),
-        (AUTO, called(call(PARIS, None)), "/tool_calls/0/function/name", "none of the functions"),
+        (
+            AUTO,
+            called(call(PARIS, "fly")),
+            "/tool_calls/0/function/name",
+            "'fly' is not one of the functions: 'weather'",
+        ),
+        (AUTO, called(call(PARIS, None)), "/tool_calls/0/function/name", "not one of the functions"),
         (AUTO, called(call(PARIS[:-1])), "/tool_calls/0/function/arguments", "not strict JSON"),
         (AUTO, called(call('{"city": "a", "city": "b"}')), "/tool_calls/0/function/arguments", "twice"),
         (AUTO, called(call("[]", "any")), "/tool_calls/0/function/arguments", "not a JSON object"),
         (AUTO, called(call('"{}"', "any")), "/tool_calls/0/function/arguments", "not a JSON object"),
         (AUTO, called(call(None)), "/tool_calls/0/function/arguments", "required"),
         (AUTO, called(call(["Paris"])), "/tool_calls/0/function/arguments", "not a JSON object"),
-        (AUTO, called(call({"city": float("inf")})), "/tool_calls/0/function/arguments", "JSON has not"),
+        (AUTO, called(call({"city": float("inf")})), "/tool_calls/0/function/arguments", "JSON cannot represent"),
         (AUTO, called(call({"city": "a", "days": 10**400})), "/tool_calls/0/function/arguments", "too large"),
         (AUTO, called({"id": "a", "type": "function"}), "/tool_calls/0/function", "object"),
         (AUTO, called("weather"), "/tool_calls/0", "object"),
@@ -442,7 +447,7 @@ def test_an_answer_that_ends_right_at_the_limit_is_whole():
     assert both(PERSON, said(f"```json\n{A}"), at_limit=True)[0].word == "repaired"
 
 
-LONG = "x" * MOST_CHARS
+LONG = "x" * MAX_LOCAL_CHARS
 
 
 @pytest.mark.parametrize(
@@ -461,9 +466,9 @@ LONG = "x" * MOST_CHARS
 def test_a_long_answer_is_judged_in_the_workshop(constraint, choice, word):
     workers = GrammarWorkers()
     assert both(constraint, choice, workers, at_limit=True)[0].word == word
-    assert workers.asked[0] == "find"
+    assert workers.asked[0] == "check_message"
     verdict, may_leave = both(constraint, choice, GrammarWorkers(stuck=True), at_limit=True)
-    assert (verdict.word, verdict.message) == ("invalid", "it cannot be judged in time")
+    assert (verdict.word, verdict.message) == ("invalid", "it could not be checked in time")
     assert may_leave is choice
 
 
@@ -478,9 +483,9 @@ def test_messages_stay_short_and_do_not_repeat_the_answer():
     ):
         verdict = judged(of(value), content)
         assert verdict.word == "invalid"
-        assert len(verdict.message) <= MAX_MESSAGE
-        assert len(verdict.path) <= MAX_MESSAGE
-    assert len(judged(AUTO, called(call("{}", long))).message) <= MAX_MESSAGE
+        assert len(verdict.message) <= MAX_MESSAGE_CHARS
+        assert len(verdict.path) <= MAX_MESSAGE_CHARS
+    assert len(judged(AUTO, called(call("{}", long))).message) <= MAX_MESSAGE_CHARS
 
 
 def test_a_pattern_that_backtracks_without_end_is_invalid_not_a_hang():

@@ -166,5 +166,5 @@ def test_a_number_without_end_is_read_once():
     prefix = JsonPrefix()
     for _ in range(10_000):
         prefix.feed("3" * 100)
-    assert len(prefix._place) == 1
+    assert len(prefix._number_head) == 1
     assert not prefix.complete  # beyond a double

@@ -3,14 +3,14 @@
 import jsonschema_rs
 import pytest
 
-from router.structured.answer.instance import fault_of
+from router.structured.answer.instance import find_fault
 from router.structured.request.schema import compile_options
 
 DRAFT_7 = "http://json-schema.org/draft-07/schema#"
 
 
 def fault(schema, value):
-    return fault_of(schema, jsonschema_rs.validator_for(schema, mask="the value", **compile_options()), value)
+    return find_fault(schema, jsonschema_rs.validator_for(schema, mask="the value", **compile_options()), value)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.structured.answer.reasoning import is_thinking, shortened, without_thought
+from router.structured.answer.reasoning import drop_reasoning, may_be_reasoning, split_reasoning
 
 
 @pytest.mark.parametrize(
@@ -16,17 +16,17 @@ from router.structured.answer.reasoning import is_thinking, shortened, without_t
     ],
 )
 def test_thoughts_come_first_or_not_at_all(text, thought, rest):
-    assert without_thought(text) == (thought, rest)
+    assert split_reasoning(text) == (thought, rest)
 
 
 @pytest.mark.parametrize("text", ["", "\ufeff ", "<", "\n<thi", "<think>", "<think>a</thin"])
 def test_a_text_may_still_be_thinking(text):
-    assert is_thinking(text)
+    assert may_be_reasoning(text)
 
 
 @pytest.mark.parametrize("text", ["a", "<p>", "<think>a</think>", "<think></think>b", "</think>"])
 def test_a_text_that_has_come_further_thinks_no_more(text):
-    assert not is_thinking(text)
+    assert not may_be_reasoning(text)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,6 @@ def test_a_text_that_has_come_further_thinks_no_more(text):
 def test_thoughts_are_forgotten_while_they_come(text, size):
     head = ""
     for at in range(0, len(text), size):
-        head = shortened(head + text[at : at + size])
+        head = drop_reasoning(head + text[at : at + size])
         assert len(head) <= len("<think></think>")
     assert head == "yes"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import StructuredOutputViolation
-from router.structured.answer.assemble import Assembly
+from router.structured.answer.assemble import StreamAssembler
 from router.structured.answer.render_stream import render_stream
 
 FRAME = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
@@ -21,7 +21,7 @@ def choice(finish="stop", index=0, **message):
 
 
 def heard(events, *before):
-    assembly = Assembly()
+    assembly = StreamAssembler()
     for event in [*before, *map(json.loads, events)]:
         assembly.add(event)
     return assembly.choices()
@@ -79,7 +79,7 @@ def test_what_has_left_is_not_told_twice():
     ],
 )
 def test_what_has_left_cannot_be_taken_back(after, left):
-    with pytest.raises(StructuredOutputViolation, match="left already"):
+    with pytest.raises(StructuredOutputViolation, match="already sent"):
         render_stream([after], [left], FRAME)
 
 

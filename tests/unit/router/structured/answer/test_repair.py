@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.messages.strict_json import NotJson, loads
-from router.structured.answer.repair import read, texts, without_opening
+from router.structured.answer.repair import repair_json, strip_opening, text_candidates
 from router.structured.constraint import OutputFormat
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -38,7 +38,7 @@ OBJECT = '{"a": [1, "x,]"]}'
     ],
 )
 def test_what_is_surely_not_meant_is_taken_off(text, meant):
-    found, value = read(text)
+    found, value = repair_json(text)
     assert value == loads(meant)
     assert found.replace(" ", "").strip() == meant.replace(" ", "")
 
@@ -84,26 +84,26 @@ def test_what_is_surely_not_meant_is_taken_off(text, meant):
 )
 def test_what_is_unclear_or_broken_stays_so(text):
     with pytest.raises(NotJson):
-        read(text)
+        repair_json(text)
 
 
 def test_the_fault_is_that_of_the_text_as_it_is():
     with pytest.raises(NotJson, match="line 2 column"):
-        read('{\n "a"')
+        repair_json('{\n "a"')
 
 
 def test_prose_is_taken_off_only_where_it_may_be():
     with pytest.raises(NotJson):
-        read(f"Here: {OBJECT}", prose=False)
-    assert read(f"```\n{OBJECT}\n```", prose=False)[1] == loads(OBJECT)
+        repair_json(f"Here: {OBJECT}", prose=False)
+    assert repair_json(f"```\n{OBJECT}\n```", prose=False)[1] == loads(OBJECT)
 
 
 @given(CONTAINERS, st.booleans(), st.sampled_from([None, 2]), WORDS, WORDS)
 def test_any_value_survives_fence_thoughts_and_prose(value, ascii_only, indent, before, after):
     text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
-    assert read(text) == (text, value)
+    assert repair_json(text) == (text, value)
     for around in (f"```json\n{text}\n```", f"<think>{before}</think>{text}", f"{before}\n{text}\n{after}"):
-        assert read(around)[1] == value
+        assert repair_json(around)[1] == value
 
 
 @given(CONTAINERS, st.integers(1))
@@ -111,7 +111,7 @@ def test_what_was_cut_is_never_closed(value, cut):
     text = json.dumps(value)
     for around in ("%s", "```json\n%s\n```", "So: %s", "<think>x</think>%s"):
         with pytest.raises(NotJson):
-            read(around % text[: -1 - cut % (len(text) - 1)])
+            repair_json(around % text[: -1 - cut % (len(text) - 1)])
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_what_was_cut_is_never_closed(value, cut):
 )
 def test_a_hostile_megabyte_is_refused_in_linear_time(text):
     with pytest.raises(NotJson):  # else the suite's time limit ends it
-        read(text)
+        repair_json(text)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_hostile_megabyte_is_refused_in_linear_time(text):
     ],
 )
 def test_what_a_text_may_mean(kind, text, meant):
-    assert meant in texts(OutputFormat(kind, kind), text)
+    assert meant in text_candidates(OutputFormat(kind, kind), text)
 
 
 @pytest.mark.parametrize(
@@ -175,11 +175,11 @@ def test_what_a_text_may_mean(kind, text, meant):
     ],
 )
 def test_what_a_text_may_not_mean(kind, text):
-    assert "yes" not in texts(OutputFormat(kind, kind), text)
+    assert "yes" not in text_candidates(OutputFormat(kind, kind), text)
 
 
 @pytest.mark.parametrize(
     "text", ['```json\n{"a"', '<think>x</think>\n{"a"', '\ufeff{"a"', '```\n{"a"', '``` json\n{"a"']
 )
 def test_what_an_answer_has_come_to(text):
-    assert without_opening(text).lstrip() in ('{"a"', 'json\n{"a"')
+    assert strip_opening(text).lstrip() in ('{"a"', 'json\n{"a"')

@@ -6,12 +6,12 @@ import pytest
 
 from router.errors import StructuredOutputViolation
 from router.structured.answer.stream_checker import StreamChecker, may_be_call
-from router.structured.constraint import Calls, Constraint, OutputFormat, Tool
+from router.structured.constraint import CallConstraint, Constraint, OutputFormat, Tool
 
 JSON = Constraint(OutputFormat("json_object", "response_format"))
 CHOICE = Constraint(OutputFormat("choice", "guided_choice", choices=("a", "b")))
-TALK = Constraint(calls=Calls({"f": Tool("f")}))
-MUST = Constraint(calls=Calls({"f": Tool("f")}, required=True))
+TALK = Constraint(calls=CallConstraint({"f": Tool("f")}))
+MUST = Constraint(calls=CallConstraint({"f": Tool("f")}, required=True))
 ROLE = {"role": "assistant", "content": ""}
 
 
@@ -31,7 +31,7 @@ def call(arguments, number=0, name=None):
 def left(constraint, pace, *deltas, finish="stop"):
     """Which of the events go on at once, each with those that waited before it."""
     checker = following(constraint, pace)
-    return [checker.may_leave(chunk(delta)) for delta in deltas] + [checker.may_leave(chunk(finish=finish))]
+    return [checker.feed(chunk(delta)) for delta in deltas] + [checker.feed(chunk(finish=finish))]
 
 
 def test_held_nothing_leaves():
@@ -46,8 +46,8 @@ def test_checked_all_leaves_but_the_end():
 
 def test_what_comes_after_the_end_waits_with_it():
     checker = following(JSON, "check")
-    checker.may_leave(chunk(finish="stop"))
-    assert not checker.may_leave({"choices": [], "usage": {"prompt_tokens": 1}})
+    checker.feed(chunk(finish="stop"))
+    assert not checker.feed({"choices": [], "usage": {"prompt_tokens": 1}})
 
 
 def test_thoughts_are_not_checked():
@@ -57,25 +57,25 @@ def test_thoughts_are_not_checked():
 @pytest.mark.parametrize("wrong", ['"a": 1', '{"a": NaN', '{"a": 1, "a"', "{}{", '{"a": "\n'])
 def test_what_cannot_become_valid_any_more_ends_the_stream(wrong):
     checker = following(JSON, "check")
-    assert checker.may_leave(chunk({"content": "{"}))
+    assert checker.feed(chunk({"content": "{"}))
     with pytest.raises(StructuredOutputViolation, match="json_object"):
-        checker.may_leave(chunk({"content": wrong + "!"}))
+        checker.feed(chunk({"content": wrong + "!"}))
 
 
 def test_wrong_arguments_end_it_too():
     checker = following(MUST, "check")
-    assert checker.may_leave(chunk(call("{", name="f")))
+    assert checker.feed(chunk(call("{", name="f")))
     with pytest.raises(StructuredOutputViolation):
-        checker.may_leave(chunk(call("'a'")))
+        checker.feed(chunk(call("'a'")))
 
 
 def test_a_call_under_the_number_of_another_one_waits_for_the_whole():
     checker = following(MUST, "check")
-    assert checker.may_leave(chunk(call('{"a": 1}', name="f")))
+    assert checker.feed(chunk(call('{"a": 1}', name="f")))
     second = call('{"a": 2}', name="f")
     second["tool_calls"][0]["id"] = "d"
-    assert not checker.may_leave(chunk(second))
-    assert [len(choice["message"]["tool_calls"]) for choice in (*checker.left, *checker.choices())] == [1, 2]
+    assert not checker.feed(chunk(second))
+    assert [len(choice["message"]["tool_calls"]) for choice in (*checker.sent, *checker.choices())] == [1, 2]
 
 
 def test_while_nothing_has_left_it_is_held_instead_for_it_may_be_repaired():
@@ -101,10 +101,10 @@ def test_it_leaves_once_it_is_no_call():
 
 def test_calls_wait_after_a_text_that_has_left():
     checker = following(TALK, "talk")
-    assert checker.may_leave(chunk({"content": "Let me see."}))
-    assert not checker.may_leave(chunk(call("{}", name="f")))
-    assert not checker.may_leave(chunk({"content": "more"}))
-    (gone,) = checker.left
+    assert checker.feed(chunk({"content": "Let me see."}))
+    assert not checker.feed(chunk(call("{}", name="f")))
+    assert not checker.feed(chunk({"content": "more"}))
+    (gone,) = checker.sent
     assert gone["message"]["content"] == "Let me see."
     assert "tool_calls" not in gone["message"]
     assert checker.choices()[0]["message"]["content"] == "Let me see.more"
@@ -112,35 +112,35 @@ def test_calls_wait_after_a_text_that_has_left():
 
 def test_a_role_alone_is_no_beginning():
     checker = following(JSON, "check")
-    checker.may_leave(chunk(ROLE))
-    assert not checker.begun
-    checker.may_leave(chunk({"content": "{"}))
-    assert checker.begun
+    checker.feed(chunk(ROLE))
+    assert not checker.has_begun
+    checker.feed(chunk({"content": "{"}))
+    assert checker.has_begun
 
 
 @pytest.mark.parametrize("pace", ["hold", "check"])
 @pytest.mark.parametrize("endless", [" ", "\n\t", "ab" * 40])
 def test_an_answer_without_an_end_is_stopped(pace, endless):
     checker = following(JSON, pace)
-    checker.may_leave(chunk({"content": '{"a": ' + ('"' if endless[0] == "a" else "")}))
-    with pytest.raises(StructuredOutputViolation, match="without an end"):
-        list(map(checker.may_leave, [chunk({"content": endless})] * 10_000))
+    checker.feed(chunk({"content": '{"a": ' + ('"' if endless[0] == "a" else "")}))
+    with pytest.raises(StructuredOutputViolation, match="does not end"):
+        list(map(checker.feed, [chunk({"content": endless})] * 10_000))
 
 
 def test_each_choice_is_followed_on_its_own():
     checker = following(JSON, "check")
-    assert checker.may_leave(chunk({"content": "{"}, index=0))
-    assert checker.may_leave(chunk({"content": "{"}, index=1))
-    assert checker.may_leave(chunk({"content": "}"}, index=1))
-    assert not checker.may_leave(chunk(finish="stop", index=1))
-    assert not checker.may_leave(chunk({"content": "}"}, index=0))
+    assert checker.feed(chunk({"content": "{"}, index=0))
+    assert checker.feed(chunk({"content": "{"}, index=1))
+    assert checker.feed(chunk({"content": "}"}, index=1))
+    assert not checker.feed(chunk(finish="stop", index=1))
+    assert not checker.feed(chunk({"content": "}"}, index=0))
 
 
 def test_calls_without_a_number_wait_for_only_the_whole_tells_them_apart():
     checker = following(MUST, "check")
     for id_ in "ab":
         function = {"name": "f", "arguments": "{}"}
-        assert not checker.may_leave(chunk({"tool_calls": [{"id": id_, "function": function}]}))
+        assert not checker.feed(chunk({"tool_calls": [{"id": id_, "function": function}]}))
     assert len(checker.choices()[0]["message"]["tool_calls"]) == 2
 
 
@@ -152,42 +152,42 @@ def test_the_error_is_of_what_was_being_said():
         return StructuredOutputViolation("")
 
     checker = StreamChecker(MUST, "hold", broken)
-    checker.may_leave(chunk(call('{"a":', name="f")))
+    checker.feed(chunk(call('{"a":', name="f")))
     with pytest.raises(StructuredOutputViolation):
-        checker.may_leave(chunk(call(" " * 300)))
+        checker.feed(chunk(call(" " * 300)))
     kind, fault, choice = seen[0]
-    assert (kind, fault) == ("tools", "it went on without an end: endless whitespace")
+    assert (kind, fault) == ("tools", "the output does not end: endless whitespace")
     assert choice["message"]["tool_calls"][0]["function"]["arguments"] == '{"a":'
 
 
 def test_a_delta_that_is_none_says_nothing():
     checker = following(JSON, "check")
-    checker.may_leave({"choices": [{"index": 0, "text": "", "delta": "x"}]})
-    assert not checker.begun
+    checker.feed({"choices": [{"index": 0, "text": "", "delta": "x"}]})
+    assert not checker.has_begun
 
 
 @pytest.mark.parametrize("text", ["<think>" + "hm, " * 1000, '{"name' + "x" * 1000, '{"name": "' + "x" * 1000])
 def test_of_what_may_be_a_call_only_the_beginning_is_looked_at(text):
     checker = following(TALK, "talk")
     for at in range(0, len(text), 7):
-        checker.may_leave(chunk({"content": text[at : at + 7]}))
+        checker.feed(chunk({"content": text[at : at + 7]}))
     (seen,) = checker._texts.values()
     assert len(seen.add("")) <= 256
-    assert seen.unsure == may_be_call(text)
+    assert seen.may_be_call == may_be_call(text)
 
 
 @pytest.mark.parametrize(("after", "leaves"), [("Paris.", True), ('{"name": "f"', False)])
 def test_what_follows_thoughts_decides(after, leaves):
     checker = following(TALK, "talk")
     for piece in ["<thi", "nk>", *["hm " * 50] * 9, "</th", "ink>\n"]:
-        assert not checker.may_leave(chunk({"content": piece}))
-    assert checker.may_leave(chunk({"content": after})) == leaves
+        assert not checker.feed(chunk({"content": piece}))
+    assert checker.feed(chunk({"content": after})) == leaves
 
 
 def test_a_completion_is_text():
     checker = following(JSON, "check")
-    assert checker.may_leave({"choices": [{"index": 0, "text": "{", "finish_reason": None}]})
-    assert not checker.may_leave({"choices": [{"index": 0, "text": "}", "finish_reason": "stop"}]})
+    assert checker.feed({"choices": [{"index": 0, "text": "{", "finish_reason": None}]})
+    assert not checker.feed({"choices": [{"index": 0, "text": "}", "finish_reason": "stop"}]})
     assert checker.choices() == [{"index": 0, "text": "{}", "finish_reason": "stop"}]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from router.errors import StructuredOutputViolation
-from router.structured.constraint import Calls, Constraint, OutputFormat, Schema, Tool
+from router.structured.constraint import CallConstraint, Constraint, OutputFormat, Schema, Tool
 from router.structured.engine.constrained_call import (
     ALL_FORMAT_FIELDS,
     LONGEST_QUOTE,
@@ -24,8 +24,8 @@ FORMAT = {"type": "json_schema", "json_schema": {"name": "mine", "schema": SCHEM
 TEXT = '{"type":"object","properties":{"a":{"type":"integer"}}}'
 JSON = Constraint(OutputFormat("json_schema", "response_format", Schema(TEXT, SCHEMA)))
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": SCHEMA}}]
-MAY_CALL = Calls({"f": Tool("f", Schema(TEXT, SCHEMA))})
-MUST_CALL = Calls({"f": Tool("f", Schema(TEXT, SCHEMA))}, required=True)
+MAY_CALL = CallConstraint({"f": Tool("f", Schema(TEXT, SCHEMA))})
+MUST_CALL = CallConstraint({"f": Tool("f", Schema(TEXT, SCHEMA))}, required=True)
 
 API = fakes.large()
 GUIDANCE = fakes.model(structured_backend="guidance")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from router.structured.constraint import Calls, Constraint, OutputFormat, Schema, Tool
+from router.structured.constraint import CallConstraint, Constraint, OutputFormat, Schema, Tool
 from router.structured.engine.enforcement import enforcement_of
 from router.structured.workers.grammar_workers import GrammarSupport
 from tests.support import fakes
@@ -21,7 +21,7 @@ class Asked:
     def __init__(self, word="whole", *, lenient=False):
         self.word, self.lenient, self.asked = word, lenient, []
 
-    async def enforces(self, backend, kind, source):
+    async def grammar_support(self, backend, kind, source):
         self.asked.append((backend, kind, source))
         return GrammarSupport(self.word, "", self.lenient)
 
@@ -32,7 +32,7 @@ def schema(value):
 
 def calls(*parameters, required=True):
     tools = {f"f{i}": Tool(f"f{i}", one and schema(one)) for i, one in enumerate(parameters)}
-    return Constraint(calls=Calls(tools, required=required))
+    return Constraint(calls=CallConstraint(tools, required=required))
 
 
 @pytest.mark.parametrize("model", [fakes.large(), fakes.model()])

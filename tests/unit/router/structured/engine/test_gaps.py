@@ -8,7 +8,7 @@ import llguidance
 import pytest
 
 from router.messages.strict_json import NotJson, loads
-from router.structured.engine.gaps import gap, may_be_refused
+from router.structured.engine.gaps import enforcement_gap, may_be_refused
 from router.structured.engine.guidance import _TOKENIZER
 from router.structured.request.schema import compile_options
 
@@ -53,7 +53,10 @@ CLOSED = {"type": "object", "properties": {"a": {"type": "integer"}}, "required"
     ],
 )
 def test_gaps(schema, guidance, xgrammar):
-    for found, expected in ((gap(schema, "guidance"), guidance), (gap(schema, "xgrammar"), xgrammar)):
+    for found, expected in (
+        (enforcement_gap(schema, "guidance"), guidance),
+        (enforcement_gap(schema, "xgrammar"), xgrammar),
+    ):
         assert found.startswith(expected)
         assert bool(found) == bool(expected)
 
@@ -119,7 +122,7 @@ def drawn(schema: dict, draw: random.Random) -> str | None:
     ],
 )
 def test_no_answer_drawn_from_a_grammar_without_gaps_breaks_the_schema(schema):
-    assert gap(schema, "guidance") == ""
+    assert enforcement_gap(schema, "guidance") == ""
     validator = jsonschema_rs.validator_for(schema, **compile_options())
     draw = random.Random(1)
     for text in filter(None, (drawn(schema, draw) for _ in range(40))):

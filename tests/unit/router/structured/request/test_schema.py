@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 
 from router.errors import BadRequest
 from router.structured.complexity import evaluations
-from router.structured.request.schema import MAX_PATTERNS, MAX_SCHEMA_CHARS, Schema, compile_schema, fault_of
+from router.structured.request.schema import MAX_PATTERNS, MAX_SCHEMA_CHARS, Schema, compile_schema, schema_fault
 from router.structured.request.schema_weight import (
-    LIGHT_CHARS,
-    LIGHT_EVALUATIONS,
-    LIGHT_NODES,
-    LIGHT_PATTERN_SIZE,
-    LIGHT_PATTERNS,
-    LIGHT_SELVES,
+    MAX_LIGHT_CHARS,
+    MAX_LIGHT_EVALUATIONS,
+    MAX_LIGHT_NODES,
+    MAX_LIGHT_PATTERN_STATES,
+    MAX_LIGHT_PATTERNS,
+    MAX_LIGHT_SELF_REFERENCES,
+    estimate_states,
     is_light,
-    pattern_size,
 )
-from router.structured.workers.grammar_workers import GrammarWorkers, TookTooLong
+from router.structured.workers.grammar_workers import GrammarWorkers, WorkLimitExceeded
 
 PARAM = "guided_json"
 
@@ -35,8 +35,8 @@ class Bench:
     async def schema_fault(self, text):
         self.asked.append(text)
         if self._hangs:
-            raise TookTooLong
-        return fault_of(text)
+            raise WorkLimitExceeded
+        return schema_fault(text)
 
 
 async def of(schema, bench=None) -> Schema:
@@ -100,13 +100,13 @@ WRONG = [
     ({"patternProperties": {"(": {}}}, "at '/patternProperties/('"),
     ({"pattern": "((a{100}){100}){100}"}, "compiles to one that is too large"),
     ({"$ref": "https://host/x"}, "at '/$ref': the reference 'https://host/x'"),
-    ({"$ref": "file:///etc/passwd"}, "points outside of the document; references are never fetched"),
-    ({"items": {"$ref": "other.json"}}, "points outside of the document; references are never fetched"),
+    ({"$ref": "file:///etc/passwd"}, "points outside the document; references are never fetched"),
+    ({"items": {"$ref": "other.json"}}, "points outside the document; references are never fetched"),
     ({"$defs": {"unused": {"$ref": "https://host/x"}}}, "at '/$defs/unused/$ref'"),
     ({"properties": {"a": {"$ref": "#/$defs/no"}}}, "at '/properties/a/$ref': the reference '#/$defs/no' points to no"),
     ({"properties": {"a": {"$ref": "#no"}}}, "at '/properties/a/$ref': the reference '#no' cannot be resolved"),
     ({"$ref": "#/allOf/" + "1" * 5000, "allOf": [{}]}, "at '/$ref'"),
-    ({"$dynamicRef": "https://host/x"}, "points outside of the document"),
+    ({"$dynamicRef": "https://host/x"}, "points outside the document"),
     ({"$schema": "https://host/mine"}, "at '/$schema': 'https://host/mine' is an unknown draft"),
     ({"$schema": 3}, "at '/$schema'"),
 ]
@@ -120,7 +120,7 @@ async def test_a_schema_that_is_none_is_refused_with_its_place(schema, message):
 @pytest.mark.parametrize(("schema", "message"), WRONG)
 async def test_the_workshop_finds_the_same_fault(schema, message):
     bench = Bench()
-    heavy = {"description": "x" * LIGHT_CHARS} | schema
+    heavy = {"description": "x" * MAX_LIGHT_CHARS} | schema
     assert (await refused(heavy, bench)).message == (await refused(schema)).message
     assert len(bench.asked) == 1
 
@@ -133,7 +133,7 @@ async def test_the_workshop_finds_the_same_fault(schema, message):
         ([], "neither an object nor 'true'"),
         ("{}", "neither an object nor 'true'"),
         ({"description": "x" * MAX_SCHEMA_CHARS}, "is too large"),
-        ({"description": "\ud800"}, "half a character"),
+        ({"description": "\ud800"}, "half of a surrogate pair"),
     ],
 )
 async def test_what_is_no_document_is_refused_before_it_is_compiled(schema, message):
@@ -219,16 +219,16 @@ async def test_a_pattern_that_is_too_large_is_refused_wherever_it_stands(huge):
     ("schema", "light"),
     [
         ({"type": "integer"}, True),
-        ({"description": "x" * (LIGHT_CHARS - 100)}, True),
-        ({"description": "x" * LIGHT_CHARS}, False),
-        ({"enum": [[]] * (LIGHT_NODES - 2)}, True),
-        ({"enum": [[]] * LIGHT_NODES}, False),
-        ({"anyOf": [{"$ref": "#"}] * LIGHT_SELVES}, True),
-        ({"anyOf": [{"$ref": "#"}] * (LIGHT_SELVES + 1)}, False),
+        ({"description": "x" * (MAX_LIGHT_CHARS - 100)}, True),
+        ({"description": "x" * MAX_LIGHT_CHARS}, False),
+        ({"enum": [[]] * (MAX_LIGHT_NODES - 2)}, True),
+        ({"enum": [[]] * MAX_LIGHT_NODES}, False),
+        ({"anyOf": [{"$ref": "#"}] * MAX_LIGHT_SELF_REFERENCES}, True),
+        ({"anyOf": [{"$ref": "#"}] * (MAX_LIGHT_SELF_REFERENCES + 1)}, False),
         (doubling(6, lambda ref: {"anyOf": [{"$ref": ref}, {"$ref": ref}]}), True),
         (doubling(12, lambda ref: {"anyOf": [{"$ref": ref}, {"$ref": ref}]}), False),
-        (with_patterns(LIGHT_PATTERNS), True),
-        (with_patterns(LIGHT_PATTERNS + 1), False),
+        (with_patterns(MAX_LIGHT_PATTERNS), True),
+        (with_patterns(MAX_LIGHT_PATTERNS + 1), False),
         ({"pattern": "a" * 900}, True),
         ({"pattern": "|" * 3000}, False),
         ({"pattern": r"^[a-z]{1,255}$"}, True),
@@ -274,12 +274,12 @@ def test_what_is_light(schema, light):
     ],
 )
 def test_the_size_of_a_pattern_counts_repetitions_written_out(pattern, size):
-    assert pattern_size(pattern) == size
+    assert estimate_states(pattern) == size
 
 
 @given(st.text(alphabet="ab(){}[]\\^$.*+?|,0123456789pPLwSD-:<>=!", max_size=40))
 def test_any_text_has_a_size_as_a_pattern(pattern):
-    assert pattern_size(pattern) >= 0
+    assert estimate_states(pattern) >= 0
 
 
 WORDS = [
@@ -318,13 +318,13 @@ async def test_any_json_is_a_schema_or_a_bad_request(value):
 
 @given(JSON)
 def test_counting_ends_at_the_limit(value):
-    assert 1 <= evaluations(value, LIGHT_EVALUATIONS) <= LIGHT_EVALUATIONS + 1
+    assert 1 <= evaluations(value, MAX_LIGHT_EVALUATIONS) <= MAX_LIGHT_EVALUATIONS + 1
 
 
 async def test_the_real_workshop_finds_faults_too():
     workers = GrammarWorkers()
     try:
-        heavy = {"description": "x" * LIGHT_CHARS, "type": "objekt"}
+        heavy = {"description": "x" * MAX_LIGHT_CHARS, "type": "objekt"}
         assert "at '/type'" in (await refused(heavy, workers)).message
         assert (await of(heavy | {"type": "object"}, workers)).validator is None
     finally:
@@ -332,4 +332,4 @@ async def test_the_real_workshop_finds_faults_too():
 
 
 def test_the_limit_for_patterns_is_one_that_real_ones_keep():
-    assert pattern_size(r"^((0|[1-9]\d*)\.){2}(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?$") < LIGHT_PATTERN_SIZE / 10
+    assert estimate_states(r"^((0|[1-9]\d*)\.){2}(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?$") < MAX_LIGHT_PATTERN_STATES / 10

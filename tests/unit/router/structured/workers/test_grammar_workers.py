@@ -12,10 +12,17 @@ from pathlib import Path
 import pytest
 from jsonschema_rs import validator_for
 
-from router.structured.answer.check import find
-from router.structured.constraint import Calls, Constraint, OutputFormat, Schema, Tool
+from router.structured.answer.check import check_message
+from router.structured.constraint import CallConstraint, Constraint, OutputFormat, Schema, Tool
 from router.structured.engine import xgrammar_lite
-from router.structured.workers.grammar_workers import Fault, Finding, GrammarSupport, GrammarWorkers, Match, TookTooLong
+from router.structured.workers.grammar_workers import (
+    CheckResult,
+    Fault,
+    GrammarSupport,
+    GrammarWorkers,
+    Match,
+    WorkLimitExceeded,
+)
 
 TAG = json.dumps(
     {"structures": [{"begin": "<call>", "schema": {"type": "integer"}, "end": "</call>"}], "triggers": ["<call"]}
@@ -92,20 +99,20 @@ def environment(pid: int) -> bytes:
     ],
 )  # fmt: skip
 async def test_how_much_of_a_form_decoding_enforces(workers, kind, source, guidance, xgrammar):
-    found = [(await workers.enforces(backend, kind, source)).word for backend in ("guidance", "xgrammar")]
+    found = [(await workers.grammar_support(backend, kind, source)).enforcement for backend in ("guidance", "xgrammar")]
     assert found == [guidance, xgrammar]
 
 
 def test_without_xgrammar_nothing_of_it_is_enforced(monkeypatch):
     monkeypatch.setattr(xgrammar_lite, "load", lambda: None)
-    assert xgrammar_lite.enforces("json_object", "") == GrammarSupport("none", "xgrammar is not installed")
+    assert xgrammar_lite.grammar_support("json_object", "") == GrammarSupport("none", "xgrammar is not installed")
 
 
 async def test_partial_and_none_say_why(workers):
-    assert await workers.enforces("guidance", "json_schema", '{"not":{}}') == GrammarSupport(
+    assert await workers.grammar_support("guidance", "json_schema", '{"not":{}}') == GrammarSupport(
         "partial", 'Unimplemented keys: ["not"]', lenient=True
     )
-    assert await workers.enforces("xgrammar", "json_schema", '{"not":{}}') == GrammarSupport(
+    assert await workers.grammar_support("xgrammar", "json_schema", '{"not":{}}') == GrammarSupport(
         "partial", "not is not enforced"
     )
 
@@ -133,7 +140,7 @@ async def test_partial_and_none_say_why(workers):
 )
 async def test_a_text_against_a_grammar(workers, kind, source, text, word):
     assert await workers.grammar_fault(kind, source) is None
-    assert (await workers.match(kind, source, text)).word == word
+    assert (await workers.match(kind, source, text)).status == word
 
 
 async def test_what_does_not_match_is_told_in_characters(workers):
@@ -144,7 +151,7 @@ async def test_what_does_not_match_is_told_in_characters(workers):
 
 async def test_long_texts_match(workers):
     assert await workers.match("regex", "(é|x)*", "é" * 100_000) == Match("valid")
-    assert (await workers.match("grammar", 'root ::= "(" root ")" | "x"', "(" * 50_000 + "x")).word == "incomplete"
+    assert (await workers.match("grammar", 'root ::= "(" root ")" | "x"', "(" * 50_000 + "x")).status == "incomplete"
 
 
 @pytest.mark.parametrize(
@@ -180,25 +187,27 @@ async def test_heavy_schemas_and_what_breaks_them(workers):
 @pytest.mark.parametrize(
     ("message", "finding"),
     [
-        ({"content": '{"a":3}'}, Finding("json_schema")),
-        ({"content": '```\n{"a":3}\n```'}, Finding("json_schema", changes={"content": '{"a":3}'})),
-        ({"content": '{"b":3}'}, Finding("json_schema", Fault("", '"a" is a required property'))),
-        ({"content": '{"a":'}, Finding("json_schema", finish_reason="length")),
-        ({"tool_calls": [CALL]}, Finding("tools")),
+        ({"content": '{"a":3}'}, CheckResult("json_schema")),
+        ({"content": '```\n{"a":3}\n```'}, CheckResult("json_schema", changes={"content": '{"a":3}'})),
+        ({"content": '{"b":3}'}, CheckResult("json_schema", Fault("", '"a" is a required property'))),
+        ({"content": '{"a":'}, CheckResult("json_schema", finish_reason="length")),
+        ({"tool_calls": [CALL]}, CheckResult("tools")),
     ],
 )  # fmt: skip
 async def test_a_long_message_is_judged_as_a_short_one_is(workers, message, finding):
     value = {"properties": {"a": {"type": "integer"}}, "required": ["a"]}
     schema = Schema(json.dumps(value), value, validator_for(value))
-    constraint = Constraint(OutputFormat("json_schema", "response_format", schema), Calls({"f": Tool("f", schema)}))
-    assert await workers.find(constraint, message, at_limit=True) == finding
-    assert await find(constraint, message, workers, at_limit=True) == finding
+    constraint = Constraint(
+        OutputFormat("json_schema", "response_format", schema), CallConstraint({"f": Tool("f", schema)})
+    )
+    assert await workers.check_message(constraint, message, at_limit=True) == finding
+    assert await check_message(constraint, message, workers, at_limit=True) == finding
 
 
 async def test_what_never_ends_is_given_up_and_what_waited_is_done(hasty):
     hanging = [asyncio.create_task(hasty.match("grammar", ENDLESS, "a" * 2_000)) for _ in range(2)]
     assert await hasty.match("regex", "a+", "aa") == Match("valid")
-    assert [type(error) for error in await asyncio.gather(*hanging, return_exceptions=True)] == [TookTooLong] * 2
+    assert [type(error) for error in await asyncio.gather(*hanging, return_exceptions=True)] == [WorkLimitExceeded] * 2
 
 
 async def test_a_schema_that_takes_too_long_is_not_enforced_and_not_tried_again(hasty, monkeypatch):
@@ -206,31 +215,31 @@ async def test_a_schema_that_takes_too_long_is_not_enforced_and_not_tried_again(
 
     async def give_up(*request):
         asked.append(request)
-        raise TookTooLong("too long")
+        raise WorkLimitExceeded("too long")
 
-    monkeypatch.setattr(hasty, "_ask", give_up)
+    monkeypatch.setattr(hasty, "_request", give_up)
     for _ in range(3):
-        assert await hasty.enforces("xgrammar", "regex", "a") == GrammarSupport("none", "too long")
+        assert await hasty.grammar_support("xgrammar", "regex", "a") == GrammarSupport("none", "too long")
     assert len(asked) == 1
 
 
 async def test_many_callers_ask_once(workers, monkeypatch):
     asked = []
-    ask = workers._ask
+    ask = workers._request
 
     async def counted(*request):
         asked.append(request)
         return await ask(*request)
 
-    monkeypatch.setattr(workers, "_ask", counted)
-    found = await asyncio.gather(*(workers.enforces("guidance", "regex", "a+") for _ in range(20)))
+    monkeypatch.setattr(workers, "_request", counted)
+    found = await asyncio.gather(*(workers.grammar_support("guidance", "regex", "a+") for _ in range(20)))
     assert found == [GrammarSupport("whole")] * 20
     assert len(asked) == 1
 
 
 async def test_many_callers_share_two_processes_and_get_their_own_answers(workers):
     async def ask(n: int) -> bool:
-        return (await workers.match("regex", f"a{{{n}}}", "a" * 10)).word == "valid"
+        return (await workers.match("regex", f"a{{{n}}}", "a" * 10)).status == "valid"
 
     assert await asyncio.gather(*map(ask, range(20))) == [n == 10 for n in range(20)]
     assert len(benches()) == 2
@@ -254,7 +263,7 @@ async def test_a_process_killed_twice_in_the_middle_is_given_up():
     hanging = asyncio.create_task(workers.match("grammar", ENDLESS, "a" * 2_000))
     for _ in range(2):
         os.kill(await is_busy(), signal.SIGKILL)
-    with pytest.raises(TookTooLong):
+    with pytest.raises(WorkLimitExceeded):
         await hanging
     await workers.close()
 
@@ -271,22 +280,22 @@ async def test_a_caller_that_leaves_ends_its_process_and_confuses_no_other():
 
 
 async def test_one_of_many_callers_may_leave(workers):
-    first, second = (asyncio.create_task(workers.enforces("guidance", "regex", "a")) for _ in range(2))
+    first, second = (asyncio.create_task(workers.grammar_support("guidance", "regex", "a")) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
-    assert (await second).word == "whole"
+    assert (await second).enforcement == "whole"
 
 
 async def test_closed_it_leaves_no_process_and_nobody_waiting():
     workers = GrammarWorkers(limit_s=30, processes=1)
     hanging = asyncio.create_task(workers.match("grammar", ENDLESS, "a" * 2_000))
-    waiting = asyncio.create_task(workers.enforces("guidance", "regex", "a"))
+    waiting = asyncio.create_task(workers.grammar_support("guidance", "regex", "a"))
     await is_busy()
     await workers.close()
     assert benches() == []
-    with pytest.raises(TookTooLong):
+    with pytest.raises(WorkLimitExceeded):
         await hanging
-    assert (await waiting).word == "none"
+    assert (await waiting).enforcement == "none"
 
 
 async def test_a_process_gets_none_of_the_gateways_secrets(workers, monkeypatch):

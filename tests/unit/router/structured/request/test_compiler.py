@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import BadRequest
-from router.structured.request.plan import KEPT_BYTES, MAX_FIELD_BYTES, MAX_TOOLS_CHARS, Planner
-from router.structured.request.schema import MAX_SCHEMA_CHARS, fault_of
-from router.structured.request.schema_weight import LIGHT_CHARS, is_light
-from router.structured.workers.grammar_workers import GrammarWorkers, TookTooLong
+from router.structured.request.compiler import CACHE_BYTES, MAX_FIELD_BYTES, MAX_TOOLS_CHARS, ConstraintCompiler
+from router.structured.request.schema import MAX_SCHEMA_CHARS, schema_fault
+from router.structured.request.schema_weight import MAX_LIGHT_CHARS, is_light
+from router.structured.workers.grammar_workers import GrammarWorkers, WorkLimitExceeded
 from tests.support.fakes import call
 
 SCHEMA = {"type": "object", "required": ["a"]}
-HEAVY = SCHEMA | {"description": "x" * LIGHT_CHARS}
+HEAVY = SCHEMA | {"description": "x" * MAX_LIGHT_CHARS}
 
 
 class Bench:
@@ -35,7 +35,7 @@ class Bench:
     async def schema_fault(self, text):
         self.asked.append(("schema", text))
         await asyncio.sleep(0)
-        return fault_of(text)
+        return schema_fault(text)
 
 
 def json_schema(schema) -> dict:
@@ -47,7 +47,7 @@ def tool(name, **function):
 
 
 async def plan(bench=None, **body):
-    return await Planner(bench or Bench()).plan(call(**body))
+    return await ConstraintCompiler(bench or Bench()).compile(call(**body))
 
 
 async def refused(param, bench=None, **body) -> BadRequest:
@@ -131,7 +131,7 @@ async def test_what_a_grammar_library_reads_is_compiled_there(body, asked):
 
 
 @pytest.mark.parametrize(
-    ("fault", "message"), [("no rule x", "no rule x"), ("x" * 9999, "xxx"), (TookTooLong(), "too complex")]
+    ("fault", "message"), [("no rule x", "no rule x"), ("x" * 9999, "xxx"), (WorkLimitExceeded(), "too complex")]
 )
 async def test_a_grammar_that_is_none_is_refused(fault, message):
     error = await refused("guided_grammar", Bench(fault), guided_grammar="root ::= x")
@@ -188,63 +188,63 @@ async def test_a_field_has_a_limit_white_space_and_all():
 
 
 async def test_the_same_bytes_are_planned_once():
-    planner = Planner(Bench())
-    one = await planner.plan(call(response_format=json_schema(SCHEMA), tools=[tool("f")], temperature=1))
-    assert await planner.plan(call(response_format=json_schema(SCHEMA), tools=[tool("f")], temperature=0)) is one
+    compiler = ConstraintCompiler(Bench())
+    one = await compiler.compile(call(response_format=json_schema(SCHEMA), tools=[tool("f")], temperature=1))
+    assert await compiler.compile(call(response_format=json_schema(SCHEMA), tools=[tool("f")], temperature=0)) is one
     for other in ({"tools": [tool("g")]}, {"tool_choice": "auto"}, {"parallel_tool_calls": False}):
         fields = {"response_format": json_schema(SCHEMA), "tools": [tool("f")], **other}
-        assert await planner.plan(call(**fields)) is not one
+        assert await compiler.compile(call(**fields)) is not one
 
 
 async def test_the_same_text_in_another_field_is_another_constraint():
-    planner = Planner(Bench())
-    one, other = [await planner.plan(call(**{name: "a"})) for name in ("guided_regex", "guided_grammar")]
+    compiler = ConstraintCompiler(Bench())
+    one, other = [await compiler.compile(call(**{name: "a"})) for name in ("guided_regex", "guided_grammar")]
     assert (one.kind, other.kind) == ("regex", "grammar")
 
 
 async def test_many_at_once_are_planned_once():
     bench = Bench()
-    planner = Planner(bench)
-    constraints = await asyncio.gather(*(planner.plan(call(guided_json=HEAVY)) for _ in range(20)))
+    compiler = ConstraintCompiler(bench)
+    constraints = await asyncio.gather(*(compiler.compile(call(guided_json=HEAVY)) for _ in range(20)))
     assert len(bench.asked) == 1
     assert set(constraints) == {constraints[0]}
 
 
 async def test_a_client_that_leaves_does_not_take_the_plan_with_it():
-    planner = Planner(Bench())
-    first = asyncio.create_task(planner.plan(call(guided_json=HEAVY)))
-    second = asyncio.create_task(planner.plan(call(guided_json=HEAVY)))
+    compiler = ConstraintCompiler(Bench())
+    first = asyncio.create_task(compiler.compile(call(guided_json=HEAVY)))
+    second = asyncio.create_task(compiler.compile(call(guided_json=HEAVY)))
     await asyncio.sleep(0)
     first.cancel()
     assert (await second).kind == "json_schema"
 
 
 async def test_what_is_wrong_is_said_each_time():
-    planner = Planner(Bench("no"))
+    compiler = ConstraintCompiler(Bench("no"))
     for _ in range(2):
         with pytest.raises(BadRequest):
-            await planner.plan(call(guided_regex="a"))
+            await compiler.compile(call(guided_regex="a"))
 
 
 async def test_what_was_of_use_last_is_kept():
-    planner = Planner(Bench())
-    size = KEPT_BYTES // 5
+    compiler = ConstraintCompiler(Bench())
+    size = CACHE_BYTES // 5
     calls = [call(guided_json={"description": f"{i}" * 10, "x": "y" * (size // 2)}) for i in range(8)]
-    first = await planner.plan(calls[0])
+    first = await compiler.compile(calls[0])
     for one in calls[1:]:
-        await planner.plan(one)
-        assert await planner.plan(calls[0]) is first
-    kept = await planner.plan(calls[-1])
-    assert await planner.plan(calls[-1]) is kept
-    again = [await planner.plan(one) for one in calls]
+        await compiler.compile(one)
+        assert await compiler.compile(calls[0]) is first
+    kept = await compiler.compile(calls[-1])
+    assert await compiler.compile(calls[-1]) is kept
+    again = [await compiler.compile(one) for one in calls]
     assert len(set(again)) == 8
 
 
 async def test_what_is_larger_than_all_that_may_be_kept_is_served_and_not_kept():
-    planner = Planner(Bench())
-    huge = call(tools=[tool("f", description="x" * (KEPT_BYTES - 1000))])
-    assert await planner.plan(huge) is not await planner.plan(huge)
-    assert (await planner.plan(huge)).kind == "tools"
+    compiler = ConstraintCompiler(Bench())
+    huge = call(tools=[tool("f", description="x" * (CACHE_BYTES - 1000))])
+    assert await compiler.compile(huge) is not await compiler.compile(huge)
+    assert (await compiler.compile(huge)).kind == "tools"
 
 
 @pytest.mark.parametrize("requests", [1, 10])
@@ -264,9 +264,9 @@ async def test_others_run_between_two_schemas(requests, monkeypatch):
             await asyncio.sleep(0)
 
     monkeypatch.setattr("router.structured.request.schema.is_light", light)
-    planner, task = Planner(Bench()), asyncio.create_task(other())
+    compiler, task = ConstraintCompiler(Bench()), asyncio.create_task(other())
     tools = [[tool(f"f{i}{k}", parameters=SCHEMA) for i in range(10 // requests)] for k in range(requests)]
-    await asyncio.gather(*(planner.plan(call(tools=some)) for some in tools))
+    await asyncio.gather(*(compiler.compile(call(tools=some)) for some in tools))
     task.cancel()
     assert most == 1
 
@@ -312,19 +312,19 @@ async def workers():
 
 
 async def test_the_real_workshop_says_what_is_wrong_with_a_grammar(workers):
-    planner = Planner(workers)
-    assert (await planner.plan(call(guided_regex="[a-z]+"))).output_format.source == "[a-z]+"
-    assert (await planner.plan(call(guided_json=HEAVY))).output_format.schema.validator is None
+    compiler = ConstraintCompiler(workers)
+    assert (await compiler.compile(call(guided_regex="[a-z]+"))).output_format.source == "[a-z]+"
+    assert (await compiler.compile(call(guided_json=HEAVY))).output_format.schema.validator is None
     for body in ({"guided_regex": "("}, {"guided_grammar": "root ::= ("}, {"guided_json": HEAVY | {"type": 3}}):
         with pytest.raises(BadRequest, match=next(iter(body))):
-            await planner.plan(call(**body))
+            await compiler.compile(call(**body))
 
 
 async def test_a_key_is_what_the_client_wrote():
-    planner = Planner(Bench())
+    compiler = ConstraintCompiler(Bench())
     spaced = call(guided_json=SCHEMA)
     written = msgspec.Raw(bytes(spaced.fields["guided_json"]).replace(b" ", b""))
     packed = msgspec.structs.replace(spaced, fields={**spaced.fields, "guided_json": written})
-    one, other = await planner.plan(spaced), await planner.plan(packed)
+    one, other = await compiler.compile(spaced), await compiler.compile(packed)
     assert one is not other
     assert one.output_format.schema.text == other.output_format.schema.text
