@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from router import errors
-from router.attempt.failure import Failure, classify
+from router.attempt.failure import Failure, classify, to_report
 from router.errors import ApiError, UpstreamFailed, UpstreamRejected, UpstreamTimedOut
 
 
@@ -64,3 +64,52 @@ def test_every_error_has_its_row() -> None:
 def test_what_is_the_clients_fault_never_speaks_against_a_replica() -> None:
     for status in range(400, 500):
         assert not classify(UpstreamRejected(status, {"message": "x"})).speaks_against_replica
+
+
+BROKEN, STUCK = classify(UpstreamFailed("x")), classify(UpstreamTimedOut("x"))
+INVALID = classify(errors.StructuredOutputViolation("x"))
+CUT = classify(errors.AnswerTruncated("x", more_room=True))
+UNENFORCEABLE = classify(UpstreamRejected(400, {"code": "unsupported_schema"}))
+REFUSED, TOO_LONG = (
+    classify(UpstreamRejected(400, {})),
+    classify(UpstreamRejected(400, {"code": "context_length_exceeded"})),
+)
+UNABLE = classify(errors.NotEligible("x", reason="ability", code="unsupported_by_model"))
+UNSURE = classify(errors.LowConfidence("x"))
+
+
+@pytest.mark.parametrize("before", [None, BROKEN, INVALID, REFUSED])
+@pytest.mark.parametrize("now", [UNABLE, UNSURE])
+def test_why_an_earlier_model_failed_is_told_before_why_another_was_not_asked_or_not_believed(
+    before: Failure | None, now: Failure
+) -> None:
+    assert to_report(before, now) is before
+
+
+@pytest.mark.parametrize("before", [INVALID, CUT, UNENFORCEABLE, UNABLE])
+@pytest.mark.parametrize("now", [REFUSED, TOO_LONG])
+def test_what_the_client_did_not_write_is_not_told_to_be_refused(before: Failure, now: Failure) -> None:
+    assert to_report(before, now) is before
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (None, BROKEN),
+        (None, REFUSED),
+        (BROKEN, STUCK),
+        (BROKEN, REFUSED),
+        (BROKEN, TOO_LONG),
+        (INVALID, BROKEN),
+        (INVALID, INVALID),
+        (INVALID, classify(UpstreamRejected(429, {}))),
+        (INVALID, classify(errors.BadRequest("x"))),
+    ],
+)
+def test_otherwise_the_newest_failure_is_told(before: Failure | None, now: Failure) -> None:
+    assert to_report(before, now) is now
+
+
+def test_a_judge_s_addition_that_was_refused_is_another_model_s_turn() -> None:
+    error = UpstreamRejected(400, {"message": "logprobs are not supported"})
+    assert classify(error, caused_by_judge=True) == Failure(error, "ability", retry=False)

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from router.config.models import Rung
 from router.decision import Decision
 from router.policy.base import Situation
-from router.policy.fixed import Fixed
 from router.policy.heuristic import WEIGHTS, Heuristic, difficulty
 from tests.support.fakes import call, model
 
@@ -39,11 +38,6 @@ CALLS = st.builds(
     reasoning_effort=st.sampled_from([None, "low", "medium", "high", "xhigh", 7]),
     response_format=st.none() | st.integers(0, 50).map(nested) | st.just({"type": "text"}) | st.just("junk"),
 )
-
-
-def test_fixed_takes_the_first_rung() -> None:
-    assert Fixed().decide(Situation(call(messages=of_length(10**6)), ladder(2))) == Decision(0, "fixed")
-    assert Fixed().decide(Situation(call(), ladder(1))).rung == 0
 
 
 @given(CALLS, st.integers(1, 6), st.floats(0, 1))

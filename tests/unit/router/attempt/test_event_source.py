@@ -1,0 +1,112 @@
+"""The limits of each wait, by a clock that the test sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from router.attempt import event_source
+from router.attempt.event_source import DRAIN_S, EventSource
+from router.config.models import Model, Timeouts
+from router.errors import ApiError, BadRequest, UpstreamFailed, UpstreamTimedOut
+from router.upstream.dialects.openai import OpenAIDialect
+from tests.support.fakes import FakeExchange, model, pool
+
+IDLE_S, FIRST_BY, END_BY = 30.0, 1010.0, 1100.0
+EVENTS = [b"1", b"2"]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    one = Clock()
+    monkeypatch.setattr(event_source, "monotonic", one)
+    return one
+
+
+class Refusing(OpenAIDialect):
+    """Remembers what it was asked to read."""
+
+    def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
+        self.read = (model.name, status, body, retry_after_s)
+        return BadRequest("refused")
+
+
+def source(steps: Sequence[Any] = (), dialect: Any = None) -> tuple[EventSource, FakeExchange]:
+    exchange = FakeExchange(steps=steps)
+    lease = pool(model(timeouts=Timeouts(idle_s=IDLE_S))).acquire(monotonic())
+    return EventSource(lease, exchange, dialect or OpenAIDialect(), FIRST_BY, END_BY), exchange
+
+
+async def test_the_first_event_has_a_limit_of_its_own_and_the_others_that_of_silence(clock: Clock) -> None:
+    one, exchange = source([EVENTS, EVENTS])
+    clock.now += 4
+    assert await one.next_events() == EVENTS
+    assert one.first_by is None
+    clock.now += 50  # the client reads slowly
+    assert await one.next_events() == EVENTS
+    assert exchange.waits == [6.0, IDLE_S]
+
+
+async def test_no_wait_is_longer_than_what_is_left_of_all(clock: Clock) -> None:
+    one, exchange = source([EVENTS, EVENTS])
+    await one.next_events()
+    clock.now = END_BY - 7
+    await one.next_events()
+    assert exchange.waits[1] == 7.0
+
+
+async def test_when_the_time_for_all_is_over_nothing_is_read(clock: Clock) -> None:
+    one, exchange = source([EVENTS])
+    clock.now = END_BY - 0.5
+    assert not one.is_overdue
+    clock.now = END_BY
+    assert one.is_overdue
+    with pytest.raises(UpstreamTimedOut, match="longer than it may in all"):
+        await one.next_events()
+    assert exchange.waits == []
+
+
+async def test_an_error_does_not_count_as_the_first_event(clock: Clock) -> None:
+    one, _ = source([UpstreamFailed("cut")])
+    with pytest.raises(UpstreamFailed):
+        await one.next_events()
+    assert one.first_by == FIRST_BY
+
+
+@pytest.mark.parametrize("end", [[], UpstreamFailed("cut"), UpstreamTimedOut("silent")])
+async def test_draining_waits_a_moment_and_never_fails(end: Any) -> None:
+    one, exchange = source([end])
+    await one.drain()
+    assert exchange.waits == [DRAIN_S]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        ({"code": 400}, 400),
+        ({"code": 429}, 429),
+        ({"code": 599}, 599),
+        ({"code": 399}, 500),
+        ({"code": 600}, 500),
+        ({"code": "429"}, 500),
+        ({}, 500),
+        ("overloaded", 500),
+        (None, 500),
+    ],
+)
+def test_an_error_event_has_the_status_that_it_tells(error: object, status: int) -> None:
+    dialect = Refusing()
+    one, _ = source(dialect=dialect)
+    assert one.refusal(error, b"event").message == "refused"
+    assert dialect.read == ("slm", status, b"event", None)
