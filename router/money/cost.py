@@ -103,8 +103,8 @@ class BusyShare:
         self.in_flight -= 1
         return self.virtual_s - mark
 
-    def lose(self, now: float, count: int) -> None:
-        """Count out requests that nobody will end: their process died. Their shares are charged to nobody."""
+    def drop(self, now: float, count: int) -> None:
+        """Count out the requests of a process that died. Their shares are not charged."""
         self._advance(now)
         self.in_flight -= count
 
