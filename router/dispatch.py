@@ -244,7 +244,7 @@ class Dispatch:
         """Classify the attempt's error and release its lease."""
         model, judge, lease = self._ladder.current, self._judge, self._lease
         if isinstance(error, UpstreamError):
-            error.of_model(model.name)
+            error.add_model_name(model.name)
         self._note_violation(error)
         caused_by_judge = judge is not None and isinstance(error, UpstreamRejected) and judge.caused(error)
         failure = classify(error, caused_by_judge=caused_by_judge)

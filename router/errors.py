@@ -1,23 +1,23 @@
 """Every error that smallfirst raises on purpose.
 
 SmallfirstError
-├── ConfigError               models.yaml or a setting is wrong: the start is refused
-├── BadData                   labelled calls are not as documented: nothing is learned from them
+├── ConfigError               models.yaml or a setting is wrong; the server does not start
+├── BadData                   labelled calls are not in the documented format; nothing is learned from them
 ├── EngineError               a managed vLLM could not be prepared or started
-└── ApiError                  the client gets it: status, type, code, param
+└── ApiError                  sent to the client: status, type, code, param
     ├── BadRequest            400  the request itself is wrong
-    │   └── NotEligible       400  this model cannot take the request; another may
+    │   └── NotEligible       400  this model cannot take the request, but another may
     ├── AuthenticationFailed  401
     ├── NotFound              404  unknown route, model or path
     ├── BodyTooLarge          413
     ├── Overloaded            429 or 503, with Retry-After
     ├── Unavailable           503  no replica can serve now
     ├── UpstreamRejected      the upstream's own 4xx, status and body kept
-    ├── UpstreamFailed        502  broken answer, lost connection, 5xx, our key refused
+    ├── UpstreamFailed        502  broken answer, lost connection, 5xx, our API key rejected
     ├── UpstreamTimedOut      504
-    ├── LowConfidence         502  the answer is less likely to be good than the client demands
-    └── StructuredOutputViolation  502  the answer does not satisfy the asked format
-        └── AnswerTruncated        502  it was cut, and the client wants no cut one
+    ├── LowConfidence         502  the answer's confidence is below the client's threshold
+    └── StructuredOutputViolation  502  the answer does not satisfy the requested format
+        └── AnswerTruncated        502  the answer was truncated, and the client rejects truncated answers
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ class SmallfirstError(Exception):
 
 
 class ConfigError(SmallfirstError):
-    """A setting or models.yaml is wrong; the message names file, line or key, and what was expected."""
+    """A setting or models.yaml is wrong. The message names the file, line or key, and the expected value."""
 
 
 class BadData(SmallfirstError):
-    """Labelled calls are not as documented; the message names file, line, field, and what was expected."""
+    """Labelled calls are not in the documented format. The message names file, line, field and the expected value."""
 
 
 class EngineError(SmallfirstError):
-    """A managed vLLM could not be prepared or started; the message says which model and why."""
+    """A managed vLLM could not be prepared or started. The message names the model and the reason."""
 
 
 class ApiError(SmallfirstError):
-    """An answer of OpenAI's error shape; `retry_after_s` becomes the Retry-After header."""
+    """An error response in OpenAI's format. `retry_after_s` becomes the Retry-After header."""
 
     status = 500
     type = "server_error"
@@ -71,7 +71,7 @@ class ApiError(SmallfirstError):
 
 
 class BadRequest(ApiError):
-    """The request itself is wrong: the client must change it."""
+    """The request itself is wrong. The client must change it."""
 
     status = 400
     type = "invalid_request_error"
@@ -79,7 +79,7 @@ class BadRequest(ApiError):
 
 
 class NotEligible(BadRequest):
-    """This model cannot take the request: it lacks an ability, context, or costs more than the client allows."""
+    """This model cannot take the request: it lacks an ability or context, or it costs more than the client allows."""
 
     def __init__(
         self, message: str, *, reason: Literal["ability", "context", "cost"], code: str, param: str | None = None
@@ -89,7 +89,7 @@ class NotEligible(BadRequest):
 
 
 class AuthenticationFailed(ApiError):
-    """No key, or a wrong one; the message never repeats it."""
+    """The API key is missing or wrong. The message never contains it."""
 
     status = 401
     type = "invalid_request_error"
@@ -97,7 +97,7 @@ class AuthenticationFailed(ApiError):
 
 
 class NotFound(ApiError):
-    """Unknown path, route or model."""
+    """The path, route or model is unknown."""
 
     status = 404
     type = "invalid_request_error"
@@ -105,7 +105,7 @@ class NotFound(ApiError):
 
 
 class BodyTooLarge(ApiError):
-    """The request body is over the limit."""
+    """The request body exceeds the size limit."""
 
     status = 413
     type = "invalid_request_error"
@@ -113,7 +113,7 @@ class BodyTooLarge(ApiError):
 
 
 class Overloaded(ApiError):
-    """The gateway or the upstream has no room now; a retry later may succeed."""
+    """The gateway or the upstream has no capacity now. A later retry may succeed."""
 
     status = 503
     type = "server_error"
@@ -129,13 +129,13 @@ class Unavailable(ApiError):
 
 
 class UpstreamRejected(ApiError):
-    """The upstream's own 4xx: its status and its error body reach the client as they are."""
+    """The upstream's own 4xx. The client gets its status and its error body unchanged."""
 
     type = "invalid_request_error"
     code = None
 
     def __init__(self, status: int, error: Mapping[str, Any], *, retry_after_s: float | None = None) -> None:
-        super().__init__(str(error.get("message") or "the upstream refused the request"), status=status)
+        super().__init__(str(error.get("message") or "the upstream rejected the request"), status=status)
         self.error = dict(error)
         self.code = error.get("code") if isinstance(error.get("code"), str) else None
         self.retry_after_s = retry_after_s
@@ -147,18 +147,18 @@ class UpstreamRejected(ApiError):
 
 
 class UpstreamError(ApiError):
-    """The upstream did not do its part. The message begins in small letters, to go on after the model's name."""
+    """The upstream failed. The message starts in lower case, because the model's name is put in front of it."""
 
     type = "server_error"
 
-    def of_model(self, model: str) -> None:
-        """Say which model's upstream it was; the first to know does."""
+    def add_model_name(self, model: str) -> None:
+        """Put the model's name in front of the message, unless it is already there."""
         if not self.message.startswith("Model '"):
             self.message = f"Model '{model}': {self.message}"
 
 
 class UpstreamFailed(UpstreamError):
-    """The upstream broke: lost connection, 5xx, an answer that is no answer, or it refused our key."""
+    """The upstream lost the connection, sent a 5xx or an invalid answer, or rejected our API key."""
 
     status = 502
     code = "upstream_error"
@@ -172,7 +172,7 @@ class UpstreamTimedOut(UpstreamError):
 
 
 class LowConfidence(ApiError):
-    """An answer is less likely to be as good as the fallback's than it must be."""
+    """The probability that the answer is as good as the fallback's is below the threshold."""
 
     status = 502
     type = "server_error"
@@ -180,9 +180,10 @@ class LowConfidence(ApiError):
 
 
 class StructuredOutputViolation(ApiError):
-    """An answer breaks the format that the client asked for; the client gets that of the last one.
+    """An answer violates the requested format. The client gets the violation of the last attempt.
 
-    `kind` is what was checked, `answer` what the model wrote and `fault` what is wrong with it: the next try is told.
+    `kind` is the format that was checked, `answer` the model's text and `fault` what is wrong with it. A retry's
+    prompt contains them.
     """
 
     status = 502
@@ -197,9 +198,9 @@ class StructuredOutputViolation(ApiError):
 
 
 class AnswerTruncated(StructuredOutputViolation):
-    """The answer was cut, and the client wants another (`routing.on_truncation`).
+    """The answer was truncated, and the client wants another one (`routing.on_truncation`).
 
-    `more_room`: it was cut at the client's own limit, so the same model can be given more.
+    `more_room` is true if the client's own limit truncated it, so the same model can get a higher one.
     """
 
     def __init__(self, message: str, *, more_room: bool) -> None:

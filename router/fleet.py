@@ -1,7 +1,7 @@
-"""Everything that runs behind one configuration: the pools, and who watches or supervises their replicas.
+"""All replicas of one configuration: the pools, and the probes and supervisors that watch the replicas.
 
-With several workers the fleet is made before they are forked. Its watchers run in a process of their own, which
-posts what they see; every process has the pools.
+With several workers, the fleet is created before the fork. Its watchers run in a separate process, which publishes
+the liveness that they report. Every process has the pools.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from router.upstream.dialects import DIALECTS
 
 log = logging.getLogger("smallfirst.fleet")
 
-PUBLISH_EVERY_S = 0.05
-"""so a worker knows what a watcher saw within 0.1 s"""
+PUBLISH_INTERVAL_S = 0.05
+"""workers see a change of liveness within 0.1 s"""
 
 
 class Fleet:
-    """Builds one pool a model; `start` and `stop` its watchers. Managed replicas are processes of ours."""
+    """Builds one pool per model. `start` and `stop` run the watchers; managed replicas are child processes."""
 
     def __init__(
         self,
@@ -51,10 +51,10 @@ class Fleet:
             if workers == 1:
                 self.pools[name] = Pool(model, [Replica(*replica) for replica in replicas])
             else:
-                self.pools[name] = self._share(model, replicas, workers)
+                self.pools[name] = self._shared_pool(model, replicas, workers)
 
     def _replicas(self, model: Model) -> Iterable[tuple[str, str, Liveness]]:
-        """Yield each replica's name, its URL, and who watches it."""
+        """Yield the name, URL and liveness of each replica."""
         if model.managed:
             for i in range(model.replicas):
                 supervisor = Supervisor(model, i, self._state_dir, self._progress)
@@ -72,14 +72,14 @@ class Fleet:
                 unwatched.uptime.note(monotonic(), up=True)
                 yield name, url, unwatched
 
-    def _share(self, model: Model, replicas: Iterable[tuple[str, str, Liveness]], workers: int) -> SharedPool:
+    def _shared_pool(self, model: Model, replicas: Iterable[tuple[str, str, Liveness]], workers: int) -> SharedPool:
         lock = Lock()
         shared = []
-        for name, url, watched_by in replicas:
-            liveness = watched_by
-            if isinstance(watched_by, Supervisor | Probe):
-                liveness = SharedLiveness(lock, watched_by.uptime)
-                self._published.append((watched_by, liveness))
+        for name, url, watcher in replicas:
+            liveness = watcher
+            if isinstance(watcher, Supervisor | Probe):
+                liveness = SharedLiveness(lock, watcher.uptime)
+                self._published.append((watcher, liveness))
             shared.append(SharedReplica(name, url, liveness, lock, workers))
         self._publish([0] * len(self._published))
         pool = SharedPool(model, shared, lock)
@@ -87,7 +87,7 @@ class Fleet:
         return pool
 
     def start(self) -> None:
-        """Start every managed replica and every probe; returns at once."""
+        """Start every managed replica and every probe. Returns at once."""
         self._tasks = [asyncio.create_task(watcher.run()) for watcher in self._watchers]
         if self._published:
             self._tasks.append(asyncio.create_task(self._keep_publishing()))
@@ -95,44 +95,44 @@ class Fleet:
             task.add_done_callback(_report)
 
     async def stop(self) -> None:
-        """Stop them all and wait until no process is left. Idempotent."""
+        """Stop all watchers and wait until no process is left. Idempotent."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
 
     def statuses(self) -> list[ModelStatus]:
-        """Return what every pool looks like now."""
+        """Return the current status of every pool."""
         return [pool.status(monotonic()) for pool in self.pools.values()]
 
     def set_worker(self, worker: int) -> None:
-        """Say which worker this process is, counted from 0."""
+        """Set the number of this process's worker, counted from 0."""
         for pool in self._shared:
             pool.set_worker(worker)
 
     def release_worker(self, worker: int) -> None:
-        """Take out what a worker held when it died."""
+        """Count out the requests that a worker held when it died."""
         for pool in self._shared:
             pool.release_worker(worker, monotonic())
 
     def mark_down(self) -> None:
-        """Post that the watchers have died, and with them the replicas that they supervised."""
-        for watcher, post in self._published:
+        """Publish that the watchers' process died, and the supervised replicas with it."""
+        for watcher, liveness in self._published:
             if isinstance(watcher, Supervisor):
-                post.write(up=False, restarts=post.restarts + 1, detail="restarting: its supervisor ended")
+                liveness.write(up=False, restarts=liveness.restarts + 1, detail="restarting: its supervisor stopped")
                 watcher.uptime.note(monotonic(), up=False)
 
     async def _keep_publishing(self) -> None:
-        before = [post.restarts for _, post in self._published]  # of watchers that have died
+        earlier = [liveness.restarts for _, liveness in self._published]  # counted by watchers that have died
         while True:
-            self._publish(before)
-            await asyncio.sleep(PUBLISH_EVERY_S)
+            self._publish(earlier)
+            await asyncio.sleep(PUBLISH_INTERVAL_S)
 
-    def _publish(self, before: Sequence[int]) -> None:
-        for (watcher, post), earlier in zip(self._published, before, strict=True):
-            post.write(up=watcher.up, restarts=earlier + watcher.restarts, detail=watcher.detail)
+    def _publish(self, earlier_restarts: Sequence[int]) -> None:
+        for (watcher, liveness), earlier in zip(self._published, earlier_restarts, strict=True):
+            liveness.write(up=watcher.up, restarts=earlier + watcher.restarts, detail=watcher.detail)
 
 
 def _report(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()):
-        log.error("a watcher ended: %s", error, exc_info=error)
+        log.error("a watcher failed: %s", error, exc_info=error)

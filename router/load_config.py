@@ -131,7 +131,7 @@ def _prepare(file: YamlDocument, env: Mapping[str, str], gpu: bool) -> tuple[dic
             try:
                 filled[key], unset = substitute_env(value, env)
                 if key == "price":
-                    filled[key] = price_list.resolved(filled[key])
+                    filled[key] = price_list.resolve(filled[key])
             except ValueError as error:
                 raise ConfigError(f"{where}: {error}") from None
             if unset is None:

@@ -48,7 +48,7 @@ def _check_cost(model: Model, call: ChatCall, needs: Set[Ability], left_nano_usd
     """Compare with the worst case: no text has more tokens than bytes; an image's URL gives no bound."""
     answer = model.context if call.max_tokens is None else call.max_tokens
     bounded = answer is not None and not needs & NOT_TEXT
-    worst = cost.at_most(call.size, answer * call.generated if answer is not None and bounded else None, model.price)
+    worst = cost.max_cost(call.size, answer * call.generated if answer is not None and bounded else None, model.price)
     if worst is not None and worst <= left_nano_usd:
         return
     could = "an unknown amount" if worst is None else f"up to {worst / NANO:.6f} USD"

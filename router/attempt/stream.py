@@ -106,7 +106,7 @@ class AnswerStream:
                 await self._read_events()
         except ApiError as error:
             if isinstance(error, UpstreamError):
-                error.of_model(self._lease.model.name)
+                error.add_model_name(self._lease.model.name)
             self._error, self._ended = error, True
             failure = classify(error)
             self._lease.attempt.failure = failure.reason or "rejected"

@@ -1,4 +1,4 @@
-"""The bundled price list, `prices.yaml`, and what age does to prices."""
+"""The bundled price list, `prices.yaml`, and warnings about old prices."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from router.config.models import Model
 from router.money.price import Price
 from router.yaml.document import YamlDocument
 
-GOOD_FOR = timedelta(days=183)
+MAX_AGE = timedelta(days=183)
 
 
 @cache
 def bundled() -> Mapping[str, Price]:
-    """Return every bundled price, by the name that its provider gives the model."""
+    """Return every bundled price by the provider's name of the model."""
     providers = YamlDocument(Path(__file__).with_name("prices.yaml")).data.values()
     return {
         name: Price(**prices, as_of=provider["as_of"], source=provider["source"])
@@ -26,30 +26,30 @@ def bundled() -> Mapping[str, Price]:
     }
 
 
-def resolved(price: object) -> object:
-    """Return a price as written in models.yaml; of one that is `{bundled: NAME}`, the entry of that name.
+def resolve(price: object) -> object:
+    """Return a price of models.yaml. If it is `{bundled: NAME}`, return the bundled price of that name.
 
     Raises:
-        ValueError: there is none, or other keys stand beside it; the message says which names are near.
+        ValueError: there is no such name (the message suggests similar ones), or the mapping has other keys.
     """
     if not isinstance(price, dict) or "bundled" not in price:
         return price
     if len(price) > 1:
-        raise ValueError("`bundled` is the whole price: expected no other key beside it")
+        raise ValueError("`bundled` replaces the whole price: expected no other key")
     name = price["bundled"]
     if not isinstance(name, str):
         raise ValueError("bundled: expected a model's name, as `smallfirst prices` lists them")
     if found := bundled().get(name):
         return found
-    near = " or ".join(map(repr, difflib.get_close_matches(name, bundled())))
-    meant = f"; did you mean {near}?" if near else ""
-    raise ValueError(f"bundled: no price for {name!r}{meant} (`smallfirst prices` lists them all)")
+    similar = " or ".join(map(repr, difflib.get_close_matches(name, bundled())))
+    suggestion = f"; did you mean {similar}?" if similar else ""
+    raise ValueError(f"bundled: no price for {name!r}{suggestion} (`smallfirst prices` lists them all)")
 
 
-def out_of_date(models: Iterable[Model], today: date) -> list[str]:
-    """Return a line for each model whose price was looked up more than half a year ago."""
+def stale_price_warnings(models: Iterable[Model], today: date) -> list[str]:
+    """Return one line for each model whose price was looked up more than half a year ago."""
     return [
         f"{model.where}.price: looked up on {model.price.as_of}, more than half a year ago: does it still hold?"
         for model in models
-        if model.price and model.price.as_of and today - model.price.as_of > GOOD_FOR
+        if model.price and model.price.as_of and today - model.price.as_of > MAX_AGE
     ]

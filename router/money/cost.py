@@ -1,8 +1,8 @@
-"""Prices. Money is integer nano-dollars: sums are exact, and a tenth of a cent per million tokens still counts.
+"""Costs. Money is integer nano-dollars: sums are exact, and a tenth of a cent per million tokens still counts.
 
-A model priced by tokens costs what its usage says. A replica priced by the hour costs its busy time, divided
-among the requests in flight (processor sharing: Kleinrock, Queueing Systems II, 4.4): n requests together cost
-exactly what the replica cost while it worked for them, whatever n is.
+A model with a token price costs its usage. A replica with an hourly price costs its busy time, divided among the
+requests in flight (processor sharing: Kleinrock, Queueing Systems II, 4.4). So n requests together cost exactly what
+the replica cost while it worked on them, for every n.
 """
 
 from __future__ import annotations
@@ -17,61 +17,61 @@ MTOK = 1_000_000
 SECONDS_PER_HOUR = 3600
 
 
-def of_tokens(usage: Usage, price: Price) -> int | None:
-    """Return the nano-dollars of these tokens, rounded half up; None where the price is not by tokens.
+def token_cost(usage: Usage, price: Price) -> int | None:
+    """Return the cost of these tokens in nano-dollars, rounded half up, or None if the price is not by tokens.
 
-    The length of the prompt, the cached part included, says at which rate all of the request is charged.
+    The length of the prompt, cached tokens included, selects the rate for the whole request.
     """
-    return _charged(usage, price.rates) if price.rates else None
+    return _charge(usage, price.rates) if price.rates else None
 
 
-def of_time(seconds: float, price: Price) -> int | None:
-    """Return the nano-dollars of one replica for so long; None where the price is not by the hour."""
+def time_cost(seconds: float, price: Price) -> int | None:
+    """Return the cost of one replica for `seconds` in nano-dollars, or None if the price is not by the hour."""
     return None if price.nano_per_hour is None else round(seconds * price.nano_per_hour / SECONDS_PER_HOUR)
 
 
-def of_attempt(usage: Usage | None, busy_s: float, price: Price | None) -> int | None:
-    """Return the nano-dollars of one attempt; None where its price, or the usage that it needs, is unknown."""
+def attempt_cost(usage: Usage | None, busy_s: float, price: Price | None) -> int | None:
+    """Return the cost of one attempt in nano-dollars, or None if its price or the required usage is unknown."""
     if price is None:
         return None
     if price.nano_per_hour is not None:
-        return of_time(busy_s, price)
-    return of_tokens(usage, price) if usage else None
+        return time_cost(busy_s, price)
+    return token_cost(usage, price) if usage else None
 
 
-def marginal(expected: Usage, price: Price | None) -> int | None:
-    """Return the nano-dollars that one more such call adds to the bill; None without a price.
+def marginal_cost(expected: Usage, price: Price | None) -> int | None:
+    """Return the nano-dollars that one more call of this usage adds to the bill, or None without a price.
 
-    A replica's hours are paid whether it works or not: they add nothing.
+    An hourly price adds 0, because the replica is paid for whether it works or not.
     """
     if price is None:
         return None
-    return of_tokens(expected, price) if price.rates else 0
+    return token_cost(expected, price) if price.rates else 0
 
 
-def at_most(prompt_tokens: int, completion_tokens: int | None, price: Price | None) -> int | None:
-    """Return the most that one more call can add to the bill in nano-dollars; None: there is no bound.
+def max_cost(prompt_tokens: int, completion_tokens: int | None, price: Price | None) -> int | None:
+    """Return the most that one more call can add to the bill in nano-dollars, or None if there is no limit.
 
-    `prompt_tokens` is a bound too, so any shorter prompt may be the dearest. `completion_tokens` None: as many as
-    the model likes.
+    `prompt_tokens` is an upper limit, so a shorter prompt may be the most expensive one. `completion_tokens` is None
+    if the completion has no limit.
     """
     if price is None or not price.rates:
-        return marginal(Usage(), price)
+        return marginal_cost(Usage(), price)
     if completion_tokens is None:
         return None
-    ends_of_rates = (rate.above for rate in price.rates[1:] if rate.above < prompt_tokens)
+    tier_limits = (rate.above for rate in price.rates[1:] if rate.above < prompt_tokens)
     return max(
-        _charged(Usage(prompt, cached, completion_tokens), price.rates)
-        for prompt in (prompt_tokens, *ends_of_rates)
+        _charge(Usage(prompt, cached, completion_tokens), price.rates)
+        for prompt in (prompt_tokens, *tier_limits)
         for cached in (0, prompt)
     )
 
 
-def _charged(usage: Usage, rates: Sequence[Rate]) -> int:
+def _charge(usage: Usage, rates: Sequence[Rate]) -> int:
     rate = rates[0]
-    for of_longer_prompts in rates[1:]:
-        if usage.prompt > of_longer_prompts.above:
-            rate = of_longer_prompts
+    for longer_prompt_rate in rates[1:]:
+        if usage.prompt > longer_prompt_rate.above:
+            rate = longer_prompt_rate
     cached = min(usage.cached, usage.prompt)
     total = (usage.prompt - cached) * rate.input + cached * rate.cached + usage.completion * rate.output
     return (total + MTOK // 2) // MTOK
@@ -79,10 +79,10 @@ def _charged(usage: Usage, rates: Sequence[Rate]) -> int:
 
 @dataclass(slots=True)
 class BusyShare:
-    """Divides one replica's busy time among the requests that it works on at the same time.
+    """Divides one replica's busy time among its concurrent requests.
 
-    `virtual_s` grows by 1/n a second while n requests are in flight; what it grew by during a request is that
-    request's share of the replica's time.
+    `virtual_s` grows by 1/n per second while n requests are in flight. Its growth during a request is the request's
+    share of the replica's time.
     """
 
     virtual_s: float = 0.0
@@ -92,19 +92,19 @@ class BusyShare:
     """seconds until `since` with at least one request in flight"""
 
     def enter(self, now: float) -> float:
-        """Count one request in; return the mark that `leave` needs."""
+        """Count one request in. Return the mark that `leave` needs."""
         self._advance(now)
         self.in_flight += 1
         return self.virtual_s
 
     def leave(self, now: float, mark: float) -> float:
-        """Count it out; return its share in seconds."""
+        """Count the request out. Return its share in seconds."""
         self._advance(now)
         self.in_flight -= 1
         return self.virtual_s - mark
 
-    def lose(self, now: float, count: int) -> None:
-        """Count out requests that nobody will end: their process died. Their shares are charged to nobody."""
+    def drop(self, now: float, count: int) -> None:
+        """Count out the requests of a process that died. Their shares are not charged."""
         self._advance(now)
         self.in_flight -= count
 
@@ -113,7 +113,7 @@ class BusyShare:
         return self.busy_s + (max(now, self.since) - self.since) if self.in_flight else self.busy_s
 
     def _advance(self, now: float) -> None:
-        # another process may have read its clock before, and come after: time stands still for that moment
+        # another process may read its clock earlier but get here later; `now` before `since` adds nothing
         if now > self.since:
             if self.in_flight:
                 self.virtual_s += (now - self.since) / self.in_flight

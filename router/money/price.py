@@ -1,4 +1,4 @@
-"""What a model costs, as models.yaml and the bundled list say it. `cost` reckons with it."""
+"""The price of a model, as written in models.yaml and the bundled list. `cost` applies it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _iso_date(value: object) -> object:
 
 
 class Rate(NamedTuple):
-    """Nano-dollars of a million tokens of each kind, for requests whose prompt has more than `above` tokens."""
+    """Nano-dollars per million tokens of each kind, for requests whose prompt has more than `above` tokens."""
 
     above: int
     input: int
@@ -32,7 +32,7 @@ class Rate(NamedTuple):
 
 
 class PromptTier(Entry):
-    """The price of a whole request whose prompt has more tokens than this; US dollars a million tokens."""
+    """The price of a whole request whose prompt has more tokens than this, in US dollars per million tokens."""
 
     above_prompt_tokens: int = Field(ge=1, le=MOST_TOKENS)
     input_usd_per_mtok: Usd
@@ -41,21 +41,21 @@ class PromptTier(Entry):
 
 
 class Price(Entry):
-    """US dollars: either an hour of one replica, or a million tokens of each kind."""
+    """US dollars, either per hour of one replica or per million tokens of each kind."""
 
     replica_hour_usd: Usd | None = None
     input_usd_per_mtok: Usd | None = None
     cached_input_usd_per_mtok: Usd | None = None
     output_usd_per_mtok: Usd | None = None
     tiers: Annotated[tuple[PromptTier, ...], BeforeValidator(as_tuple)] = ()
-    """of longer prompts, rising"""
+    """prices for longer prompts, in ascending order"""
     as_of: Annotated[date | None, BeforeValidator(_iso_date)] = None
-    """the day on which it was looked up"""
+    """the day on which the price was looked up"""
     source: str | None = Field(None, min_length=1)
-    """where"""
+    """where the price was looked up"""
 
     @model_validator(mode="after")
-    def _one_way(self) -> Price:
+    def _is_consistent(self) -> Price:
         per_token = self.input_usd_per_mtok is not None and self.output_usd_per_mtok is not None
         any_token = (
             per_token
@@ -65,23 +65,23 @@ class Price(Entry):
         if (self.replica_hour_usd is not None) == any_token or (any_token and not per_token):
             raise ValueError(
                 "expected either `replica_hour_usd` alone, or `input_usd_per_mtok` and `output_usd_per_mtok` "
-                "(and `cached_input_usd_per_mtok` where cached input is cheaper)"
+                "(and `cached_input_usd_per_mtok` if cached input is cheaper)"
             )
         if self.tiers and not per_token:
-            raise ValueError("`tiers` belong to a price by tokens, not to `replica_hour_usd`")
+            raise ValueError("`tiers` require a price by tokens, not `replica_hour_usd`")
         starts = [tier.above_prompt_tokens for tier in self.tiers]
         if any(later <= earlier for earlier, later in pairwise(starts)):
-            raise ValueError("expected `tiers` of rising `above_prompt_tokens`")
+            raise ValueError("expected `tiers` in ascending order of `above_prompt_tokens`")
         return self
 
     @cached_property
     def nano_per_hour(self) -> int | None:
-        """Return nano-dollars of an hour of one replica; None where the price is by tokens."""
+        """Return the nano-dollars per hour of one replica, or None if the price is by tokens."""
         return None if self.replica_hour_usd is None else _nano(self.replica_hour_usd)
 
     @cached_property
     def rates(self) -> tuple[Rate, ...]:
-        """Return what tokens cost, by rising length of the prompt; empty where the price is by the hour."""
+        """Return the token rates in ascending order of prompt length. Empty if the price is by the hour."""
         if self.input_usd_per_mtok is None or self.output_usd_per_mtok is None:
             return ()
         any_prompt = _rate(-1, self.input_usd_per_mtok, self.cached_input_usd_per_mtok, self.output_usd_per_mtok)

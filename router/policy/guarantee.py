@@ -30,7 +30,7 @@ def expected_usd(
     """Return the marginal dollars that a call is expected to cost, or None if the price is unknown."""
     known = next((known for one in evidence.values() if (known := one.completion_tokens(task))), None)
     usage = Usage(prompt=prompt_tokens, completion=round((known or DEFAULT_ANSWER_TOKENS) * answers))
-    nano = cost.marginal(usage, model.price)
+    nano = cost.marginal_cost(usage, model.price)
     return None if nano is None else nano / NANO
 
 

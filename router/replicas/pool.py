@@ -1,8 +1,8 @@
 """The replicas of one model, and the leases on them.
 
-A lease is one request's hold on one replica. It is released exactly once, by whatever ends first: the answer,
-an error, or a client that leaves. No method here awaits, so a state change is never seen half done.
-`board` has the same for several processes.
+A lease is one request's claim on one replica. It is released exactly once: when the answer ends, an error occurs or
+the client disconnects. No method here awaits, so no other task sees a half-finished state change. `shared_pool` does
+the same for several processes.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from router.upstream.base import Exchange
 log = logging.getLogger("smallfirst.pool")
 
 Health = Literal["good", "bad", "unknown"]
-"""what an ended request says of its replica; unknown: nothing (the client left, or was itself at fault)"""
+"""what a finished request shows about its replica; unknown if the client disconnected or was itself at fault"""
 
 
 class Liveness(Protocol):
-    """Who knows whether a replica runs: a supervisor, a probe, or nobody (`Unwatched`)."""
+    """Reports whether a replica runs. A supervisor or a probe implements it; `Unwatched` assumes that it does."""
 
     @property
     def up(self) -> bool:
@@ -38,23 +38,23 @@ class Liveness(Protocol):
 
     @property
     def detail(self) -> str:
-        """Why not, in one line for people; empty when up."""
+        """The reason why it is down, in one line for people. Empty when it is up."""
         ...
 
     @property
     def restarts(self) -> int:
-        """How often it was started again."""
+        """Number of restarts."""
         ...
 
     @property
     def uptime(self) -> Uptime:
-        """For how long it was up."""
+        """Total time for which it was up."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Unwatched:
-    """An upstream whose health only its answers tell."""
+    """Liveness of an upstream without a health check: only its answers show its health."""
 
     up: bool = True
     detail: str = ""
@@ -64,7 +64,7 @@ class Unwatched:
 
 @dataclass(slots=True)
 class Replica:
-    """One process that serves a model. `url` is the API's root, `.../v1`."""
+    """One process that serves a model. `url` is the root of its API, `.../v1`."""
 
     name: str
     url: str
@@ -73,33 +73,33 @@ class Replica:
     share: cost.BusyShare = field(default_factory=cost.BusyShare)
 
     def available(self, now: float) -> bool:
-        """Return whether a request may be sent to it."""
+        """Return whether a request may be sent to this replica."""
         return self.liveness.up and self.breaker.allows(now)
 
     def detail(self, now: float) -> str:
-        """Return why not, in one line; empty when it may."""
-        if self.liveness.up and self.breaker.resting(now):
-            return f"{self.name} failed {self.breaker.failures} times in a row and rests"
+        """Return one line that says why no request may be sent, or an empty string."""
+        if self.liveness.up and self.breaker.cooling_down(now):
+            return f"{self.name} failed {self.breaker.failures} times in a row and is cooling down"
         return self.liveness.detail
 
     def enter(self, now: float) -> tuple[float, int]:
-        """Count a request in; return the mark and the number of the call, which `leave` needs."""
-        return self.share.enter(now), self.breaker.sent(now)
+        """Count a request in. Return the mark and the call number that `leave` needs."""
+        return self.share.enter(now), self.breaker.start_call(now)
 
     def leave(self, now: float, mark: float, call: int, health: Health) -> float:
-        """Count a request out, and tell the breaker of it; return its share of the replica's time in seconds."""
+        """Count a request out and update the breaker. Return its share of the replica's time in seconds."""
         breaker = self.breaker
         if health == "good":
             breaker.succeeded()
         elif health == "bad":
             breaker.failed(now, call)
         else:
-            breaker.undecided(call)
+            breaker.inconclusive(call)
         return self.share.leave(now, mark)
 
 
 class Lease:
-    """One request on one replica; holds the connection and knows what it cost."""
+    """One request on one replica. Holds its connection and its cost."""
 
     __slots__ = ("_call", "_mark", "attempt", "exchange", "model", "replica")
 
@@ -112,7 +112,7 @@ class Lease:
         self._mark, self._call = replica.enter(now)
 
     def release(self, now: float, health: Health) -> None:
-        """End the hold: close the connection, price the attempt, tell the breaker. Idempotent."""
+        """End the lease: close the connection, record the busy time and update the breaker. Idempotent."""
         if self._mark is None:
             return
         mark, self._mark = self._mark, None
@@ -122,11 +122,14 @@ class Lease:
         if health == "bad" and self.replica.breaker.opened_at == now:
             breaker = self.replica.breaker
             log.warning(
-                "%s failed %d times in a row: resting %g s", self.replica.name, breaker.failures, breaker.cooldown_s
+                "%s failed %d times in a row: no requests for %g s",
+                self.replica.name,
+                breaker.failures,
+                breaker.cooldown_s,
             )
 
     def abandon(self, now: float) -> None:
-        """Release it where nothing else has: the client left, or its deadline passed."""
+        """Release a lease that is still held because the client disconnected or the deadline passed."""
         if self._mark is not None:
             self.attempt.failure = "abandoned"
             self.release(now, "unknown")
@@ -141,12 +144,12 @@ class Pool:
         self._turn = 0
 
     def acquire(self, now: float, *, tried: Collection[str] = (), last_resort: bool = False) -> Lease:
-        """Lease the least loaded replica, one that was not `tried` where there is one.
+        """Lease the least loaded replica. Replicas in `tried` are used only if there is no other.
 
-        `last_resort`: nobody else can answer, so a replica that only its breaker rests is used after all.
+        With `last_resort` no other model can answer, so a replica that only its breaker excludes is used after all.
 
         Raises:
-            Unavailable: no replica can take it; the message says why.
+            Unavailable: no replica can take the request; the message says why.
         """
         candidates = [replica for replica in self.replicas if replica.available(now)]
         if not candidates and last_resort:
@@ -162,15 +165,15 @@ class Pool:
         return Lease(candidates[chosen], self.model, now)
 
     def untried(self, now: float, tried: Collection[str]) -> int:
-        """Return how many replicas could take a request and are not in `tried`."""
+        """Return the number of available replicas that are not in `tried`."""
         return sum(replica.name not in tried and replica.available(now) for replica in self.replicas)
 
     def status(self, now: float) -> ModelStatus:
-        """Return what the pool looks like now: a replica is up when it lives and does not rest."""
+        """Return the current status. A replica counts as up if it is live and its breaker is not cooling down."""
         return ModelStatus(
             model=self.model.name,
             replicas=len(self.replicas),
-            up=sum(replica.liveness.up and not replica.breaker.resting(now) for replica in self.replicas),
+            up=sum(replica.liveness.up and not replica.breaker.cooling_down(now) for replica in self.replicas),
             in_flight=sum(replica.share.in_flight for replica in self.replicas),
             restarts=sum(replica.liveness.restarts for replica in self.replicas),
             detail=self._detail(now),
@@ -184,9 +187,9 @@ class Pool:
         return "; ".join(filter(None, (replica.detail(now) for replica in self.replicas)))
 
     def _unavailable(self, now: float) -> Unavailable:
-        resting = [replica.breaker.retry_after_s(now) for replica in self.replicas if replica.liveness.up]
-        reason = self._detail(now) or "one request is trying whether it works again"
+        waits_s = [replica.breaker.retry_after_s(now) for replica in self.replicas if replica.liveness.up]
+        reason = self._detail(now) or "a recovery probe is in progress"
         return Unavailable(
             f"The model '{self.model.name}' is not available: {reason}.",
-            retry_after_s=max(1.0, min(resting, default=5.0)),
+            retry_after_s=max(1.0, min(waits_s, default=5.0)),
         )

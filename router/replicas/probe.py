@@ -1,4 +1,4 @@
-"""Asks an attached replica every few seconds whether it lives; costs it no tokens."""
+"""Checks the health path of an attached replica every few seconds. This costs no tokens."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ log = logging.getLogger("smallfirst.probe")
 
 PERIOD_S = 5.0
 TIMEOUT_S = 2.0
-FAILURES_TO_FALL = 2
+FAILURES_TO_GO_DOWN = 2
 
 
 class Probe:
-    """Liveness of one attached replica by its health path. Up until it failed twice: the start waits for nobody."""
+    """Liveness of one attached replica. It starts as up, so the gateway's start does not wait for a first check."""
 
     def __init__(self, name: str, health_url: str, upstream: Upstream) -> None:
         self.name = name
@@ -30,21 +30,21 @@ class Probe:
 
     @property
     def up(self) -> bool:
-        """Whether it answered, or failed less than twice in a row."""
-        return self._failures < FAILURES_TO_FALL
+        """Whether fewer than `FAILURES_TO_GO_DOWN` checks in a row have failed."""
+        return self._failures < FAILURES_TO_GO_DOWN
 
     @property
     def detail(self) -> str:
-        """Why not, in one line; empty when up."""
+        """The reason why it is down, in one line. Empty when it is up."""
         return "" if self.up else f"{self.name} does not answer its health check"
 
     async def run(self) -> None:
         """Probe until cancelled."""
         while True:
-            self._note(await self._answers())
+            self._note(await self._is_healthy())
             await asyncio.sleep(PERIOD_S if self.up and not self._failures else TIMEOUT_S)
 
-    async def _answers(self) -> bool:
+    async def _is_healthy(self) -> bool:
         exchange = None
         try:
             exchange = await self._upstream.send(
@@ -56,12 +56,12 @@ class Probe:
         finally:
             if exchange is not None:
                 exchange.close()
-        # a server without that path lives all the same
+        # a server without this path is healthy, too
         return exchange.status < 500
 
-    def _note(self, answers: bool) -> None:
+    def _note(self, healthy: bool) -> None:
         was_up = self.up
-        self._failures = 0 if answers else self._failures + 1
+        self._failures = 0 if healthy else self._failures + 1
         self.uptime.note(monotonic(), up=self.up)
         if was_up != self.up:
             log.warning("%s is %s", self.name, "up again" if self.up else "down: it does not answer its health check")

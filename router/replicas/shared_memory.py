@@ -1,7 +1,7 @@
-"""Memory and locks that a process has in common with those it forks. Both are made before the fork.
+"""Memory and locks that a process shares with the processes that it forks. Both are created before the fork.
 
-A cell is a 64-bit integer. One that a single process writes needs no lock: a read of it is never torn. What
-several write, or what must be seen whole, is changed under a `Lock`.
+A cell is a 64-bit integer. A cell with a single writer needs no lock, because reads are never torn. Cells with several
+writers, and cells that must be consistent with each other, are changed under a `Lock`.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import weakref
 from types import TracebackType
 
 CELL_BYTES = 8
-LARGEST = 2**63 - 1
+MAX_CELL = 2**63 - 1
 
 
 def cells(count: int) -> memoryview:
-    """Return so many cells, all 0. Pages that nobody touches take no memory."""
+    """Return `count` cells, all 0. Untouched pages take no memory."""
     return memoryview(mmap.mmap(-1, CELL_BYTES * count)).cast("q")
 
 
 class Lock:
-    """One process at a time: `with lock:`. The kernel frees it when its holder dies, however that ends.
+    """Mutual exclusion between processes: `with lock:`. The kernel frees it when its holder dies for any reason.
 
-    It keeps processes apart, not threads; and it is not taken twice, as the inner end would free it.
+    It does not exclude threads. It is not reentrant: the inner exit would free it.
     """
 
     __slots__ = ("__weakref__", "_file", "_held")
@@ -36,7 +36,7 @@ class Lock:
 
     def __enter__(self) -> None:
         if self._held:
-            raise RuntimeError("this process holds the lock already")
+            raise RuntimeError("this process already holds the lock")
         fcntl.lockf(self._file, fcntl.LOCK_EX)
         self._held = True
 

@@ -1,11 +1,11 @@
-"""What several gateway processes (workers) share of the replicas: their load, their failures, whether they live.
+"""Replica state that several gateway processes (workers) share: load, failures and liveness.
 
 A replica's load and breaker are one record. A change takes the pool's lock, loads the record into the same
-`BusyShare` and `Breaker` that one process has for itself, applies the change and stores it. The new record goes
-beside the old one, and one cell says which of the two holds: a worker that dies midway has changed nothing. The
-record counts the requests of each worker, so that a dead one's can be taken out.
+`BusyShare` and `Breaker` that a single process uses, applies the change and stores the record. There are two slots:
+the new record is written to the unused one, then one cell switches to it. A worker that dies in between has changed
+nothing. The record counts the requests of each worker, so those of a dead worker can be removed.
 
-Whether a replica lives is posted by the one process that watches it; workers read it without the lock.
+The process that watches a replica publishes its liveness. Workers read it without the lock.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from router.replicas.shared_memory import CELL_BYTES, Lock, cells
 from router.replicas.uptime import Uptime
 from router.types import ModelStatus
 
-NOBODY = -1
+NO_WORKER = -1
 DETAIL_BYTES = 256
-UP, RESTARTS, LENGTH, TEXT = 0, 1, 2, 3  # cells of a post
+UP, RESTARTS, LENGTH, TEXT = 0, 1, 2, 3  # cells of a `SharedLiveness`
 
 
 class SharedLiveness:
-    """A replica's liveness, as the process that watches it last posted it; how long it was up needs no posting."""
+    """A replica's liveness as its watcher last published it. `uptime` is in shared memory itself."""
 
     def __init__(self, lock: Lock, uptime: Uptime) -> None:
         self.uptime = uptime
@@ -41,16 +41,16 @@ class SharedLiveness:
 
     @property
     def restarts(self) -> int:
-        """How often the replica was started again."""
+        """Number of restarts."""
         return self._cells[RESTARTS]
 
     @property
     def detail(self) -> str:
-        """Why it is not up, in one line of at most `DETAIL_BYTES`. To be read under the pool's lock."""
+        """The reason why it is down, in one line of at most `DETAIL_BYTES`. Read it under the pool's lock."""
         return bytes(self._text[: self._cells[LENGTH]]).decode(errors="replace")
 
     def write(self, *, up: bool, restarts: int, detail: str) -> None:
-        """Post what is new, if anything is. Only one process may."""
+        """Publish the state if it changed. Only one process may call this."""
         text = detail.encode()[:DETAIL_BYTES]
         if (up, restarts, text) == (self.up, self.restarts, bytes(self._text[: self._cells[LENGTH]])):
             return
@@ -60,7 +60,7 @@ class SharedLiveness:
 
 
 class SharedReplica(Replica):
-    """A replica whose `share` and `breaker` are the record's as it was last loaded."""
+    """A replica whose `share` and `breaker` are copies of the shared record, as of the last `load`."""
 
     __slots__ = ("_cells", "_held", "_lock", "_prober", "_record", "worker")
 
@@ -71,11 +71,11 @@ class SharedReplica(Replica):
         self._record = Struct(f"qdddqddqqq{workers}q")
         self._cells = cells(1 + 2 * self._record.size // CELL_BYTES)
         self._held = [0] * workers
-        self._prober = NOBODY
+        self._prober = NO_WORKER
         self.store()
 
     def load(self) -> None:
-        """Take over what the record says. Under the lock, like `store`."""
+        """Copy the shared record into this object. The caller holds the lock."""
         share, breaker = self.share, self.breaker
         (
             share.in_flight,
@@ -89,16 +89,16 @@ class SharedReplica(Replica):
             breaker.probe,
             self._prober,
             *self._held,
-        ) = self._record.unpack_from(self._cells, self._place(self._cells[0]))
+        ) = self._record.unpack_from(self._cells, self._offset(self._cells[0]))
         breaker.opened_at = None if math.isnan(opened_at) else opened_at
 
     def store(self) -> None:
-        """Make what is here the record."""
+        """Copy this object into the shared record. The caller holds the lock."""
         share, breaker = self.share, self.breaker
         version = self._cells[0] + 1
         self._record.pack_into(
             self._cells,
-            self._place(version),
+            self._offset(version),
             share.in_flight,
             share.virtual_s,
             share.since,
@@ -114,16 +114,16 @@ class SharedReplica(Replica):
         self._cells[0] = version
 
     def enter(self, now: float) -> tuple[float, int]:
-        """Count a request of this worker's in. Under the lock, which the pool has taken to choose the replica."""
+        """Count in a request of this worker. The caller holds the lock, which it took to choose the replica."""
         entered = super().enter(now)
         self._held[self.worker] += 1
-        if self.breaker.probe == self.breaker.calls:  # it is the one that tries whether the replica works again
+        if self.breaker.probe == self.breaker.calls:  # this call is the recovery probe
             self._prober = self.worker
         self.store()
         return entered
 
     def leave(self, now: float, mark: float, call: int, health: Health) -> float:
-        """Count a request of this worker's out; takes the lock."""
+        """Count out a request of this worker. Takes the lock."""
         with self._lock:
             self.load()
             self._held[self.worker] -= 1
@@ -132,22 +132,22 @@ class SharedReplica(Replica):
         return busy_s
 
     def release_worker(self, worker: int, now: float) -> None:
-        """Take out what a worker held when it died; takes the lock."""
+        """Count out the requests that a worker held when it died. Takes the lock."""
         with self._lock:
             self.load()
-            self.share.lose(now, self._held[worker])
+            self.share.drop(now, self._held[worker])
             self._held[worker] = 0
             if self._prober == worker:
-                self.breaker.undecided(self.breaker.probe)
-                self._prober = NOBODY
+                self.breaker.inconclusive(self.breaker.probe)
+                self._prober = NO_WORKER
             self.store()
 
-    def _place(self, version: int) -> int:
+    def _offset(self, version: int) -> int:
         return CELL_BYTES + version % 2 * self._record.size
 
 
 class SharedPool(Pool):
-    """The replicas of one model, as all workers see and use them. Made before the fork; see `Pool`."""
+    """A `Pool` that all workers share. It is created before the fork."""
 
     def __init__(self, model: Model, replicas: Sequence[SharedReplica], lock: Lock) -> None:
         super().__init__(model, replicas)
@@ -156,17 +156,17 @@ class SharedPool(Pool):
         self._turns = cells(1)
 
     def set_worker(self, worker: int) -> None:
-        """Say which worker this process is, counted from 0."""
+        """Set the number of this process's worker, counted from 0."""
         for replica in self._shared:
             replica.worker = worker
 
     def release_worker(self, worker: int, now: float) -> None:
-        """Take out what a worker held when it died."""
+        """Count out the requests that a worker held when it died."""
         for replica in self._shared:
             replica.release_worker(worker, now)
 
     def acquire(self, now: float, *, tried: Collection[str] = (), last_resort: bool = False) -> Lease:
-        """Lease the least loaded replica, whoever loads it."""
+        """Lease the replica with the least load from all workers; see `Pool.acquire`."""
         with self._lock:
             self._load()
             self._turn = self._turns[0]
@@ -175,13 +175,13 @@ class SharedPool(Pool):
         return lease
 
     def untried(self, now: float, tried: Collection[str]) -> int:
-        """Return how many replicas could take a request and are not in `tried`."""
+        """Return the number of available replicas that are not in `tried`."""
         with self._lock:
             self._load()
             return super().untried(now, tried)
 
     def status(self, now: float) -> ModelStatus:
-        """Return what the pool looks like now."""
+        """Return the current status."""
         with self._lock:
             self._load()
             return super().status(now)

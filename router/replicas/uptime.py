@@ -1,4 +1,4 @@
-"""For how long a replica was seen up. One process writes it, all that were forked from the same one read it."""
+"""Total time for which a replica was up. One process writes it; all processes forked from the same parent read it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from router.types import NANO
 
 
 class Uptime:
-    """Nanoseconds in one cell, less the clock's while the replica is up: so it is below 0 just then.
+    """One cell of nanoseconds. While the replica is up, the start time is subtracted, so the cell is negative.
 
-    Each change is one write, which no death of a process cuts in two. Times are seconds of the monotonic clock,
-    above 0.
+    Each change is a single write, so a process that dies cannot leave it half done. Times are seconds of the
+    monotonic clock, above 0.
     """
 
     __slots__ = ("_cell",)
@@ -19,12 +19,12 @@ class Uptime:
         self._cell = cells(1)
 
     def note(self, now: float, *, up: bool) -> None:
-        """Begin to count, or stop, if that is new."""
+        """Start or stop counting if `up` has changed."""
         if up != (self._cell[0] < 0):
             self._cell[0] += -_ns(now) if up else _ns(now)
 
     def until(self, now: float) -> float:
-        """Return the seconds so far."""
+        """Return the total seconds up at `now`."""
         ns = self._cell[0]
         return max(0, ns + _ns(now) if ns < 0 else ns) / NANO
 

@@ -46,7 +46,7 @@ def load_config(path: Path) -> Config:
 
 def stale_prices(config: Config) -> list[str]:
     """Return one line for each price of models.yaml that was looked up too long ago."""
-    return price_list.out_of_date(config.written.values(), datetime.now(UTC).date())
+    return price_list.stale_price_warnings(config.written.values(), datetime.now(UTC).date())
 
 
 def print_error(line: str) -> None:

@@ -54,5 +54,5 @@ def _per_replica(
 
 
 def _paid_usd(model: Model, work: ReplicaWork) -> float | None:
-    paid = None if model.price is None else cost.of_time(work.up_s, model.price)
+    paid = None if model.price is None else cost.time_cost(work.up_s, model.price)
     return None if paid is None else paid / NANO

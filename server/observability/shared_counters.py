@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from router.replicas.shared_memory import CELL_BYTES, LARGEST, Lock, cells
+from router.replicas.shared_memory import CELL_BYTES, MAX_CELL, Lock, cells
 
 log = logging.getLogger("smallfirst.shared_counters")
 
@@ -74,7 +74,7 @@ class SharedCounters:
         try:
             self.cells[cell] += amount
         except ValueError:
-            self.cells[cell] = LARGEST
+            self.cells[cell] = MAX_CELL
 
     def clear(self, key: Key) -> None:
         """Set the cells of a key to 0, because the process whose state they described has ended."""

@@ -66,7 +66,7 @@ def test_a_new_engine_starts_when_the_dead_fleets_is_gone(supervising: Gateway) 
         os.kill(fleet(supervising).pid, signal.SIGKILL)
         wait_until(lambda: supervising.http.get("/ready").status_code == 503)
         for connection in connections:
-            assert "restarting: its supervisor ended" in connection.get("/ready")
+            assert "restarting: its supervisor stopped" in connection.get("/ready")
         while (second := engine(supervising)) is None or second == first:
             if second is None:
                 assert not first.alive

@@ -118,7 +118,7 @@ def test_three_failures_that_any_workers_saw_rest_the_replica_for_all(lane: Lane
     for connection in both:
         _, headers, _ = connection.ask(lane.body())
         assert (headers["x-smallfirst-attempts"], headers["x-smallfirst-reason"]) == ("1", "unavailable")
-        assert "rests" in connection.get("/ready")
+        assert "cooling down" in connection.get("/ready")
     assert len(lane.slm.calls) == 3
 
     gate = Gate()

@@ -277,6 +277,6 @@ async def test_the_fleet_asks_the_dialects_health_path(dialect: None, tmp_path: 
     fleet = Fleet(config(attached), Upstream(), tmp_path, print)  # type: ignore[arg-type]
     [probe] = [replica.liveness for replica in fleet.pools["slm"].replicas]
     assert isinstance(probe, Probe)
-    await probe._answers()
+    await probe._is_healthy()
     assert asked == ["http://slm-0/healthy"]
     assert call().endpoint.path == "chat/completions"

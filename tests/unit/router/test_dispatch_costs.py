@@ -55,7 +55,7 @@ async def test_what_a_broken_stream_used_is_charged() -> None:
 async def test_what_was_spent_counts_towards_the_limit() -> None:
     gateway = Dispatching([large("a", price=TOKENS), large("b", price=TOKENS)], {"a-0": [answers("{}")]})
     one = call(max_tokens=100, response_format=AS_PERSON)
-    once = cost.at_most(one.size, 100, TOKENS)
+    once = cost.max_cost(one.size, 100, TOKENS)
     assert once
     limited = msgspec.structs.replace(one, routing=RoutingOptions(max_cost_usd=once / 1e9))
     await gateway.fails(StructuredOutputViolation, limited)
@@ -78,4 +78,4 @@ async def test_what_broke_off_is_charged_by_an_estimate(script: Any, expected: U
     with pytest.raises(ApiError):
         await gateway.ask(messages=long, stream=True, routing={"deadline_ms": 100})
     assert gateway.record.attempts[0].estimate == expected
-    assert gateway.record.cost_nano_usd == cost.of_tokens(expected or Usage(), TOKENS)
+    assert gateway.record.cost_nano_usd == cost.token_cost(expected or Usage(), TOKENS)

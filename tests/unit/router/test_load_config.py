@@ -176,7 +176,7 @@ WRONG = [
     ("price day", put("price", "{replica_hour_usd: 1, as_of: 5/6/26}"), "3: models.small.price.as_of: expected a date"),
     ("price key", put("price", "{bundeld: a}"), "3: models.small.price.bundeld: unknown key; did you mean 'bundled'?"),
     ("no such price", put("price", "{bundled: gpt-4.1-mni}"), "3: models.small.price: bundled: no price for 'gpt-4.1"),
-    ("two prices", put("price", "{bundled: gpt-4.1, as_of: 2026-11-10}"), "3: models.small.price: `bundled` is the"),
+    ("two prices", put("price", "{bundled: gpt-4.1, as_of: 2026-11-10}"), "3: models.small.price: `bundled` replaces"),
     (
         "tier key",
         BASE.replace("1.6}", "1.6, tiers: [{above: 5}]}"),
@@ -188,7 +188,7 @@ WRONG = [
             "price",
             "{replica_hour_usd: 1, tiers: [{above_prompt_tokens: 5, input_usd_per_mtok: 1, output_usd_per_mtok: 2}]}",
         ),
-        "3: models.small.price: `tiers` belong to a price by tokens",
+        "3: models.small.price: `tiers` require a price by tokens",
     ),
     ("timeout 0", put("timeouts", "{idle_s: 0}"), "3: models.small.timeouts.idle_s: expected greater than 0, got 0"),
     ("model none", BASE.replace("small", "none"), "2: models.none: `none` is reserved; choose another name"),

@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from router.config.price_list import GOOD_FOR, bundled, out_of_date, resolved
+from router.config.price_list import MAX_AGE, bundled, resolve, stale_price_warnings
 from tests.support.fakes import HOURS, large, model
 
 LOOKED_UP = date(2026, 11, 10)
@@ -27,14 +27,14 @@ def test_a_bundled_output_costs_no_less_than_its_input_and_its_cached_input_no_m
 
 
 def test_a_name_takes_the_bundled_price() -> None:
-    price = resolved({"bundled": "gpt-4.1-mini"})
+    price = resolve({"bundled": "gpt-4.1-mini"})
     assert price is bundled()["gpt-4.1-mini"]
     assert (price.input_usd_per_mtok, price.cached_input_usd_per_mtok, price.output_usd_per_mtok) == (0.4, 0.1, 1.6)
 
 
 @pytest.mark.parametrize("price", [None, 3, "bundled", {"replica_hour_usd": 1.0}, []])
 def test_what_names_no_bundled_price_is_left_as_it_is(price: object) -> None:
-    assert resolved(price) is price
+    assert resolve(price) is price
 
 
 @pytest.mark.parametrize(
@@ -43,16 +43,16 @@ def test_what_names_no_bundled_price_is_left_as_it_is(price: object) -> None:
         ({"bundled": "gpt-4.1-mni"}, r"no price for 'gpt-4.1-mni'; did you mean 'gpt-4.1-mini'"),
         ({"bundled": "smollm2"}, r"no price for 'smollm2' \(`smallfirst prices` lists them all\)"),
         ({"bundled": 41}, "expected a model's name"),
-        ({"bundled": "gpt-4.1", "as_of": "2026-11-10"}, "expected no other key beside it"),
+        ({"bundled": "gpt-4.1", "as_of": "2026-11-10"}, "expected no other key"),
     ],
 )
 def test_a_wrong_name_is_told_with_those_that_are_near(price: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        resolved(price)
+        resolve(price)
 
 
 def test_a_price_is_old_after_half_a_year() -> None:
     models = [model(price=DATED), large(price=HOURS), large("free", price=None)]
-    assert out_of_date(models, LOOKED_UP + GOOD_FOR) == []
-    [line] = out_of_date(models, LOOKED_UP + GOOD_FOR + timedelta(days=1))
+    assert stale_price_warnings(models, LOOKED_UP + MAX_AGE) == []
+    [line] = stale_price_warnings(models, LOOKED_UP + MAX_AGE + timedelta(days=1))
     assert line == "models.slm.price: looked up on 2026-11-10, more than half a year ago: does it still hold?"

@@ -19,27 +19,27 @@ USD = st.integers(0, 10**6).map(lambda cents: cents / 100)
 
 def test_prices_each_kind_of_token() -> None:
     # 0.4 USD/Mtok is 400 nano-dollars a token, 0.1 is 100, 1.6 is 1600
-    assert cost.of_tokens(Usage(prompt=10, cached=4, completion=5), MINI) == 6 * 400 + 4 * 100 + 5 * 1600
+    assert cost.token_cost(Usage(prompt=10, cached=4, completion=5), MINI) == 6 * 400 + 4 * 100 + 5 * 1600
 
 
 def test_cached_tokens_cost_the_input_price_where_none_is_set() -> None:
     price = Price(input_usd_per_mtok=0.4, output_usd_per_mtok=1.6)
-    assert cost.of_tokens(Usage(prompt=10, cached=4), price) == cost.of_tokens(Usage(prompt=10), price)
+    assert cost.token_cost(Usage(prompt=10, cached=4), price) == cost.token_cost(Usage(prompt=10), price)
 
 
 def test_a_cached_price_of_zero_is_a_price() -> None:
     price = Price(input_usd_per_mtok=0.4, cached_input_usd_per_mtok=0.0, output_usd_per_mtok=1.6)
-    assert cost.of_tokens(Usage(prompt=10, cached=10), price) == 0
+    assert cost.token_cost(Usage(prompt=10, cached=10), price) == 0
 
 
 def test_an_upstream_that_counts_more_cached_than_prompt_tokens_gets_no_negative_rest() -> None:
-    assert cost.of_tokens(Usage(prompt=10, cached=99), MINI) == 10 * 100
+    assert cost.token_cost(Usage(prompt=10, cached=99), MINI) == 10 * 100
 
 
 @pytest.mark.parametrize(("usd_per_mtok", "nano"), [(0.0004, 0), (0.0005, 1), (0.0014, 1), (0.0015, 2), (0.0025, 3)])
 def test_rounds_half_up(usd_per_mtok: float, nano: int) -> None:
     price = Price(input_usd_per_mtok=usd_per_mtok, output_usd_per_mtok=0.0)
-    assert cost.of_tokens(Usage(prompt=1), price) == nano
+    assert cost.token_cost(Usage(prompt=1), price) == nano
 
 
 @given(st.builds(Usage, prompt=TOKENS, cached=TOKENS, completion=TOKENS), USD, USD, USD)
@@ -48,7 +48,7 @@ def test_token_costs_are_exact_integers(usage: Usage, fresh: float, cached: floa
     reread = min(usage.cached, usage.prompt)
     cents = ((usage.prompt - reread, fresh), (reread, cached), (usage.completion, out))
     exact = sum(count * Fraction(round(usd * 100), 100) for count, usd in cents) * 1000
-    got = cost.of_tokens(usage, price)
+    got = cost.token_cost(usage, price)
     assert isinstance(got, int)
     assert -Fraction(1, 2) < got - exact <= Fraction(1, 2)
 
@@ -71,22 +71,22 @@ TIERED = Price(
     ids=["up to the tier", "all of it at the tier of its prompt, the cached part counted", "nothing"],
 )
 def test_the_length_of_the_prompt_says_what_all_of_the_request_is_charged_at(usage: Usage, nano: int) -> None:
-    assert cost.of_tokens(usage, TIERED) == nano
-    assert cost.marginal(usage, TIERED) == nano
+    assert cost.token_cost(usage, TIERED) == nano
+    assert cost.marginal_cost(usage, TIERED) == nano
 
 
 def test_one_more_call_to_a_replica_that_is_paid_by_the_hour_costs_nothing_more() -> None:
-    assert cost.marginal(Usage(prompt=10, completion=5), Price(replica_hour_usd=4.0)) == 0
-    assert cost.marginal(Usage(prompt=10, completion=5), None) is None
+    assert cost.marginal_cost(Usage(prompt=10, completion=5), Price(replica_hour_usd=4.0)) == 0
+    assert cost.marginal_cost(Usage(prompt=10, completion=5), None) is None
 
 
 def test_time_is_charged_by_the_hour_only() -> None:
-    assert cost.of_time(1800.0, Price(replica_hour_usd=3.0)) == 1_500_000_000
-    assert cost.of_time(1800.0, MINI) is None
+    assert cost.time_cost(1800.0, Price(replica_hour_usd=3.0)) == 1_500_000_000
+    assert cost.time_cost(1800.0, MINI) is None
 
 
 def test_tokens_of_an_hourly_price_are_unpriced() -> None:
-    assert cost.of_tokens(Usage(prompt=1), Price(replica_hour_usd=1.0)) is None
+    assert cost.token_cost(Usage(prompt=1), Price(replica_hour_usd=1.0)) is None
 
 
 @pytest.mark.parametrize(
@@ -101,15 +101,15 @@ def test_tokens_of_an_hourly_price_are_unpriced() -> None:
     ],
 )
 def test_of_attempt(usage: Usage | None, busy_s: float, price: Price | None, expected: int | None) -> None:
-    assert cost.of_attempt(usage, busy_s, price) == expected
+    assert cost.attempt_cost(usage, busy_s, price) == expected
 
 
 def test_at_most() -> None:
-    assert cost.at_most(10, 5, MINI) == 10 * 400 + 5 * 1600
-    assert cost.at_most(10, 5, Price(replica_hour_usd=4.0)) == 0
-    assert cost.at_most(10, None, Price(replica_hour_usd=4.0)) == 0
-    assert cost.at_most(10, 5, None) is None
-    assert cost.at_most(10, None, MINI) is None
+    assert cost.max_cost(10, 5, MINI) == 10 * 400 + 5 * 1600
+    assert cost.max_cost(10, 5, Price(replica_hour_usd=4.0)) == 0
+    assert cost.max_cost(10, None, Price(replica_hour_usd=4.0)) == 0
+    assert cost.max_cost(10, 5, None) is None
+    assert cost.max_cost(10, None, MINI) is None
 
 
 PER_MTOK = st.integers(0, 1000).map(float)
@@ -140,11 +140,11 @@ def test_no_call_within_the_bounds_costs_more_than_the_most(
     price = Price(
         input_usd_per_mtok=fresh, cached_input_usd_per_mtok=cached, output_usd_per_mtok=out, tiers=tuple(tiers)
     )
-    most = cost.at_most(prompt, completion, price)
+    most = cost.max_cost(prompt, completion, price)
     some = data.draw(st.builds(Usage, *(st.integers(0, most) for most in (prompt, prompt, completion))))
-    assert (cost.of_tokens(some, price) or 0) <= (most or 0)
+    assert (cost.token_cost(some, price) or 0) <= (most or 0)
     costs = [
-        cost.of_tokens(Usage(length, cached, completion), price)
+        cost.token_cost(Usage(length, cached, completion), price)
         for length in range(prompt + 1)
         for cached in (0, length)
     ]
@@ -201,7 +201,7 @@ def test_requests_at_the_same_time_together_cost_what_the_replica_cost(lengths: 
     share = BusyShare()
     marks = [share.enter(start) for _ in lengths]
     parts = [share.leave(start + length, mark) for length, mark in zip(sorted(lengths), marks, strict=True)]
-    total = sum(cost.of_attempt(None, part, price) or 0 for part in parts)
+    total = sum(cost.attempt_cost(None, part, price) or 0 for part in parts)
     busy = (start + max(lengths)) - start
     # each is rounded to a whole nano-dollar, and a clock of ten million seconds ends at 2e-9 s
     assert total == pytest.approx(busy * 1_000_000, abs=0.6 * len(lengths) + 0.1)

@@ -33,8 +33,11 @@ def test_the_day_may_be_text() -> None:
     [
         ({"as_of": "10/11/2026"}, "expected a date such as 2026-11-10"),
         ({"as_of": "2026-13-01"}, "expected a date such as 2026-11-10"),
-        ({"tiers": [LONGER, LONGER]}, "expected `tiers` of rising `above_prompt_tokens`"),
-        ({"tiers": [LONGER.model_copy(update={"above_prompt_tokens": 9}), LONGER][::-1]}, "expected `tiers` of rising"),
+        ({"tiers": [LONGER, LONGER]}, "expected `tiers` in ascending order of `above_prompt_tokens`"),
+        (
+            {"tiers": [LONGER.model_copy(update={"above_prompt_tokens": 9}), LONGER][::-1]},
+            "expected `tiers` in ascending order",
+        ),
         (
             {"tiers": [{"above_prompt_tokens": 0, "input_usd_per_mtok": 1.0, "output_usd_per_mtok": 1.0}]},
             "greater than",
@@ -48,5 +51,5 @@ def test_what_is_no_price_is_refused(more: dict[str, object], message: str) -> N
 
 
 def test_an_hour_has_no_tiers() -> None:
-    with pytest.raises(ValidationError, match="`tiers` belong to a price by tokens"):
+    with pytest.raises(ValidationError, match="`tiers` require a price by tokens"):
         Price(replica_hour_usd=1.0, tiers=(LONGER,))

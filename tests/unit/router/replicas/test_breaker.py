@@ -4,22 +4,22 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from router.replicas.breaker import FAILURES_TO_OPEN, FIRST_COOLDOWN_S, LONGEST_COOLDOWN_S, Breaker
+from router.replicas.breaker import FAILURES_TO_OPEN, FIRST_COOLDOWN_S, MAX_COOLDOWN_S, Breaker
 
 
 def opened(at: float = 0.0) -> Breaker:
     breaker = Breaker()
     for _ in range(FAILURES_TO_OPEN):
-        breaker.failed(at, breaker.sent(at))
+        breaker.failed(at, breaker.start_call(at))
     return breaker
 
 
 def test_opens_on_the_third_failure_in_a_row() -> None:
     breaker = Breaker()
     for _ in range(FAILURES_TO_OPEN - 1):
-        breaker.failed(0.0, breaker.sent(0.0))
+        breaker.failed(0.0, breaker.start_call(0.0))
         assert breaker.allows(0.0)
-    breaker.failed(0.0, breaker.sent(0.0))
+    breaker.failed(0.0, breaker.start_call(0.0))
     assert not breaker.allows(0.0)
 
 
@@ -27,7 +27,7 @@ def test_a_success_between_starts_the_count_again() -> None:
     breaker = Breaker()
     for _ in range(5 * FAILURES_TO_OPEN):
         for _ in range(FAILURES_TO_OPEN - 1):
-            breaker.failed(0.0, breaker.sent(0.0))
+            breaker.failed(0.0, breaker.start_call(0.0))
         breaker.succeeded()
     assert breaker.allows(0.0)
 
@@ -35,7 +35,7 @@ def test_a_success_between_starts_the_count_again() -> None:
 def test_what_tells_nothing_counts_nothing() -> None:
     breaker = Breaker()
     for _ in range(10 * FAILURES_TO_OPEN):
-        breaker.undecided(breaker.sent(0.0))
+        breaker.inconclusive(breaker.start_call(0.0))
     assert (breaker.failures, breaker.opened_at) == (0, None)
 
 
@@ -43,24 +43,26 @@ def test_half_open_lets_one_through() -> None:
     breaker = opened(at=10.0)
     assert not breaker.allows(10.0 + FIRST_COOLDOWN_S - 0.001)
     assert breaker.allows(10.0 + FIRST_COOLDOWN_S)
-    probe = breaker.sent(10.0 + FIRST_COOLDOWN_S)
+    probe = breaker.start_call(10.0 + FIRST_COOLDOWN_S)
     assert not breaker.allows(10.0 + FIRST_COOLDOWN_S)
-    breaker.undecided(breaker.sent(10.0 + FIRST_COOLDOWN_S))  # another, sent for want of any other replica, is no probe
+    breaker.inconclusive(
+        breaker.start_call(10.0 + FIRST_COOLDOWN_S)
+    )  # another, sent for want of any other replica, is no probe
     assert not breaker.allows(10.0 + FIRST_COOLDOWN_S)
-    breaker.undecided(probe)
+    breaker.inconclusive(probe)
     assert breaker.allows(10.0 + FIRST_COOLDOWN_S)
 
 
 def test_a_probe_without_a_verdict_frees_its_place() -> None:
     breaker = opened()
-    breaker.undecided(breaker.sent(FIRST_COOLDOWN_S))
+    breaker.inconclusive(breaker.start_call(FIRST_COOLDOWN_S))
     assert breaker.allows(FIRST_COOLDOWN_S)
     assert breaker.cooldown_s == FIRST_COOLDOWN_S
 
 
 def test_a_probe_that_succeeds_closes() -> None:
     breaker = opened()
-    breaker.sent(FIRST_COOLDOWN_S)
+    breaker.start_call(FIRST_COOLDOWN_S)
     breaker.succeeded()
     assert (breaker.failures, breaker.opened_at, breaker.probe) == (0, None, 0)
 
@@ -71,9 +73,9 @@ def test_the_cooldown_doubles_up_to_its_limit() -> None:
         cooldowns.append(breaker.cooldown_s)
         now += breaker.cooldown_s
         assert breaker.allows(now)
-        breaker.failed(now, breaker.sent(now))
+        breaker.failed(now, breaker.start_call(now))
         assert not breaker.allows(now)
-    assert cooldowns == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, LONGEST_COOLDOWN_S]
+    assert cooldowns == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, MAX_COOLDOWN_S]
     breaker.succeeded()
     assert breaker.cooldown_s == FIRST_COOLDOWN_S
 
@@ -81,13 +83,13 @@ def test_the_cooldown_doubles_up_to_its_limit() -> None:
 def test_a_call_from_before_the_opening_neither_ends_nor_fails_the_probe() -> None:
     """Of fifty calls at a dying replica the last may fail, or be left, when a probe is already under way."""
     breaker = Breaker()
-    early = [breaker.sent(0.0) for _ in range(FAILURES_TO_OPEN + 2)]
+    early = [breaker.start_call(0.0) for _ in range(FAILURES_TO_OPEN + 2)]
     for call in early[2:]:
         breaker.failed(0.0, call)
     assert breaker.allows(FIRST_COOLDOWN_S)
-    breaker.sent(FIRST_COOLDOWN_S)
+    breaker.start_call(FIRST_COOLDOWN_S)
     breaker.failed(FIRST_COOLDOWN_S, early[0])
-    breaker.undecided(early[1])
+    breaker.inconclusive(early[1])
     assert not breaker.allows(FIRST_COOLDOWN_S), "the probe is still under way"
     assert (breaker.opened_at, breaker.cooldown_s) == (0.0, FIRST_COOLDOWN_S)
 
@@ -95,18 +97,18 @@ def test_a_call_from_before_the_opening_neither_ends_nor_fails_the_probe() -> No
 def test_a_call_for_want_of_any_other_replica_is_no_probe_and_doubles_nothing() -> None:
     breaker = opened()
     for _ in range(5):
-        breaker.failed(0.1, breaker.sent(0.1))
+        breaker.failed(0.1, breaker.start_call(0.1))
     assert (breaker.opened_at, breaker.cooldown_s) == (0.0, FIRST_COOLDOWN_S)
 
 
 def test_it_rests_only_while_nothing_is_sent() -> None:
     breaker = opened()
-    assert breaker.resting(0.0)
-    assert not breaker.resting(FIRST_COOLDOWN_S), "a request would be sent"
-    breaker.sent(FIRST_COOLDOWN_S)
-    assert not breaker.resting(FIRST_COOLDOWN_S), "one is under way"
+    assert breaker.cooling_down(0.0)
+    assert not breaker.cooling_down(FIRST_COOLDOWN_S), "a request would be sent"
+    breaker.start_call(FIRST_COOLDOWN_S)
+    assert not breaker.cooling_down(FIRST_COOLDOWN_S), "one is under way"
     breaker.succeeded()
-    assert not breaker.resting(FIRST_COOLDOWN_S)
+    assert not breaker.cooling_down(FIRST_COOLDOWN_S)
 
 
 @pytest.mark.parametrize(("now", "left"), [(0.0, 2.0), (1.5, 0.5), (2.0, 0.0), (99.0, 0.0)])
@@ -124,7 +126,7 @@ class Life(RuleBasedStateMachine):
         self.now = 0.0
         self.calls: dict[int, bool] = {}  # is it the probe?
         self.in_a_row = 0
-        self.resting_until: float | None = None  # None: closed
+        self.open_until: float | None = None  # None: closed
         self.cooldown = FIRST_COOLDOWN_S
 
     @rule(seconds=st.sampled_from([0.0, 0.5, 1.0, 2.0, 7.0, 61.0]))
@@ -134,9 +136,9 @@ class Life(RuleBasedStateMachine):
     @rule(last_resort=st.booleans())
     def send(self, last_resort: bool) -> None:
         if self.breaker.allows(self.now) or last_resort:
-            due = self.resting_until is not None and self.now >= self.resting_until
+            due = self.open_until is not None and self.now >= self.open_until
             is_probe = due and not any(self.calls.values())
-            self.calls[self.breaker.sent(self.now)] = is_probe
+            self.calls[self.breaker.start_call(self.now)] = is_probe
 
     def _end(self, data: st.DataObject) -> tuple[int, bool]:
         call = data.draw(st.sampled_from(sorted(self.calls)))
@@ -147,7 +149,7 @@ class Life(RuleBasedStateMachine):
     def succeed(self, data: st.DataObject) -> None:
         self._end(data)
         self.breaker.succeeded()
-        self.in_a_row, self.resting_until, self.cooldown = 0, None, FIRST_COOLDOWN_S
+        self.in_a_row, self.open_until, self.cooldown = 0, None, FIRST_COOLDOWN_S
         self.calls = dict.fromkeys(self.calls, False)  # what was a probe is an ordinary call now
 
     @precondition(lambda self: self.calls)
@@ -156,24 +158,24 @@ class Life(RuleBasedStateMachine):
         call, was_probe = self._end(data)
         self.breaker.failed(self.now, call)
         self.in_a_row += 1
-        if self.resting_until is None:
+        if self.open_until is None:
             if self.in_a_row >= FAILURES_TO_OPEN:
-                self.resting_until = self.now + self.cooldown
+                self.open_until = self.now + self.cooldown
         elif was_probe:
-            self.cooldown = min(2 * self.cooldown, LONGEST_COOLDOWN_S)
-            self.resting_until = self.now + self.cooldown
+            self.cooldown = min(2 * self.cooldown, MAX_COOLDOWN_S)
+            self.open_until = self.now + self.cooldown
 
     @precondition(lambda self: self.calls)
     @rule(data=st.data())
     def end_without_a_verdict(self, data: st.DataObject) -> None:
-        self.breaker.undecided(self._end(data)[0])
+        self.breaker.inconclusive(self._end(data)[0])
 
     @invariant()
     def agrees_with_the_model(self) -> None:
-        closed = self.resting_until is None
-        half_open = not closed and self.now >= self.resting_until and not any(self.calls.values())
+        closed = self.open_until is None
+        half_open = not closed and self.now >= self.open_until and not any(self.calls.values())
         assert self.breaker.allows(self.now) == (closed or half_open)
-        assert self.breaker.retry_after_s(self.now) == (0.0 if closed else max(0.0, self.resting_until - self.now))
+        assert self.breaker.retry_after_s(self.now) == (0.0 if closed else max(0.0, self.open_until - self.now))
 
 
 TestLife = Life.TestCase

@@ -30,7 +30,7 @@ def watched(*livenesses: Watched) -> Pool:
 
 def rest(replica: Replica, now: float = 0.0) -> None:
     for _ in range(FAILURES_TO_OPEN):
-        replica.breaker.failed(now, replica.breaker.sent(now))
+        replica.breaker.failed(now, replica.breaker.start_call(now))
 
 
 def test_a_lease_counts_until_it_is_released() -> None:
@@ -110,7 +110,7 @@ def test_a_resting_replica_is_the_last_resort_only() -> None:
     rest(one.replicas[0])
     assert {one.acquire(1.0, last_resort=True).replica.name for _ in range(4)} == {"slm/1"}
     rest(one.replicas[1])
-    with pytest.raises(Unavailable, match="rests"):
+    with pytest.raises(Unavailable, match="cooling down"):
         one.acquire(1.0)
     assert one.acquire(1.0, last_resort=True).replica.name in ("slm/0", "slm/1")
 
@@ -162,12 +162,12 @@ def test_a_replica_that_rests_is_not_up_until_its_cooldown_is_over() -> None:
     for now in (0.0, FIRST_COOLDOWN_S - 0.1):
         status = one.status(now)
         assert (status.replicas, status.up) == (2, 1)
-        assert status.detail == "slm/0 failed 3 times in a row and rests"
+        assert status.detail == "slm/0 failed 3 times in a row and is cooling down"
     after = one.status(FIRST_COOLDOWN_S)
     assert (after.up, after.detail) == (2, "")
     rest(one.replicas[1])
     assert one.status(0.0).up == 0
-    assert one.status(0.0).detail.count("rests") == 2
+    assert one.status(0.0).detail.count("cooling down") == 2
 
 
 def test_what_is_down_is_not_said_to_rest() -> None:
@@ -182,7 +182,7 @@ def test_while_one_request_tries_it_it_counts_as_up_but_takes_no_other() -> None
     rest(one.replicas[0])
     probe = one.acquire(FIRST_COOLDOWN_S)
     assert (one.status(FIRST_COOLDOWN_S).up, one.status(FIRST_COOLDOWN_S).detail) == (1, "")
-    with pytest.raises(Unavailable, match="one request is trying whether it works again"):
+    with pytest.raises(Unavailable, match="a recovery probe is in progress"):
         one.acquire(FIRST_COOLDOWN_S)
     probe.release(FIRST_COOLDOWN_S, "good")
     assert (one.status(FIRST_COOLDOWN_S).up, one.status(FIRST_COOLDOWN_S).detail) == (1, "")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from router.replicas.shared_memory import LARGEST, Lock, cells
+from router.replicas.shared_memory import MAX_CELL, Lock, cells
 
 
 def in_a_child(work: Callable[[], None]) -> int:
@@ -25,10 +25,10 @@ def test_cells_are_zero_whole_and_common_to_all_forked() -> None:
     assert shared.tolist() == [0, 0, 0, 0]
 
     def write() -> None:
-        shared[1], shared[2] = LARGEST, -LARGEST - 1
+        shared[1], shared[2] = MAX_CELL, -MAX_CELL - 1
 
     os.waitpid(in_a_child(write), 0)
-    assert shared.tolist() == [0, LARGEST, -LARGEST - 1, 0]
+    assert shared.tolist() == [0, MAX_CELL, -MAX_CELL - 1, 0]
     with pytest.raises(ValueError, match="invalid value"):
         shared[1] += 1
 

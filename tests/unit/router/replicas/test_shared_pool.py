@@ -74,11 +74,11 @@ def test_failures_that_any_worker_saw_count_for_all_and_one_probes() -> None:
         worker.acquire(0.0).release(0.0, "bad")
     for worker in (one, other):
         assert worker.untried(0.0, ()) == 0
-        assert "rests" in worker.status(0.0).detail
-        with pytest.raises(Unavailable, match="rests"):
+        assert "cooling down" in worker.status(0.0).detail
+        with pytest.raises(Unavailable, match="cooling down"):
             worker.acquire(0.0)
     probe = other.acquire(FIRST_COOLDOWN_S)
-    with pytest.raises(Unavailable, match="one request is trying"):
+    with pytest.raises(Unavailable, match="a recovery probe is in progress"):
         one.acquire(FIRST_COOLDOWN_S)
     probe.release(FIRST_COOLDOWN_S, "good")
     assert one.acquire(FIRST_COOLDOWN_S)
@@ -113,7 +113,7 @@ def test_a_change_that_was_not_finished_is_none() -> None:
     original = shared()
     lease = of_worker(0, original).acquire(0.0)
     [place] = original._shared
-    place._record.pack_into(place._cells, place._place(place._cells[0] + 1), *[7] * 12)
+    place._record.pack_into(place._cells, place._offset(place._cells[0] + 1), *[7] * 12)
     worker = of_worker(1, original)
     assert worker.status(0.0).in_flight == 1
     lease.release(2.0, "good")
@@ -178,8 +178,8 @@ class AsOne(RuleBasedStateMachine):
         self.original.release_worker(number, self.now)
         self.workers[number] = of_worker(number, self.original)
         for _, _, expected in [held for held in self.held if held[0] == number]:
-            expected.replica.share.lose(self.now, 1)
-            expected.replica.breaker.undecided(expected._call)
+            expected.replica.share.drop(self.now, 1)
+            expected.replica.breaker.inconclusive(expected._call)
         self.held = [held for held in self.held if held[0] != number]
 
     @invariant()
@@ -291,7 +291,7 @@ async def test_what_a_watcher_sees_is_posted_within_a_tenth_of_a_second(tmp_path
             while replica.liveness.up != up:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
             waits.append(time.monotonic() - began)
-        assert sorted(waits)[2] < 2 * fleet.PUBLISH_EVERY_S == 0.1, "unless this machine is busy with other things"
+        assert sorted(waits)[2] < 2 * fleet.PUBLISH_INTERVAL_S == 0.1, "unless this machine is busy with other things"
         assert one.statuses()[0].detail == "gone"
         assert watcher.ran == ["begun"]
     finally:
@@ -309,7 +309,7 @@ async def test_when_the_fleet_dies_what_it_supervised_is_down_and_its_successor_
     assert [post.up for _, post in one._published] == [True, False, True]
     one.mark_down()
     tiny, slm = one.statuses()
-    assert (tiny.up, tiny.restarts, tiny.detail) == (0, 6, "; ".join(["restarting: its supervisor ended"] * 2))
+    assert (tiny.up, tiny.restarts, tiny.detail) == (0, 6, "; ".join(["restarting: its supervisor stopped"] * 2))
     assert (slm.up, slm.restarts) == (1, 0), "it may be as it was"
     assert [one.statuses()[0].work[0].up_s] == [tiny.work[0].up_s], "it counts no more"
     assert one.statuses()[1].work[0].up_s > slm.work[0].up_s > 0

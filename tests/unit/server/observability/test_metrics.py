@@ -12,7 +12,7 @@ from router.config.models import Config, Model, Route
 from router.decision import Judgement
 from router.money.price import Price
 from router.record import Attempt, Escalation, RequestRecord
-from router.replicas.shared_memory import LARGEST
+from router.replicas.shared_memory import MAX_CELL
 from router.types import ModelStatus, ReplicaWork, Usage
 from server.admission import Admission
 from server.observability.definitions import DURATION_BUCKETS_S, FIRST_TOKEN_BUCKETS_S, METRIC_NAMES
@@ -348,7 +348,7 @@ def test_a_claim_beyond_all_bounds_breaks_nothing() -> None:
     for _ in range(3):
         metrics.observe(record(attempts=[absurd]))
     seen = samples(metrics)
-    assert seen["cost_usd_total{model=slm,route=auto}"] == pytest.approx(LARGEST / 1e9)
+    assert seen["cost_usd_total{model=slm,route=auto}"] == pytest.approx(MAX_CELL / 1e9)
     assert seen["tokens_total{kind=prompt,model=slm}"] == 3 * 2**40
 
 

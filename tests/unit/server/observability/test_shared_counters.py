@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from router.replicas.shared_memory import LARGEST
+from router.replicas.shared_memory import MAX_CELL
 from server.observability import shared_counters
 from server.observability.shared_counters import OVERFLOW_CELLS, SharedCounters
 
@@ -48,9 +48,9 @@ def test_an_entry_is_made_on_its_first_use_and_stays() -> None:
 def test_what_is_beyond_all_bounds_stays_there() -> None:
     one = SharedCounters(8192)
     at = one.allocate(("tokens",))
-    for amount in (LARGEST, 1, LARGEST, 10**300):
+    for amount in (MAX_CELL, 1, MAX_CELL, 10**300):
         one.add(at, amount)
-        assert read(one) == {("tokens",): [LARGEST]}
+        assert read(one) == {("tokens",): [MAX_CELL]}
 
 
 def test_when_it_is_full_that_is_said_once_and_the_rest_still_counts(caplog: pytest.LogCaptureFixture) -> None:
@@ -60,12 +60,12 @@ def test_when_it_is_full_that_is_said_once_and_the_rest_still_counts(caplog: pyt
     for number in range(100):
         at = one.allocate(("requests", str(number)), 2)
         one.add(at, 1)
-        one.add(at + 1, LARGEST)
+        one.add(at + 1, MAX_CELL)
     for number in range(100):
         one.add(one.allocate(("requests", str(number)), 2), 1)
     assert caplog.text.count("no room for more metrics") == 1
     for values in read(reader).values():
-        assert values == [2, LARGEST]
+        assert values == [2, MAX_CELL]
         counted += 1
     assert 0 < counted < 100
     assert len(one.cells) == 128
