@@ -10,7 +10,7 @@ from router.attempt.event_source import EventSource
 from router.attempt.failure import classify
 from router.errors import ApiError, UpstreamError, UpstreamFailed
 from router.judge.stream import StreamJudge
-from router.messages.answer import DONE, StreamReader, only_usage, write
+from router.messages.answer import DONE, StreamReader, is_usage_chunk, write
 from router.replicas.pool import Health
 from router.structured.answer.assemble import endpoint_fields
 from router.structured.answer.render_stream import render_stream
@@ -77,7 +77,7 @@ class AnswerStream:
     def _begun(self) -> bool:
         if self._judge is not None and not self._judge.accepted:
             return False
-        return self._reader.content if self._checker is None else self._checker.has_begun
+        return self._reader.has_begun if self._checker is None else self._checker.has_begun
 
     def __aiter__(self) -> AnswerStream:
         return self
@@ -130,7 +130,7 @@ class AnswerStream:
                 chunk = self._reader.read(event)
                 if error := chunk.get("error"):
                     raise source.refusal(error, event)
-                if self._keep_usage or not only_usage(chunk):
+                if self._keep_usage or not is_usage_chunk(chunk):
                     self._take(event, chunk)
                 if judge is not None and (self._checker is None or not self._checker.is_holding):
                     judge.judge_beginning()

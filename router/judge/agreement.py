@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from router.messages import strict_json
-from router.messages.choice import Choice, folded
+from router.messages.choice import Choice, normalized
 from router.structured.request.output_format import requested_format
 from router.types import FormatKind
 
@@ -45,10 +45,10 @@ def agreement(body: Mapping[str, Any], answer: Mapping[str, Any], standard: Mapp
     calls, right_calls = Counter(_calls(said)), Counter(_calls(right))
     if calls or right_calls:
         return (calls & right_calls).total() / max(calls.total(), right_calls.total())
-    text, right_text = said.says, right.says
+    text, right_text = said.answer_text, right.answer_text
     form = requested_format(body)
     if form is not None and form.kind in _OF_A_LABEL:
-        return float(folded(text) == folded(right_text))
+        return float(normalized(text) == normalized(right_text))
     leaves, right_leaves = _leaves_of(text), _leaves_of(right_text)
     if form is not None and form.kind in _OF_JSON:
         if right_leaves is None:
@@ -92,7 +92,7 @@ def _leaves(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[t
 def _written(value: object) -> str:
     """Return a value as it is compared: 1 and 1.0 are one number, case and spaces of a text do not count."""
     if isinstance(value, str):
-        value = folded(value)
+        value = normalized(value)
     elif isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     return json.dumps(value)

@@ -14,7 +14,7 @@ from router.decision import Confidence, Judgement
 from router.errors import LowConfidence, UpstreamRejected
 from router.judge import logprobs
 from router.judge.features import TokenLogprob, features, least_sure
-from router.messages.choice import has_call
+from router.messages.choice import has_tool_call
 from router.types import ChatCall
 
 MAX_VALUE_TOKENS = 8192
@@ -90,7 +90,7 @@ class Judge:
 
     def _judge_tokens(self, tokens: TokensByChoice, choices: Iterable[Mapping[str, Any]]) -> None:
         """Judge by the least sure choice."""
-        is_structured = self._is_structured or any(has_call(choice.get("message")) for choice in choices)
+        is_structured = self._is_structured or any(has_tool_call(choice.get("message")) for choice in choices)
         of_choices = (tokens.get(index, ()) for index in range(self._call.choices))
         least = least_sure(
             features(of_choice, structured=is_structured and len(of_choice) <= MAX_VALUE_TOKENS)

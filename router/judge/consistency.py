@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from router.messages import strict_json
-from router.messages.choice import Choice, Function, folded
+from router.messages.choice import Choice, Function, normalized
 
 NOT_WHOLE = ("length", "content_filter")
 
@@ -68,7 +68,7 @@ def _answer(choice: Mapping[str, Any]) -> Hashable | None:
         return None
     if said.finish_reason in NOT_WHOLE:
         return None
-    return calls or _meaning(said.says) or None
+    return calls or _meaning(said.answer_text) or None
 
 
 def _arguments(function: Function) -> str:
@@ -82,7 +82,7 @@ def _meaning(text: str) -> str:
     try:
         return _written(strict_json.loads(text, unique_keys=True))
     except strict_json.NotJson:
-        return folded(text)
+        return normalized(text)
 
 
 def _written(value: object) -> str:

@@ -20,7 +20,7 @@ from router.judge.logprobs import read_logprobs
 from router.learning.evidence import Example
 from router.learning.fingerprint import fingerprint
 from router.messages.chat import CHAT
-from router.messages.choice import Choice, has_call
+from router.messages.choice import Choice, has_tool_call
 from router.messages.completions import COMPLETIONS
 from router.messages.prompt import rough_tokens, texts
 from router.structured.answer.stream_checker import may_be_call
@@ -188,7 +188,7 @@ def _calls(call: ChatCall, answer: _Answer) -> bool:
     """Return whether the answer is a call, also one that the model wrote as its text."""
     message = (answer.choice or {}).get("message") or {}
     written = bool(call.body.get("tools")) and bool(message.get("content")) and may_be_call(message["content"])
-    return written or has_call(message)
+    return written or has_tool_call(message)
 
 
 def _decoded(raw: bytes | Raw, kind: type[T], at: str = "") -> T:

@@ -1,4 +1,4 @@
-"""Reading what an upstream answered: is it an answer at all, is it whole, what did it use. Pure."""
+"""Parses an upstream's answers and checks that they are valid and complete. Pure."""
 
 from __future__ import annotations
 
@@ -12,93 +12,93 @@ from router.errors import UpstreamFailed
 from router.types import Usage
 
 DONE = b"[DONE]"
-_FAST = msgspec.json.Decoder()
+_FAST_DECODER = msgspec.json.Decoder()
 
 
 def parse_whole(body: bytes, choices_wanted: int) -> dict[str, Any]:
-    """Return a whole answer with as many choices as were asked for, each with its finish_reason.
+    """Parse a whole answer. It has at least `choices_wanted` choices, each with a finish_reason.
 
     Raises:
-        UpstreamFailed: it is not JSON, or no whole answer.
+        UpstreamFailed: the body is not JSON, or the answer is incomplete.
     """
     try:
-        answer = _FAST.decode(body)
+        answer = _FAST_DECODER.decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError):
-        answer = _read_again(body)
+        answer = _decode_leniently(body)
     choices = answer.get("choices") if isinstance(answer, dict) else None
     if not isinstance(choices, list) or not choices:
-        raise UpstreamFailed("the upstream answered 200 without any choice")
+        raise UpstreamFailed("the upstream answered 200 without choices")
     for choice in choices:
         if not isinstance(choice, dict) or not choice.get("finish_reason"):
-            raise UpstreamFailed("the upstream answered with a choice that has no finish_reason")
+            raise UpstreamFailed("the upstream answered with a choice without a finish_reason")
     if len(choices) < choices_wanted:
         raise UpstreamFailed(f"the upstream answered with {len(choices)} choices instead of {choices_wanted}")
     return dict(answer)
 
 
-def _read_again(text: bytes) -> Any:
-    """Return what is JSON all the same: half of a surrogate pair, a number beyond a double.
+def _decode_leniently(text: bytes) -> Any:
+    """Parse JSON that the fast decoder rejects: half of a surrogate pair, or a number beyond a double.
 
     Raises:
-        UpstreamFailed: it is not JSON.
+        UpstreamFailed: the text is not JSON.
     """
     try:
-        return json.loads(text.decode(), parse_constant=_refuse)
+        return json.loads(text.decode(), parse_constant=_reject_constant)
     except (ValueError, RecursionError):
         raise UpstreamFailed("the upstream answered 200 with something that is not JSON") from None
 
 
 def write(answer: Mapping[str, Any]) -> bytes:
-    """Return an answer, or an event of one, that had to be changed.
+    """Encode an answer, or an event of a stream, that the router has changed.
 
     Raises:
-        UpstreamFailed: the upstream put a number into it that JSON has not.
+        UpstreamFailed: the upstream's answer contains a number that JSON does not allow.
     """
     try:
         return json.dumps(answer, allow_nan=False).encode()
     except ValueError:
-        raise UpstreamFailed("the upstream's answer holds a number that JSON has not") from None
+        raise UpstreamFailed("the upstream's answer contains a number that JSON does not allow") from None
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+def _reject_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
 class StreamReader:
-    """Follows a stream of chunks: when content begins, whether every choice finished, what was used."""
+    """Tracks a stream of chunks: whether content has begun, whether every choice has finished, and the usage."""
 
     def __init__(self, choices: int) -> None:
         self.usage: Usage | None = None
         self.events = 0
-        """events with content, about a token each"""
+        """number of events with content, about one token each"""
         self._choices = choices
         self._finished: set[int] = set()
 
     @property
-    def content(self) -> bool:
-        """Whether the answer has begun, or ended without any content."""
+    def has_begun(self) -> bool:
+        """Whether the answer has begun, or has ended without content."""
         return self.events > 0 or bool(self._finished)
 
     @property
     def finished(self) -> bool:
-        """Whether every choice that was asked for has its finish_reason."""
+        """Whether every requested choice has its finish_reason."""
         return len(self._finished) >= self._choices
 
     def read(self, event: bytes) -> dict[str, Any]:
-        """Take one event into account and return it parsed.
+        """Parse one event, update the state and return the event.
 
         Raises:
-            UpstreamFailed: it is not a JSON object, or its choices are none.
+            UpstreamFailed: the event is not a JSON object, or its choices are not a list of objects.
         """
         try:
-            chunk = _FAST.decode(event)
+            chunk = _FAST_DECODER.decode(event)
         except (msgspec.DecodeError, ValueError, RecursionError):
-            chunk = _read_again(event)
+            chunk = _decode_leniently(event)
         if not isinstance(chunk, dict):
-            raise UpstreamFailed("the upstream's stream holds an event that is no object")
+            raise UpstreamFailed("the upstream's stream contains an event that is not an object")
         if choices := chunk.get("choices"):
             if not isinstance(choices, list):
-                raise _no_choices()
+                raise _invalid_choices()
             for choice in choices:
                 self._read_choice(choice)
         if usage := chunk.get("usage"):
@@ -107,7 +107,7 @@ class StreamReader:
 
     def _read_choice(self, choice: object) -> None:
         if not isinstance(choice, dict):
-            raise _no_choices()
+            raise _invalid_choices()
         if choice.get("finish_reason"):
             index = choice.get("index")
             self._finished.add(index if isinstance(index, int) else 0)
@@ -119,10 +119,10 @@ class StreamReader:
             self.events += 1
 
 
-def _no_choices() -> UpstreamFailed:
-    return UpstreamFailed("the upstream's stream holds an event whose choices are no list of objects")
+def _invalid_choices() -> UpstreamFailed:
+    return UpstreamFailed("the upstream's stream contains an event whose choices are not a list of objects")
 
 
-def only_usage(chunk: Mapping[str, Any]) -> bool:
-    """Return whether the chunk is the one that `include_usage` adds at the end."""
+def is_usage_chunk(chunk: Mapping[str, Any]) -> bool:
+    """Return whether this is the final chunk that `include_usage` adds."""
     return not chunk.get("choices") and bool(chunk.get("usage"))

@@ -1,4 +1,4 @@
-"""One of OpenAI's choices, as far as the router reads it: text, calls. Whatever else it holds is passed over."""
+"""The parts of an OpenAI choice that the router reads: text and tool calls. Other fields are ignored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from msgspec import Struct
 
 
 class Function(Struct, frozen=True):
-    """What is called; `arguments` is JSON as text, as the model wrote it."""
+    """A called function. `arguments` is the JSON text that the model wrote."""
 
     name: str
     arguments: str = ""
@@ -21,7 +21,7 @@ class Call(Struct, frozen=True):
 
 
 class Message(Struct, frozen=True):
-    """What a chat answer says; `function_call` is the older form of one tool call."""
+    """The message of a chat answer. `function_call` is the older form of a single tool call."""
 
     content: str | None = None
     tool_calls: Sequence[Call] | None = None
@@ -29,31 +29,31 @@ class Message(Struct, frozen=True):
 
 
 class Choice(Struct, frozen=True):
-    """A choice of a chat (`message`) or of a completion (`text`)."""
+    """A choice of a chat completion (`message`) or of a text completion (`text`)."""
 
     finish_reason: str | None = None
     message: Message | None = None
     text: str | None = None
 
     @property
-    def says(self) -> str:
-        """Return its text."""
+    def answer_text(self) -> str:
+        """Return the text of either form, or an empty string."""
         return (self.message.content if self.message else self.text) or ""
 
     @property
     def functions(self) -> Sequence[Function]:
-        """Return what it calls, in the model's order."""
+        """Return the called functions in the model's order."""
         if self.message is None:
             return ()
         calls = [call.function for call in self.message.tool_calls or ()]
         return [*calls, self.message.function_call] if self.message.function_call else calls
 
 
-def has_call(message: object) -> bool:
-    """Return whether a message that was only decoded calls something."""
+def has_tool_call(message: object) -> bool:
+    """Return whether a decoded message contains a tool call or a function call."""
     return isinstance(message, Mapping) and bool(message.get("tool_calls") or message.get("function_call"))
 
 
-def folded(text: str) -> str:
-    """Return a text without what no reader minds: letter case, and how much white space there is."""
+def normalized(text: str) -> str:
+    """Return the text without differences in letter case or in the amount of white space."""
     return " ".join(text.casefold().split())

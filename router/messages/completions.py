@@ -1,4 +1,4 @@
-"""POST /v1/completions, as the router knows it."""
+"""The endpoint POST /v1/completions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from router.types import Ability, Endpoint
 
 
 class Completions(Endpoint):
-    """Plain text that is continued; one request may have several prompts."""
+    """Continues plain text. One request may have several prompts."""
 
     path = "completions"
     prompt_field = "prompt"
@@ -19,16 +19,16 @@ class Completions(Endpoint):
     unread_choice_fields = frozenset({"message", "delta"})
 
     def prompts(self, body: Mapping[str, Any]) -> int:
-        """Return how many prompts there are; a list of token ids is one."""
+        """Return the number of prompts. A list of token ids is one prompt."""
         prompt = body.get("prompt")
         return len(prompt) if isinstance(prompt, list) and not isinstance(prompt[0], int) else 1
 
     def generated(self, body: Mapping[str, Any]) -> int:
-        """Return how many answers to each prompt are generated: of `best_of` only the best come back."""
+        """Return the number of answers generated per prompt. With `best_of` only the best of them are returned."""
         return max(body.get("n") or 1, body.get("best_of") or 1)
 
     def parse(self, answer: bytes, choices: int) -> dict[str, Any]:
-        """Return a whole answer."""
+        """Parse a whole answer."""
         return parse_whole(answer, choices)
 
 

@@ -1,4 +1,4 @@
-"""What a request asks the model to read: its texts, and roughly how many tokens they are. Pure."""
+"""The prompt of a request: its texts and its approximate number of tokens. Pure."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from router.types import ChatCall
 
-CHARACTERS_PER_TOKEN = 4  # English under the usual vocabularies; where only the magnitude matters
+CHARACTERS_PER_TOKEN = 4  # for English with common tokenizers; only for estimates
 
 
 def texts(call: ChatCall) -> Iterator[str]:
-    """Yield every text of the messages, or of the prompt."""
+    """Yield every text of the messages or of the prompt."""
     return _texts(call.body.get(call.endpoint.prompt_field))
 
 
 def rough_tokens(call: ChatCall) -> int:
-    """Return the magnitude of the prompt in tokens; exact where the client sent token ids."""
+    """Return the approximate number of prompt tokens. It is exact if the client sent token ids."""
     return sum(len(text) for text in texts(call)) // CHARACTERS_PER_TOKEN + (
-        0 if call.endpoint.has_messages else _ids(call.body.get(call.endpoint.prompt_field))
+        0 if call.endpoint.has_messages else _count_token_ids(call.body.get(call.endpoint.prompt_field))
     )
 
 
@@ -32,7 +32,7 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(part)
 
 
-def _ids(prompt: object) -> int:
+def _count_token_ids(prompt: object) -> int:
     if not isinstance(prompt, list):
         return 0
-    return sum(1 if isinstance(part, int) else _ids(part) for part in prompt)
+    return sum(1 if isinstance(part, int) else _count_token_ids(part) for part in prompt)

@@ -1,4 +1,4 @@
-"""JSON as RFC 8259 has it, and no more: what every other reader of the same text will read too."""
+"""Strict JSON (RFC 8259): accepts only text that every other parser reads in the same way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 import orjson
 
 MAX_DEPTH = 200
-"""Levels of nesting. More is an attack or a model that repeats itself; C readers further on would crash on it."""
+"""Levels of nesting. More is an attack or a model in a loop, and would crash C parsers downstream."""
 
 _ESCAPED_COLON = "\\u003"
 _NO_STRUCTURE = bytes({*range(256)} - {*b":{["})
@@ -19,72 +19,72 @@ _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class NotJson(ValueError):
-    """The text is no strict JSON; the message says where or why, and never repeats more than a key of it."""
+    """The text is not strict JSON. The message names the place or the reason and quotes at most one key."""
 
 
 def decode(raw: bytes) -> Any:
-    """Parse one JSON value in UTF-8, fast. Like `loads`, but an integer beyond a double stays an exact one.
+    """Parse one JSON value in UTF-8, fast. Like `loads`, but an integer beyond a double stays exact.
 
     Raises:
-        NotJson: as of `loads`, which words it.
-        UnicodeDecodeError: it is not UTF-8.
+        NotJson: see `loads`, which writes the message.
+        UnicodeDecodeError: the input is not UTF-8.
     """
     try:
-        value = _FAST.decode(raw)
+        value = _FAST_DECODER.decode(raw)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return loads(raw.decode())
-    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
         raise _too_deep()
     return value
 
 
 def loads(text: str, *, unique_keys: bool = False) -> Any:
-    """Parse one JSON value; integers stay exact. With `unique_keys` an object that names a key twice is refused.
+    """Parse one JSON value. Integers stay exact. With `unique_keys`, duplicate keys are rejected.
 
     Raises:
         NotJson: syntax, NaN or Infinity, a number beyond a double, a lone surrogate, nesting over MAX_DEPTH.
     """
     if not unique_keys:
-        return _carefully(text, _PLAIN)
+        return _loads_slow(text, _SLOW_DECODER)
     try:
-        return _unique_at_once(text)
+        return _loads_unique_fast(text)
     except (msgspec.DecodeError, orjson.JSONEncodeError, ValueError, RecursionError):
-        return _carefully(text, _UNIQUE)
+        return _loads_slow(text, _SLOW_UNIQUE_DECODER)
 
 
-def _carefully(text: str, decoder: json.JSONDecoder) -> Any:
+def _loads_slow(text: str, decoder: json.JSONDecoder) -> Any:
     if text.startswith("\ufeff"):
         raise NotJson("it starts with a byte order mark")
     try:
         if not text.isascii():
             text.encode()
         value = decoder.decode(text)
-        if text.count("{") + text.count("[") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
+        if text.count("{") + text.count("[") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
             raise RecursionError
         if _SURROGATE_ESCAPE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise NotJson(f"{error.msg} (line {error.lineno} column {error.colno})") from None
     except UnicodeEncodeError:
-        raise NotJson("a string holds half of a surrogate pair, which no UTF-8 text can") from None
+        raise NotJson("a string contains half of a surrogate pair, which UTF-8 cannot encode") from None
     except RecursionError:
         raise _too_deep() from None
     return value
 
 
-def _unique_at_once(text: str) -> Any:
-    """Parse what is surely fine, at half the time; any error: it has to be read with care.
+def _loads_unique_fast(text: str) -> Any:
+    """Parse text that is certainly valid, in half the time. After any error, use `_loads_slow`.
 
-    A key named twice is lost in the value, and its colon with it. An integer beyond 64 bits, which a double may not
-    hold either, cannot be written again.
+    Decoding drops a duplicate key, so the encoded value has fewer colons than the text. Encoding fails for an integer
+    beyond 64 bits, which may be beyond a double, too.
     """
     raw = text.encode()
-    value = _FAST.decode(raw)
+    value = _FAST_DECODER.decode(raw)
     structure = raw.translate(None, _NO_STRUCTURE)
     colons = structure.count(b":")
     if colons != orjson.dumps(value).count(b":") or ("\\" in text and _ESCAPED_COLON in text):
         raise ValueError
-    if len(structure) - colons > MAX_DEPTH and _deeper(value, MAX_DEPTH):
+    if len(structure) - colons > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
         raise ValueError
     return value
 
@@ -93,7 +93,7 @@ def _too_deep() -> NotJson:
     return NotJson(f"nested deeper than {MAX_DEPTH} levels")
 
 
-def _constant(word: str) -> Any:
+def _reject_constant(word: str) -> Any:
     raise NotJson(f"{word} is not JSON")
 
 
@@ -115,18 +115,20 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
         seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise NotJson(f"an object names a key twice: {json.dumps(twice[:64])}")
+        duplicate = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise NotJson(f"an object names a key twice: {json.dumps(duplicate[:64])}")
     return value
 
 
-_FAST = msgspec.json.Decoder()
-_PLAIN = json.JSONDecoder(parse_float=_float, parse_int=_int, parse_constant=_constant)
-_UNIQUE = json.JSONDecoder(parse_float=_float, parse_int=_int, parse_constant=_constant, object_pairs_hook=_object)
+_FAST_DECODER = msgspec.json.Decoder()
+_SLOW_DECODER = json.JSONDecoder(parse_float=_float, parse_int=_int, parse_constant=_reject_constant)
+_SLOW_UNIQUE_DECODER = json.JSONDecoder(
+    parse_float=_float, parse_int=_int, parse_constant=_reject_constant, object_pairs_hook=_object
+)
 
 
-def _deeper(value: Any, levels: int) -> bool:
-    """Return whether containers nest deeper than that; level by level, so that no depth can hurt it."""
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Return whether containers nest deeper than `levels`. It goes level by level, so no depth overflows the stack."""
     level = [value] if isinstance(value, (dict, list)) else []
     for _ in range(levels):
         if not level:

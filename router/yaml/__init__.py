@@ -1,1 +1,1 @@
-"""YAML with line numbers, and the strict entries that it is validated into."""
+"""YAML with line numbers, and the strict models that validate it."""

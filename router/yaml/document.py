@@ -1,4 +1,4 @@
-"""YAML with positions: which line a key stands on, and no key twice."""
+"""YAML with the line of each key. Duplicate keys are rejected."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ KeyPath = tuple[str | int, ...]
 
 _VARIABLE = re.compile(r"\$\{env\.([A-Za-z_][A-Za-z0-9_]*)\}")
 MAX_ENTRIES = 100_000
-_KEY_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")  # a bare 7 is a number, a bare yes is true
+_KEY_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")  # an unquoted 7 is a number, an unquoted yes is true
 
 
 class _DatesAsText(yaml.SafeLoader):
-    """Leaves a date the text that it is: whoever wants one can say what was expected."""
+    """Loads a date as text, so that the field's own validator can say what it expected."""
 
 
 _DatesAsText.yaml_implicit_resolvers = {
@@ -29,10 +29,10 @@ _DatesAsText.yaml_implicit_resolvers = {
 
 
 class YamlDocument:
-    """A parsed YAML file that knows where each key stands.
+    """A parsed YAML file that knows the line of each key.
 
     Raises:
-        ConfigError: the file cannot be read, is no YAML, or names a key twice.
+        ConfigError: the file cannot be read, is not YAML, or contains a key twice.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,41 +54,41 @@ class YamlDocument:
             raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
         self._lines: dict[KeyPath, int] = {}
         if root is not None:
-            self._index(root, (), seen=frozenset())
+            self._index(root, (), ancestors=frozenset())
 
     def where(self, key: KeyPath) -> str:
-        """Return `file:line` of the key, or of its nearest parent that stands in the file."""
+        """Return `file:line` of the key, or of its nearest parent that is in the file."""
         while key and key not in self._lines:
             key = key[:-1]
         line = self._lines.get(key)
         return f"{self.path}:{line}" if line else str(self.path)
 
-    def _index(self, node: yaml.Node, at: KeyPath, seen: frozenset[int]) -> None:
+    def _index(self, node: yaml.Node, at: KeyPath, ancestors: frozenset[int]) -> None:
         if len(self._lines) > MAX_ENTRIES:
-            raise ConfigError(f"{self.path}: more than {MAX_ENTRIES} entries, aliases counted")
-        if id(node) in seen:
+            raise ConfigError(f"{self.path}: more than {MAX_ENTRIES} entries, including aliases")
+        if id(node) in ancestors:
             raise ConfigError(f"{self.path}:{node.start_mark.line + 1}: an alias refers to itself")
-        seen |= {id(node)}
+        ancestors |= {id(node)}
         if isinstance(node, yaml.MappingNode):
             names: set[str] = set()
             for key, value in node.value:
                 line = key.start_mark.line + 1
                 if key.tag not in _KEY_TAGS:
                     name = dotted((*at, str(key.value)))
-                    raise ConfigError(f"{self.path}:{line}: {name}: to YAML this key is no text; put it in quotes")
+                    raise ConfigError(f"{self.path}:{line}: {name}: YAML does not read this key as text; quote it")
                 if key.value in names:
-                    raise ConfigError(f"{self.path}:{line}: {dotted((*at, key.value))}: the key stands twice")
+                    raise ConfigError(f"{self.path}:{line}: {dotted((*at, key.value))}: the key appears twice")
                 names.add(key.value)
                 self._lines[(*at, key.value)] = line
-                self._index(value, (*at, key.value), seen)
+                self._index(value, (*at, key.value), ancestors)
         elif isinstance(node, yaml.SequenceNode):
             for i, value in enumerate(node.value):
                 self._lines[(*at, i)] = value.start_mark.line + 1
-                self._index(value, (*at, i), seen)
+                self._index(value, (*at, i), ancestors)
 
 
 def dotted(key: KeyPath) -> str:
-    """Return a key path as people write it: `models.a.base_url[1]`."""
+    """Return a key path in the usual notation: `models.a.base_url[1]`."""
     text = ""
     for part in key:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
@@ -96,10 +96,10 @@ def dotted(key: KeyPath) -> str:
 
 
 def substitute_env(value: Any, env: Mapping[str, str]) -> tuple[Any, str | None]:
-    """Replace each string `${env.NAME}`, also inside of lists and mappings; return the first name that is unset.
+    """Replace each string `${env.NAME}`, also in lists and mappings. Return the result and the first unset name.
 
     Raises:
-        ValueError: a variable is only a part of a string.
+        ValueError: a variable is only part of a string.
     """
     if isinstance(value, (dict, list)):
         children = value.items() if isinstance(value, dict) else enumerate(value)

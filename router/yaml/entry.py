@@ -1,4 +1,4 @@
-"""What all entries of models.yaml have in common: they are frozen, and no key or type is let through unexpected."""
+"""The base class of all entries of models.yaml. They are frozen and reject unexpected keys and types."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Entry(BaseModel):
-    """A mapping of the file."""
+    """A mapping in models.yaml."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 def as_tuple(value: object) -> object:
-    """Return YAML's list as the tuple that a frozen entry holds; anything else as it is."""
+    """Convert a YAML list to a tuple, because entries are frozen. Return any other value unchanged."""
     return tuple(value) if isinstance(value, list) else value

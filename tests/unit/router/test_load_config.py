@@ -203,7 +203,7 @@ WRONG = [
     ("URL twice", BASE.replace("https://host/v1", "[http://h/v1, http://h/v1/]"), "6: models.big: a URL of `base_url`"),
     ("name", BASE.replace("small", "sm all"), "2: models.sm all: expected a name"),
     ("name within", put("name", "other"), "3: models.small.name: unknown key: a model's name is its key"),
-    ("key twice", put("tier", "llm"), "4: models.small.tier: the key stands twice"),
+    ("key twice", put("tier", "llm"), "4: models.small.tier: the key appears twice"),
     ("model no mapping", "models: {a: 3}\n", "1: models.a: expected a mapping, got 3"),
     ("unknown rung", BASE.replace("[small", "[smal"), "14: routes.auto.ladder[0]: unknown model 'smal'; did you mean"),
     ("rung twice", BASE.replace("[small, big]", "[big, big]"), "14: routes.auto.ladder[1]: 'big' stands in the"),

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from router.errors import UpstreamFailed
-from router.messages.answer import StreamReader, only_usage, parse_whole
+from router.messages.answer import StreamReader, is_usage_chunk, parse_whole
 from router.types import Usage
 from tests.support.fakes import chunk, usage_chunk, whole
 
@@ -102,9 +102,9 @@ def test_a_whole_answer_of_anything(body: bytes) -> None:
 def test_content_begins_with_the_first_that_is_said() -> None:
     reader = StreamReader(1)
     reader.read(chunk("", role="assistant"))
-    assert not reader.content
+    assert not reader.has_begun
     reader.read(chunk("P"))
-    assert reader.content
+    assert reader.has_begun
     assert not reader.finished
 
 
@@ -132,7 +132,7 @@ def test_content_begins_with_the_first_that_is_said() -> None:
 def test_what_counts_as_content(choice: dict[str, Any], content: bool) -> None:
     reader = StreamReader(1)
     reader.read(event(choices=[{"index": 0, **choice}]))
-    assert reader.content is content
+    assert reader.has_begun is content
 
 
 def test_each_of_n_choices_must_finish() -> None:
@@ -203,4 +203,4 @@ def test_an_upstream_may_send_anything(junk: bytes) -> None:
     ],
 )
 def test_only_usage(chunk_: dict[str, Any], only: bool) -> None:
-    assert only_usage(chunk_) is only
+    assert is_usage_chunk(chunk_) is only

@@ -73,20 +73,20 @@ BOMB = "a: &a [x, x]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\nb: 2\na: 3\n", r":3: a: the key stands twice"),
-        ("a:\n  b: 1\n  b: 2\n", r":3: a\.b: the key stands twice"),
+        ("a: 1\nb: 2\na: 3\n", r":3: a: the key appears twice"),
+        ("a:\n  b: 1\n  b: 2\n", r":3: a\.b: the key appears twice"),
         ("a: [1\n", r":2: not valid YAML: .*"),
         ("a:\n\t- b\n", r":2: not valid YAML: found character '\\t' .*"),
         ("a: !!python/object:os.system x\n", r":1: not valid YAML: could not determine a constructor .*"),
         ("a: 1\n---\nb: 2\n", r":2: not valid YAML: .*another document"),
         ("? [a, b]\n: 3\n", r":1: not valid YAML: found unhashable key"),
-        ("7: a\n", r":1: 7: to YAML this key is no text; put it in quotes"),
-        ("a:\n  yes: b\n", r":2: a\.yes: to YAML this key is no text; put it in quotes"),
+        ("7: a\n", r":1: 7: YAML does not read this key as text; quote it"),
+        ("a:\n  yes: b\n", r":2: a\.yes: YAML does not read this key as text; quote it"),
         ("a: &a\n  b: *a\n", r":1: an alias refers to itself"),
         (b"a: \xff\n", r": is not UTF-8 \(byte 3\)"),
         ('a: "\0"\n', r": not valid YAML: unacceptable character .*"),
         ("[" * 5000, r": not valid YAML: .*"),
-        (BOMB, r": more than 100000 entries, aliases counted"),
+        (BOMB, r": more than 100000 entries, including aliases"),
     ],
 )
 def test_what_is_refused_is_named_in_one_line(write, text, message):
