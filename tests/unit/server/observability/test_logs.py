@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from starlette.types import Scope
 
@@ -277,6 +277,7 @@ def test_redacted_lines_stay_json(json_stream: io.StringIO) -> None:
 
 @given(st.text(min_size=8, max_size=40), st.text(max_size=20))
 def test_any_secret_is_taken_out(secret: str, around: str) -> None:
+    assume(secret not in logs.REDACTED)  # what stands in its place may look like it
     stream = io.StringIO()
     logs.configure([secret], stream)
     logging.getLogger("x").warning("%s", around + secret + around)
