@@ -10,7 +10,7 @@ import yaml
 
 from benchmarks.common.options import add_load, add_out, fill_defaults, positive, share, whole, whole_list
 from benchmarks.gpu.money import H100_HOUR_USD
-from router.engine.command import OURS
+from router.engine.command import RESERVED_ARGS
 
 FULL = {"rounds": 3, "requests": 4, "max_tokens": 128, "prompt_tokens": 256, "fewest": 8}
 QUICK = {"rounds": 1, "requests": 2, "max_tokens": 64, "prompt_tokens": 256, "fewest": 4}
@@ -83,6 +83,6 @@ def _mapping(text: str) -> dict[str, Any]:
         found = None
     if not isinstance(found, dict):
         raise argparse.ArgumentTypeError("expected a mapping, such as '{quantization: fp8, max_num_seqs: 512}'")
-    if refused := sorted(OURS.keys() & found.keys()):
-        raise argparse.ArgumentTypeError(f"{refused[0]} cannot be set here: {OURS[refused[0]]}")
+    if refused := sorted(RESERVED_ARGS.keys() & found.keys()):
+        raise argparse.ArgumentTypeError(f"{refused[0]} cannot be set here: {RESERVED_ARGS[refused[0]]}")
     return found

@@ -1,4 +1,4 @@
-"""The command line and environment of one managed vLLM. Pure."""
+"""Builds the command line and environment of one managed vLLM, without side effects."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from router.config.models import Model
-from router.engine.gpu import device_names
+from router.engine.gpu import cuda_visible_devices
 from router.errors import ConfigError
 
-# What the gateway decides, and where a user says it instead.
-OURS = {
+# Arguments that the gateway sets itself, and what the user should write instead.
+RESERVED_ARGS = {
     "api_key": "vLLM listens on a private socket and needs none; clients' keys are SMALLFIRST_API_KEYS",
-    "config": "write vLLM's arguments under vllm_args themselves",
-    "hf_token": "vLLM reads a folder and asks no hub; what fetches the model reads HF_TOKEN from the environment",
+    "config": "write vLLM's arguments directly under vllm_args",
+    "hf_token": "vLLM reads a local folder and no hub; the download program reads HF_TOKEN from the environment",
     "host": "vLLM listens on a private socket; the gateway's address is `smallfirst serve --host`",
     "max_model_len": "write `context` instead",
     "model": "write `source` instead",
@@ -27,36 +27,36 @@ OURS = {
     "uds": "vLLM listens on a private socket of the gateway's choice",
 }
 
-DEFAULTS: dict[str, Any] = {
-    "disable_uvicorn_access_log": True,  # the gateway writes one
+DEFAULT_ARGS: dict[str, Any] = {
+    "disable_uvicorn_access_log": True,  # the gateway writes its own
     "enable_prompt_tokens_details": True,  # cached input has its own price
 }
-# Without AVX-512, bfloat16 is five times slower than float32; compiling a model gains nothing on a CPU.
-CPU_DEFAULTS: dict[str, Any] = {"dtype": "float32", "enforce_eager": True}
-# Threads that wait must sleep: the gateway and other replicas share the cores.
+# Without AVX-512, bfloat16 is five times slower than float32. Compiling a model gives no speedup on a CPU.
+CPU_ARGS: dict[str, Any] = {"dtype": "float32", "enforce_eager": True}
+# Waiting threads must sleep, as the gateway and other replicas share the cores.
 CPU_ENV = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "OMP_WAIT_POLICY": "PASSIVE",
     "GOMP_SPINCOUNT": "0",
 }
-QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+NO_TELEMETRY_ENV = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
-STRUCTURED = "structured_outputs_config"
-# vLLM's own grammars for tool calls are xgrammar's; without them it gives the backend a JSON schema of all tools,
-# which guidance enforces down to the last argument.
-PLAIN_TOOL_GRAMMARS = ("VLLM_ENFORCE_STRICT_TOOL_CALLING", "0")
+STRUCTURED_OUTPUTS_ARG = "structured_outputs_config"
+# vLLM's own tool call grammars work with xgrammar only. Without them, vLLM gives the backend a JSON schema of all
+# tools, and guidance enforces every argument in it.
+JSON_SCHEMA_TOOLS_ENV = ("VLLM_ENFORCE_STRICT_TOOL_CALLING", "0")
 
-# What programs of the engine get of our environment: nothing that could hold one of the gateway's keys.
-PASSED_ON = re.compile(
+# Environment variables passed to engine programs. None of them can contain one of the gateway's keys.
+ENV_ALLOWLIST = re.compile(
     r"PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TZ|TMPDIR|XDG_\w+|LD_\w+|PYTHON\w+|VIRTUAL_ENV"
     r"|(CUDA|NVIDIA|NCCL|VLLM|HF|HUGGINGFACE|TRANSFORMERS|TOKENIZERS|TORCH\w*|TRITON|FLASHINFER)_\w+"
     r"|(OMP|GOMP|KMP|MKL)_\w+",
     re.IGNORECASE,
 )
-NOT_PASSED_ON = {"VLLM_API_KEY"}  # vLLM would ask the gateway for it
-# What only the fetch from the hub gets: vLLM runs offline, from a folder.
-FOR_THE_HUB = re.compile(
+ENV_DENYLIST = {"VLLM_API_KEY"}  # with it, vLLM would require this key from the gateway
+# Variables passed only to the hub download, as vLLM runs offline from a local folder.
+HUB_ENV = re.compile(
     r"HF_TOKEN(_PATH)?|HUGGING_?FACE_\w*TOKEN"
     r"|(HTTPS?|ALL|NO)_PROXY|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE",
     re.IGNORECASE,
@@ -65,55 +65,61 @@ FOR_THE_HUB = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What to execute, and with which environment."""
+    """A command and its environment."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
 
 
-def vllm_launch(
-    model: Model, index: int, path: str, socket: Path, environ: Mapping[str, str], *, gpus: Sequence[str], cores: int
-) -> Launch:
-    """Return how to start one replica of a managed model: its weights in the folder `path`, served on `socket`.
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What the machine offers a replica."""
 
-    `gpus` are those that this process sees, by the names of CUDA_VISIBLE_DEVICES; none: it runs on the CPU.
+    environ: Mapping[str, str]
+    gpus: Sequence[str]
+    """The GPUs visible to this process, named as in CUDA_VISIBLE_DEVICES. If empty, vLLM runs on the CPU."""
+    cores: int
+
+
+def vllm_launch(model: Model, index: int, path: str, socket: Path, host: Host) -> Launch:
+    """Return the command that serves one replica of a managed model, with weights from the folder `path`, on `socket`.
 
     Raises:
-        ConfigError: `vllm_args` holds a key that is not the user's to set, or a GPU of the model is not there.
+        ConfigError: `vllm_args` contains a reserved key, or the machine lacks a GPU of the model.
     """
     check_vllm_args(model)
     args: dict[str, Any] = {"model": path, "uds": str(socket), "served_model_name": model.name}
     if model.context is not None:
         args["max_model_len"] = model.context
-    args |= DEFAULTS | ({} if gpus else CPU_DEFAULTS) | model.vllm_args
-    # vLLM otherwise lets the first structured request of its life decide on the backend for all later ones
-    args[STRUCTURED] = {"backend": model.backend} | args.get(STRUCTURED, {})
+    args |= DEFAULT_ARGS | ({} if host.gpus else CPU_ARGS) | model.vllm_args
+    # Without this, the first structured request that vLLM serves decides the backend for all later ones.
+    args[STRUCTURED_OUTPUTS_ARG] = {"backend": model.backend} | args.get(STRUCTURED_OUTPUTS_ARG, {})
 
-    env = QUIET | passed_on(environ)
+    env = NO_TELEMETRY_ENV | filter_env(host.environ)
     if model.backend == "guidance":
-        env.setdefault(*PLAIN_TOOL_GRAMMARS)
-    env.setdefault("HF_HUB_OFFLINE", "1")  # the weights lie in a folder: nothing is left to ask the hub
+        env.setdefault(*JSON_SCHEMA_TOOLS_ENV)
+    env.setdefault("HF_HUB_OFFLINE", "1")  # the weights are in a local folder, so the hub is not needed
     env["VLLM_RPC_BASE_PATH"] = str(socket.parent)  # vLLM's own sockets, in the same private folder
     if model.gpus:
-        env["CUDA_VISIBLE_DEVICES"] = device_names(model, index, gpus)
-    if not gpus:
-        env = CPU_ENV | {"OMP_NUM_THREADS": str(cores)} | env
-    return Launch((sys.executable, "-m", "vllm.entrypoints.openai.api_server", *flags(args)), env)
+        env["CUDA_VISIBLE_DEVICES"] = cuda_visible_devices(model, index, host.gpus)
+    if not host.gpus:
+        env = CPU_ENV | {"OMP_NUM_THREADS": str(host.cores)} | env
+    return Launch((sys.executable, "-m", "vllm.entrypoints.openai.api_server", *to_flags(args)), env)
 
 
 def check_vllm_args(model: Model) -> None:
-    """Check the names in a model's `vllm_args`, and that the values are plain; what they mean, vLLM checks.
+    """Check that the keys of a model's `vllm_args` are allowed and its values are JSON. vLLM checks their meaning.
 
     Raises:
-        ConfigError: naming the key, and what to write instead.
+        ConfigError: a key or value is invalid. The message names the key and what to write instead.
     """
     for key, value in model.vllm_args.items():
         where = f"{model.where}.vllm_args.{key}"
         if not re.fullmatch(r"[a-z][a-z0-9_]*", key):
             raise ConfigError(f"{where}: expected vLLM's argument in snake_case, such as max_num_seqs")
-        if key in OURS:
-            raise ConfigError(f"{where}: {OURS[key]}")
-        if key == STRUCTURED and (not isinstance(value, dict) or "backend" in value):
+        if key in RESERVED_ARGS:
+            raise ConfigError(f"{where}: {RESERVED_ARGS[key]}")
+        if key == STRUCTURED_OUTPUTS_ARG and (not isinstance(value, dict) or "backend" in value):
             raise ConfigError(f"{where}: expected a mapping without `backend`; write `structured_backend` instead")
         if value is None:
             raise ConfigError(f"{where}: expected a value; leave the key out for vLLM's default")
@@ -121,35 +127,35 @@ def check_vllm_args(model: Model) -> None:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError):  # a date, bytes, a set, .nan
             raise ConfigError(
-                f"{where}: expected what JSON can say, also inside: text, finite numbers, true, false, lists, mappings"
-                " (a date is text in quotes)"
+                f"{where}: expected a JSON value at every level: text, finite numbers, true, false, lists, mappings"
+                " (write a date as text in quotes)"
             ) from None
 
 
-def flags(args: Mapping[str, Any]) -> list[str]:
-    """Return the arguments as vLLM reads them: `max_num_seqs: 8` is `--max-num-seqs 8`."""
+def to_flags(args: Mapping[str, Any]) -> list[str]:
+    """Convert arguments to vLLM's command line flags: `max_num_seqs: 8` becomes `--max-num-seqs 8`."""
     argv: list[str] = []
     for key, value in args.items():
         name = key.replace("_", "-")
         if isinstance(value, bool):
             argv.append(f"--{name}" if value else f"--no-{name}")
         elif isinstance(value, list):
-            argv += [f"--{name}", *map(_text, value)]
+            argv += [f"--{name}", *map(_to_text, value)]
         else:
-            argv += [f"--{name}", _text(value)]
+            argv += [f"--{name}", _to_text(value)]
     return argv
 
 
-def passed_on(environ: Mapping[str, str], *, hub: bool = False) -> dict[str, str]:
-    """Return the part of the environment that programs of the engine may see; `hub`: that the fetch may."""
+def filter_env(environ: Mapping[str, str], *, hub: bool = False) -> dict[str, str]:
+    """Return the environment variables that engine programs may see. `hub`: include those of the hub download."""
 
-    def seen(name: str) -> bool:
-        if FOR_THE_HUB.fullmatch(name):
+    def is_allowed(name: str) -> bool:
+        if HUB_ENV.fullmatch(name):
             return hub
-        return bool(PASSED_ON.fullmatch(name)) and name not in NOT_PASSED_ON
+        return bool(ENV_ALLOWLIST.fullmatch(name)) and name not in ENV_DENYLIST
 
-    return {name: value for name, value in environ.items() if seen(name)}
+    return {name: value for name, value in environ.items() if is_allowed(name)}
 
 
-def _text(value: Any) -> str:
+def _to_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)

@@ -1,6 +1,6 @@
-"""`python -m router.engine.convert FILE.gguf FOLDER`: a GGUF file becomes a folder that vLLM can serve.
+"""`python -m router.engine.convert FILE.gguf FOLDER`: converts a GGUF file into a folder that vLLM can serve.
 
-Runs as a process of its own: its imports take seconds and a gigabyte of memory.
+It runs as a separate process, as its imports take seconds and a gigabyte of memory.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 
 
 def main(file: Path, folder: Path) -> None:
-    """Convert into FOLDER, or do nothing where another process has just done so.
+    """Convert the file into FOLDER. Do nothing if another process has just created it.
 
-    FOLDER appears whole or not at all: it is written beside, under a lock, and then renamed.
+    FOLDER is created atomically: the output goes to a temporary folder, under a lock, which is then renamed.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with Path(f"{folder}.lock").open("w") as lock:
@@ -29,7 +29,7 @@ def main(file: Path, folder: Path) -> None:
 
 def convert(file: Path, folder: Path) -> None:
     """Write the model's weights as float32, with its tokenizer and chat template, into a new folder."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig  # noqa: PLC0415 - seconds
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig  # noqa: PLC0415 - takes seconds
 
     source = str(file.parent)
     model = AutoModelForCausalLM.from_pretrained(

@@ -1,8 +1,8 @@
-"""The machine's NVIDIA GPUs, which of them a replica gets, and whether the shares of their memory fit."""
+"""Finds the machine's NVIDIA GPUs, assigns them to replicas, and checks that their memory shares fit."""
 
 from __future__ import annotations
 
-# ruff: noqa: S603 - the command is our own
+# ruff: noqa: S603 - the command is fixed
 import math
 import os
 import shutil
@@ -14,14 +14,15 @@ from router.config.models import Model
 from router.errors import ConfigError
 
 DEFAULT_MEMORY_SHARE = 0.92  # vLLM's own default of --gpu-memory-utilization
-ROUNDING = 1e-9  # 0.7 + 0.2 + 0.1 is one
-PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
+ROUNDING_TOLERANCE = 1e-9  # so that 0.7 + 0.2 + 0.1 counts as 1
+PARALLEL_SIZE_ARGS = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 
 
 def visible_gpus(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the NVIDIA GPUs that vLLM can use here, by the names CUDA_VISIBLE_DEVICES gives them.
+    """Return the NVIDIA GPUs that vLLM can use here, named as in CUDA_VISIBLE_DEVICES.
 
-    Where it is set, those it lists (numbers or UUIDs) up to the first that is none, as CUDA reads it; else all.
+    If that is set, return the GPUs it lists (numbers or UUIDs) up to the first invalid entry, as CUDA does.
+    Otherwise return all GPUs.
     """
     nvidia_smi = shutil.which("nvidia-smi")
     if nvidia_smi is None:
@@ -43,14 +44,14 @@ def visible_gpus(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def gpu_present() -> bool:
-    """Return whether there is an NVIDIA GPU for vLLM."""
+    """Return whether vLLM can use an NVIDIA GPU here."""
     return bool(visible_gpus(os.environ))
 
 
 def replica_gpus(model: Model, index: int) -> tuple[int, ...]:
-    """Return the GPUs of one replica: its slice of the model's `gpus`, starting again where they end.
+    """Return the GPUs of one replica: its slice of the model's `gpus`, wrapping around at their end.
 
-    A replica takes the product of its parallel sizes; without `gpus`, the first ones.
+    A replica uses as many GPUs as the product of its parallel sizes. Without `gpus`, it uses the first ones.
     """
     size = gpus_needed(model)
     gpus = model.gpus or tuple(range(size))
@@ -58,49 +59,49 @@ def replica_gpus(model: Model, index: int) -> tuple[int, ...]:
 
 
 def gpus_needed(model: Model) -> int:
-    """Return how many GPUs one replica of the model takes."""
-    return math.prod(model.vllm_args.get(key, 1) for key in PARALLEL)
+    """Return how many GPUs one replica of the model uses."""
+    return math.prod(model.vllm_args.get(key, 1) for key in PARALLEL_SIZE_ARGS)
 
 
-def device_names(model: Model, index: int, visible: Sequence[str]) -> str:
-    """Return CUDA_VISIBLE_DEVICES for one replica: `gpus` count from 0 among the GPUs that we see ourselves.
+def cuda_visible_devices(model: Model, index: int, visible: Sequence[str]) -> str:
+    """Return CUDA_VISIBLE_DEVICES for one replica. `gpus` are indexes, from 0, into the GPUs visible to this process.
 
     Raises:
-        ConfigError: one of them is not there.
+        ConfigError: the machine lacks one of the GPUs.
     """
     gpus = replica_gpus(model, index)
-    _check_there(model, gpus, len(visible))
+    _check_gpus_exist(model, gpus, len(visible))
     return ",".join(visible[gpu] for gpu in gpus)
 
 
 def check_gpu_args(model: Model) -> None:
-    """Check what a managed model says of GPUs, whether or not this machine has any.
+    """Check a managed model's GPU settings, independently of this machine.
 
     Raises:
-        ConfigError: a parallel size or a share of memory that is none; GPUs twice, too few or too many.
+        ConfigError: a parallel size or a memory share is invalid, or GPUs are listed twice, too few or too many.
     """
     where = model.where
-    for key in PARALLEL:
+    for key in PARALLEL_SIZE_ARGS:
         size = model.vllm_args.get(key, 1)
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise ConfigError(f"{where}.vllm_args.{key}: expected a whole number from 1, got {size!r}")
     share = _memory_share(model)
-    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:  # no NaN either
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:  # rejects NaN too
         raise ConfigError(
             f"{where}.vllm_args.gpu_memory_utilization: expected a number above 0, at most 1, got {share!r}"
         )
     if not model.gpus:
         return
     if len(set(model.gpus)) < len(model.gpus):
-        raise ConfigError(f"{where}.gpus: a GPU stands twice in {list(model.gpus)}")
+        raise ConfigError(f"{where}.gpus: a GPU is listed twice in {list(model.gpus)}")
     needed = gpus_needed(model)
     if len(model.gpus) < needed:
         raise ConfigError(
-            f"{where}.gpus: one replica needs {needed} GPUs ({' x '.join(PARALLEL)}), got {list(model.gpus)}"
+            f"{where}.gpus: one replica needs {needed} GPUs ({' x '.join(PARALLEL_SIZE_ARGS)}), got {list(model.gpus)}"
         )
     if idle := model.gpus[needed * model.replicas :]:
         raise ConfigError(
-            f"{where}.gpus: no replica would use {list(idle)}: replicas x GPUs of each is {needed * model.replicas}"
+            f"{where}.gpus: no replica would use {list(idle)}: replicas x GPUs per replica is {needed * model.replicas}"
         )
 
 
@@ -108,29 +109,29 @@ def check_gpus(models: Iterable[Model], count: int) -> None:
     """Check that the managed models fit the machine's `count` GPUs.
 
     Raises:
-        ConfigError: a GPU that is not there, or shares of one GPU's memory (`vllm_args.gpu_memory_utilization`)
-            that add up to more than all of it.
+        ConfigError: the machine lacks a GPU, or the shares of one GPU's memory (`vllm_args.gpu_memory_utilization`)
+            add up to more than 1.
     """
     users: dict[int, list[tuple[str, float]]] = defaultdict(list)
     for model in models:
         check_gpu_args(model)
         if count == 0:
             if model.gpus:
-                raise ConfigError(f"{model.where}.gpus: this machine has no NVIDIA GPU that vLLM could use")
+                raise ConfigError(f"{model.where}.gpus: this machine has no NVIDIA GPU that vLLM can use")
             continue
         if (needed := gpus_needed(model)) > count:
             raise ConfigError(
-                f"{model.where}.vllm_args: one replica needs {needed} GPUs ({' x '.join(PARALLEL)}),"
+                f"{model.where}.vllm_args: one replica needs {needed} GPUs ({' x '.join(PARALLEL_SIZE_ARGS)}),"
                 f" this machine has {count}"
             )
         for index in range(model.replicas):
             gpus = replica_gpus(model, index)
-            _check_there(model, gpus, count)
+            _check_gpus_exist(model, gpus, count)
             for gpu in gpus:
                 users[gpu].append((f"{model.name}/{index}", _memory_share(model)))
     for gpu, shares in sorted(users.items()):
         total = sum(share for _, share in shares)
-        if total > 1 + ROUNDING:
+        if total > 1 + ROUNDING_TOLERANCE:
             terms = " + ".join(f"{share:g} ({name})" for name, share in shares)
             raise ConfigError(
                 f"GPU {gpu}: the shares of its memory add up to {total:.2f}, more than 1: {terms}."
@@ -138,7 +139,7 @@ def check_gpus(models: Iterable[Model], count: int) -> None:
             )
 
 
-def _check_there(model: Model, gpus: Iterable[int], count: int) -> None:
+def _check_gpus_exist(model: Model, gpus: Iterable[int], count: int) -> None:
     for gpu in gpus:
         if gpu >= count:
             raise ConfigError(f"{model.where}.gpus: there is no GPU {gpu}: this machine has {count}, counted from 0")

@@ -1,23 +1,23 @@
 """The parent of a process that must not outlive the gateway: `python guard.py GRACE_S FOLDER COMMAND...`.
 
-Standard library only.
+It uses the standard library only.
 
-The gateway holds the other end of the guard's standard input. When that closes, whether the gateway closed it
-or died (`kill -9` too), or when the guard gets SIGTERM, the guard stops the command and everything it started:
-SIGTERM, a grace of so many seconds, SIGKILL. As a "child subreaper" it inherits grandchildren whose parent has
-died, so none escapes.
+The gateway keeps the other end of the guard's standard input open. The guard stops the command and all of its
+descendants when that end closes, because the gateway closed it or died (even by `kill -9`), or when the guard gets
+SIGTERM. It sends SIGTERM, waits GRACE_S seconds, and sends SIGKILL. As a "child subreaper" it inherits grandchildren
+whose parent has died, so no process escapes.
 
-Should the guard itself be killed, the kernel sends the command SIGTERM (PDEATHSIG), and its standard input
-closes. That may not be enough for vLLM while it starts, but it is for another guard: the gateway runs two, one
-under the other, and whichever is killed, the other stops everything.
+If the guard itself is killed, the kernel sends SIGTERM to the command (PDEATHSIG), and the command's standard input
+closes. That may not stop a vLLM that is still starting, but it stops another guard. So the gateway runs two guards,
+one under the other: if either is killed, the other stops everything.
 
-When nothing is left it removes FOLDER, where one is given, and exits with the command's status; 128 + N if
-signal N ended it.
+When no process is left, the guard removes FOLDER, if one is given, and exits with the command's status. The
+status is 128 + N if signal N ended the command.
 """
 
 from __future__ import annotations
 
-# ruff: noqa: S603 - running the command it is given is its work
+# ruff: noqa: S603 - the guard exists to run the given command
 import contextlib
 import ctypes
 import os
@@ -37,26 +37,26 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main(grace_s: float, command: list[str]) -> int:
-    """Run the command; return its exit status when it and all its descendants are gone."""
+    """Run the command. Return its exit status once it and all its descendants have ended."""
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
-    wake = _wake_on(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+    signal_pipe = _signal_pipe(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
     guard = os.getpid()
 
     def stop_with_guard() -> None:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != guard:  # it died before the line above
+        if os.getppid() != guard:  # the guard died before the line above
             os._exit(1)
 
     child = subprocess.Popen(command, stdin=subprocess.PIPE, preexec_fn=stop_with_guard)  # noqa: PLW1509
     while True:
-        readable, _, _ = select.select([STDIN, wake], [], [])
-        signals = os.read(wake, 4096) if wake in readable else b""
-        statuses = _reap()
+        readable, _, _ = select.select([STDIN, signal_pipe], [], [])
+        signals = os.read(signal_pipe, 4096) if signal_pipe in readable else b""
+        statuses = _reap_children()
         if child.pid in statuses:
             child.returncode = statuses[child.pid]
             break
-        asked = any(number != signal.SIGCHLD for number in signals)
-        if asked or (STDIN in readable and not os.read(STDIN, 4096)):
+        stop_requested = any(number != signal.SIGCHLD for number in signals)
+        if stop_requested or (STDIN in readable and not os.read(STDIN, 4096)):
             break
     statuses = _stop_descendants(grace_s)
     if child.returncode is None:
@@ -64,8 +64,8 @@ def main(grace_s: float, command: list[str]) -> int:
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 
-def _wake_on(*signals: signal.Signals) -> int:
-    """Return a file descriptor from which the numbers of the arriving signals can be read."""
+def _signal_pipe(*signals: signal.Signals) -> int:
+    """Return a file descriptor that yields the number of each received signal."""
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     os.set_blocking(writer, False)
@@ -75,8 +75,8 @@ def _wake_on(*signals: signal.Signals) -> int:
     return reader
 
 
-def _reap() -> dict[int, int]:
-    """Return the exit status, negative for a signal, of each child that has ended, adopted ones included."""
+def _reap_children() -> dict[int, int]:
+    """Return the exit status of each child that has ended, including adopted ones. Negative: ended by a signal."""
     statuses: dict[int, int] = {}
     with contextlib.suppress(ChildProcessError):
         while True:
@@ -88,29 +88,29 @@ def _reap() -> dict[int, int]:
 
 
 def _stop_descendants(grace_s: float) -> dict[int, int]:
-    """Stop whatever still runs below this process; return the exit statuses of its children."""
-    statuses = _reap()
+    """Stop all descendants of this process. Return the exit statuses of its children."""
+    statuses = _reap_children()
     began = time.monotonic()
-    asked: set[int] = set()
+    terminated: set[int] = set()
     while alive := descendants(os.getpid()):
         if time.monotonic() - began < grace_s:
-            _send(signal.SIGTERM, alive - asked)
-            asked |= alive
+            _send_signal(signal.SIGTERM, alive - terminated)
+            terminated |= alive
         else:
-            _send(signal.SIGKILL, alive)
+            _send_signal(signal.SIGKILL, alive)
         time.sleep(0.02)
-        statuses |= _reap()
+        statuses |= _reap_children()
     return statuses
 
 
-def _send(number: signal.Signals, pids: set[int]) -> None:
+def _send_signal(number: signal.Signals, pids: set[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
 
 
 def descendants(root: int) -> set[int]:
-    """Return the processes below `root`, ended ones that nobody has reaped included."""
+    """Return the descendants of `root`, including ended ones that were not reaped."""
     children: dict[int, list[int]] = {}
     for process in processes():
         children.setdefault(process.parent, []).append(process.pid)
@@ -124,7 +124,7 @@ def descendants(root: int) -> set[int]:
 
 
 class Process(NamedTuple):
-    """What the kernel says of a process. `ended`: it only waits to be reaped."""
+    """An entry of the process table. `ended`: the process has ended but was not reaped."""
 
     pid: int
     parent: int
@@ -136,9 +136,10 @@ def processes() -> list[Process]:
     """Return every process on the machine."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it ended meanwhile
+        with contextlib.suppress(OSError):  # the process ended meanwhile
             text = stat.read_text(errors="replace")
-            state, parent, _, session = text.rpartition(")")[2].split()[:4]  # the name before ")" may hold anything
+            # the name before ")" may contain any character
+            state, parent, _, session = text.rpartition(")")[2].split()[:4]
             found.append(Process(int(stat.parent.name), int(parent), int(session), ended=state in "ZX"))
     return found
 

@@ -1,4 +1,4 @@
-"""What can be known of the managed models before any of them is started."""
+"""Checks the managed models before any of them is started."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import os
 from router.config.models import Config
 from router.engine.command import check_vllm_args
 from router.engine.gpu import check_gpu_args, check_gpus, visible_gpus
-from router.engine.source import check_there, parse
+from router.engine.source import check_source_exists, parse
 from router.errors import ConfigError
 
 
 def check_managed(config: Config) -> None:
     """Check the managed models of a configuration.
 
-    What is written is checked on every machine; what the machine must have, for the models it serves.
+    The settings of every model are checked. What the machine must provide is checked only for models it serves.
 
     Raises:
-        ConfigError: naming the model and the key: a `source` that is none or not there, an argument of vLLM that
-            is not the user's to set, GPUs that are not there or too small for the shares asked of them, no vLLM.
+        ConfigError: a `source` is invalid or missing, a vLLM argument is reserved, a GPU is missing or its memory
+            shares exceed 1, or vLLM is not installed. The message names the model and the key.
     """
     for model in {**config.written, **config.models}.values():
         if model.managed:
@@ -30,7 +30,7 @@ def check_managed(config: Config) -> None:
     if not managed:
         return
     for model in managed:
-        check_there(model)
+        check_source_exists(model)
     check_gpus(managed, len(visible_gpus(os.environ)))
     if importlib.util.find_spec("vllm") is None:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""A process of ours and all that it starts: it ends when we say so, and when we are gone."""
+"""Runs a command whose whole process tree ends when the gateway stops it or ends itself."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from typing import IO
 
 from router.engine import guard
 
-GRACE_S = 5.0  # for an orderly end, before SIGKILL
-STUCK_S = 10.0  # a guard that takes so much longer will not end
-SWEEP_EVERY_S = 0.1
-GUARD = (sys.executable, "-I", guard.__file__, str(GRACE_S))  # -I: nothing but the standard library
+GRACE_S = 5.0  # after SIGTERM, before SIGKILL
+GUARD_TIMEOUT_S = 10.0  # a guard that needs this much longer than the grace is stuck
+POLL_INTERVAL_S = 0.1
+GUARD = (sys.executable, "-I", guard.__file__, str(GRACE_S))  # -I: only the standard library
 
 
 class Guarded:
-    """A command under two guards (`router.engine.guard`), in a session of its own, away from the terminal's Ctrl-C.
+    """A command under two guards (`router.engine.guard`), in its own session, which the terminal's Ctrl-C cannot reach.
 
-    Make it with `start`; `stop` must follow.
+    Create it with `start`. The caller must call `stop`.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, lifeline: int) -> None:
         self._process = process
         self._lifeline = lifeline
-        self._exit = asyncio.create_task(process.wait())
+        self._exit_task = asyncio.create_task(process.wait())
 
     @classmethod
     async def start(
@@ -41,10 +41,10 @@ class Guarded:
         stderr: int | IO[bytes],
         remove_after: Path | None = None,
     ) -> Guarded:
-        """Start the command with exactly this environment. The folder `remove_after` goes when it has ended.
+        """Start the command with exactly this environment. The folder `remove_after` is removed after it ended.
 
         Raises:
-            OSError: no process could be made.
+            OSError: the process could not be started.
         """
         guards = (*GUARD, str(remove_after or ""), *GUARD, "")
         guards_end, our_end = os.pipe()
@@ -67,43 +67,43 @@ class Guarded:
 
     @property
     def pid(self) -> int:
-        """Return the outer guard's process id, which is the session's too."""
+        """Return the outer guard's process id, which is also the session id."""
         return self._process.pid
 
     async def output(self) -> AsyncIterator[bytes]:
-        """Yield the lines that the command prints, where it was started with a pipe for them."""
+        """Yield the lines that the command prints, if it was started with a pipe for stdout."""
         while self._process.stdout and (line := await self._process.stdout.readline()):
             yield line
 
     async def exited(self, timeout_s: float | None = None) -> int | None:
-        """Wait for the end; return the exit status (128 + N for signal N), or None after `timeout_s` seconds."""
-        await asyncio.wait({self._exit}, timeout=timeout_s)
-        return self._exit.result() if self._exit.done() else None
+        """Wait for the end. Return the exit status (128 + N for signal N), or None after `timeout_s` seconds."""
+        await asyncio.wait({self._exit_task}, timeout=timeout_s)
+        return self._exit_task.result() if self._exit_task.done() else None
 
     async def stop(self) -> None:
-        """End it and everything that it started. Idempotent; when cancelled, the guard goes on with it."""
+        """Stop the command and its descendants. Idempotent. If this call is cancelled, the guard completes the stop."""
         if self._lifeline >= 0:
             os.close(self._lifeline)
             self._lifeline = -1
-        if await self.exited(GRACE_S + STUCK_S) is None:
+        if await self.exited(GRACE_S + GUARD_TIMEOUT_S) is None:
             self._process.kill()
             await self.exited()
-        # Nothing is left, unless the outer guard was itself killed: then the inner one is at work.
-        deadline = time.monotonic() + GRACE_S + STUCK_S
-        while (left := await asyncio.to_thread(members, self.pid)) and time.monotonic() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(SWEEP_EVERY_S)
-        for pid in left:
+        # No process remains, unless the outer guard was killed: then the inner guard is stopping them.
+        deadline = time.monotonic() + GRACE_S + GUARD_TIMEOUT_S
+        while (remaining := await asyncio.to_thread(session_processes, self.pid)) and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(POLL_INTERVAL_S)
+        for pid in remaining:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
 
-def members(session: int) -> list[int]:
-    """Return the processes of a session that still run."""
+def session_processes(session: int) -> list[int]:
+    """Return the running processes of a session."""
     return [process.pid for process in guard.processes() if process.session == session and not process.ended]
 
 
 def explain(status: int) -> str:
-    """Return an exit status in words; a negative one is that of a guard that was itself killed."""
+    """Describe an exit status in words. A negative status means that the guard itself was killed."""
     with contextlib.suppress(ValueError):
         return f"was ended by {signal.Signals(-status if status < 0 else status - 128).name}"
     return f"exited with status {status}"

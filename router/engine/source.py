@@ -1,4 +1,4 @@
-"""Where a managed model's weights come from, and how they become a folder that vLLM can serve."""
+"""Turns a managed model's `source` into a folder of weights that vLLM can serve."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from router.config.models import Model
-from router.engine.command import passed_on
+from router.engine.command import filter_env
 from router.engine.paths import log_file
 from router.engine.process import Guarded, explain
 from router.errors import ConfigError, EngineError
 
-PROGRESS_EVERY_S = 5.0
+PROGRESS_INTERVAL_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class HubModel:
-    """A model of the Hugging Face hub, by its id."""
+    """A model on the Hugging Face hub."""
 
     id: str
 
 
 @dataclass(frozen=True, slots=True)
 class LocalPath:
-    """A folder with weights, or a GGUF file, on this machine."""
+    """A folder of weights or a GGUF file on this machine."""
 
     path: Path
 
 
 @dataclass(frozen=True, slots=True)
 class PackageFile:
-    """A GGUF file that an installed Python package carries."""
+    """A GGUF file in an installed Python package."""
 
     package: str
     file: str
@@ -49,10 +49,10 @@ Source = HubModel | LocalPath | PackageFile
 
 
 def parse(model: Model) -> Source:
-    """Read a managed model's `source`: `owner/model`, `./folder`, `/folder` or `package:NAME/FILE`.
+    """Parse a managed model's `source`: `owner/model`, `./folder`, `/folder` or `package:NAME/FILE`.
 
     Raises:
-        ConfigError: it is none of these.
+        ConfigError: the source has none of these forms.
     """
     source = model.source or ""
     if source.startswith("package:"):
@@ -70,42 +70,42 @@ def parse(model: Model) -> Source:
 
 
 async def prepare(model: Model, state_dir: Path, progress: Callable[[str], None]) -> str:
-    """Return the folder of a managed model's weights, after fetching or converting what is missing, once.
+    """Return the folder of a managed model's weights. Download or convert them first if they are missing.
 
-    `progress` gets a line every few seconds while that runs.
+    `progress` is called with a line of text every few seconds meanwhile.
 
     Raises:
-        EngineError: the weights cannot be had; the message says why.
+        EngineError: the weights are not available. The message says why.
     """
     match parse(model):
         case HubModel(id=hub_id):
-            return await _run("fetch", model.name, f"getting {hub_id}", [hub_id], state_dir, progress)
+            return await _run_program("fetch", model.name, f"downloading {hub_id}", [hub_id], state_dir, progress)
         case LocalPath(path=path):
-            return await _local(model.name, path, state_dir, progress)
+            return await _prepare_local(model.name, path, state_dir, progress)
         case PackageFile() as file:
-            return await _local(model.name, locate(file), state_dir, progress)
+            return await _prepare_local(model.name, locate(file), state_dir, progress)
 
 
 def locate(source: PackageFile) -> Path:
-    """Return where the package's file lies; the package itself is not imported.
+    """Return the path of the package's file, without importing the package.
 
     Raises:
         EngineError: the package is not installed.
     """
     try:
         spec = importlib.util.find_spec(source.package)
-    except ValueError:  # a module that was not imported from anywhere
+    except ValueError:  # a module without a spec, such as __main__
         spec = None
     if spec is None or not spec.submodule_search_locations:
         raise EngineError(f"the Python package {source.package} is not installed")
     return Path(spec.submodule_search_locations[0], source.file)
 
 
-def check_there(model: Model) -> None:
-    """Check that a managed model's source is on this machine, where it is one that no hub has.
+def check_source_exists(model: Model) -> None:
+    """Check that a managed model's source exists on this machine, unless it is on the hub.
 
     Raises:
-        ConfigError: it is not there, or is no weights.
+        ConfigError: the source does not exist, or is not a model.
     """
     try:
         match parse(model):
@@ -119,18 +119,18 @@ def check_there(model: Model) -> None:
         raise ConfigError(f"{model.where}.source: {error}") from None
 
 
-async def _local(name: str, path: Path, state_dir: Path, progress: Callable[[str], None]) -> str:
-    folder, ready = await asyncio.to_thread(folder_for, path, state_dir)
+async def _prepare_local(name: str, path: Path, state_dir: Path, progress: Callable[[str], None]) -> str:
+    folder, ready = await asyncio.to_thread(weights_folder, path, state_dir)
     if not ready:
-        doing = f"converting {path.name}, once"
-        await _run("convert", name, doing, [str(path), str(folder)], state_dir, progress)
+        activity = f"converting {path.name} (first start only)"
+        await _run_program("convert", name, activity, [str(path), str(folder)], state_dir, progress)
     return str(folder)
 
 
-def folder_for(path: Path, state_dir: Path) -> tuple[Path, bool]:
-    """Return the folder to serve, and whether it is there; if not, `path` is a GGUF file to be converted into it.
+def weights_folder(path: Path, state_dir: Path) -> tuple[Path, bool]:
+    """Return the folder to serve and whether it exists. If not, the GGUF file `path` must be converted into it.
 
-    A conversion is named by the file's content, not by its path.
+    The name of a conversion depends on the content of the file, not on its path.
 
     Raises:
         EngineError: `path` is neither a folder nor a GGUF file.
@@ -153,39 +153,39 @@ def _check_weights(path: Path) -> None:
         raise EngineError(f"{path}: expected a folder of weights or a .gguf file")
 
 
-async def _run(
+async def _run_program(
     program: str,
     name: str,
-    doing: str,
+    activity: str,
     arguments: list[str],
     state_dir: Path,
     progress: Callable[[str], None],
 ) -> str:
-    """Run a program of this package; return the last line it prints. Its other output goes to a log file."""
+    """Run a program of this package and return the last line it prints. Its stderr goes to a log file."""
     log = log_file(state_dir, name, program)
     log.parent.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
-    last = ""
+    started_at = time.monotonic()
+    last_line = ""
 
-    async def report() -> None:
+    async def report_progress() -> None:
         while True:
-            await asyncio.sleep(PROGRESS_EVERY_S)
-            progress(f"{name}: {doing}, {time.monotonic() - began:.0f} s{last and f' ({last})'}")
+            await asyncio.sleep(PROGRESS_INTERVAL_S)
+            progress(f"{name}: {activity}, {time.monotonic() - started_at:.0f} s{last_line and f' ({last_line})'}")
 
     with log.open("wb") as errors:
         command = (sys.executable, "-m", f"router.engine.{program}", *arguments)
-        env = passed_on(os.environ, hub=program == "fetch")
+        env = filter_env(os.environ, hub=program == "fetch")
         process = await Guarded.start(command, env, stdout=subprocess.PIPE, stderr=errors)
-    progress(f"{name}: {doing}")
-    reporter = asyncio.create_task(report())
+    progress(f"{name}: {activity}")
+    reporter = asyncio.create_task(report_progress())
     try:
         async for line in process.output():
-            last = line.decode(errors="replace").strip()
+            last_line = line.decode(errors="replace").strip()
         status = await process.exited()
     finally:
         reporter.cancel()
         await process.stop()
     if status != 0:
         lines = log.read_text(errors="replace").strip().splitlines()
-        raise EngineError(f"{doing}: {lines[-1] if lines else explain(status or 0)} (more in {log})")
-    return last
+        raise EngineError(f"{activity}: {lines[-1] if lines else explain(status or 0)} (more in {log})")
+    return last_line

@@ -1,4 +1,4 @@
-"""The client for TLS and for proxies, on aiohttp. Imported when first needed: that takes a good part of a second."""
+"""The client for TLS and proxies, on aiohttp. It is imported on first use, as that takes a good part of a second."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from yarl import URL
 from router.errors import UpstreamFailed, UpstreamTimedOut
 from router.upstream.base import MAX_BODY_BYTES
 from router.upstream.events import EventDecoder
-from router.upstream.exchange import LATE
+from router.upstream.exchange import TIMEOUT_MESSAGE
 from router.upstream.origin import KEEPALIVE_S
 from router.upstream.retry_after import retry_after
 
 
 class AiohttpExchange:
-    """See `Exchange`."""
+    """Implements `Exchange`."""
 
     def __init__(self, response: aiohttp.ClientResponse, deadline: float) -> None:
         self._response = response
@@ -34,15 +34,15 @@ class AiohttpExchange:
                 async for chunk in self._response.content.iter_any():
                     body += chunk
                     if len(body) > MAX_BODY_BYTES:
-                        raise UpstreamFailed(f"the upstream's answer is longer than {MAX_BODY_BYTES} bytes")
+                        raise UpstreamFailed(f"the upstream's response is longer than {MAX_BODY_BYTES} bytes")
         except TimeoutError:
-            raise UpstreamTimedOut(LATE) from None
+            raise UpstreamTimedOut(TIMEOUT_MESSAGE) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise UpstreamFailed("the upstream's answer broke off") from error
+            raise UpstreamFailed("the upstream's response was cut off") from error
         return bytes(body)
 
     async def next_events(self, within_s: float) -> list[bytes]:
-        """Return the payloads of the events that come next; empty at the stream's end."""
+        """Return the payloads of the next events, or an empty list at the end of the stream."""
         try:
             async with asyncio.timeout(within_s):
                 while chunk := await self._response.content.readany():
@@ -50,20 +50,21 @@ class AiohttpExchange:
                         return events
                 return self._decoder.finish()
         except TimeoutError:
-            raise UpstreamTimedOut("the upstream's stream stood still for too long") from None
+            raise UpstreamTimedOut("the upstream's stream sent nothing in time") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise UpstreamFailed("the upstream's stream broke off") from error
+            raise UpstreamFailed("the upstream's stream was cut off") from error
 
     def close(self) -> None:
-        """Drop the connection unless the answer was read to its end."""
+        """Drop the connection unless the response was read to its end."""
         self._response.close()
 
 
 class AiohttpClient:
-    """One session, whose connections have no limit."""
+    """One aiohttp session, for one proxy or none. Its connections have no limit."""
 
-    def __init__(self) -> None:
-        # identity: a compressed stream would be held back by the compressor
+    def __init__(self, proxy: str | None = None) -> None:
+        self._proxy = proxy
+        # identity: a compressor would delay the events of a stream
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
             headers={"Accept-Encoding": "identity", "User-Agent": "smallfirst"},
@@ -79,9 +80,8 @@ class AiohttpClient:
         body: bytes | None,
         connect_s: float,
         within_s: float,
-        proxy: str | None = None,
     ) -> AiohttpExchange:
-        """Send a request and wait for the answer's headers."""
+        """Send a request and wait for the response headers."""
         timeout = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=connect_s)
         deadline = asyncio.get_running_loop().time() + within_s
         try:
@@ -93,14 +93,14 @@ class AiohttpClient:
                     data=body,
                     timeout=timeout,
                     allow_redirects=False,
-                    proxy=proxy,
+                    proxy=self._proxy,
                 )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise UpstreamFailed("the upstream could not be reached", code="upstream_unreachable") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             if limit.expired():
-                raise UpstreamTimedOut(LATE) from None
-            raise UpstreamFailed("the upstream closed the connection without an answer") from error
+                raise UpstreamTimedOut(TIMEOUT_MESSAGE) from None
+            raise UpstreamFailed("the upstream closed the connection without a response") from error
         return AiohttpExchange(response, deadline)
 
     async def close(self) -> None:

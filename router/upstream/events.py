@@ -9,15 +9,15 @@ MAX_EVENT_BYTES = 8 * 1024 * 1024
 
 
 class EventDecoder:
-    """Bytes as they come in, payloads out. Works on bytes, so a character may be split anywhere."""
+    """Turns chunks of bytes into event payloads. It never decodes text, so a chunk may split a character."""
 
-    __slots__ = ("_begun", "_data", "_rest", "_size")
+    __slots__ = ("_data", "_data_bytes", "_partial_line", "_started")
 
     def __init__(self) -> None:
-        self._rest = bytearray()
-        self._begun = False
+        self._partial_line = bytearray()
+        self._started = False
         self._data: list[bytes] = []
-        self._size = 0
+        self._data_bytes = 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the `data` of each event that this chunk completes.
@@ -26,58 +26,58 @@ class EventDecoder:
             UpstreamFailed: an event is longer than 8 MiB.
         """
         if (
-            not self._rest
+            not self._partial_line
             and not self._data
             and chunk.startswith(b"data: ")
             and chunk.endswith(b"\n\n")
             and b"\r" not in chunk
         ):
-            # nearly every chunk of every stream is whole events of one line each
+            # Fast path: nearly every chunk consists of whole events of one line each.
             events = chunk[6:-2].split(b"\n\ndata: ")
             if chunk.count(b"\n") == 2 * len(events):
-                self._begun = True
+                self._started = True
                 return events
-        return self._lines(chunk)
+        return self._feed_lines(chunk)
 
     def finish(self) -> list[bytes]:
-        """Return the event that lacks its final empty line, as some upstreams end so."""
-        events = self._lines(b"\n") if self._rest else []
-        last = self._line(b"")
+        """Return the last event if its final empty line is missing, as some upstreams omit it."""
+        events = self._feed_lines(b"\n") if self._partial_line else []
+        last = self._feed_line(b"")
         return events if last is None else [*events, last]
 
-    def _lines(self, chunk: bytes) -> list[bytes]:
-        if self._rest:
-            if self._begun and b"\n" not in chunk and b"\r" not in chunk and not self._rest.endswith(b"\r"):
-                # still the same line: it is copied once, when it ends, and not with each of its pieces
-                self._rest += chunk
-                self._bound()
+    def _feed_lines(self, chunk: bytes) -> list[bytes]:
+        if self._partial_line:
+            if self._started and b"\n" not in chunk and b"\r" not in chunk and not self._partial_line.endswith(b"\r"):
+                # The line is not complete: append the piece. The line is copied once, at its end.
+                self._partial_line += chunk
+                self._check_size()
                 return []
-            chunk = b"".join((self._rest, chunk))
-        if not self._begun and (len(chunk) >= len(BOM) or not BOM.startswith(chunk)):
-            chunk, self._begun = chunk.removeprefix(BOM), True
-        # a final CR may be half of a CRLF
-        held = b"\r" if chunk.endswith(b"\r") else b""
-        lines = chunk[: len(chunk) - len(held)].splitlines(keepends=True)
+            chunk = b"".join((self._partial_line, chunk))
+        if not self._started and (len(chunk) >= len(BOM) or not BOM.startswith(chunk)):
+            chunk, self._started = chunk.removeprefix(BOM), True
+        # A final CR may be the first half of a CRLF.
+        pending = b"\r" if chunk.endswith(b"\r") else b""
+        lines = chunk[: len(chunk) - len(pending)].splitlines(keepends=True)
         if lines and not lines[-1].endswith((b"\n", b"\r")):
-            held = lines.pop() + held
-        self._rest = bytearray(held)
-        events = [event for line in lines if (event := self._line(line.rstrip(b"\r\n"))) is not None]
-        self._bound()
+            pending = lines.pop() + pending
+        self._partial_line = bytearray(pending)
+        events = [event for line in lines if (event := self._feed_line(line.rstrip(b"\r\n"))) is not None]
+        self._check_size()
         return events
 
-    def _line(self, line: bytes) -> bytes | None:
+    def _feed_line(self, line: bytes) -> bytes | None:
         if not line:
             if not self._data:
                 return None
             event = b"\n".join(self._data)
-            self._data, self._size = [], 0
+            self._data, self._data_bytes = [], 0
             return event
         field, _, value = line.partition(b":")
         if field == b"data":
             self._data.append(value.removeprefix(b" "))
-            self._size += len(line)
+            self._data_bytes += len(line)
         return None
 
-    def _bound(self) -> None:
-        if self._size + len(self._rest) > MAX_EVENT_BYTES:
+    def _check_size(self) -> None:
+        if self._data_bytes + len(self._partial_line) > MAX_EVENT_BYTES:
             raise UpstreamFailed(f"the upstream sent an event of more than {MAX_EVENT_BYTES} bytes")

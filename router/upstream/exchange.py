@@ -1,4 +1,4 @@
-"""One request whose answer's headers have come, on a connection of ours."""
+"""A request on one of our own connections, after its response headers arrived."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from router.upstream.connection import Connection
 from router.upstream.events import EventDecoder
 from router.upstream.response import Response
 
-LATE = "the upstream did not answer in time"
+TIMEOUT_MESSAGE = "the upstream did not answer in time"
 
 
 class HttpExchange:
-    """See `Exchange`. What has come is returned without suspending. Cancelled while it waits, it is closed."""
+    """Implements `Exchange`. Returns buffered data without suspending. Closes itself when cancelled while waiting."""
 
     __slots__ = ("_connection", "_deadline", "_decoder", "_response", "retry_after_s", "status")
 
@@ -36,8 +36,8 @@ class HttpExchange:
                 size += response.unread
                 if size > MAX_BODY_BYTES:
                     self.close()
-                    raise UpstreamFailed(f"the upstream's answer is longer than {MAX_BODY_BYTES} bytes")
-                body += self._take()
+                    raise UpstreamFailed(f"the upstream's response is longer than {MAX_BODY_BYTES} bytes")
+                body += self._take_chunks()
             elif response.over:
                 break
             else:
@@ -47,18 +47,18 @@ class HttpExchange:
                     self.close()
                     raise
                 if not in_time:
-                    raise UpstreamTimedOut(LATE)
+                    raise UpstreamTimedOut(TIMEOUT_MESSAGE)
         if response.failure:
             raise UpstreamFailed(response.failure)
         return body[0] if len(body) == 1 else b"".join(body)
 
     async def next_events(self, within_s: float) -> list[bytes]:
-        """Return the payloads of the events that come next; empty at the stream's end."""
+        """Return the payloads of the next events, or an empty list at the end of the stream."""
         response = self._response
         deadline = None
         while True:
             if response.chunks:
-                chunks = self._take()
+                chunks = self._take_chunks()
                 if events := self._decoder.feed(chunks[0] if len(chunks) == 1 else b"".join(chunks)):
                     return events
             elif response.failure:
@@ -75,16 +75,16 @@ class HttpExchange:
                     self.close()
                     raise
                 if not in_time:
-                    raise UpstreamTimedOut("the upstream's stream stood still for too long")
+                    raise UpstreamTimedOut("the upstream's stream sent nothing in time")
 
     def close(self) -> None:
-        """Drop the connection unless the answer has come to its end."""
+        """Drop the connection unless the response has ended."""
         if not self._response.over:
-            self._response.fail("the answer was left before its end")
+            self._response.fail("the response was closed before its end")
             self._connection.drop()
 
-    def _take(self) -> list[bytes]:
-        chunks = self._response.take()
-        if not self._response.over:  # else the connection may be another's by now
+    def _take_chunks(self) -> list[bytes]:
+        chunks = self._response.take_chunks()
+        if not self._response.over:  # after the end, another request may already use the connection
             self._connection.resume()
         return chunks

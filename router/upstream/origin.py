@@ -1,4 +1,4 @@
-"""Where requests go: the connections to one server, and how to make another."""
+"""The pool of connections to one server."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ from router.upstream.connection import Connection
 if TYPE_CHECKING:
     from aiohappyeyeballs import AddrInfoType
 
-KEEPALIVE_S = 4.0  # vLLM closes what was idle for 5 s; a request must not meet that on its way
-NAME_HOLDS_S = 10.0
-NEXT_ADDRESS_S = 0.25  # RFC 8305's: how long an address has, until the next one is tried beside it
-SHORTEST_SWEEP_S = 0.01
+KEEPALIVE_S = 4.0  # below the 5 s after which vLLM closes an idle connection, so no request meets that
+DNS_TTL_S = 10.0  # a resolved host name is cached for this long
+HAPPY_EYEBALLS_DELAY_S = 0.25  # RFC 8305: then the next address is tried in parallel
+MIN_SWEEP_DELAY_S = 0.01
 
 Address = str | tuple[str, int]
-"""the path of a Unix socket, or host and port"""
+"""The path of a Unix socket, or host and port."""
 
 
 class Origin:
-    """No limit on connections. The idle ones are taken last in, first out: so the others grow old and are closed."""
+    """Has no limit on connections. Reuses idle ones last in, first out, so that surplus ones expire and are closed."""
 
     def __init__(self, address: Address, loop: asyncio.AbstractEventLoop) -> None:
         self._address = address
         self._loop = loop
         self._open: set[Connection] = set()
-        self._idle: dict[Connection, float] = {}  # since when; the oldest first
-        self._sweeper: asyncio.TimerHandle | None = None
+        self._idle: dict[Connection, float] = {}  # to the time it became idle, oldest first
+        self._sweep_timer: asyncio.TimerHandle | None = None
         self._closed = False
-        self._resolved: Sequence[AddrInfoType] = ()
-        self._resolved_until = 0.0
+        self._addresses: Sequence[AddrInfoType] = ()
+        self._addresses_expire_at = 0.0
 
     @property
     def idle(self) -> int:
-        """How many connections wait for a request."""
+        """The number of idle connections."""
         return len(self._idle)
 
     @property
     def open(self) -> int:
-        """How many connections there are, idle ones among them."""
+        """The number of connections, including idle ones."""
         return len(self._open)
 
     def time(self) -> float:
-        """Return the loop's time, in which deadlines are."""
+        """Return the loop's time, the clock of every deadline."""
         return self._loop.time()
 
-    def take(self) -> tuple[Connection | None, float]:
-        """Return an idle connection that the server most likely still keeps, and for how many seconds it was idle."""
+    def take_idle(self) -> tuple[Connection | None, float]:
+        """Return an idle connection that is most likely still open, if any, and its idle time in seconds."""
         now = self._loop.time()
         while self._idle:
             connection, since = self._idle.popitem()
@@ -61,72 +61,72 @@ class Origin:
         return None, 0.0
 
     async def connect(self, within_s: float) -> Connection:
-        """Return a new connection.
+        """Open a new connection.
 
         Raises:
-            UpstreamFailed: there is no such server, or none that answers in time.
+            UpstreamFailed: the server does not exist, or did not accept the connection in time.
         """
         try:
             async with asyncio.timeout(within_s):
                 connection = await self._connect()
-        except (OSError, ValueError, RuntimeError) as error:  # no name, no path; uvloop's word for a lost connection
-            self._resolved_until = 0.0
+        except (OSError, ValueError, RuntimeError) as error:  # uvloop raises RuntimeError for a lost connection
+            self._addresses_expire_at = 0.0
             raise UpstreamFailed("the upstream could not be reached", code="upstream_unreachable") from error
         if not connection.closing:
             self._open.add(connection)
         return connection
 
     def close(self) -> None:
-        """Close every connection, and those that are still to come after their one answer."""
+        """Close every connection. One still being opened serves its request and is then closed."""
         self._closed = True
         for connection in tuple(self._open):
             connection.drop()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            self._sweeper = None
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+            self._sweep_timer = None
 
-    def _keep(self, connection: Connection) -> None:
+    def _add_idle(self, connection: Connection) -> None:
         if self._closed:
             connection.drop()
             return
         self._idle[connection] = self._loop.time()
-        if self._sweeper is None:
-            self._sweeper = self._loop.call_later(KEEPALIVE_S, self._sweep)
+        if self._sweep_timer is None:
+            self._sweep_timer = self._loop.call_later(KEEPALIVE_S, self._close_expired)
 
-    def _forget(self, connection: Connection) -> None:
+    def _remove(self, connection: Connection) -> None:
         self._idle.pop(connection, None)
         self._open.discard(connection)
 
-    def _sweep(self) -> None:
-        self._sweeper = None
+    def _close_expired(self) -> None:
+        self._sweep_timer = None
         oldest = self._loop.time() - KEEPALIVE_S
         for connection, since in tuple(self._idle.items()):
             if since > oldest:
-                self._sweeper = self._loop.call_later(max(since - oldest, SHORTEST_SWEEP_S), self._sweep)
+                self._sweep_timer = self._loop.call_later(max(since - oldest, MIN_SWEEP_DELAY_S), self._close_expired)
                 break
             connection.drop()
 
-    def _new(self) -> Connection:
-        return Connection(self._loop, self._keep, self._forget)
+    def _new_connection(self) -> Connection:
+        return Connection(self._loop, self._add_idle, self._remove)
 
     async def _connect(self) -> Connection:
         if isinstance(self._address, str):
-            return (await self._loop.create_unix_connection(self._new, self._address))[1]
+            return (await self._loop.create_unix_connection(self._new_connection, self._address))[1]
         host, port = self._address
-        if _literal(host):
-            return (await self._loop.create_connection(self._new, host, port))[1]
-        if self._loop.time() >= self._resolved_until:
+        if _is_ip_address(host):
+            return (await self._loop.create_connection(self._new_connection, host, port))[1]
+        if self._loop.time() >= self._addresses_expire_at:
             found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            self._resolved = cast("Sequence[AddrInfoType]", found)
-            self._resolved_until = self._loop.time() + NAME_HOLDS_S
-        # uvloop's create_connection tries one address after the other, the next only when one has failed
-        from aiohappyeyeballs import start_connection  # noqa: PLC0415 - takes time at the start, and few need it
+            self._addresses = cast("Sequence[AddrInfoType]", found)
+            self._addresses_expire_at = self._loop.time() + DNS_TTL_S
+        # uvloop's create_connection tries addresses in sequence, each only after the previous one failed.
+        from aiohappyeyeballs import start_connection  # noqa: PLC0415 - slow to import, rarely needed
 
-        connected = await start_connection(self._resolved, happy_eyeballs_delay=NEXT_ADDRESS_S)
-        return (await self._loop.create_connection(self._new, sock=connected))[1]
+        sock = await start_connection(self._addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S)
+        return (await self._loop.create_connection(self._new_connection, sock=sock))[1]
 
 
-def _literal(host: str) -> bool:
+def _is_ip_address(host: str) -> bool:
     try:
         ip_address(host)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What has come of one answer: bytes in, state out. No I/O."""
+"""The incremental parser of one HTTP response. It does no I/O."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from router.upstream.base import MAX_BODY_BYTES
 from router.upstream.retry_after import retry_after
 
 MAX_OVERHEAD_BYTES = 64 * 1024
-"""of headers, of trailers, and of what else comes without a byte of the body among it"""
-_TOO_LONG = f"the upstream sent more than {MAX_OVERHEAD_BYTES} bytes of headers"
-_UNREADABLE = "the upstream's answer has a {} that was not asked for: {}"
-_NOT_PACKED = "the upstream's compressed answer cannot be unpacked"
-_SPENT = HttpResponseParser(object())
-_ZLIB = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
-"""`wbits` of zlib's documentation"""
+"""The limit on headers and trailers, and on any other bytes received between two pieces of the body."""
+_HEADERS_TOO_LONG = f"the upstream sent more than {MAX_OVERHEAD_BYTES} bytes of headers"
+_UNREQUESTED_CODING = "the upstream's response has a {} that was not requested: {}"
+_BAD_COMPRESSION = "could not decompress the upstream's response"
+_FINISHED_PARSER = HttpResponseParser(object())
+_ZLIB_WBITS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
+"""The values of zlib's `wbits`."""
 
-# What comes is one of these:
-# 1. nothing, and the end of the connection     failed; `silent` tells it from all other failures
-# 2. 1xx answers                                skipped: the answer proper follows
-# 3. no HTTP/1.x, headers without end           failed, `status` stays 0
-# 4. headers of a body that we cannot read      failed, `status` is known
-# 5. a body with a length, in chunks, or none   complete where its framing says so; failed where it breaks off
-# 6. a body without a length                    complete at the end of the connection, unless that was an error
-# 7. more bytes behind a complete answer        complete, but the connection cannot be used again
+# Received data                                  Result
+# 1. nothing before the connection ended         failed; `is_empty` distinguishes this from all other failures
+# 2. a 1xx response                              skipped: the final response follows
+# 3. not HTTP/1.x, or endless headers            failed, `status` stays 0
+# 4. headers of a body that we cannot read       failed, `status` is known
+# 5. a body with a length, chunked, or no body   complete at the end of its framing; failed if it ends earlier
+# 6. a body without a length                     complete at the end of the connection, unless that was an error
+# 7. extra bytes after a complete response       complete, but the connection cannot be reused
 
 
 class Response:
-    """One answer. `status` is 0 until its headers have come; it is over when complete or failed."""
+    """One response. `status` is 0 until its headers arrive. It is over once it is complete or failed."""
 
     __slots__ = (
+        "_decompressor",
         "_ends_with_connection",
-        "_head",
+        "_header_bytes",
         "_headers",
-        "_overhead",
-        "_packed_is_cut",
+        "_overhead_bytes",
         "_parser",
-        "_unpack",
+        "_truncated",
         "chunks",
         "complete",
         "failure",
@@ -58,74 +58,74 @@ class Response:
         self.complete = False
         self.failure = ""
         self.over = False
-        self.reusable = False  # the connection, once the answer is complete
+        self.reusable = False  # whether the connection can be reused once the response is complete
         self._headers: dict[bytes, bytes] = {}
-        self._head = 0  # bytes of headers and trailers
-        self._overhead = 0  # bytes since the last of the body
+        self._header_bytes = 0  # of headers and trailers
+        self._overhead_bytes = 0  # since the last piece of the body
         self._ends_with_connection = False
-        self._unpack: zlib._Decompress | None = None
-        self._packed_is_cut = False
+        self._decompressor: zlib._Decompress | None = None
+        self._truncated = False  # the compressed body lacks its end so far
         self._parser = HttpResponseParser(self)
 
     @property
-    def silent(self) -> bool:
-        """Whether not a single byte has come."""
-        return not (self._overhead or self.status)
+    def is_empty(self) -> bool:
+        """Whether no byte has been received."""
+        return not (self._overhead_bytes or self.status)
 
     def feed(self, data: bytes) -> None:
-        """Take what came. Not after it is over."""
-        self._overhead += len(data)
+        """Parse received bytes. Must not be called once the response is over."""
+        self._overhead_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             self.reusable = False
             if not self.complete:
-                self.fail(f"the upstream's answer is no HTTP/1.1: {error}")
+                self.fail(f"the upstream's response is not valid HTTP/1.1: {error}")
         if self.complete:
             self._finish()
-        elif self._overhead > MAX_OVERHEAD_BYTES or self._head > MAX_OVERHEAD_BYTES:
-            self.fail(_TOO_LONG)
+        elif self._overhead_bytes > MAX_OVERHEAD_BYTES or self._header_bytes > MAX_OVERHEAD_BYTES:
+            self.fail(_HEADERS_TOO_LONG)
 
     def end(self, clean: bool) -> None:
-        """Take note that the connection ended; `clean`: the upstream closed it, rather than that it broke."""
+        """Handle the end of the connection. `clean`: the upstream closed it, without an error."""
         if clean and self._ends_with_connection:
             self.complete = True
         elif not self.complete:
             self.fail(
-                "the upstream's answer broke off"
+                "the upstream's response was cut off"
                 if self.status
-                else "the upstream closed the connection without an answer"
+                else "the upstream closed the connection without a response"
             )
         self._finish()
 
     def fail(self, why: str) -> None:
-        """Give the answer up; the first reason stays."""
+        """Mark the response as failed. Only the first reason is kept."""
         self.failure = self.failure or why
         self._finish()
 
-    def take(self) -> list[bytes]:
-        """Return what of the body has come and was not yet taken."""
+    def take_chunks(self) -> list[bytes]:
+        """Return the buffered pieces of the body and empty the buffer."""
         chunks, self.chunks, self.unread = self.chunks, [], 0
         return chunks
 
     def _finish(self) -> None:
         self.over = True
-        self._parser = _SPENT  # ours refers back to this object: without it no garbage collection is needed
+        self._parser = _FINISHED_PARSER  # breaks a reference cycle, so that no garbage collection is needed
 
     def on_message_begin(self) -> None:
-        """Refuse a second answer to one request."""
+        """Reject a second response to one request."""
         if self.complete:
-            raise HttpParserError("bytes behind the answer")
+            raise HttpParserError("extra bytes after the response")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Note it. Trailers come here too, when nobody looks any more."""
-        self._head += len(name) + len(value)
+        """Store a header. Trailers are stored too, but nothing reads them."""
+        self._header_bytes += len(name) + len(value)
         self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
-        """Read what they say of the body."""
-        if self._head > MAX_OVERHEAD_BYTES:
-            self._refuse(_TOO_LONG)
+        """Read the status, and how the body is framed and encoded."""
+        if self._header_bytes > MAX_OVERHEAD_BYTES:
+            self._reject(_HEADERS_TOO_LONG)
         parser = self._parser
         status = parser.get_status_code()
         headers = self._headers
@@ -134,7 +134,7 @@ class Response:
             return
         self.reusable = parser.should_keep_alive()
         if status < 100 or parser.get_http_version() not in ("1.0", "1.1"):
-            self._refuse("the upstream's answer is no HTTP/1.1")
+            self._reject("the upstream's response is not valid HTTP/1.1")
         self.status = status
         if b"retry-after" in headers or b"retry-after-ms" in headers:
             self.retry_after_s = retry_after(
@@ -144,46 +144,46 @@ class Response:
         if coding is None:
             self._ends_with_connection = b"content-length" not in headers
         elif coding.lower() != b"chunked":
-            self._refuse(_UNREADABLE.format("transfer coding", coding[:40].decode("latin-1")))
+            self._reject(_UNREQUESTED_CODING.format("transfer coding", coding[:40].decode("latin-1")))
         encoding = headers.get(b"content-encoding")
         if encoding is not None:
-            self._decode(encoding.lower())
+            self._set_content_encoding(encoding.lower())
 
-    def _decode(self, encoding: bytes) -> None:
-        """Unpack what some servers compress although they were asked not to."""
-        if encoding in _ZLIB:
-            self._unpack = zlib.decompressobj(_ZLIB[encoding])
+    def _set_content_encoding(self, encoding: bytes) -> None:
+        """Prepare to decompress the body. Some servers compress although the request forbids it."""
+        if encoding in _ZLIB_WBITS:
+            self._decompressor = zlib.decompressobj(_ZLIB_WBITS[encoding])
         elif encoding != b"identity":
-            self._refuse(_UNREADABLE.format("content encoding", encoding[:40].decode("latin-1")))
+            self._reject(_UNREQUESTED_CODING.format("content encoding", encoding[:40].decode("latin-1")))
 
-    def _refuse(self, why: str) -> NoReturn:
+    def _reject(self, why: str) -> NoReturn:
         self.failure = why
         raise HttpParserError(why)
 
     def on_body(self, chunk: bytes) -> None:
-        """Note it."""
-        self._overhead = 0
-        if self._unpack is not None:
-            chunk = self._unpacked(chunk)
+        """Buffer a piece of the body."""
+        self._overhead_bytes = 0
+        if self._decompressor is not None:
+            chunk = self._decompress(chunk)
         self.chunks.append(chunk)
         self.unread += len(chunk)
 
     def on_message_complete(self) -> None:
-        """Note it, unless that was a 1xx."""
-        if self._packed_is_cut:
-            self._refuse(_NOT_PACKED)
+        """Mark the response as complete, unless it is a 1xx."""
+        if self._truncated:
+            self._reject(_BAD_COMPRESSION)
         self.complete = self.status != 0
 
-    def _unpacked(self, chunk: bytes) -> bytes:
-        assert self._unpack is not None  # noqa: S101
+    def _decompress(self, chunk: bytes) -> bytes:
+        assert self._decompressor is not None  # noqa: S101
         room = MAX_BODY_BYTES - self.unread
         try:
-            text = self._unpack.decompress(chunk, room) if room > 0 else b""
+            text = self._decompressor.decompress(chunk, room) if room > 0 else b""
         except zlib.error:
-            self._refuse(_NOT_PACKED)
-        if room <= 0 or self._unpack.unconsumed_tail:
-            self._refuse(f"the upstream's answer is longer than {MAX_BODY_BYTES} bytes")
-        if self._unpack.unused_data:
-            self._refuse(_NOT_PACKED)
-        self._packed_is_cut = not self._unpack.eof
+            self._reject(_BAD_COMPRESSION)
+        if room <= 0 or self._decompressor.unconsumed_tail:
+            self._reject(f"the upstream's response is longer than {MAX_BODY_BYTES} bytes")
+        if self._decompressor.unused_data:
+            self._reject(_BAD_COMPRESSION)
+        self._truncated = not self._decompressor.eof
         return text

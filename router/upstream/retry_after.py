@@ -1,4 +1,4 @@
-"""When an upstream says that it may be asked again."""
+"""Reads how long an upstream asks clients to wait before the next request."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from time import time
 
-LONGEST_RETRY_AFTER_S = 3600.0
+MAX_RETRY_AFTER_S = 3600.0
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of `retry-after-ms` or `Retry-After` (seconds or a date; RFC 9110, 10.2.3).
+    """Return the wait in seconds from `retry-after-ms` or `Retry-After` (seconds or a date; RFC 9110, 10.2.3).
 
-    The names of `headers` are in small letters, or it finds them in any.
+    The names in `headers` must be lowercase, unless its lookup ignores case.
     """
     try:
         if (milliseconds := headers.get("retry-after-ms")) is not None:
@@ -25,4 +25,4 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
             seconds = float(value) if date is None else date.timestamp() - time()
     except (ValueError, TypeError, OverflowError):
         return None
-    return min(max(0.0, seconds), LONGEST_RETRY_AFTER_S) if seconds == seconds else None  # noqa: PLR0124 - NaN
+    return min(max(0.0, seconds), MAX_RETRY_AFTER_S) if seconds == seconds else None  # noqa: PLR0124 - NaN

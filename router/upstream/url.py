@@ -1,4 +1,4 @@
-"""What a URL means to the client: whom to connect to, and what a request for it begins with."""
+"""Parses a URL into the address to connect to and the fixed beginning of its requests."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from router.upstream.origin import Address
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL, read once."""
+    """A parsed URL."""
 
     address: Address
-    begin: str
-    """the request line without its method, and the headers that every request has"""
+    request_prefix: str
+    """The request line without its method, and the headers common to all requests."""
     tls: bool = False
     proxy: str | None = None
 
-    def request(self, method: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
-        """Return all that is to be sent.
+    def encode_request(self, method: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
+        """Return the bytes of a whole request.
 
         Raises:
-            ValueError: a header's value would end its line.
+            ValueError: a header contains a line end or a NUL.
         """
-        named = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        if named.count("\r") != len(headers) or named.count("\n") != len(headers) or "\0" in named:
-            raise ValueError("a line end or a NUL in a header")
+        header_lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        if header_lines.count("\r") != len(headers) or header_lines.count("\n") != len(headers) or "\0" in header_lines:
+            raise ValueError("a header contains a line end or a NUL")
         if body is None and method == "GET":
-            return f"{method}{self.begin}{named}\r\n".encode()
+            return f"{method}{self.request_prefix}{header_lines}\r\n".encode()
         body = body or b""
-        return f"{method}{self.begin}{named}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        return f"{method}{self.request_prefix}{header_lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def parse_url(url: str) -> Target:
-    """Read http://host:port/path, https://... or unix:/socket:/path. The path is sent as it is written.
+    """Parse http://host:port/path, https://... or unix:/socket:/path. The path is sent unchanged.
 
     Raises:
-        ValueError: it is no such URL.
+        ValueError: the URL is invalid.
     """
     if url.startswith("unix:"):
         address, _, path = url.removeprefix("unix:").rpartition(":/")
         if not address:
             raise ValueError("expected unix:/socket:/path")
-        return Target(address, _begin("/" + path, "localhost"))
+        return Target(address, _request_prefix("/" + path, "localhost"))
     parts = urlsplit(url)
     host = parts.hostname
     if parts.scheme not in ("http", "https") or not host:
@@ -55,27 +55,27 @@ def parse_url(url: str) -> Target:
     tls = parts.scheme == "https"
     default = 443 if tls else 80
     port = parts.port or default
-    named = (f"[{host}]" if ":" in host else host) + ("" if port == default else f":{port}")
+    host_header = (f"[{host}]" if ":" in host else host) + ("" if port == default else f":{port}")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Target((host, port), _begin(path, named), tls, _proxy(parts.scheme, host, port))
+    return Target((host, port), _request_prefix(path, host_header), tls, _proxy_for(parts.scheme, host, port))
 
 
-def _begin(path: str, host: str) -> str:
+def _request_prefix(path: str, host: str) -> str:
     if not re.fullmatch(r"[!-~]+", path + host):
-        raise ValueError("a URL has visible ASCII characters only")
-    # identity: a compressed stream would be held back by the compressor
+        raise ValueError("a URL may contain visible ASCII characters only")
+    # identity: a compressor would delay the events of a stream
     return f" {path} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\nAccept-Encoding: identity\r\nUser-Agent: smallfirst\r\n"
 
 
-def _proxy(scheme: str, host: str, port: int) -> str | None:
-    """Return the proxy that the environment names for this server."""
+def _proxy_for(scheme: str, host: str, port: int) -> str | None:
+    """Return the proxy that the environment sets for this server, if any."""
     proxy = getproxies().get(scheme)
-    if not proxy or _loopback(host) or proxy_bypass(host if ":" in host else f"{host}:{port}"):
+    if not proxy or _is_loopback(host) or proxy_bypass(host if ":" in host else f"{host}:{port}"):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
-def _loopback(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -37,11 +37,11 @@ from server.commands import serve
 async def prepared(*_):
     return "/models/tiny"
 
-def launch(model, index, path, socket, env, **_):
+def launch(model, index, path, socket, host):
     return Launch((sys.executable, "-c", ENGINE, "--uds", str(socket)), dict(os.environ))
 
 supervisor.prepare, supervisor.vllm_launch, serve.check_managed = prepared, launch, lambda _: None
-supervisor.POLL_STARTING_S = supervisor.POLL_READY_S = 0.05
+supervisor.STARTING_POLL_S = supervisor.READY_POLL_S = 0.05
 sys.exit(cli.main())
 """
 MODELS = "models: {tiny: {tier: slm, engine: vllm, source: owner/tiny}}"

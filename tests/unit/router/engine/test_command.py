@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from router.config.models import Model
-from router.engine.command import Launch, check_vllm_args, flags, passed_on, vllm_launch
+from router.engine.command import Host, Launch, check_vllm_args, filter_env, to_flags, vllm_launch
 from router.errors import ConfigError
 
 SOCKET = Path("/run/smallfirst-1/vllm.sock")
@@ -20,7 +20,7 @@ def model(**fields: Any) -> Model:
 
 
 def launch(subject: Model, environ: dict[str, str] | None = None, *, gpus: str = "", index: int = 0) -> Launch:
-    return vllm_launch(subject, index, "/models/tiny", SOCKET, environ or {}, gpus=gpus.split(), cores=2)
+    return vllm_launch(subject, index, "/models/tiny", SOCKET, Host(environ or {}, gpus.split(), 2))
 
 
 def value(argv: tuple[str, ...], flag: str) -> str:
@@ -113,15 +113,15 @@ def test_vllm_reports_to_nobody_and_asks_nobody() -> None:
 def test_no_key_of_the_gateway_reaches_the_engine() -> None:
     keys = ("SMALLFIRST_API_KEYS", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "VLLM_API_KEY", "AWS_SECRET_ACCESS_KEY")
     environ = dict.fromkeys(keys, "secret") | {"PATH": "/bin", "LC_ALL": "C"}
-    assert passed_on(environ) == passed_on(environ, hub=True) == {"PATH": "/bin", "LC_ALL": "C"}
+    assert filter_env(environ) == filter_env(environ, hub=True) == {"PATH": "/bin", "LC_ALL": "C"}
     assert "secret" not in launch(model(), environ).env.values()
 
 
 def test_only_the_fetch_gets_the_hubs_token_and_the_proxies() -> None:
     hub = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "https_proxy", "HTTP_PROXY", "ALL_PROXY", "no_proxy", "SSL_CERT_FILE")
     environ = dict.fromkeys(hub, "hub") | {"HF_HOME": "/cache"}
-    assert passed_on(environ, hub=True) == environ
-    assert passed_on(environ) == {"HF_HOME": "/cache"}
+    assert filter_env(environ, hub=True) == environ
+    assert filter_env(environ) == {"HF_HOME": "/cache"}
     assert "hub" not in launch(model(), environ).env.values()
 
 
@@ -139,7 +139,7 @@ def test_only_the_fetch_gets_the_hubs_token_and_the_proxies() -> None:
     ],
 )
 def test_arguments_are_written_as_vllm_reads_them(args: dict[str, Any], expected: list[str]) -> None:
-    assert flags(args) == expected
+    assert to_flags(args) == expected
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_an_argument_without_a_value_is_refused() -> None:
     "value", [date(2020, 1, 1), b"x", {1}, float("nan"), float("inf"), [[b"x"]], {"deep": {"er": date(2020, 1, 1)}}]
 )
 def test_what_json_cannot_say_is_refused(value: Any) -> None:
-    with pytest.raises(ConfigError, match=r"models\.tiny\.vllm_args\.a: expected what JSON can say"):
+    with pytest.raises(ConfigError, match=r"models\.tiny\.vllm_args\.a: expected a JSON value"):
         check_vllm_args(model(vllm_args={"a": value}))
 
 
@@ -182,5 +182,5 @@ def test_a_value_that_holds_itself_is_refused() -> None:
     endless.append(endless)
     subject = model()
     subject.vllm_args["a"] = endless
-    with pytest.raises(ConfigError, match="expected what JSON can say"):
+    with pytest.raises(ConfigError, match="expected a JSON value"):
         check_vllm_args(subject)

@@ -88,7 +88,7 @@ NOT_A_SHARE = [0, -0.1, 1.01, float("inf"), float("nan"), "0.5", True, None]
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [(key, value) for key in gpu.PARALLEL for value in NOT_A_SIZE]
+    [(key, value) for key in gpu.PARALLEL_SIZE_ARGS for value in NOT_A_SIZE]
     + [("gpu_memory_utilization", value) for value in NOT_A_SHARE],
 )
 def test_sizes_and_shares_that_are_none_are_refused_on_any_machine(key: str, value: Any) -> None:
@@ -99,11 +99,11 @@ def test_sizes_and_shares_that_are_none_are_refused_on_any_machine(key: str, val
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"gpus": (0, 0), "replicas": 2}, r"a GPU stands twice in \[0, 0\]"),
+        ({"gpus": (0, 0), "replicas": 2}, r"a GPU is listed twice in \[0, 0\]"),
         ({"gpus": (0, 1)}, r"no replica would use \[1\]"),
         (
             {"gpus": (0, 1, 2), "vllm_args": {"tensor_parallel_size": 2}},
-            r"no replica would use \[2\]: replicas x GPUs of each is 2",
+            r"no replica would use \[2\]: replicas x GPUs per replica is 2",
         ),
         ({"gpus": (0, 1), "vllm_args": {"data_parallel_size": 4}}, r"needs 4 GPUs .*, got \[0, 1\]"),
     ],

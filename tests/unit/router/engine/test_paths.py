@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from router.engine import paths
-from router.engine.paths import bound_log, last_words, log_file, log_folder, new_log, read_last_words, runtime_folder
+from router.engine.paths import (
+    failure_reason,
+    limit_log_size,
+    log_file,
+    log_folder,
+    read_failure_reason,
+    rotate_log,
+    runtime_folder,
+)
 
 OTHER_GATEWAY = """
 import pathlib, sys
@@ -67,17 +75,17 @@ def test_a_file_system_without_locks_will_do(tmp_path: Path, monkeypatch: pytest
 def test_a_log_that_cannot_be_put_aside_is_emptied_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(paths, "LOG_LIMIT_BYTES", 10)
+    monkeypatch.setattr(paths, "MAX_LOG_BYTES", 10)
     path = tmp_path / "log"
     path.write_bytes(b"x" * 11)
     Path(f"{path}.1").mkdir()
     with pytest.raises(OSError, match="directory"):
-        bound_log(path)
+        limit_log_size(path)
     assert path.read_bytes() == b""
 
 
 def test_a_log_that_is_gone_has_no_last_words(tmp_path: Path) -> None:
-    assert read_last_words(tmp_path / "gone") == ""
+    assert read_failure_reason(tmp_path / "gone") == ""
 
 
 def test_a_socket_fits_into_the_private_folder_wherever_that_is(
@@ -94,20 +102,20 @@ def test_a_socket_fits_into_the_private_folder_wherever_that_is(
 
 def test_the_log_of_the_last_start_is_kept_beside(tmp_path: Path) -> None:
     path = tmp_path / "logs" / "tiny-0.log"
-    new_log(path).write_text("first")
-    new_log(path).write_text("second")
+    rotate_log(path).write_text("first")
+    rotate_log(path).write_text("second")
     assert (path.read_text(), Path(f"{path}.1").read_text()) == ("second", "first")
 
 
 def test_a_log_that_grows_too_long_starts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paths, "LOG_LIMIT_BYTES", 10)
+    monkeypatch.setattr(paths, "MAX_LOG_BYTES", 10)
     path = tmp_path / "log"
     with path.open("ab", buffering=0) as file:
         file.write(b"0123456789")
-        bound_log(path)
+        limit_log_size(path)
         assert path.stat().st_size == 10
         file.write(b"x")
-        bound_log(path)
+        limit_log_size(path)
         file.write(b"next")
     assert path.read_bytes() == b"next"
     assert Path(f"{path}.1").read_bytes() == b"0123456789x"
@@ -129,4 +137,4 @@ def test_a_log_that_grows_too_long_starts_again(tmp_path: Path, monkeypatch: pyt
     ],
 )  # fmt: skip
 def test_last_words_name_the_cause(text: str, words: str) -> None:
-    assert last_words(text) == words
+    assert failure_reason(text) == words

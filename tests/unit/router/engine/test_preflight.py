@@ -47,9 +47,9 @@ def test_what_is_right_is_accepted(tmp_path: Path) -> None:
     [
         ("source: 'a b'", r"models\.left\.source: expected a hub id"),
         ("source: owner/model, vllm_args: {port: 1}", r"models\.left\.vllm_args\.port"),
-        ("source: owner/model, vllm_args: {a: .nan}", "expected what JSON can say"),
+        ("source: owner/model, vllm_args: {a: .nan}", "expected a JSON value"),
         ("source: owner/model, vllm_args: {tensor_parallel_size: .inf}", "expected"),
-        ("source: owner/model, gpus: [3, 3], replicas: 2", "stands twice"),
+        ("source: owner/model, gpus: [3, 3], replicas: 2", "is listed twice"),
     ],
 )
 def test_a_model_that_is_left_out_here_is_checked_too(tmp_path: Path, fields: str, message: str) -> None:

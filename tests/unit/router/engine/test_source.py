@@ -16,11 +16,11 @@ from router.engine.source import (
     LocalPath,
     PackageFile,
     Source,
-    check_there,
-    folder_for,
+    check_source_exists,
     locate,
     parse,
     prepare,
+    weights_folder,
 )
 from router.errors import ConfigError, EngineError
 
@@ -69,7 +69,7 @@ def test_a_package_that_is_not_installed_is_named() -> None:
 
 
 def test_a_folder_is_served_as_it_is(tmp_path: Path) -> None:
-    assert folder_for(tmp_path, tmp_path / "state") == (tmp_path, True)
+    assert weights_folder(tmp_path, tmp_path / "state") == (tmp_path, True)
 
 
 def test_a_conversion_is_named_by_the_files_content(tmp_path: Path) -> None:
@@ -77,19 +77,19 @@ def test_a_conversion_is_named_by_the_files_content(tmp_path: Path) -> None:
     for file, content in ((first, "1"), (same, "1"), (other, "2")):
         file.parent.mkdir(exist_ok=True)
         file.write_text(content)
-    folder, ready = folder_for(first, tmp_path)
+    folder, ready = weights_folder(first, tmp_path)
     assert not ready
-    assert folder_for(same, tmp_path)[0] == folder
-    assert folder_for(other, tmp_path)[0] != folder
+    assert weights_folder(same, tmp_path)[0] == folder
+    assert weights_folder(other, tmp_path)[0] != folder
     folder.mkdir(parents=True)
-    assert folder_for(first, tmp_path) == (folder, True)
+    assert weights_folder(first, tmp_path) == (folder, True)
 
 
 @pytest.mark.parametrize(("name", "message"), [("nothing", "no such folder or file"), ("a.txt", "a .gguf file")])
 def test_a_path_that_cannot_be_served_is_refused(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "a.txt").touch()
     with pytest.raises(EngineError, match=message):
-        folder_for(tmp_path / name, tmp_path)
+        weights_folder(tmp_path / name, tmp_path)
 
 
 def test_a_source_that_is_known_not_to_be_there_is_refused(tmp_path: Path) -> None:
@@ -103,13 +103,13 @@ def test_a_source_that_is_known_not_to_be_there_is_refused(tmp_path: Path) -> No
         "package:pytest/__init__.py": "a .gguf file",
     }.items():
         with pytest.raises(ConfigError, match=rf"models\.tiny\.source: .*{message}"):
-            check_there(model(where))
+            check_source_exists(model(where))
 
 
 def test_a_source_that_is_there_or_may_be_had_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "a.gguf").touch()
     for where in (str(tmp_path), f"{tmp_path}/a.gguf", "owner/model"):
-        check_there(model(where))
+        check_source_exists(model(where))
 
 
 def test_an_interrupted_conversion_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +157,7 @@ async def test_a_hub_model_that_is_not_here_and_cannot_be_fetched_says_so(
     lines: list[str] = []
     with pytest.raises(EngineError, match=r"owner/none is not on this machine, .*: .*more in .*tiny-fetch\.log"):
         await prepare(model("owner/none"), tmp_path, lines.append)
-    assert lines == ["tiny: getting owner/none"]
+    assert lines == ["tiny: downloading owner/none"]
 
 
 async def test_a_hub_model_in_the_cache_is_used_without_asking_the_hub(

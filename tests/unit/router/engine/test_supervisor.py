@@ -42,11 +42,11 @@ FAILING = "import sys; sys.exit('ValueError: no such model')"
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
-        "POLL_STARTING_S": 0.02,
-        "POLL_READY_S": 0.02,
+        "STARTING_POLL_S": 0.02,
+        "READY_POLL_S": 0.02,
         "HEALTH_TIMEOUT_S": 0.2,
-        "HANG_LIMIT_S": 0.5,
-        "PROGRESS_EVERY_S": 0.05,
+        "HANG_TIMEOUT_S": 0.5,
+        "PROGRESS_INTERVAL_S": 0.05,
         "BACKOFF_S": 0.05,
     }.items():
         monkeypatch.setattr(supervisor, name, value)
@@ -133,7 +133,7 @@ async def test_a_hanging_engine_is_restarted(bench: Bench, caplog: pytest.LogCap
 async def test_a_sick_engine_gets_no_requests_until_it_answers_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, sick: str
 ) -> None:
-    monkeypatch.setattr(supervisor, "HANG_LIMIT_S", 60.0)
+    monkeypatch.setattr(supervisor, "HANG_TIMEOUT_S", 60.0)
     bench.start()
     await bench.until(lambda: bench.subject.up)
     bench.answer(sick)
@@ -185,20 +185,20 @@ async def test_a_log_that_is_lost_ends_no_healthy_engine(bench: Bench, caplog: p
     bench.start()
     await bench.until(lambda: bench.subject.up)
     bench.log.unlink()
-    await bench.until(lambda: "its log cannot be kept short" in caplog.text)
-    await asyncio.sleep(supervisor.POLL_READY_S * 5)
+    await bench.until(lambda: "could not limit the size of its log" in caplog.text)
+    await asyncio.sleep(supervisor.READY_POLL_S * 5)
     assert bench.subject.up
     assert bench.subject.restarts == 0
-    assert caplog.text.count("its log cannot be kept short") == 1
+    assert caplog.text.count("could not limit the size of its log") == 1
 
 
 async def test_a_log_without_room_for_its_copy_ends_no_healthy_engine(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(paths, "LOG_LIMIT_BYTES", 1)
+    monkeypatch.setattr(paths, "MAX_LOG_BYTES", 1)
     os.makedirs(f"{bench.log}.1")  # nothing can be copied there
     bench.start()
-    await bench.until(lambda: "its log cannot be kept short" in caplog.text)
+    await bench.until(lambda: "could not limit the size of its log" in caplog.text)
     await bench.until(lambda: bench.log.stat().st_size == 0)
     assert bench.subject.restarts == 0
 
@@ -255,7 +255,7 @@ async def test_an_engine_that_cannot_start_says_why_and_is_tried_again(
 async def test_a_start_that_never_ends_is_given_up(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(supervisor, "START_LIMIT_S", 0.3)
+    monkeypatch.setattr(supervisor, "START_TIMEOUT_S", 0.3)
     bench.program = "import time; time.sleep(600)"
     bench.start()
     await bench.until(lambda: bench.subject.restarts == 1)

@@ -141,7 +141,7 @@ async def test_a_body_without_length_that_is_reset_broke_off() -> None:
 
     async with serving(play) as server, client() as one:
         exchange = await post(one, server.url)
-        with pytest.raises(UpstreamFailed, match="broke off"):
+        with pytest.raises(UpstreamFailed, match="was cut off"):
             await exchange.read()
 
 
@@ -200,7 +200,7 @@ async def test_a_compressed_answer_that_is_cut_or_has_more(spoil: Callable[[byte
     packed = spoil(gzip.compress(b"whole" * 100))
     head = OK + b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(packed)
     async with serving(says(head + packed)) as server, client() as one:
-        with pytest.raises(UpstreamFailed, match="cannot be unpacked"):
+        with pytest.raises(UpstreamFailed, match="could not decompress"):
             await ask(one, server.url)
 
 
@@ -230,25 +230,25 @@ async def test_an_answer_that_unpacks_without_end(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("raw", "match"),
     [
-        (b"SSH-2.0-OpenSSH_9\r\n", "no HTTP/1.1"),
-        (b"<html>it works</html>", "no HTTP/1.1"),
-        (b"\x15\x03\x03\x00\x02\x02\x50", "no HTTP/1.1"),
-        (b"HTTP/0.9 200 OK\r\ncontent-length: 1\r\n\r\na", "no HTTP/1.1"),
-        (b"HTTP/2.0 200 OK\r\ncontent-length: 1\r\n\r\na", "no HTTP/1.1"),
-        (b"HTTP/1.1 007 Bond\r\ncontent-length: 1\r\n\r\na", "no HTTP/1.1"),
-        (b"HTTP/1.1 20000 OK\r\n\r\n", "no HTTP/1.1"),
-        (b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nabc", "no HTTP/1.1"),
-        (OK + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n", "no HTTP/1.1"),
-        (OK + b"content-length: 3\r\ncontent-length: 4\r\n\r\nabcd", "no HTTP/1.1"),
-        (OK + b"content-length: -1\r\n\r\n", "no HTTP/1.1"),
-        (OK + b"content-length: " + b"9" * 40 + b"\r\n\r\n", "no HTTP/1.1"),
+        (b"SSH-2.0-OpenSSH_9\r\n", "not valid HTTP/1.1"),
+        (b"<html>it works</html>", "not valid HTTP/1.1"),
+        (b"\x15\x03\x03\x00\x02\x02\x50", "not valid HTTP/1.1"),
+        (b"HTTP/0.9 200 OK\r\ncontent-length: 1\r\n\r\na", "not valid HTTP/1.1"),
+        (b"HTTP/2.0 200 OK\r\ncontent-length: 1\r\n\r\na", "not valid HTTP/1.1"),
+        (b"HTTP/1.1 007 Bond\r\ncontent-length: 1\r\n\r\na", "not valid HTTP/1.1"),
+        (b"HTTP/1.1 20000 OK\r\n\r\n", "not valid HTTP/1.1"),
+        (b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nabc", "not valid HTTP/1.1"),
+        (OK + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n", "not valid HTTP/1.1"),
+        (OK + b"content-length: 3\r\ncontent-length: 4\r\n\r\nabcd", "not valid HTTP/1.1"),
+        (OK + b"content-length: -1\r\n\r\n", "not valid HTTP/1.1"),
+        (OK + b"content-length: " + b"9" * 40 + b"\r\n\r\n", "not valid HTTP/1.1"),
         (OK + b"transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "transfer coding .*: gzip, chunked"),
         (OK + b"transfer-encoding: gzip\r\n\r\nabc", "transfer coding .*: gzip"),
         (OK + b"content-encoding: br\r\ncontent-length: 3\r\n\r\nabc", "content encoding .*: br"),
-        (OK + b"Content-Encoding: GZIP\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n", "cannot be unpacked"),
-        (CHUNKED + b"f" * 17 + b"\r\n", "no HTTP/1.1"),
-        (CHUNKED + b"-1\r\na\r\n", "no HTTP/1.1"),
-        (CHUNKED + b"1\r\nab\r\n", "no HTTP/1.1"),
+        (OK + b"Content-Encoding: GZIP\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n", "could not decompress"),
+        (CHUNKED + b"f" * 17 + b"\r\n", "not valid HTTP/1.1"),
+        (CHUNKED + b"-1\r\na\r\n", "not valid HTTP/1.1"),
+        (CHUNKED + b"1\r\nab\r\n", "not valid HTTP/1.1"),
         (OK + b"x: " + b"y" * 70_000, "65536 bytes of headers"),
         (OK + b"x: " + b"y" * 70_000 + b"\r\ncontent-length: 1\r\n\r\na", "65536 bytes of headers"),
         (OK + b"x: y\r\n" * 30_000, "65536 bytes of headers"),
@@ -279,7 +279,7 @@ async def test_what_came_before_the_break_is_still_an_event() -> None:
         exchange = await post(one, server.url)
         assert await exchange.next_events(5) == [b"1"]
         for _ in range(2):
-            with pytest.raises(UpstreamFailed, match="no HTTP"):
+            with pytest.raises(UpstreamFailed, match="not valid HTTP"):
                 await exchange.next_events(5)
 
 
@@ -289,7 +289,7 @@ async def test_what_came_before_the_break_is_still_an_event() -> None:
 @on_both_loops
 async def test_a_body_cut_short(raw: bytes) -> None:
     async with serving(says(raw, close=True)) as server, client() as one:
-        with pytest.raises(UpstreamFailed, match="broke off"):
+        with pytest.raises(UpstreamFailed, match="was cut off"):
             await ask(one, server.url)
 
 
@@ -318,5 +318,5 @@ async def test_an_end_before_the_request_was_sent() -> None:
         connection.writer.write_eof()
 
     async with serving(play) as server, client() as one:
-        with pytest.raises(UpstreamFailed, match="without an answer"):
+        with pytest.raises(UpstreamFailed, match="without a response"):
             await post(one, server.url, body=b"x" * 20_000_000)

@@ -174,7 +174,7 @@ async def test_an_exchange_that_is_over_touches_its_connection_no_more() -> None
 @pytest.fixture
 def _idle_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if every connection that is used again had been idle for long."""
-    monkeypatch.setattr("router.upstream.http.IDLE_LONG_S", -1.0)
+    monkeypatch.setattr("router.upstream.http.MIN_IDLE_TO_RETRY_S", -1.0)
 
 
 def reset(connection: peer.Connection) -> None:
@@ -278,7 +278,7 @@ async def test_when_nobody_listens_any_more_it_is_unreachable() -> None:
 @pytest.mark.usefixtures("_idle_long")
 @on_both_loops
 async def test_not_when_the_server_worked_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("router.upstream.http.AT_ONCE_S", 0.05)
+    monkeypatch.setattr("router.upstream.http.MAX_ELAPSED_TO_RETRY_S", 0.05)
 
     async def works_and_dies(connection: peer.Connection) -> None:
         await connection.request()

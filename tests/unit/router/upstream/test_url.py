@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import UpstreamFailed
-from router.upstream.http import MAX_URLS, HttpUpstream
+from router.upstream.http import MAX_CACHED_URLS, HttpUpstream
 from router.upstream.url import parse_url
 from tests.support.loops import on_both_loops
 from tests.support.peer import Connection, always, serving
@@ -40,7 +40,7 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_url(url: str, address: object, path: str, host: str) -> None:
     target = parse_url(url)
     assert target.address == address
-    assert target.request("GET", {}, None).startswith(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n".encode())
+    assert target.encode_request("GET", {}, None).startswith(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n".encode())
     assert (target.tls, target.proxy) == (url.startswith("https:"), None)
 
 
@@ -59,7 +59,7 @@ def test_no_url(url: str) -> None:
 @given(st.dictionaries(st.sampled_from(["A", "B", "C"]), st.text(st.sampled_from("ab \r\n\0:\u2028é"))))
 def test_a_header_never_becomes_two(headers: dict[str, str]) -> None:
     try:
-        head = parse_url("http://host/").request("GET", headers, None)
+        head = parse_url("http://host/").encode_request("GET", headers, None)
     except ValueError:
         assert any(set(value) & set("\r\n\0") for value in headers.values())
         return
@@ -146,9 +146,9 @@ async def test_urls_are_not_remembered_for_ever() -> None:
         for n in range(3):
             exchange = await upstream.send("GET", f"{server.url}/{n}", headers={}, body=None, connect_s=5, within_s=60)
             await exchange.read()
-        assert len(upstream._places) == 3
-        for n in range(MAX_URLS):
-            upstream._place(f"{server.url}/{n}")
-        assert len(upstream._places) <= MAX_URLS
+        assert len(upstream._targets) == 3
+        for n in range(MAX_CACHED_URLS):
+            upstream._resolve(f"{server.url}/{n}")
+        assert len(upstream._targets) <= MAX_CACHED_URLS
         assert len(upstream._origins) == 1
         await upstream.close()
