@@ -25,16 +25,16 @@ from router.messages.completions import COMPLETIONS
 from router.messages.prompt import rough_tokens, texts
 from router.structured.answer.stream_checker import may_be_call
 from router.structured.request.output_format import format_fields
-from router.types import ChatCall
-from server.endpoints.decode import decode
-from server.endpoints.registry import ENDPOINTS
+from router.types import ChatCall, Endpoint
 
 T = TypeVar("T")
+Decode = Callable[[Endpoint, bytes], ChatCall]
+"""turns the body of a request to an endpoint into a call; raises BadRequest if a field is wrong"""
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class CalibrationTerms:
     """What is to be learned: how `small` do beside `fallback` on the calls of `route`."""
 
     route: str
@@ -80,7 +80,7 @@ class _Line(Struct, forbid_unknown_fields=True):
     task: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
 
 
-def read(file: Path, terms: Terms) -> Iterator[LabelledCall]:
+def read(file: Path, terms: CalibrationTerms, decode: Decode) -> Iterator[LabelledCall]:
     """Yield the calls of a file.
 
     Raises:
@@ -91,16 +91,16 @@ def read(file: Path, terms: Terms) -> Iterator[LabelledCall]:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     try:
-                        yield _labelled(line, terms)
+                        yield _labelled(line, terms, decode)
                     except BadData as error:
                         raise BadData(f"{file}:{number}: {error}") from None
     except OSError as error:
         raise BadData(f"{file}: cannot be read: {error.strerror}") from None
 
 
-def _labelled(raw: bytes, terms: Terms) -> LabelledCall:
+def _labelled(raw: bytes, terms: CalibrationTerms, decode: Decode) -> LabelledCall:
     line = _decoded(raw, _Line)
-    call = _call(line.request, terms.route)
+    call = _call(line.request, terms.route, decode)
     answers = {name: _answer(answer, f"answers.{name}") for name, answer in line.answers.items()}
     standard = answers.get(terms.fallback, _Answer())
     task = fingerprint(call, line.task or call.routing.task)
@@ -118,11 +118,11 @@ def _labelled(raw: bytes, terms: Terms) -> LabelledCall:
     )
 
 
-def _call(request: Mapping[str, Raw], route: str) -> ChatCall:
+def _call(request: Mapping[str, Raw], route: str, decode: Decode) -> ChatCall:
     """Return the request as the gateway decodes it, sent to the route."""
     endpoint = COMPLETIONS if "prompt" in request else CHAT
     try:
-        return decode(ENDPOINTS[f"/v1/{endpoint.path}"], msgspec.json.encode({**request, "model": route}))
+        return decode(endpoint, msgspec.json.encode({**request, "model": route}))
     except BadRequest as error:
         raise BadData(f"request{'.' if error.param else ''}{error.param or ''}: {error.message}") from None
 
@@ -150,7 +150,13 @@ def _quality(call: ChatCall, answer: _Answer, standard: _Answer, at: str) -> tup
 
 
 def _example(
-    task: str, text: str, call: ChatCall, answer: _Answer, standard: _Answer, quality: tuple[float, float], terms: Terms
+    task: str,
+    text: str,
+    call: ChatCall,
+    answer: _Answer,
+    standard: _Answer,
+    quality: tuple[float, float],
+    terms: CalibrationTerms,
 ) -> Example:
     weak, strong = quality
     of_all, of_first = _scores(call, answer, terms)
@@ -166,7 +172,7 @@ def _example(
     )
 
 
-def _scores(call: ChatCall, answer: _Answer, terms: Terms) -> tuple[float | None, float | None]:
+def _scores(call: ChatCall, answer: _Answer, terms: CalibrationTerms) -> tuple[float | None, float | None]:
     """Return the log-odds of the answer and of its beginning, as `Gate` would; None where they are not known."""
     if terms.samples:
         return None if answer.agree is None else _of_vote(answer.agree, terms.samples), None
