@@ -1,4 +1,4 @@
-"""The command `smallfirst calibrate`: learn from labelled calls what `cascade` and `classifier` go by."""
+"""Learn the evidence for `cascade` and `classifier` from labelled calls, as `smallfirst calibrate` does."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from time import monotonic
 from typing import NamedTuple
 
 from router.errors import BadData
-from router.learning.calibration_report import Judged, table
+from router.learning.calibration_report import HeldOutCall, format_table
 from router.learning.evidence import Comparison, Evidence, Example
 from router.learning.evidence_file import EvidenceFile
 from router.learning.labelled import CalibrationTerms, Decode, LabelledCall, read
 
 REPORT_EVERY_S = 2.0
+"""seconds between two progress reports on one file"""
 
 Say = Callable[[str], None]
 
@@ -41,17 +42,20 @@ def run(terms: CalibrationTerms, files: Sequence[Path], out: Path, decode: Decod
     )
     file.save(out)
     say(f"wrote {out}")
-    return "\n\n".join(learned.told for learned in found.values())
+    return "\n\n".join(learned.report for learned in found.values())
 
 
 class _Learned(NamedTuple):
     evidence: Evidence
     comparisons: list[Comparison]
-    told: str
+    report: str
 
 
 def _learn(name: str, calls: Sequence[LabelledCall], terms: CalibrationTerms, say: Say) -> _Learned | None:
-    """Learn of one small model from half of its calls, and judge the other half by that; None: it has none."""
+    """Fit the evidence of one small model on half of its calls and evaluate it on the other half.
+
+    None if the half to learn from has no calls.
+    """
     answered = [call for call in calls if name in call.examples]
     examples = [call.examples[name] for call in answered if not call.held_out]
     if not examples:
@@ -60,30 +64,30 @@ def _learn(name: str, calls: Sequence[LabelledCall], terms: CalibrationTerms, sa
     say(f"{name}: learning from {len(examples)} calls")
     evidence = Evidence.fit(examples, terms.beginning_tokens)
     held_out = [call for call in answered if call.held_out]
-    judged = [_judged(call.examples[name], evidence) for call in held_out]
+    evaluated = [_evaluate(call.examples[name], evidence) for call in held_out]
     comparisons = [
         Comparison(one.example.task, one.gain, call.prompt_tokens, not one.example.as_good)
-        for call, one in zip(held_out, judged, strict=True)
+        for call, one in zip(held_out, evaluated, strict=True)
     ]
-    return _Learned(evidence, comparisons, table(name, terms.fallback, examples, judged))
+    return _Learned(evidence, comparisons, format_table(name, terms.fallback, examples, evaluated))
 
 
 def _read(files: Sequence[Path], terms: CalibrationTerms, decode: Decode, say: Say) -> list[LabelledCall]:
     calls: list[LabelledCall] = []
     ignored: Counter[str] = Counter()
     for file in files:
-        began, said = len(calls), monotonic()
+        first, reported_s = len(calls), monotonic()
         for call in read(file, terms, decode):
             calls.append(call)
             ignored.update(call.ignored)
-            if monotonic() - said > REPORT_EVERY_S:
-                said = monotonic()
-                say(f"{file}: {len(calls) - began} calls so far")
-        say(f"{file}: {len(calls) - began} calls")
+            if monotonic() - reported_s > REPORT_EVERY_S:
+                reported_s = monotonic()
+                say(f"{file}: {len(calls) - first} calls so far")
+        say(f"{file}: {len(calls) - first} calls")
     for name, count in ignored.items():
         say(f"{name}: {count} answers are ignored: route {terms.route} has no such model here")
     return calls
 
 
-def _judged(example: Example, evidence: Evidence) -> Judged:
-    return Judged(example, evidence.gain(evidence.prior(example.task, example.text), example.score))
+def _evaluate(example: Example, evidence: Evidence) -> HeldOutCall:
+    return HeldOutCall(example, evidence.gain(evidence.prior(example.task, example.text), example.score))

@@ -12,7 +12,7 @@ import pytest
 from router.decision import Decision
 from router.errors import BadRequest, LowConfidence, StructuredOutputViolation, UpstreamFailed, UpstreamRejected
 from router.learning.calibration import Calibration, Isotonic
-from router.learning.evidence import EVERY, Evidence, Usual
+from router.learning.evidence import ALL_TASKS, Evidence, TaskAverages
 from router.policy.cascade import Cascade
 from router.policy.guarantee import Guarantee
 from server.observability import decision_log
@@ -354,7 +354,9 @@ async def test_nothing_is_held_where_the_client_wants_it_so() -> None:
 def early(least: float, **settings: Any) -> dict[str, Any]:
     """Evidence by which the first two tokens tell all."""
     curve = Calibration(Isotonic((-2.0, 2.0), (0.0, 1.0)))
-    evidence = Evidence(calibration=curve, beginnings=curve, beginning_tokens=2, tasks={EVERY: Usual(0.0, [0.0])})
+    evidence = Evidence(
+        calibration=curve, beginnings=curve, beginning_tokens=2, tasks={ALL_TASKS: TaskAverages(0.0, [0.0])}
+    )
     return {"evidence": {"slm": evidence}, "min_confidence": least, **settings}
 
 
@@ -412,7 +414,9 @@ def experts(*script: Any, **settings: Any) -> Dispatching:
 
 
 def knows(*gains: float) -> Evidence:
-    return Evidence(calibration=Calibration(Isotonic((-2.0, 2.0), (0.0, 1.0))), tasks={EVERY: Usual(0.0, gains)})
+    return Evidence(
+        calibration=Calibration(Isotonic((-2.0, 2.0), (0.0, 1.0))), tasks={ALL_TASKS: TaskAverages(0.0, gains)}
+    )
 
 
 async def test_the_expert_that_saves_most_is_asked() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from router.decision import log_odds
 from router.errors import BadData
 from router.judge.consistency import Vote, score
-from router.learning.calibration_report import Judged, auroc, kept
+from router.learning.calibration_report import HeldOutCall, auroc, kept_share_and_loss
 from router.learning.evidence import Example
 from router.learning.evidence_file import EvidenceFile
 from router.learning.labelled import CalibrationTerms, read
@@ -315,14 +315,14 @@ def test_auroc_counts_ties_half() -> None:
 
 
 def test_what_is_kept_is_counted_over_all_calls() -> None:
-    def judged(gain: float, weak: float) -> Judged:
+    def judged(gain: float, weak: float) -> HeldOutCall:
         one = Example("t", "", weak=weak, strong=1)
-        return Judged(one, gain)
+        return HeldOutCall(one, gain)
 
     four = [judged(0.1, 1), judged(0.15, 0), judged(0.4, 0.5), judged(0.9, 0)]
-    assert kept(four, 0.8) == (0.5, 0.25)
-    assert kept(four, 0.95) == (0, 0)
-    assert kept([], 0.5) is None
+    assert kept_share_and_loss(four, 0.8) == (0.5, 0.25)
+    assert kept_share_and_loss(four, 0.95) == (0, 0)
+    assert kept_share_and_loss([], 0.5) is None
 
 
 def test_data_that_are_no_utf_8_are_refused(tmp_path: Path) -> None:

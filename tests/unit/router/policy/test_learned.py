@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from router.config.models import Price, Rung
 from router.learning.calibration import Calibration, Isotonic
-from router.learning.evidence import EVERY, Comparison, Evidence, Usual
+from router.learning.evidence import ALL_TASKS, Comparison, Evidence, TaskAverages
 from router.policy.base import Situation
 from router.policy.cascade import Cascade
 from router.policy.classifier import Classifier
@@ -24,7 +24,7 @@ CURVE = Calibration(Isotonic((-2.0, 2.0), (0.0, 1.0)))
 
 
 def knows(*gains: float, tokens: float | None = None) -> Evidence:
-    return Evidence(calibration=CURVE, tasks={EVERY: Usual(0.0, sorted(gains), tokens)})
+    return Evidence(calibration=CURVE, tasks={ALL_TASKS: TaskAverages(0.0, sorted(gains), tokens)})
 
 
 def accepted(policy: Cascade, score: float | None, **routing: Any) -> bool:
