@@ -15,10 +15,10 @@ from benchmarks.routing.data import Row
 from benchmarks.routing.metrics import Policy, Rank
 from router.decision import Prior, log_odds
 from router.judge.features import LOWEST
-from router.learning.calibration import FEWEST
-from router.learning.evidence import EVERY, Evidence, Example
+from router.learning.calibration import MIN_TASK_CALLS
+from router.learning.evidence import ALL_TASKS, Evidence, Example
 from router.learning.fingerprint import fingerprint
-from router.learning.value_of_information import skip_until
+from router.learning.value_of_information import skip_threshold
 from router.messages.chat import CHAT
 from router.types import ChatCall
 
@@ -66,7 +66,9 @@ class Cascade:
         by_task: dict[str, list[Row]] = {}
         for row, example in zip(train, examples, strict=True):
             by_task.setdefault(example.task, []).append(row)
-        groups = {name: rows for name, rows in by_task.items() if len(rows) >= FEWEST} | {EVERY: list(train)}
+        groups = {name: rows for name, rows in by_task.items() if len(rows) >= MIN_TASK_CALLS} | {
+            ALL_TASKS: list(train)
+        }
         priced = bool(train) and all(row.weak_usd is not None and row.strong_usd for row in train)
         prices = {name: _Prices.fit(rows) for name, rows in groups.items()} if priced else {}
         return cls(Evidence.fit(examples), prices)
@@ -83,7 +85,7 @@ class Cascade:
         if prices is None:
             return Rank(gain)
         usd = prices.strong_usd(row.text)
-        skip = skip_until(prior.likely, min(prices.ratio, DEAREST)) / usd if prior.likely else -inf
+        skip = skip_threshold(prior.likely, min(prices.ratio, DEAREST)) / usd if prior.likely else -inf
         return Rank(gain / usd, skip)
 
     def unseen(self, row: Row, gain: float) -> float:
@@ -95,7 +97,7 @@ class Cascade:
         return self.evidence.gain(prior, score(row))
 
     def _prices(self, name: str) -> _Prices | None:
-        return self.prices.get(name) or self.prices.get(EVERY)
+        return self.prices.get(name) or self.prices.get(ALL_TASKS)
 
 
 @dataclass(frozen=True, slots=True)

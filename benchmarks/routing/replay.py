@@ -20,7 +20,7 @@ from benchmarks.common.command import say
 from router.config.models import Config, Model, Route
 from router.decision import Candidate, Decision, Prior
 from router.errors import ConfigError
-from router.learning.evidence import EVERY
+from router.learning.evidence import ALL_TASKS
 from router.load_config import load
 from router.messages.chat import CHAT
 from router.policy.cascade import Cascade
@@ -151,7 +151,7 @@ def _matches(candidate: Candidate, seen: Mapping[str, Any]) -> bool:
 def _likely(policy: Learned, model: str, task: str, expected: float | None) -> Sequence[float]:
     """Return the likely gains: those of the task, shifted to the estimate for this prompt."""
     evidence = policy.evidence.get(model)
-    usual = evidence and (evidence.tasks.get(task) or evidence.tasks.get(EVERY))
+    usual = evidence and (evidence.tasks.get(task) or evidence.tasks.get(ALL_TASKS))
     if not usual or expected is None:
         return ()
     return [gain + expected - fmean(usual.gains) for gain in usual.gains]

@@ -1,8 +1,7 @@
-"""The command `smallfirst calibrate`: learn from labelled calls what `cascade` and `classifier` go by."""
+"""Learn the evidence for `cascade` and `classifier` from labelled calls, as `smallfirst calibrate` does."""
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -10,27 +9,26 @@ from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
 
-from router.config.models import Config, Route
-from router.errors import BadData, ConfigError
-from router.learning.calibration_report import Judged, table
+from router.errors import BadData
+from router.learning.calibration_report import HeldOutCall, format_table
 from router.learning.evidence import Comparison, Evidence, Example
 from router.learning.evidence_file import EvidenceFile
-from router.learning.labelled import LabelledCall, Terms, read
+from router.learning.labelled import CalibrationTerms, Decode, LabelledCall, read
 
 REPORT_EVERY_S = 2.0
+"""seconds between two progress reports on one file"""
 
 Say = Callable[[str], None]
 
 
-def run(config: Config, arguments: argparse.Namespace, say: Say) -> str:
-    """Learn, write the evidence, and return what was found as a table.
+def run(terms: CalibrationTerms, files: Sequence[Path], out: Path, decode: Decode, say: Say) -> str:
+    """Learn from the labelled calls of the files, write the evidence, and return a table of the results.
 
     Raises:
-        ConfigError: the route is none, has no small model, or the evidence cannot be written.
-        BadData: the calls are not as documented, or too few.
+        ConfigError: the evidence cannot be written.
+        BadData: a file cannot be read or has a wrong line, or there are too few calls.
     """
-    terms = _terms(_route(config, arguments.route), arguments.beginning)
-    calls = _read(arguments.data, terms, say)
+    calls = _read(files, terms, decode, say)
     found = {name: learned for name in terms.small if (learned := _learn(name, calls, terms, say))}
     if not found:
         raise BadData(f"nothing to learn from: expected answers of {' or '.join(terms.small)} to at least a few calls")
@@ -42,19 +40,22 @@ def run(config: Config, arguments: argparse.Namespace, say: Say) -> str:
         models={name: learned.evidence for name, learned in found.items()},
         comparisons={name: learned.comparisons for name, learned in found.items()},
     )
-    file.save(arguments.out)
-    say(f"wrote {arguments.out}")
-    return "\n\n".join(learned.told for learned in found.values())
+    file.save(out)
+    say(f"wrote {out}")
+    return "\n\n".join(learned.report for learned in found.values())
 
 
 class _Learned(NamedTuple):
     evidence: Evidence
     comparisons: list[Comparison]
-    told: str
+    report: str
 
 
-def _learn(name: str, calls: Sequence[LabelledCall], terms: Terms, say: Say) -> _Learned | None:
-    """Learn of one small model from half of its calls, and judge the other half by that; None: it has none."""
+def _learn(name: str, calls: Sequence[LabelledCall], terms: CalibrationTerms, say: Say) -> _Learned | None:
+    """Fit the evidence of one small model on half of its calls and evaluate it on the other half.
+
+    None if the half to learn from has no calls.
+    """
     answered = [call for call in calls if name in call.examples]
     examples = [call.examples[name] for call in answered if not call.held_out]
     if not examples:
@@ -63,45 +64,30 @@ def _learn(name: str, calls: Sequence[LabelledCall], terms: Terms, say: Say) -> 
     say(f"{name}: learning from {len(examples)} calls")
     evidence = Evidence.fit(examples, terms.beginning_tokens)
     held_out = [call for call in answered if call.held_out]
-    judged = [_judged(call.examples[name], evidence) for call in held_out]
+    evaluated = [_evaluate(call.examples[name], evidence) for call in held_out]
     comparisons = [
         Comparison(one.example.task, one.gain, call.prompt_tokens, not one.example.as_good)
-        for call, one in zip(held_out, judged, strict=True)
+        for call, one in zip(held_out, evaluated, strict=True)
     ]
-    return _Learned(evidence, comparisons, table(name, terms.fallback, examples, judged))
+    return _Learned(evidence, comparisons, format_table(name, terms.fallback, examples, evaluated))
 
 
-def _route(config: Config, name: str | None) -> Route:
-    known = ", ".join(config.routes) or "none"
-    found = next(iter(config.routes.values()), None) if name is None else config.routes.get(name)
-    if found is None:
-        raise ConfigError(f"--route: expected a route of models.yaml ({known}), got {name!r}")
-    return found
-
-
-def _terms(route: Route, beginning_tokens: int) -> Terms:
-    small = [model.name for model in route.ladder if model is not route.fallback]
-    if not small:
-        raise ConfigError(f"--route: routes.{route.name} has no small model here beside {route.fallback.name!r}")
-    return Terms(route.name, small, route.fallback.name, getattr(route.options, "samples", None) or 0, beginning_tokens)
-
-
-def _read(files: Sequence[Path], terms: Terms, say: Say) -> list[LabelledCall]:
+def _read(files: Sequence[Path], terms: CalibrationTerms, decode: Decode, say: Say) -> list[LabelledCall]:
     calls: list[LabelledCall] = []
     ignored: Counter[str] = Counter()
     for file in files:
-        began, said = len(calls), monotonic()
-        for call in read(file, terms):
+        first, reported_s = len(calls), monotonic()
+        for call in read(file, terms, decode):
             calls.append(call)
             ignored.update(call.ignored)
-            if monotonic() - said > REPORT_EVERY_S:
-                said = monotonic()
-                say(f"{file}: {len(calls) - began} calls so far")
-        say(f"{file}: {len(calls) - began} calls")
+            if monotonic() - reported_s > REPORT_EVERY_S:
+                reported_s = monotonic()
+                say(f"{file}: {len(calls) - first} calls so far")
+        say(f"{file}: {len(calls) - first} calls")
     for name, count in ignored.items():
         say(f"{name}: {count} answers are ignored: route {terms.route} has no such model here")
     return calls
 
 
-def _judged(example: Example, evidence: Evidence) -> Judged:
-    return Judged(example, evidence.gain(evidence.prior(example.task, example.text), example.score))
+def _evaluate(example: Example, evidence: Evidence) -> HeldOutCall:
+    return HeldOutCall(example, evidence.gain(evidence.prior(example.task, example.text), example.score))

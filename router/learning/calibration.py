@@ -1,7 +1,7 @@
-"""From a score of the small model's answer to the probability that it is good enough, and to a safe threshold.
+"""Map the score of a small model's answer to the probability that it is good enough, and find a safe threshold.
 
-Both learn from labelled calls: a score (higher: surer) and whether the answer was as good as the large model's. Scores
-mean different things in different tasks (a choice's log-odds, a whole text's), so each task has its own curve.
+Both are fitted to labelled calls: a score (higher means more confident) and whether the answer was as good as the large
+model's. Scores are not comparable across tasks (log-odds of a choice, of a whole text), so each task has its own curve.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ from itertools import groupby, pairwise
 from math import exp, inf, isfinite, lgamma, log, log1p, nextafter
 from operator import itemgetter
 
-Labelled = tuple[str, float, float]
-"""task, score, label: 1 is good enough, 0 is not; between: as judges disagree"""
+LabelledScore = tuple[str, float, float]
+"""task, score, label. The label is 1 if the answer is good enough, 0 if not, and between them if judges disagree."""
 
 FOLDS = 5
-FEWEST = 10
-"""a task with fewer labelled calls goes by the route's curve"""
+MIN_TASK_CALLS = 10
+"""a task with fewer labelled calls uses the route's curve"""
 CREDIBILITIES = (10.0, 30.0, 100.0, 300.0, 1000.0, inf)
 """candidates for the number of calls at which a task's own curve weighs as much as the route's"""
 
 
 @dataclass(frozen=True, slots=True)
 class Isotonic:
-    """A curve that never falls: the centre of each block of scores, and the mean label there.
+    """A non-decreasing curve, stored as the centre of each block of scores and the mean label there.
 
-    Between centres it is a straight line, so that scores of one block keep their order (centred isotonic regression:
-    Oron and Flournoy, Statistics in Biopharmaceutical Research 9(3), 2017, section 2.2); outside it is flat.
+    Between centres it is linear, so that scores of one block keep their order (centred isotonic regression: Oron and
+    Flournoy, Statistics in Biopharmaceutical Research 9(3), 2017, section 2.2). Outside the centres it is constant.
     """
 
     centres: tuple[float, ...]
     values: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        """Refuse what no fit makes: it may come from a file."""
+        """Reject an invalid curve, because curves are also read from files."""
         rising = all(low < high for low, high in pairwise(self.centres))
         never_falling = all(low <= high for low, high in pairwise(self.values))
         if not self.centres or len(self.centres) != len(self.values) or not rising or not never_falling:
@@ -47,11 +47,11 @@ class Isotonic:
 
         Args:
             scores: finite, in any order.
-            labels: as many, each in 0..1.
-            weights: as many, above 0; None: all the same.
+            labels: one per score, each in 0..1.
+            weights: one per score, above 0. None gives all scores the same weight.
 
         Raises:
-            ValueError: there are none, or not as many of each, or one is out of its range.
+            ValueError: there are no scores, the lengths differ, or a value is out of its range.
         """
         weights = [1.0] * len(scores) if weights is None else weights
         if not scores or not len(scores) == len(labels) == len(weights):
@@ -60,16 +60,16 @@ class Isotonic:
             raise ValueError("scores must be finite, labels between 0 and 1, weights above 0")
         blocks: list[_Block] = []
         for score, of in groupby(sorted(zip(scores, labels, weights, strict=True)), key=itemgetter(0)):
-            same = [(label, weight) for _, label, weight in of]  # one block, whatever its labels
+            same = [(label, weight) for _, label, weight in of]  # equal scores are one block
             weight = sum(weight for _, weight in same)
             block = _Block(weight, weight * score, sum(weight * label for label, weight in same))
             while blocks and blocks[-1].value >= block.value:
-                block = blocks.pop().joined(block)
+                block = blocks.pop().merge(block)
             blocks.append(block)
         return cls(tuple(block.centre for block in blocks), tuple(block.value for block in blocks))
 
     def __call__(self, score: float) -> float:
-        """Return the mean label to expect at this score, 0 to 1."""
+        """Return the expected label at this score, 0 to 1."""
         above = bisect_right(self.centres, score)
         if above == 0:
             return self.values[0]
@@ -95,40 +95,40 @@ class _Block:
     def value(self) -> float:
         return min(1.0, self.labels / self.weight)
 
-    def joined(self, above: _Block) -> _Block:
+    def merge(self, above: _Block) -> _Block:
         return _Block(self.weight + above.weight, self.scores + above.scores, self.labels + above.labels)
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The route's curve, and each task's own with the weight that it has earned.
+    """The route's curve, and the curve of each task with its weight.
 
-    P = z P_task + (1 - z) P_route with z = n / (n + k), n being the task's labelled calls: Buehlmann's credibility
-    (Experience Rating and Credibility, ASTIN Bulletin 4(3), 1967). His k is the variance within tasks over that
-    between them; as curves are mixed here and not means, k is the candidate with the least squared error on calls left
-    out. Where tasks do not differ that is infinity, and all calls share one curve.
+    P = z P_task + (1 - z) P_route with z = n / (n + k). n is the number of the task's labelled calls. z is Buehlmann's
+    credibility (Experience Rating and Credibility, ASTIN Bulletin 4(3), 1967). His k is the variance within tasks over
+    the variance between them. Here curves are mixed, not means, so k is the candidate with the least squared error on
+    held-out calls. If tasks do not differ, k is infinite and all calls share one curve.
     """
 
     route: Isotonic | None = None
-    """None: nothing is known, and nothing is good enough"""
+    """None if there were no labelled calls; then no answer is good enough"""
     tasks: Mapping[str, tuple[float, Isotonic]] = field(default_factory=dict)
 
     @classmethod
-    def fit(cls, data: Iterable[Labelled]) -> Calibration:
+    def fit(cls, data: Iterable[LabelledScore]) -> Calibration:
         """Fit on labelled calls.
 
         Raises:
             ValueError: a score is not finite, or a label not in 0..1.
         """
-        calls = sorted(data, key=lambda call: call[1])  # so that each fold has low scores and high ones
+        calls = sorted(data, key=lambda call: call[1])  # each fold then has low and high scores
         if not calls:
             return cls()
-        route, own = _curve(calls), _own_curves(calls)
-        k = _credibility(calls) if len(own) > 1 else inf
+        route, own = _fit_curve(calls), _fit_task_curves(calls)
+        k = _best_credibility(calls) if len(own) > 1 else inf
         return cls(route, {} if k == inf else {task: (n / (n + k), curve) for task, (n, curve) in own.items()})
 
     def probability(self, task: str, score: float) -> float:
-        """Return P(the small model's answer is good enough), 0 to 1; it never falls as the score rises."""
+        """Return P(the small model's answer is good enough), 0 to 1. It is non-decreasing in the score."""
         if self.route is None:
             return 0.0
         of_route = self.route(score)
@@ -138,24 +138,24 @@ class Calibration:
         return share * curve(score) + (1 - share) * of_route
 
 
-def _curve(calls: Sequence[Labelled]) -> Isotonic:
+def _fit_curve(calls: Sequence[LabelledScore]) -> Isotonic:
     return Isotonic.fit([score for _, score, _ in calls], [label for _, _, label in calls])
 
 
-def _own_curves(calls: Iterable[Labelled]) -> dict[str, tuple[int, Isotonic]]:
-    """Return for each task with enough calls their number and its curve."""
-    by_task: dict[str, list[Labelled]] = {}
+def _fit_task_curves(calls: Iterable[LabelledScore]) -> dict[str, tuple[int, Isotonic]]:
+    """Return the number of calls and the curve of each task with enough calls."""
+    by_task: dict[str, list[LabelledScore]] = {}
     for call in calls:
         by_task.setdefault(call[0], []).append(call)
-    return {task: (len(of), _curve(of)) for task, of in by_task.items() if len(of) >= FEWEST}
+    return {task: (len(of), _fit_curve(of)) for task, of in by_task.items() if len(of) >= MIN_TASK_CALLS}
 
 
-def _credibility(calls: Sequence[Labelled]) -> float:
-    """Return the k that predicts best the calls of each fold from the others; the larger of two that are as good."""
+def _best_credibility(calls: Sequence[LabelledScore]) -> float:
+    """Return the k with the least cross-validation error. Of equal ones, return the largest."""
     error = dict.fromkeys(CREDIBILITIES, 0.0)
     for fold in range(FOLDS):
         rest = [call for place, call in enumerate(calls) if place % FOLDS != fold]
-        route, own = _curve(rest), _own_curves(rest)
+        route, own = _fit_curve(rest), _fit_task_curves(rest)
         for task, score, label in calls[fold::FOLDS]:
             of_route = route(score)
             n, curve = own.get(task, (0, route))
@@ -166,39 +166,39 @@ def _credibility(calls: Sequence[Labelled]) -> float:
 
 
 def guaranteed_threshold(comparisons: Iterable[tuple[float, bool]], *, max_risk: float, delta: float) -> float | None:
-    """Return the loosest threshold t such that serving the small model at scores >= t is safe; None: no t is.
+    """Return the lowest threshold t such that serving the small model at scores >= t is safe, or None if none is.
 
     Safe: with probability 1 - delta over the comparisons, R(t) = P(score >= t and the models disagree) <= max_risk.
-    R falls as t rises, so the bound need hold at one t only: no correction for having looked at many (risk-controlling
-    prediction sets, Bates et al., arXiv 2101.02703, Theorem 1). It is the exact binomial one (Clopper and Pearson,
-    Biometrika 26, 1934), its size being the number of all comparisons.
+    R falls as t rises, so the bound has to hold at one t only. Testing several t needs no correction (risk-controlling
+    prediction sets, Bates et al., arXiv 2101.02703, Theorem 1). The bound is the exact binomial bound (Clopper and
+    Pearson, Biometrika 26, 1934). Its sample size is the number of all comparisons.
 
     Args:
-        comparisons: (score, whether the models disagree) of calls drawn at random, whatever they hold.
+        comparisons: (score, whether the models disagree) of calls drawn at random.
         max_risk: share of all calls, above 0 and below 1.
         delta: above 0 and below 1.
     """
-    seen = list(comparisons)
-    allowed = most_disagreements(len(seen), max_risk, delta)
+    pairs = list(comparisons)
+    allowed = max_disagreements(len(pairs), max_risk, delta)
     if allowed < 0:
         return None
-    disagreeing = sorted((score for score, disagree in seen if disagree), reverse=True)
+    disagreeing = sorted((score for score, disagree in pairs if disagree), reverse=True)
     return nextafter(disagreeing[allowed], inf) if len(disagreeing) > allowed else -inf
 
 
-def most_disagreements(comparisons: int, max_risk: float, delta: float) -> int:
-    """Return the largest K of which the upper 1 - delta Clopper-Pearson bound is at most `max_risk`; -1: not even 0.
+def max_disagreements(comparisons: int, max_risk: float, delta: float) -> int:
+    """Return the largest K whose upper 1 - delta Clopper-Pearson bound is at most `max_risk`, or -1 if there is none.
 
-    The bound BetaInv(1 - delta; K + 1, n - K) is the p at which P(Binomial(n, p) <= K) = delta, and that falls with p:
-    the bound is at most `max_risk` just where P(Binomial(n, max_risk) <= K) <= delta.
+    The bound BetaInv(1 - delta; K + 1, n - K) is the p at which P(Binomial(n, p) <= K) = delta. That probability falls
+    with p, so the bound is at most `max_risk` if and only if P(Binomial(n, max_risk) <= K) <= delta.
     """
-    chance, most = 0.0, -1
+    cumulative, largest = 0.0, -1
     for k in range(comparisons):
-        chance += exp(
+        cumulative += exp(
             lgamma(comparisons + 1) - lgamma(k + 1) - lgamma(comparisons - k + 1)
             + k * log(max_risk) + (comparisons - k) * log1p(-max_risk)
         )  # fmt: skip
-        if chance > delta:
+        if cumulative > delta:
             break
-        most = k
-    return most
+        largest = k
+    return largest

@@ -1,10 +1,10 @@
-"""What was learned of one small model against the fallback. Asking is plain Python: no numpy, no I/O.
+"""The evidence of one small model, compared with the fallback. Predictions are plain Python: no numpy, no I/O.
 
-    gain to expect = P(the small answer is not as good) + what the prompt says beyond that
+    expected gain = P(the small model's answer is worse) + trust * (gain estimated from the prompt - its task's mean)
 
-P is calibrated per task. The label is "as good as the fallback's answer" and not "right": what both get wrong is no
-reason to escalate. What the prompt adds is the gain that `GainModel` guesses from it, beyond what is usual in its task.
-It counts as much as it was worth for calls that were not learned from (stacking: Wolpert, Neural Networks 5(2), 1992).
+P is calibrated per task. The label is "as good as the fallback's answer", not "correct": if both answers are wrong,
+escalation gains nothing. `GainModel` estimates the gain from the prompt. `trust` is fitted to estimates for calls that
+were not learned from (stacking: Wolpert, Neural Networks 5(2), 1992).
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from msgspec import Struct
 
 from router.decision import Prior
 from router.learning.calibration import Calibration
-from router.learning.gain import GainModel, Guess
+from router.learning.gain import GainEstimate, GainModel
 
-EVERY = ""
-"""the task of all calls, for tasks of which few or none are known"""
-TIE = 1e-9
-"""equal gains, beyond the ends of a curve, go by the confidence"""
-MOST = 1.0
-"""the gain to expect of an answer of which nothing is known"""
-STEEPEST = 700.0
-"""beyond it, `exp` overflows"""
+ALL_TASKS = ""
+"""stands for all calls; used for tasks with too few labelled calls"""
+TIE_BREAK = 1e-9
+"""beyond the ends of a curve gains are equal; this weight ranks them by confidence"""
+MAX_GAIN = 1.0
+"""the expected gain without any evidence"""
+MAX_EXPONENT = 700.0
+"""`exp` overflows above it"""
 
 
 class Example(Struct, frozen=True):
-    """One call that both models have answered, labelled."""
+    """One labelled call that both models answered."""
 
     task: str
     """the fingerprint"""
     text: str
-    """all that the model reads"""
+    """the whole prompt"""
     weak: float
     strong: float
     """quality of the answers, 0 to 1"""
     has_confidence: bool = False
     score: float | None = None
-    """log-odds that the small model gives its own answer; None with `has_confidence`: the lowest"""
+    """log-odds of the small model's answer; None with `has_confidence` means the lowest"""
     first: float | None = None
-    """the same of the first tokens of its answer; None: not known"""
+    """the log-odds of the first tokens of its answer, or None if unknown"""
     completion_tokens: int | None = None
     """of the fallback's answer"""
 
@@ -59,96 +59,96 @@ class Example(Struct, frozen=True):
 
 
 class Comparison(Struct, frozen=True, forbid_unknown_fields=True):
-    """A call that the fit has not seen: thresholds that hold are found among such."""
+    """A call that was not learned from. Guaranteed thresholds are computed from such calls."""
 
     task: str
     gain: float
-    """that the answer left to expect"""
+    """expected gain, given the answer's confidence"""
     prompt_tokens: int
     """as `rough_tokens` counts"""
     worse: bool
     """the small model's answer was not as good as the fallback's"""
 
 
-class Usual(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is usual in the calls of one task."""
+class TaskAverages(Struct, frozen=True, forbid_unknown_fields=True):
+    """Averages over the calls of one task."""
 
     guess: float
-    """mean gain that the prompts alone let expect"""
+    """mean of the gains that `GainModel` estimates from the prompts"""
     gains: Sequence[float] = ()
-    """quantiles of what the answers' confidences left to expect, rising"""
+    """quantiles of the gains expected from the answers' confidences, ascending"""
     completion_tokens: float | None = None
     """mean of the fallback's answers"""
 
 
 class Evidence(Struct, frozen=True, forbid_unknown_fields=True):
-    """Says what gain to expect. Made by `fit`; msgspec encodes and decodes it."""
+    """Predicts the gain. `fit` makes it; msgspec encodes and decodes it."""
 
     calibration: Calibration = Calibration()
     beginnings: Calibration = Calibration()
-    """the same for the first `beginning_tokens` tokens"""
+    """the calibration of the first `beginning_tokens` tokens of an answer"""
     beginning_tokens: int = 0
     prompts: GainModel = GainModel()
     trust: float = 0.0
-    """how much of what the prompt says counts beside the answer's confidence, 0 to 1"""
+    """weight of the gain estimated from the prompt if the answer's confidence is known, 0 to 1"""
     trust_before: float = 0.0
-    """and how much before there is an answer"""
-    tasks: Mapping[str, Usual] = {}
+    """its weight before there is an answer, 0 to 1"""
+    tasks: Mapping[str, TaskAverages] = {}
 
     @classmethod
     def fit(cls, examples: Sequence[Example], beginning_tokens: int = 0) -> Evidence:
-        """Learn from labelled calls; those without a confidence teach only what the prompt tells. Seconds.
+        """Learn from labelled calls; takes seconds. Calls without a confidence are used for the prompt's part only.
 
         Args:
             examples: in any order.
-            beginning_tokens: how many tokens `Example.first` is of; 0: of none.
+            beginning_tokens: the number of tokens that `Example.first` covers; 0 if it is not used.
 
         Raises:
             ValueError: a score is not finite.
         """
-        from router.learning.evidence_fit import fit  # noqa: PLC0415 - numpy is only for those who learn
+        from router.learning.evidence_fit import fit  # noqa: PLC0415 - only fitting imports numpy
 
         return fit(examples, beginning_tokens)
 
     def prior(self, task: str, text: str) -> Prior:
-        """Return what is known of the model's answer to a call before it is asked.
+        """Return the expectation for a call before the model is asked.
 
-        As slow as `GainModel.guess` where the prompt says something, a microsecond where it does not.
+        As slow as `GainModel.estimate` if `trust` or `trust_before` is above 0; otherwise a microsecond.
         """
-        usual = self._usual(task)
-        if usual is None:
+        averages = self._averages(task)
+        if averages is None:
             return Prior(task)
-        beyond = self.prompts.gain(text) - usual.guess if self.trust or self.trust_before else 0.0
-        return Prior(task, [gain + self.trust_before * beyond for gain in usual.gains], self.trust * beyond)
+        beyond = self.prompts.gain(text) - averages.guess if self.trust or self.trust_before else 0.0
+        return Prior(task, [gain + self.trust_before * beyond for gain in averages.gains], self.trust * beyond)
 
     def gain(self, prior: Prior, score: float | None, *, beginning: bool = False) -> float:
-        """Return the gain that an answer leaves to expect, about -1 to 1; the surer the answer, the less.
+        """Return the expected gain of asking the fallback, about -1 to 1. It falls as the confidence rises.
 
         Args:
-            sight: of the call.
-            score: of the answer's confidence; None: it has none.
-            beginning: the score is of the answer's first `beginning_tokens` tokens.
+            prior: the expectation before the answer.
+            score: log-odds of the answer, or None if it has no confidence.
+            beginning: whether the score covers only the first `beginning_tokens` tokens.
         """
         if score is None:
-            return fmean(prior.likely) if prior.likely else MOST
-        surer = 1 + score / (1 + abs(score))
-        return self._doubt(prior.task, score, beginning=beginning) + prior.hint - TIE * surer
+            return fmean(prior.likely) if prior.likely else MAX_GAIN
+        confidence = 1 + score / (1 + abs(score))
+        return self._probability_worse(prior.task, score, beginning=beginning) + prior.hint - TIE_BREAK * confidence
 
     def completion_tokens(self, task: str) -> float | None:
-        """Return how long the fallback's answers to such calls are; None: not known."""
-        usual = self._usual(task)
-        return None if usual is None else usual.completion_tokens
+        """Return the mean length of the fallback's answers to such calls, or None if unknown."""
+        averages = self._averages(task)
+        return None if averages is None else averages.completion_tokens
 
-    def prompt_gain(self, text: str) -> Guess:
-        """Return what the prompt alone lets expect."""
-        return self.prompts.guess(text)
+    def prompt_gain(self, text: str) -> GainEstimate:
+        """Return the gain estimated from the prompt alone."""
+        return self.prompts.estimate(text)
 
-    def _doubt(self, task: str, score: float, *, beginning: bool) -> float:
-        """Return P(the small model's answer is not as good)."""
+    def _probability_worse(self, task: str, score: float, *, beginning: bool) -> float:
+        """Return P(the small model's answer is worse than the fallback's)."""
         if beginning or self.calibration.route is not None:
             return 1 - (self.beginnings if beginning else self.calibration).probability(task, score)
-        # nothing is known of confidences: they are taken at their word
-        return 1 / (1 + exp(min(score, STEEPEST)))
+        # no labelled confidences: use them uncalibrated
+        return 1 / (1 + exp(min(score, MAX_EXPONENT)))
 
-    def _usual(self, task: str) -> Usual | None:
-        return self.tasks.get(task) or self.tasks.get(EVERY)
+    def _averages(self, task: str) -> TaskAverages | None:
+        return self.tasks.get(task) or self.tasks.get(ALL_TASKS)

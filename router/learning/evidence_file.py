@@ -1,4 +1,4 @@
-"""The file that `smallfirst calibrate` writes and a route's `evidence` names: what was learned of its small models."""
+"""The evidence file of a route. `smallfirst calibrate` writes it, and the route's `evidence` names it."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ VERSION = 1
 
 
 class EvidenceFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was learned from one set of labelled calls."""
+    """The evidence from one set of labelled calls."""
 
     version: int = VERSION
     made: date
     route: str
-    """whose calls they are: the names of tasks begin with it"""
+    """the route of the calls; the names of tasks begin with it"""
     fallback: str
     """the model that the small ones are compared with"""
     samples: int = 0
-    """how many answers vote, of which the share is the confidence; 0: it is one answer's logprobs"""
+    """how many answers vote; 0 if the confidence comes from the logprobs of one answer"""
     models: Mapping[str, Evidence]
     """by small model"""
     comparisons: Mapping[str, Sequence[Comparison]] = {}
-    """by small model: calls that `models` has not learned from"""
+    """by small model: calls that were not learned from"""
 
     @classmethod
     def load(cls, path: Path) -> EvidenceFile:
         """Read the file.
 
         Raises:
-            ConfigError: it cannot be read, or is not such a file; the message names it and the fault.
+            ConfigError: the file cannot be read or is not an evidence file. The message names the file and the fault.
         """
         try:
             content = path.read_bytes()
             found = msgspec.json.decode(content, type=_Header).version
             if found != VERSION:
-                raise ConfigError(f"{path}: version: expected {VERSION}, got {found}: {_AGAIN}")
+                raise ConfigError(f"{path}: version: expected {VERSION}, got {found}: {_HOW_TO_RENEW}")
             return msgspec.json.decode(content, type=cls)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ConfigError(f"{path}: no evidence: {error}: {_AGAIN}") from None
+            raise ConfigError(f"{path}: no evidence: {error}: {_HOW_TO_RENEW}") from None
 
     def save(self, path: Path) -> None:
-        """Write the file, whole or not at all.
+        """Write the file atomically.
 
         Raises:
-            ConfigError: it cannot be written.
+            ConfigError: the file cannot be written.
         """
         unfinished = path.with_name(f"{path.name}.unfinished")
         try:
@@ -67,4 +67,4 @@ class _Header(Struct):
     version: int
 
 
-_AGAIN = "`smallfirst calibrate` makes it again"
+_HOW_TO_RENEW = "`smallfirst calibrate` makes it again"

@@ -1,4 +1,4 @@
-"""Fits `Evidence`. Apart from it, so that only who learns imports numpy."""
+"""Fits `Evidence`. A separate module, so that only fitting imports numpy."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from statistics import fmean
 import numpy as np
 
 from router.judge.features import LOWEST
-from router.learning.calibration import FEWEST, Calibration
-from router.learning.evidence import EVERY, Evidence, Example, Usual
+from router.learning.calibration import MIN_TASK_CALLS, Calibration
+from router.learning.evidence import ALL_TASKS, Evidence, Example, TaskAverages
 from router.learning.gain import GainModel
-from router.learning.ridge import TINY, Floats
+from router.learning.ridge import NEAR_ZERO, Floats
 
 QUANTILES = 100
-"""what is usual in a task is kept as so many of them"""
+"""how many quantiles of the expected gains are stored per task"""
 
 
 def fit(examples: Sequence[Example], beginning_tokens: int) -> Evidence:
     """See `Evidence.fit`."""
     if not examples:
         return Evidence(beginning_tokens=beginning_tokens)
-    groups = _groups(examples)
-    known = [one.task if one.task in groups else EVERY for one in examples]
+    groups = _places_by_task(examples)
+    known = [one.task if one.task in groups else ALL_TASKS for one in examples]
     worse = np.array([not one.as_good for one in examples], dtype=np.float64)
 
-    prompts, guesses = GainModel.fit_and_guess([one.text for one in examples], [one.gain for one in examples])
-    usual = {task: fmean(guesses[place].gain for place in places) for task, places in groups.items()}
-    beyond = np.array([guess.gain - usual[task] for guess, task in zip(guesses, known, strict=True)])
+    prompts, estimates = GainModel.fit_and_estimate([one.text for one in examples], [one.gain for one in examples])
+    mean_estimate = {task: fmean(estimates[place].gain for place in places) for task, places in groups.items()}
+    beyond = np.array([estimate.gain - mean_estimate[task] for estimate, task in zip(estimates, known, strict=True)])
 
-    sure = [place for place, one in enumerate(examples) if one.has_confidence]
+    confident = [place for place, one in enumerate(examples) if one.has_confidence]
     labelled = [(one.task, _score(one), float(one.as_good)) for one in examples if one.has_confidence]
     calibration = Calibration.fit(labelled)
-    doubts = {place: 1 - calibration.probability(*of[:2]) for place, of in zip(sure, labelled, strict=True)}
-    unexplained = worse[sure] - np.array(list(doubts.values()))
+    expected = {place: 1 - calibration.probability(*of[:2]) for place, of in zip(confident, labelled, strict=True)}
+    unexplained = worse[confident] - np.array(list(expected.values()))
 
     return Evidence(
         calibration=calibration,
@@ -42,12 +42,12 @@ def fit(examples: Sequence[Example], beginning_tokens: int) -> Evidence:
         ),
         beginning_tokens=beginning_tokens,
         prompts=prompts,
-        trust=_trust(beyond[sure], unexplained, [known[place] for place in sure]),
-        trust_before=_trust(beyond, worse, known),
+        trust=_regression_slope(beyond[confident], unexplained, [known[place] for place in confident]),
+        trust_before=_regression_slope(beyond, worse, known),
         tasks={
-            task: Usual(
-                guess=usual[task],
-                gains=_quantiles([doubts[place] for place in places if place in doubts]),
+            task: TaskAverages(
+                guess=mean_estimate[task],
+                gains=_quantiles([expected[place] for place in places if place in expected]),
                 completion_tokens=_mean(examples[place].completion_tokens for place in places),
             )
             for task, places in groups.items()
@@ -59,23 +59,25 @@ def _score(example: Example) -> float:
     return LOWEST if example.score is None else example.score
 
 
-def _groups(examples: Sequence[Example]) -> dict[str, list[int]]:
-    """Return the places of all calls, and of each task with enough of them."""
+def _places_by_task(examples: Sequence[Example]) -> dict[str, list[int]]:
+    """Return the indices of all calls, and those of each task with enough calls."""
     found: dict[str, list[int]] = {}
     for place, one in enumerate(examples):
         found.setdefault(one.task, []).append(place)
-    return {EVERY: list(range(len(examples)))} | {task: of for task, of in found.items() if len(of) >= FEWEST}
+    return {ALL_TASKS: list(range(len(examples)))} | {
+        task: of for task, of in found.items() if len(of) >= MIN_TASK_CALLS
+    }
 
 
-def _trust(beyond: Floats, unexplained: Floats, tasks: Sequence[str]) -> float:
-    """Return by how much, within tasks, the unexplained rises with what the prompts say beyond them; 0 to 1."""
-    x, y = _within(beyond, tasks), _within(unexplained, tasks)
+def _regression_slope(beyond: Floats, unexplained: Floats, tasks: Sequence[str]) -> float:
+    """Return the slope of `unexplained` on `beyond` within tasks, clipped to 0..1."""
+    x, y = _subtract_task_means(beyond, tasks), _subtract_task_means(unexplained, tasks)
     spread = float(x @ x)
-    return min(1.0, max(0.0, float(x @ y) / spread)) if spread > TINY else 0.0
+    return min(1.0, max(0.0, float(x @ y) / spread)) if spread > NEAR_ZERO else 0.0
 
 
-def _within(values: Floats, tasks: Sequence[str]) -> Floats:
-    """Return the values less the mean of their task's."""
+def _subtract_task_means(values: Floats, tasks: Sequence[str]) -> Floats:
+    """Return each value less the mean of its task."""
     _, which = np.unique(tasks, return_inverse=True)
     means = np.bincount(which, values) / np.bincount(which)
     return values - means[which]

@@ -1,11 +1,11 @@
-"""Which task is this? Agents' calls are templates: what repeats names the task, and evidence is kept for each. Pure.
+"""Name the task of a call. Agents fill templates: the constant part names the task, which has its own evidence. Pure.
 
-What repeats is the system prompt without its variable parts (dates, numbers, identifiers, who is asking), the tools,
-the form of the answer, and the route. A call without any of these has the form of its prompt: the labels that its
-lines begin with (`Question:`, `A.`, `## Input`).
+The constant part is the system prompt without its variables (dates, numbers, identifiers, data of the user), the tools,
+the output format, and the route. A call without any of these is named by the labels that the lines of its prompt begin
+with (`Question:`, `A.`, `## Input`).
 
-Two calls of one template that get two names share what the whole route knows, which costs evidence; two templates
-under one name would be judged by each other's evidence. So, only what surely varies is masked.
+If one template gets two names, both may fall back to the evidence of the route. If two templates share a name, each is
+judged by evidence of the other, which is worse. So only parts that certainly vary are masked.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from router.structured.request.output_format import format_fields
 from router.types import ChatCall
 
 DIGEST_BYTES = 8
-REMEMBERED, MOST_CHARS = 256, 32_768
-"""agents repeat their system prompts: so many are masked once; of a longer text, only the beginning names the task"""
+CACHED_PROMPTS = 256
+"""masked system prompts in the cache; agents repeat theirs"""
+MAX_TEMPLATE_CHARS = 32_768
+"""characters of a text that name the task; the rest is ignored"""
 
 _SYSTEM_ROLES = ("system", "developer")
 _VARIABLE = re.compile(
@@ -56,13 +58,13 @@ _ENUMERATES = re.compile(r"^\(?(?:[A-Za-z]|\d{1,2})([.):])$")
 
 
 def fingerprint(call: ChatCall, task: str | None = None) -> str:
-    """Return the name of the call's task: the route, and what tells its tasks apart; O(prompt).
+    """Return the name of the call's task: the route and a digest of the template; O(prompt).
 
-    The same in every process and for any order of tools and of keys in schemas.
+    It is the same in every process and for any order of tools and of keys in schemas.
 
     Args:
         call: the request.
-        task: the client's own name for it; it is believed.
+        task: the client's name for the task, used instead of the digest.
     """
     if task is not None:
         return f"{call.model}/task:{task}"
@@ -74,32 +76,34 @@ def fingerprint(call: ChatCall, task: str | None = None) -> str:
 def _template(call: ChatCall) -> Mapping[str, object]:
     body = call.body
     messages = call.endpoint.messages(body)
-    repeated = {
-        "system": [masked(text[:MOST_CHARS]) for text in texts(_only(call, messages, _SYSTEM_ROLES))]
+    constant = {
+        "system": [
+            mask_variables(text[:MAX_TEMPLATE_CHARS]) for text in texts(_with_roles(call, messages, _SYSTEM_ROLES))
+        ]
         if call.endpoint.has_messages
         else [],
         "tools": sorted(_tools(body)) if call.endpoint.takes_tools else [],
         "format": {name: body[name] for name in format_fields(body)},
     }
-    if any(repeated.values()):
-        return repeated
-    asked = _only(call, messages, ("user",)) if call.endpoint.has_messages else call
-    return {"form": form(next(texts(asked), "")[:MOST_CHARS])}
+    if any(constant.values()):
+        return constant
+    asked = _with_roles(call, messages, ("user",)) if call.endpoint.has_messages else call
+    return {"form": line_labels(next(texts(asked), "")[:MAX_TEMPLATE_CHARS])}
 
 
-def _only(call: ChatCall, messages: Iterable[Mapping[str, Any]], roles: Container[object]) -> ChatCall:
+def _with_roles(call: ChatCall, messages: Iterable[Mapping[str, Any]], roles: Container[object]) -> ChatCall:
     return replace(call, body={"messages": [message for message in messages if message.get("role") in roles]})
 
 
-@lru_cache(maxsize=REMEMBERED)
-def masked(text: str) -> str:
-    """Return a system prompt without what varies from call to call of one template."""
-    text = _ABOUT_THE_CALLER.sub(r"\1 _", _emptied(text))
+@lru_cache(maxsize=CACHED_PROMPTS)
+def mask_variables(text: str) -> str:
+    """Return a system prompt with the parts that vary between calls of one template masked."""
+    text = _ABOUT_THE_CALLER.sub(r"\1 _", _empty_tags(text))
     return _SPACE.sub(" ", _VARIABLE.sub("_", text)).strip()
 
 
-def _emptied(text: str) -> str:
-    """Return the text without what is put between tags for each call. One pass, however many are left open."""
+def _empty_tags(text: str) -> str:
+    """Return the text without the content of tags that hold data of one call. One pass, also with unclosed tags."""
     kept: list[str] = []
     start, opened = 0, None
     for tag in _TAG.finditer(text):
@@ -111,14 +115,14 @@ def _emptied(text: str) -> str:
     return "".join([*kept, text[start:]])
 
 
-def form(text: str) -> list[str]:
-    """Return the labels that the lines begin with, each once; options and steps (`A.`, `2)`) count as one label."""
+def line_labels(text: str) -> list[str]:
+    """Return the distinct labels that lines begin with. Options and steps (`A.`, `2)`) count as one label."""
     labels = (match[1] for match in _LABEL.finditer(text))
     return list(dict.fromkeys(_ENUMERATES.sub(r"_\1", label) for label in labels))
 
 
 def _tools(body: Mapping[str, Any]) -> Iterator[str]:
-    """Yield each tool's name and the names of its arguments; descriptions may hold the date."""
+    """Yield each tool's name and argument names. Descriptions are left out because they may contain a date."""
     for tool in (*(body.get("tools") or ()), *(body.get("functions") or ())):
         function = tool.get("function", tool) if isinstance(tool, Mapping) else None
         if isinstance(function, Mapping):

@@ -1,18 +1,18 @@
-"""What quality is gained by asking the strong model, guessed from the text alone, before any model is asked.
+"""Estimate the gain in quality of asking the strong model from the text alone, before any model is asked.
 
 expected gain = mean + prior(text) + support(text) * learned(text)
 
 `prior`: longer texts with more capitals (names, formulae, statements) gain more. On RouteLLM's published results
-(arXiv 2406.18665; APGR, see `benchmarks/routing`) length alone beats most routers; with capitals it is better
-still, on both of its sets: that is where its form comes from. Nothing of it is fitted to what `fit` is given.
+(arXiv 2406.18665; APGR, see `benchmarks/routing`) length alone beats most routers. With capitals it is better still, on
+both data sets. The weights come from those results; `fit` does not change them.
 
-`learned`: a ridge regression on hashed words, pieces of words and measures of the text of what the prior leaves
-over of the gain, so that few labels change little. The gain (strong - weak) is the target, not difficulty: what both
-models fail at gains nothing.
+`learned`: a ridge regression of the residual gain, after the prior, on hashed words, pieces of words and measures of
+the text. Few labels change little. The target is the gain (strong - weak), not difficulty: if both models fail, asking
+the strong one gains nothing.
 
-`support`: a router asked about what it has not learned from falls to random or below. So what was learned counts only
-for texts like those that it was learned from: conformal novelty detection (Laxhammar and Falkman, "Conformal prediction
-for distribution-independent anomaly detection", 2010) with the Mahalanobis distance of a text's `outline`.
+`support`: on texts unlike its training data, a router is no better than random, or worse. So `learned` counts only for
+texts like the training texts: conformal novelty detection (Laxhammar and Falkman, "Conformal prediction for
+distribution-independent anomaly detection", 2010) with the Mahalanobis distance of a text's `novelty_features`.
 """
 
 from __future__ import annotations
@@ -24,38 +24,38 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from router.learning.text import MEASURES, Seen, see
+from router.learning.text import MEASURES, TextFeatures, extract_features
 
 PRIOR = {"characters": 1.0, "capitals": 0.5}
-"""weights of the logarithms; the direction is what was published, the size is a round number"""
+"""weights of the logarithms; the signs come from published results, the sizes are round numbers"""
 MEASURE_SCALE = 0.1
-"""of a standard deviation of a measure, beside 1 for all words together and 1 for all pieces"""
-FURTHEST = 3.0
-"""a measure, and the prior, count at most so many standard deviations"""
-FAMILIAR = ("known words", "known pieces", "likeness")
-OUTLINE = (*FAMILIAR, *MEASURES)
+"""scale of one standard deviation of a measure; the vector of words and that of pieces have norm 1"""
+MAX_DEVIATIONS = 3.0
+"""measures and the prior are limited to so many standard deviations"""
+FAMILIARITY_FEATURES = ("known words", "known pieces", "likeness")
+NOVELTY_FEATURES = (*FAMILIARITY_FEATURES, *MEASURES)
 
 
-class Guess(NamedTuple):
-    """What a text lets expect."""
+class GainEstimate(NamedTuple):
+    """The gain estimated from a text."""
 
     gain: float
     """quality of the strong model's answer less that of the weak one's"""
     support: float
-    """0: nothing was learned for such texts, the prior speaks alone; 1: they are usual ones"""
+    """weight of `learned`: 0 for a text unlike all training texts, 1 for a typical one"""
 
 
-class Known(NamedTuple):
-    """A bucket of words, or of pieces, that occurs in the texts learned from."""
+class BucketStatistics(NamedTuple):
+    """Statistics of a bucket of words or pieces that occurs in the training texts."""
 
     share: float
-    """of those texts, how many have it"""
+    """share of the training texts that have it"""
     idf: float
     weight: float
 
 
 class Measure(NamedTuple):
-    """A measure as it was in the texts learned from."""
+    """Statistics of a measure in the training texts."""
 
     mean: float
     deviation: float
@@ -63,76 +63,77 @@ class Measure(NamedTuple):
 
 
 class TextPrior(NamedTuple):
-    """The weighted sum of `PRIOR` in the texts learned from, and the gain that a standard deviation of it is worth."""
+    """Mean and deviation of the weighted sum `PRIOR` in the training texts, and the gain per standard deviation."""
 
     mean: float = 0.0
     deviation: float = 1.0
     worth: float = 0.01
 
-    def __call__(self, seen: Seen) -> float:
+    def __call__(self, features: TextFeatures) -> float:
         """Return what the prior adds to the mean gain."""
-        deviations = (prior_of(seen) - self.mean) / self.deviation
-        return FURTHEST * tanh(deviations / FURTHEST) * self.worth
+        deviations = (weighted_measures(features) - self.mean) / self.deviation
+        return MAX_DEVIATIONS * tanh(deviations / MAX_DEVIATIONS) * self.worth
 
 
 class GainModel(Struct, frozen=True, forbid_unknown_fields=True):
-    """Guesses gains. Made by `fit`; msgspec encodes and decodes it. Guessing is plain Python: no numpy, no I/O."""
+    """Estimates gains in plain Python: no numpy, no I/O. `fit` makes it; msgspec encodes and decodes it."""
 
     mean: float = 0.0
-    """gain over all that was learned from"""
+    """mean gain of the training texts"""
     prior: TextPrior = TextPrior()
-    buckets: Mapping[int, Known] = {}
+    buckets: Mapping[int, BucketStatistics] = {}
     unknown_idf: float = 1.0
     measures: Sequence[Measure] = ()
     offset: float = 0.0
     centre: Sequence[float] = ()
     precision: Sequence[Sequence[float]] = ()
-    """of the outlines learned from: mean and inverse covariance"""
+    """mean (`centre`) and inverse covariance of the training texts' novelty features"""
     tail: Sequence[float] = ()
-    """distances from the centre of the few strangest texts learned from, rising; empty: nothing was learned"""
+    """distances of the most unusual training texts from the centre, ascending; empty if nothing was learned"""
 
     @classmethod
     def fit(cls, texts: Sequence[str], gains: Sequence[float]) -> GainModel:
         """Learn from texts and their gains (strong - weak, -1 to 1), by cross-validation among them; seconds.
 
         Raises:
-            ValueError: there are more of one than of the other.
+            ValueError: the numbers of texts and gains differ.
         """
-        return cls.fit_and_guess(texts, gains)[0]
+        return cls.fit_and_estimate(texts, gains)[0]
 
     @classmethod
-    def fit_and_guess(cls, texts: Sequence[str], gains: Sequence[float]) -> tuple[GainModel, list[Guess]]:
-        """Learn as `fit` does; return also what is guessed of each text by those who have not learned from it.
+    def fit_and_estimate(cls, texts: Sequence[str], gains: Sequence[float]) -> tuple[GainModel, list[GainEstimate]]:
+        """Learn as `fit` does. Return also an out-of-fold estimate for each text.
 
-        Whoever learns what guesses are worth needs the latter, and they are made in any case: to choose the penalty.
+        `Evidence` fits its trust to these estimates. Choosing the penalty computes them in any case.
 
         Raises:
-            ValueError: there are more of one than of the other.
+            ValueError: the numbers of texts and gains differ.
         """
-        from router.learning.gain_fit import fit  # noqa: PLC0415 - numpy is only for those who learn
+        from router.learning.gain_fit import fit  # noqa: PLC0415 - only fitting imports numpy
 
         return fit(texts, gains)
 
     def gain(self, text: str) -> float:
         """Return the expected gain, about -1 to 1."""
-        return self.guess(text).gain
+        return self.estimate(text).gain
 
-    def guess(self, text: str) -> Guess:
-        """Return both; a few hundred microseconds for a thousand characters, and bounded for any number of them."""
-        seen = see(text)
-        support = self._support(seen) if self.tail else 0.0
-        learned = self._learned(seen) if support else 0.0
-        return Guess(self.mean + self.prior(seen) + support * learned, support)
+    def estimate(self, text: str) -> GainEstimate:
+        """Return gain and support; takes a few hundred microseconds for 1,000 characters, bounded for longer texts."""
+        features = extract_features(text)
+        support = self._support(features) if self.tail else 0.0
+        learned = self._learned(features) if support else 0.0
+        return GainEstimate(self.mean + self.prior(features) + support * learned, support)
 
-    def _learned(self, seen: Seen) -> float:
-        of_buckets = sum(self.buckets[bucket].weight * value for bucket, value in tf_idf(seen, self.buckets))
+    def _learned(self, features: TextFeatures) -> float:
+        of_buckets = sum(self.buckets[bucket].weight * value for bucket, value in tf_idf(features, self.buckets))
         of_measures = sum(
-            measure.weight * scaled(value, measure) for value, measure in zip(seen.measures, self.measures, strict=True)
+            measure.weight * scale_measure(value, measure)
+            for value, measure in zip(features.measures, self.measures, strict=True)
         )
         return of_buckets + of_measures + self.offset
 
-    def _support(self, seen: Seen) -> float:
-        off = strangeness(outline(seen, self.buckets, self.unknown_idf), self.centre)
+    def _support(self, features: TextFeatures) -> float:
+        off = novelty_offsets(novelty_features(features, self.buckets, self.unknown_idf), self.centre)
         distance = sum(
             one * sum(entry * other for entry, other in zip(row, off, strict=True))
             for one, row in zip(off, self.precision, strict=True)
@@ -140,47 +141,53 @@ class GainModel(Struct, frozen=True, forbid_unknown_fields=True):
         return 1 - bisect_left(self.tail, distance) / len(self.tail)
 
 
-def prior_of(seen: Seen) -> float:
-    """Return the weighted sum of the measures that the prior is made of."""
-    return sum(weight * seen.measures[MEASURES.index(name)] for name, weight in PRIOR.items())
+def weighted_measures(features: TextFeatures) -> float:
+    """Return the weighted sum of measures that the prior uses."""
+    return sum(weight * features.measures[MEASURES.index(name)] for name, weight in PRIOR.items())
 
 
-def tf_idf(seen: Seen, buckets: Mapping[int, Known]) -> Iterator[tuple[int, float]]:
-    """Yield each known bucket and its value, (1 + ln tf) idf; the words' squares sum to 1, and the pieces' to 1."""
-    for block in (seen.words, seen.pieces):
+def tf_idf(features: TextFeatures, buckets: Mapping[int, BucketStatistics]) -> Iterator[tuple[int, float]]:
+    """Yield each known bucket and its value, (1 + ln tf) idf. Words and pieces are each normalised to length 1."""
+    for block in (features.words, features.pieces):
         found = [(bucket, tf * buckets[bucket].idf) for bucket, tf in block.items() if bucket in buckets]
         norm = sqrt(sum(value * value for _, value in found))
         for bucket, value in found:
             yield bucket, value / norm
 
 
-def scaled(value: float, measure: Measure) -> float:
-    """Return a measure as the regression sees it."""
+def scale_measure(value: float, measure: Measure) -> float:
+    """Return a measure as an input of the regression."""
     deviations = (value - measure.mean) / measure.deviation
-    return MEASURE_SCALE * max(-FURTHEST, min(FURTHEST, deviations))
+    return MEASURE_SCALE * max(-MAX_DEVIATIONS, min(MAX_DEVIATIONS, deviations))
 
 
-def outline(seen: Seen, buckets: Mapping[int, Known], unknown_idf: float, own: float = 0.0) -> list[float]:
-    """Return what tells whether a text is like those learned from (shape: OUTLINE).
+def novelty_features(
+    features: TextFeatures, buckets: Mapping[int, BucketStatistics], unknown_idf: float, own: float = 0.0
+) -> list[float]:
+    """Return the features that show whether a text is like the training texts (shape: NOVELTY_FEATURES).
 
     Args:
-        seen: the text.
-        buckets: those learned from.
-        unknown_idf: of a bucket that none of them has.
-        own: the share of one text where it is one of them: it must not vouch for itself.
+        features: of the text.
+        buckets: those of the training texts.
+        unknown_idf: the idf of a bucket that no training text has.
+        own: the share of one text if the text is a training text, so that it does not count itself; otherwise 0.
     """
-    known_words, known_pieces = (_known(block, buckets, unknown_idf, own) for block in (seen.words, seen.pieces))
-    return [known_words, known_pieces, _likeness(seen.words, buckets, own), *seen.measures]
+    known_words, known_pieces = (
+        _known_share(block, buckets, unknown_idf, own) for block in (features.words, features.pieces)
+    )
+    return [known_words, known_pieces, _similarity(features.words, buckets, own), *features.measures]
 
 
-def strangeness(outlined: Sequence[float], centre: Sequence[float]) -> list[float]:
-    """Return how far an outline is off the centre. To be more familiar than usual is not strange."""
-    off = [value - usual for value, usual in zip(outlined, centre, strict=True)]
-    return [*(min(0.0, one) for one in off[: len(FAMILIAR)]), *off[len(FAMILIAR) :]]
+def novelty_offsets(features: Sequence[float], centre: Sequence[float]) -> list[float]:
+    """Return the offsets from the centre. A text that is more familiar than the mean is not novel."""
+    offsets = [value - mean for value, mean in zip(features, centre, strict=True)]
+    return [*(min(0.0, one) for one in offsets[: len(FAMILIARITY_FEATURES)]), *offsets[len(FAMILIARITY_FEATURES) :]]
 
 
-def _known(block: Mapping[int, float], buckets: Mapping[int, Known], unknown_idf: float, own: float) -> float:
-    """Return the share of the text, rare buckets weighing more, that occurs in others."""
+def _known_share(
+    block: Mapping[int, float], buckets: Mapping[int, BucketStatistics], unknown_idf: float, own: float
+) -> float:
+    """Return the share of the text, weighted by idf, that occurs in training texts."""
     known = unknown = 0.0
     for bucket, tf in block.items():
         entry = buckets.get(bucket)
@@ -191,7 +198,7 @@ def _known(block: Mapping[int, float], buckets: Mapping[int, Known], unknown_idf
     return known / (known + unknown) if block else 1.0
 
 
-def _likeness(words: Mapping[int, float], buckets: Mapping[int, Known], own: float) -> float:
-    """Return how much of what most texts have this one has: its projection on the shares of all words."""
+def _similarity(words: Mapping[int, float], buckets: Mapping[int, BucketStatistics], own: float) -> float:
+    """Return the projection of the text's word vector on the words' shares of training texts."""
     norm = sqrt(sum(tf * tf for tf in words.values())) or 1.0
     return sum(tf * (buckets[bucket].share - own) for bucket, tf in words.items() if bucket in buckets) / norm

@@ -1,4 +1,4 @@
-"""Fits a `GainModel`. Apart from it, so that only who learns imports numpy."""
+"""Fits a `GainModel`. A separate module, so that only fitting imports numpy."""
 
 from __future__ import annotations
 
@@ -10,65 +10,65 @@ from zlib import crc32
 import numpy as np
 
 from router.learning.gain import (
+    BucketStatistics,
+    GainEstimate,
     GainModel,
-    Guess,
-    Known,
     Measure,
     TextPrior,
-    outline,
-    prior_of,
-    scaled,
-    strangeness,
+    novelty_features,
+    novelty_offsets,
+    scale_measure,
     tf_idf,
+    weighted_measures,
 )
-from router.learning.ridge import Floats, Sparse, path
-from router.learning.text import MEASURES, Seen, see
+from router.learning.ridge import Floats, Sparse, ridge_path
+from router.learning.text import MEASURES, TextFeatures, extract_features
 
-FEWEST = 20
-"""with fewer labelled texts, nothing is learned"""
+MIN_TEXTS = 20
+"""with fewer labelled texts, only the prior is used"""
 CORRELATION = 0.1
 """between the prior and the gain, as published: .08 (MMLU) and .11 (GSM8K)"""
-LEAST_DEVIATION = 0.1
-"""of the measures, and of gains that happen to be all the same"""
+MIN_DEVIATION = 0.1
+"""lower bound of the standard deviations of measures, gains and the prior"""
 FOLDS = 5
 PENALTIES = (10.0, 20.0, 40.0, 80.0, inf)
-"""the last: what is left over cannot be told from these texts, and the prior speaks alone"""
-STEPS = 32
-STRANGE = 0.05
-"""the share of the texts learned from that are called strange"""
+"""candidates; with an infinite penalty all weights are 0, so only the prior and an intercept remain"""
+LANCZOS_STEPS = 32
+TAIL_SHARE = 0.05
+"""the share of the training texts that count as unusual"""
 
 
-def fit(texts: Sequence[str], gains: Sequence[float]) -> tuple[GainModel, list[Guess]]:
-    """See `GainModel.fit_and_guess`."""
+def fit(texts: Sequence[str], gains: Sequence[float]) -> tuple[GainModel, list[GainEstimate]]:
+    """See `GainModel.fit_and_estimate`."""
     if len(texts) != len(gains):
         raise ValueError(f"{len(texts)} texts, but {len(gains)} gains")
     if not texts:
         return GainModel(), []
-    seen, y = [see(text) for text in texts], np.array(gains, dtype=np.float64)
-    mean, sums = float(y.mean()), np.array([prior_of(one) for one in seen])
-    worth = CORRELATION * max(float(y.std()), LEAST_DEVIATION)
-    prior = TextPrior(float(sums.mean()), max(float(sums.std()), LEAST_DEVIATION), worth)
-    if len(texts) < FEWEST:
-        return GainModel(mean, prior), [Guess(mean + prior(one), 0.0) for one in seen]
-    n, frequency = len(seen), Counter(bucket for one in seen for counts in one[:2] for bucket in counts)
-    buckets = {bucket: Known(df / n, _idf(df, n), 0.0) for bucket, df in sorted(frequency.items())}
-    moments = np.array([one.measures for one in seen])
+    extracted, y = [extract_features(text) for text in texts], np.array(gains, dtype=np.float64)
+    mean, sums = float(y.mean()), np.array([weighted_measures(one) for one in extracted])
+    worth = CORRELATION * max(float(y.std()), MIN_DEVIATION)
+    prior = TextPrior(float(sums.mean()), max(float(sums.std()), MIN_DEVIATION), worth)
+    if len(texts) < MIN_TEXTS:
+        return GainModel(mean, prior), [GainEstimate(mean + prior(one), 0.0) for one in extracted]
+    n, frequency = len(extracted), Counter(bucket for one in extracted for counts in one[:2] for bucket in counts)
+    buckets = {bucket: BucketStatistics(df / n, _idf(df, n), 0.0) for bucket, df in sorted(frequency.items())}
+    moments = np.array([one.measures for one in extracted])
     measures = [
-        Measure(float(usual), max(float(deviation), LEAST_DEVIATION), 0.0)
+        Measure(float(usual), max(float(deviation), MIN_DEVIATION), 0.0)
         for usual, deviation in zip(moments.mean(axis=0), moments.std(axis=0), strict=True)
     ]
-    of_prior = mean + np.array([prior(one) for one in seen])
-    weights, learned = _weights(_sparse(seen, buckets, measures), y - of_prior, texts)
+    of_prior = mean + np.array([prior(one) for one in extracted])
+    weights, learned = _fit_weights(_design_matrix(extracted, buckets, measures), y - of_prior, texts)
     of_buckets, of_measures, offset = np.split(weights, [len(buckets), -1])
-    outlines = np.array([outline(one, buckets, _idf(0, n), own=1 / n) for one in seen])
-    centre, precision, distances = _usual(outlines)
-    tail = np.sort(distances)[-ceil(STRANGE * n) :]
+    features = np.array([novelty_features(one, buckets, _idf(0, n), own=1 / n) for one in extracted])
+    centre, precision, distances = _fit_novelty(features)
+    tail = np.sort(distances)[-ceil(TAIL_SHARE * n) :]
     support = np.count_nonzero(tail >= distances[:, None], axis=1) / len(tail)
     model = GainModel(
         mean=mean,
         prior=prior,
         buckets={
-            bucket: Known(known.share, known.idf, weight)
+            bucket: BucketStatistics(known.share, known.idf, weight)
             for (bucket, known), weight in zip(buckets.items(), of_buckets.tolist(), strict=True)
         },
         unknown_idf=_idf(0, n),
@@ -78,49 +78,55 @@ def fit(texts: Sequence[str], gains: Sequence[float]) -> tuple[GainModel, list[G
         precision=precision.tolist(),
         tail=tail.tolist(),
     )
-    return model, [Guess(*one) for one in zip((of_prior + support * learned).tolist(), support.tolist(), strict=True)]
+    return model, [
+        GainEstimate(*one) for one in zip((of_prior + support * learned).tolist(), support.tolist(), strict=True)
+    ]
 
 
 def _idf(df: int, n: int) -> float:
-    """Return the inverse document frequency, smoothed as if one more text had every bucket."""
+    """Return the inverse document frequency, smoothed by one more text that has every bucket."""
     return log((1 + n) / (1 + df)) + 1
 
 
-def _sparse(seen: Sequence[Seen], buckets: dict[int, Known], measures: Sequence[Measure]) -> Sparse:
+def _design_matrix(
+    extracted: Sequence[TextFeatures], buckets: dict[int, BucketStatistics], measures: Sequence[Measure]
+) -> Sparse:
     column = {bucket: place for place, bucket in enumerate(buckets)}
     of_measures = range(len(buckets), len(buckets) + len(MEASURES))
     rows = []
-    for one in seen:
+    for one in extracted:
         values = dict(tf_idf(one, buckets))
-        measured = [scaled(value, measure) for value, measure in zip(one.measures, measures, strict=True)]
+        measured = [scale_measure(value, measure) for value, measure in zip(one.measures, measures, strict=True)]
         rows.append(([*(column[bucket] for bucket in values), *of_measures], [*values.values(), *measured]))
     return Sparse(rows, len(buckets) + len(MEASURES))
 
 
-def _weights(x: Sparse, left_over: Floats, texts: Sequence[str]) -> tuple[Floats, Floats]:
-    """Return the ridge weights for the penalty whose guesses for held-out texts are nearest, and those guesses."""
-    # equal texts lie together, and so in one fold: none is guessed from itself
+def _fit_weights(x: Sparse, residual: Floats, texts: Sequence[str]) -> tuple[Floats, Floats]:
+    """Return the ridge weights for the penalty with the least out-of-fold error, and its out-of-fold estimates."""
+    # sorted by hash, equal texts are adjacent and mostly in one fold, so a text is not estimated from its copy
     order = np.argsort([crc32(text.encode(errors="surrogatepass")) for text in texts], kind="stable")
     fold = np.empty(len(texts), dtype=np.int64)
     fold[order] = np.arange(len(texts)) * FOLDS // len(texts)
-    guesses = np.empty((len(PENALTIES), len(texts)))
+    estimates = np.empty((len(PENALTIES), len(texts)))
     for held_out in range(FOLDS):
         out = fold == held_out
-        for place, weights in enumerate(path(x, left_over, ~out, PENALTIES, STEPS)):
-            guesses[place, out] = (x.dot(weights[:-1]) + weights[-1])[out]
-    best = int(((guesses - left_over) ** 2).sum(axis=1).argmin())
-    return path(x, left_over, np.ones(len(texts), dtype=np.bool_), [PENALTIES[best]], STEPS)[0], guesses[best]
+        for place, weights in enumerate(ridge_path(x, residual, ~out, PENALTIES, LANCZOS_STEPS)):
+            estimates[place, out] = (x.dot(weights[:-1]) + weights[-1])[out]
+    best = int(((estimates - residual) ** 2).sum(axis=1).argmin())
+    everything = np.ones(len(texts), dtype=np.bool_)
+    return ridge_path(x, residual, everything, [PENALTIES[best]], LANCZOS_STEPS)[0], estimates[best]
 
 
-def _usual(outlines: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return centre and inverse covariance of the outlines, and the squared distance of each."""
-    n, width = outlines.shape
-    centre, off = outlines.mean(axis=0), outlines - outlines.mean(axis=0)
-    covariance, variances = off.T @ off / n, np.maximum(off.var(axis=0), LEAST_DEVIATION**2)
-    # few texts: as if there were, beside them, as many uncorrelated ones as there are values
+def _fit_novelty(features: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return the centre and inverse covariance of the novelty features, and each text's squared distance."""
+    n, width = features.shape
+    centre, off = features.mean(axis=0), features - features.mean(axis=0)
+    covariance, variances = off.T @ off / n, np.maximum(off.var(axis=0), MIN_DEVIATION**2)
+    # shrinkage for few texts: add `width` uncorrelated ones
     covariance = (n * covariance + width * np.diag(variances)) / (n + width)
     precision = np.linalg.inv(covariance)
-    strange = np.array([strangeness(one, centre) for one in outlines.tolist()])
-    distances = np.einsum("ti,ij,tj->t", strange, precision, strange)
-    # the width is the mean of normal ones: no nearer text is strange, however alike those learned from are
+    offsets = np.array([novelty_offsets(one, centre) for one in features.tolist()])
+    distances = np.einsum("ti,ij,tj->t", offsets, precision, offsets)
+    # `width` is the mean squared distance of normally distributed texts: no nearer text is novel, even if the training
+    # texts are nearly alike
     return centre, precision, np.maximum(distances, width)

@@ -1,4 +1,4 @@
-"""Labelled calls, a JSON object a line as docs/routing.md describes them -> what a router learns from."""
+"""Reads labelled calls, one JSON object a line (see docs/routing.md), as examples to learn from."""
 
 from __future__ import annotations
 
@@ -25,37 +25,37 @@ from router.messages.completions import COMPLETIONS
 from router.messages.prompt import rough_tokens, texts
 from router.structured.answer.stream_checker import may_be_call
 from router.structured.request.output_format import format_fields
-from router.types import ChatCall
-from server.endpoints.decode import decode
-from server.endpoints.registry import ENDPOINTS
+from router.types import ChatCall, Endpoint
 
 T = TypeVar("T")
+Decode = Callable[[Endpoint, bytes], ChatCall]
+"""turns the body of a request to an endpoint into a call; raises BadRequest if a field is wrong"""
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """What is to be learned: how `small` do beside `fallback` on the calls of `route`."""
+class CalibrationTerms:
+    """What to learn: the quality of the `small` models against `fallback` on calls of `route`."""
 
     route: str
     small: Sequence[str]
     fallback: str
-    """its answers are the standard"""
+    """the model that the small ones are compared with"""
     samples: int = 0
-    """how many answers voted, of which the confidence is the share; 0: it is of logprobs"""
+    """how many answers vote; 0 if the confidence comes from logprobs"""
     beginning_tokens: int = 0
-    """how many tokens are an answer's beginning; 0: beginnings are not looked at"""
+    """length of an answer's beginning; 0 if beginnings are not used"""
 
 
 class LabelledCall(NamedTuple):
-    """One call, and what each small model's answer to it teaches."""
+    """One call, with an example for each small model that answered it."""
 
     held_out: bool
-    """nobody learns from it: thresholds that hold are to be found among such calls"""
+    """it is not learned from: guaranteed thresholds are computed from such calls"""
     prompt_tokens: int
     examples: Mapping[str, Example]
     ignored: frozenset[str]
-    """models that answered, too, and are not of the route"""
+    """models that answered but are not on the route"""
 
 
 class _Choice(Choice, frozen=True):
@@ -74,42 +74,56 @@ class _Answer(Struct, forbid_unknown_fields=True):
     usage: _Usage | None = None
 
 
+class _Reference(NamedTuple):
+    """A call and the fallback's answer, with which each small model's answer is compared."""
+
+    call: ChatCall
+    task: str
+    """the fingerprint"""
+    text: str
+    """the whole prompt"""
+    answer: _Answer
+
+
 class _Line(Struct, forbid_unknown_fields=True):
     request: dict[str, Raw]
     answers: dict[str, Raw]
     task: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
 
 
-def read(file: Path, terms: Terms) -> Iterator[LabelledCall]:
+def read(file: Path, terms: CalibrationTerms, decode: Decode) -> Iterator[LabelledCall]:
     """Yield the calls of a file.
 
     Raises:
-        BadData: it cannot be read, or a line is wrong.
+        BadData: the file cannot be read, or a line is invalid.
     """
     try:
         with file.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     try:
-                        yield _labelled(line, terms)
+                        yield _parse_line(line, terms, decode)
                     except BadData as error:
                         raise BadData(f"{file}:{number}: {error}") from None
     except OSError as error:
         raise BadData(f"{file}: cannot be read: {error.strerror}") from None
 
 
-def _labelled(raw: bytes, terms: Terms) -> LabelledCall:
-    line = _decoded(raw, _Line)
-    call = _call(line.request, terms.route)
-    answers = {name: _answer(answer, f"answers.{name}") for name, answer in line.answers.items()}
-    standard = answers.get(terms.fallback, _Answer())
-    task = fingerprint(call, line.task or call.routing.task)
-    text = "\n\n".join(texts(call))
-    examples = {}
-    for name in terms.small:
-        if answer := answers.get(name):
-            quality = _quality(call, answer, standard, f"answers.{name}.quality")
-            examples[name] = _example(task, text, call, answer, standard, quality, terms)
+def _parse_line(raw: bytes, terms: CalibrationTerms, decode: Decode) -> LabelledCall:
+    line = _decode_json(raw, _Line)
+    call = _decode_request(line.request, terms.route, decode)
+    answers = {name: _parse_answer(answer, f"answers.{name}") for name, answer in line.answers.items()}
+    reference = _Reference(
+        call=call,
+        task=fingerprint(call, line.task or call.routing.task),
+        text="\n\n".join(texts(call)),
+        answer=answers.get(terms.fallback, _Answer()),
+    )
+    examples = {
+        name: _example(reference, answer, f"answers.{name}", terms)
+        for name in terms.small
+        if (answer := answers.get(name))
+    }
     return LabelledCall(
         held_out=bool(blake2b(msgspec.json.encode(call.body, order="sorted")).digest()[0] % 2),
         prompt_tokens=rough_tokens(call),
@@ -118,24 +132,24 @@ def _labelled(raw: bytes, terms: Terms) -> LabelledCall:
     )
 
 
-def _call(request: Mapping[str, Raw], route: str) -> ChatCall:
-    """Return the request as the gateway decodes it, sent to the route."""
+def _decode_request(request: Mapping[str, Raw], route: str, decode: Decode) -> ChatCall:
+    """Return the request as the gateway decodes it for the route."""
     endpoint = COMPLETIONS if "prompt" in request else CHAT
     try:
-        return decode(ENDPOINTS[f"/v1/{endpoint.path}"], msgspec.json.encode({**request, "model": route}))
+        return decode(endpoint, msgspec.json.encode({**request, "model": route}))
     except BadRequest as error:
         raise BadData(f"request{'.' if error.param else ''}{error.param or ''}: {error.message}") from None
 
 
-def _answer(raw: Raw, at: str) -> _Answer:
-    answer = _decoded(raw, _Answer, at)
+def _parse_answer(raw: Raw, at: str) -> _Answer:
+    answer = _decode_json(raw, _Answer, at)
     if answer.choice is not None:
-        _checked(lambda: msgspec.convert(answer.choice, _Choice), f"{at}.choice")
+        _check(lambda: msgspec.convert(answer.choice, _Choice), f"{at}.choice")
     return answer
 
 
 def _quality(call: ChatCall, answer: _Answer, standard: _Answer, at: str) -> tuple[float, float]:
-    """Return the quality of the small model's answer and of the fallback's, which is 1 where nobody graded it."""
+    """Return the quality of the small model's answer and of the fallback's, which is 1 if it is not graded."""
     strong = 1.0 if standard.quality is None else standard.quality
     if answer.quality is not None:
         return answer.quality, strong
@@ -149,53 +163,52 @@ def _quality(call: ChatCall, answer: _Answer, standard: _Answer, at: str) -> tup
         raise BadData(f"request.{error.param}: {error.message}") from None
 
 
-def _example(
-    task: str, text: str, call: ChatCall, answer: _Answer, standard: _Answer, quality: tuple[float, float], terms: Terms
-) -> Example:
-    weak, strong = quality
-    of_all, of_first = _scores(call, answer, terms)
+def _example(reference: _Reference, answer: _Answer, at: str, terms: CalibrationTerms) -> Example:
+    weak, strong = _quality(reference.call, answer, reference.answer, f"{at}.quality")
+    whole, beginning = _scores(reference.call, answer, terms)
+    usage = reference.answer.usage
     return Example(
-        task=task,
-        text=text,
+        task=reference.task,
+        text=reference.text,
         weak=weak,
         strong=strong,
-        has_confidence=of_all is not None,
-        score=of_all,
-        first=of_first,
-        completion_tokens=None if standard.usage is None else standard.usage.completion_tokens,
+        has_confidence=whole is not None,
+        score=whole,
+        first=beginning,
+        completion_tokens=None if usage is None else usage.completion_tokens,
     )
 
 
-def _scores(call: ChatCall, answer: _Answer, terms: Terms) -> tuple[float | None, float | None]:
-    """Return the log-odds of the answer and of its beginning, as `Gate` would; None where they are not known."""
+def _scores(call: ChatCall, answer: _Answer, terms: CalibrationTerms) -> tuple[float | None, float | None]:
+    """Return the log-odds of the answer and of its beginning, as the judges compute them, or None if unknown."""
     if terms.samples:
-        return None if answer.agree is None else _of_vote(answer.agree, terms.samples), None
+        return None if answer.agree is None else _vote_score(answer.agree, terms.samples), None
     if answer.logprob is not None:
         return log_odds(answer.logprob), None
     tokens = read_logprobs(answer.choice)
-    structured = bool(format_fields(call.body)) or _calls(call, answer)
+    structured = bool(format_fields(call.body)) or _is_call(call, answer)
     early = not structured and len(tokens) >= terms.beginning_tokens
     both = features(tokens, structured=structured), features(tokens[: terms.beginning_tokens]) if early else None
-    of_all, of_first = (None if confidence is None else confidence.score for confidence in both)
-    return of_all, of_first
+    whole, beginning = (None if confidence is None else confidence.score for confidence in both)
+    return whole, beginning
 
 
-def _of_vote(share: float, samples: int) -> float:
+def _vote_score(share: float, samples: int) -> float:
     return score(Vote(index=0, votes=round(share * samples), of=samples))
 
 
-def _calls(call: ChatCall, answer: _Answer) -> bool:
-    """Return whether the answer is a call, also one that the model wrote as its text."""
+def _is_call(call: ChatCall, answer: _Answer) -> bool:
+    """Return whether the answer is a tool call, including one written as text."""
     message = (answer.choice or {}).get("message") or {}
     written = bool(call.body.get("tools")) and bool(message.get("content")) and may_be_call(message["content"])
     return written or has_tool_call(message)
 
 
-def _decoded(raw: bytes | Raw, kind: type[T], at: str = "") -> T:
-    return _checked(lambda: msgspec.json.decode(raw, type=kind), at)
+def _decode_json(raw: bytes | Raw, kind: type[T], at: str = "") -> T:
+    return _check(lambda: msgspec.json.decode(raw, type=kind), at)
 
 
-def _checked(decode: Callable[[], T], at: str) -> T:
+def _check(decode: Callable[[], T], at: str) -> T:
     try:
         return decode()
     except msgspec.ValidationError as error:

@@ -1,6 +1,6 @@
-"""What a learned policy sees of a text: hashed words and pieces of words, and a few cheap measures.
+"""The features of a text for learned policies: hashed words, hashed pieces of words, and a few cheap measures.
 
-Words find topics; pieces of four characters find what is written differently (arXiv 1607.01759, section 2.1, has both).
+Words identify topics. Pieces of four characters match variant spellings (arXiv 1607.01759, section 2.1, uses both).
 Hashing needs no vocabulary (Weinberger et al., arXiv 0902.2206). CRC-32 is the same in every process, `hash` is not.
 """
 
@@ -16,11 +16,11 @@ from typing import NamedTuple
 from zlib import crc32
 
 BUCKETS = 2**18
-PIECE = 4
-MOST_CHARS = 8_192
-"""of longer texts, only the beginning and the end are read closely: an agent's instructions, and the question"""
-LONGEST_WORD = 40
-"""of a longer one (base64, a hash, a language without spaces) the rest is left out"""
+PIECE_CHARS = 4
+MAX_CHARS = 8_192
+"""of a longer text, only the beginning (instructions) and the end (question) are read"""
+MAX_WORD_CHARS = 40
+"""the rest of a longer word (base64, a hash, a language without spaces) is ignored"""
 
 WORD = re.compile(r"\w+")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -29,14 +29,14 @@ SENTENCE = re.compile(r"[.!?](?:\s|$)")
 SYMBOLS = "$%+*/=^()<>{}[]"
 
 
-class Seen(NamedTuple):
-    """What is seen of one text."""
+class TextFeatures(NamedTuple):
+    """The features of one text."""
 
     words: Mapping[int, float]
     pieces: Mapping[int, float]
-    """bucket -> 1 + ln(how often): the tenth time says less than the first"""
+    """bucket -> 1 + ln(count), because repetitions add little information"""
     measures: tuple[float, ...]
-    """see `MEASURES`"""
+    """in the order of `MEASURES`"""
 
 
 MEASURES = (
@@ -56,30 +56,30 @@ MEASURES = (
 )
 
 
-def see(text: str) -> Seen:
-    """Return what is seen of a text; linear in its length, and bounded above `MOST_CHARS`."""
+def extract_features(text: str) -> TextFeatures:
+    """Return the features of a text, in time linear in its length and bounded above `MAX_CHARS`."""
     length = len(text)
-    if length > MOST_CHARS:
-        text = f"{text[: MOST_CHARS // 2]} {text[-MOST_CHARS // 2 :]}"
+    if length > MAX_CHARS:
+        text = f"{text[: MAX_CHARS // 2]} {text[-MAX_CHARS // 2 :]}"
     found = Counter(WORD.findall(text.lower()))
     words: dict[int, int] = {}
     pieces: dict[int, int] = {}
     for word, count in found.items():
-        own, parts = _buckets(word[:LONGEST_WORD])
+        own, parts = _buckets(word[:MAX_WORD_CHARS])
         words[own] = words.get(own, 0) + count
         for part in parts:
             pieces[part] = pieces.get(part, 0) + count
-    return Seen(_damped(words), _damped(pieces), _measures(text, length, found))
+    return TextFeatures(_damp(words), _damp(pieces), _measures(text, length, found))
 
 
-def _damped(counts: Mapping[int, int]) -> dict[int, float]:
+def _damp(counts: Mapping[int, int]) -> dict[int, float]:
     return {bucket: 1.0 if count == 1 else 1 + log(count) for bucket, count in counts.items()}
 
 
 @lru_cache(maxsize=2**16)
 def _buckets(word: str) -> tuple[int, tuple[int, ...]]:
     padded = f" {word} "
-    parts = (padded[start : start + PIECE] for start in range(max(1, len(padded) - PIECE + 1)))
+    parts = (padded[start : start + PIECE_CHARS] for start in range(max(1, len(padded) - PIECE_CHARS + 1)))
     return _bucket(f"={word}"), tuple(_bucket(part) for part in parts)
 
 

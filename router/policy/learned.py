@@ -24,7 +24,7 @@ from router.config.models import Model, Rung
 from router.decision import Candidate, Decision, Prior
 from router.learning.evidence import Evidence
 from router.learning.fingerprint import fingerprint
-from router.learning.value_of_information import LEAST_GAIN, value_of_looking
+from router.learning.value_of_information import MIN_GAIN, value_of_information
 from router.messages.prompt import rough_tokens, texts
 from router.policy.base import Policy, Situation
 from router.policy.guarantee import expected_usd
@@ -131,10 +131,10 @@ def saving(likely: Sequence[float], threshold: float, price: float) -> float:
     A gain of t is worth one call of the fallback, so the saving is the value of looking divided by t. As t falls to 0,
     only answers that lose nothing are accepted, and each of them spares one call.
     """
-    if threshold <= LEAST_GAIN:
+    if threshold <= MIN_GAIN:
         return sum(gain <= threshold for gain in likely) / len(likely) - price
     finite = min(threshold, ACCEPTS_ALL)
-    return value_of_looking(likely, finite, price) / finite
+    return value_of_information(likely, finite, price) / finite
 
 
 def asking_order(rungs: Sequence[Rung], candidates: Mapping[str, Candidate]) -> tuple[int, list[str]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from router.learning.calibration import Calibration, Isotonic
-from router.learning.evidence import EVERY, Evidence, Usual
+from router.learning.evidence import ALL_TASKS, Evidence, TaskAverages
 from tests.support.fakes import (
     DONE,
     FakeExchange,
@@ -81,7 +81,9 @@ def texts(events: Sequence[bytes]) -> str:
 def early(least: float, **settings: Any) -> dict[str, Any]:
     """Evidence by which the first two tokens tell all."""
     curve = Calibration(Isotonic((-2.0, 2.0), (0.0, 1.0)))
-    evidence = Evidence(calibration=curve, beginnings=curve, beginning_tokens=2, tasks={EVERY: Usual(0.0, [0.0])})
+    evidence = Evidence(
+        calibration=curve, beginnings=curve, beginning_tokens=2, tasks={ALL_TASKS: TaskAverages(0.0, [0.0])}
+    )
     return {"evidence": {"slm": evidence}, "min_confidence": least, **settings}
 
 
@@ -94,4 +96,6 @@ def experts(*script: Any, **settings: Any) -> Dispatching:
 
 
 def knows(*gains: float) -> Evidence:
-    return Evidence(calibration=Calibration(Isotonic((-2.0, 2.0), (0.0, 1.0))), tasks={EVERY: Usual(0.0, gains)})
+    return Evidence(
+        calibration=Calibration(Isotonic((-2.0, 2.0), (0.0, 1.0))), tasks={ALL_TASKS: TaskAverages(0.0, gains)}
+    )

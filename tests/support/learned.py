@@ -6,7 +6,7 @@ from typing import Any
 
 from router.config.models import Rung
 from router.learning.calibration import Calibration, Isotonic
-from router.learning.evidence import EVERY, Evidence, Usual
+from router.learning.evidence import ALL_TASKS, Evidence, TaskAverages
 from router.policy.base import Situation
 from router.policy.cascade import Cascade
 from tests.support.fakes import call, large, model
@@ -18,7 +18,7 @@ CURVE = Calibration(Isotonic((-2.0, 2.0), (0.0, 1.0)))
 
 
 def knows(*gains: float, tokens: float | None = None) -> Evidence:
-    return Evidence(calibration=CURVE, tasks={EVERY: Usual(0.0, sorted(gains), tokens)})
+    return Evidence(calibration=CURVE, tasks={ALL_TASKS: TaskAverages(0.0, sorted(gains), tokens)})
 
 
 def accepted(policy: Cascade, score: float | None, **routing: Any) -> bool:

@@ -15,16 +15,19 @@ from hypothesis import strategies as st
 from router.decision import log_odds
 from router.errors import BadData
 from router.judge.consistency import Vote, score
-from router.learning.calibration_report import Judged, auroc, kept
+from router.learning.calibration_report import HeldOutCall, auroc, kept_share_and_loss
 from router.learning.evidence import Example
 from router.learning.evidence_file import EvidenceFile
-from router.learning.labelled import Terms, read
+from router.learning.labelled import CalibrationTerms, read
 from router.load_config import load
 from router.policy.route_policies import RoutePolicies
+from router.types import ChatCall, Endpoint
 from server.cli import main
+from server.endpoints.decode import decode as decode_body
+from server.endpoints.registry import ENDPOINTS
 
 DOCS = Path(__file__).parents[4] / "docs" / "routing.md"
-TERMS = Terms("auto", ("small",), "large")
+TERMS = CalibrationTerms("auto", ("small",), "large")
 REQUEST = {"messages": [{"role": "user", "content": "Is it spam?"}]}
 YES_OR_NO = REQUEST | {"structured_outputs": {"choice": ["yes", "no"]}}
 
@@ -43,6 +46,10 @@ routes:
   voting: {ladder: [small, large], policy: cascade, samples: 5}
   alone: {ladder: [large]}
 """
+
+
+def decode(endpoint: Endpoint, body: bytes) -> ChatCall:
+    return decode_body(ENDPOINTS[f"/v1/{endpoint.path}"], body)
 
 
 @pytest.fixture
@@ -68,9 +75,9 @@ def line(answers: dict[str, Any], request: dict[str, Any] = REQUEST, **more: Any
 
 
 def example(
-    tmp_path: Path, answers: dict[str, Any], request: dict[str, Any] = REQUEST, terms: Terms = TERMS
+    tmp_path: Path, answers: dict[str, Any], request: dict[str, Any] = REQUEST, terms: CalibrationTerms = TERMS
 ) -> Example:
-    [call] = read(written(tmp_path, line(answers, request)), terms)
+    [call] = read(written(tmp_path, line(answers, request)), terms, decode)
     return call.examples["small"]
 
 
@@ -125,7 +132,7 @@ def test_which_half_teaches_does_not_depend_on_the_order_of_calls_or_keys(tmp_pa
     shuffled = [dict(reversed(one.items())) for one in reversed(lines)]
     for one in shuffled:
         one["request"] = {"model": "whatever", **one["request"]}
-    halves = [[call.held_out for call in read(written(tmp_path, *of), TERMS)] for of in (lines, shuffled)]
+    halves = [[call.held_out for call in read(written(tmp_path, *of), TERMS, decode)] for of in (lines, shuffled)]
     assert halves[0] == halves[1][::-1]
     assert {True, False} == set(halves[0])
 
@@ -137,7 +144,7 @@ def test_the_documented_example_works_when_it_is_pasted(
     for ours, theirs in (("smollm2-135m", "small"), ("gpt-4.1-mini", "large")):
         block = block.replace(ours, theirs)
     file = written(tmp_path, block)
-    found = [call.examples["small"] for call in read(file, TERMS)]
+    found = [call.examples["small"] for call in read(file, TERMS, decode)]
     assert [one.task for one in found[:2]] == ["auto/task:spam"] * 2
     assert [(one.weak, one.strong) for one in found] == [(1, 1), (0, 1), (0.3, 0.9)]
     assert [one.score for one in found] == pytest.approx([log_odds(value) for value in (-0.12, -0.69, -41.5)])
@@ -166,7 +173,7 @@ def test_a_completion_is_a_call_too(tmp_path: Path) -> None:
 
 
 def test_only_a_text_that_is_long_enough_has_a_beginning(tmp_path: Path) -> None:
-    terms = Terms("auto", ("small",), "large", beginning_tokens=2)
+    terms = CalibrationTerms("auto", ("small",), "large", beginning_tokens=2)
     three, one = ({"small": {"quality": 1, "choice": said("a b c", *of)}} for of in ((-0.1, -0.2, -0.4), (-0.1,)))
     assert example(tmp_path, three, terms=terms).first == pytest.approx(log_odds(-0.3))
     assert example(tmp_path, one, terms=terms).first is None
@@ -175,7 +182,7 @@ def test_only_a_text_that_is_long_enough_has_a_beginning(tmp_path: Path) -> None
 
 
 def test_of_a_route_that_votes_the_confidence_is_the_share(config: Path, tmp_path: Path) -> None:
-    terms = Terms("voting", ("small",), "large", samples=5)
+    terms = CalibrationTerms("voting", ("small",), "large", samples=5)
     found = example(tmp_path, {"small": {"quality": 1, "agree": 0.8, "logprob": -1}}, terms=terms)
     assert found.score == score(Vote(index=0, votes=4, of=5))
     assert example(tmp_path, {"small": {"quality": 1, "logprob": -1}}, terms=terms).score is None
@@ -224,7 +231,7 @@ def test_a_line_is_a_labelled_call_or_says_what_is_wrong_with_it(
     )
     found, told = [], ""
     try:
-        found = list(read(file, TERMS))
+        found = list(read(file, TERMS, decode))
     except BadData as error:
         told = str(error)
     assert told.startswith(f"{file}:1: ") or 0 <= found[0].examples["small"].weak <= 1
@@ -308,21 +315,21 @@ def test_auroc_counts_ties_half() -> None:
 
 
 def test_what_is_kept_is_counted_over_all_calls() -> None:
-    def judged(gain: float, weak: float) -> Judged:
+    def judged(gain: float, weak: float) -> HeldOutCall:
         one = Example("t", "", weak=weak, strong=1)
-        return Judged(one, gain)
+        return HeldOutCall(one, gain)
 
     four = [judged(0.1, 1), judged(0.15, 0), judged(0.4, 0.5), judged(0.9, 0)]
-    assert kept(four, 0.8) == (0.5, 0.25)
-    assert kept(four, 0.95) == (0, 0)
-    assert kept([], 0.5) is None
+    assert kept_share_and_loss(four, 0.8) == (0.5, 0.25)
+    assert kept_share_and_loss(four, 0.95) == (0, 0)
+    assert kept_share_and_loss([], 0.5) is None
 
 
 def test_data_that_are_no_utf_8_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "calls.jsonl"
     file.write_bytes(b'{"request": {}, "answers": {}, "task": "\xff"}\n')
     with pytest.raises(BadData, match=r"calls\.jsonl:1: "):
-        list(read(file, TERMS))
+        list(read(file, TERMS, decode))
 
 
 def test_a_call_written_as_text_has_the_confidence_of_its_values_too(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.learning.calibration import FEWEST, Calibration, Isotonic, guaranteed_threshold, most_disagreements
+from router.learning.calibration import MIN_TASK_CALLS, Calibration, Isotonic, guaranteed_threshold, max_disagreements
 
 SCORES = st.floats(-100, 100)
 LABELS = st.floats(0, 1)
@@ -101,7 +101,7 @@ def test_tasks_that_do_not_differ_share_one_curve() -> None:
 
 
 def test_a_task_with_few_calls_goes_by_the_route() -> None:
-    calls = [*two_tasks(400), *(("rare", float(n), 0.0) for n in range(FEWEST - 1))]
+    calls = [*two_tasks(400), *(("rare", float(n), 0.0) for n in range(MIN_TASK_CALLS - 1))]
     calibration = Calibration.fit(calls)
     assert set(calibration.tasks) == {"modest", "boastful"}
     assert calibration.probability("rare", 1.0) == calibration.probability("never seen", 1.0)
@@ -140,7 +140,7 @@ def test_survives_json(calls: list[tuple[str, float, float]], score: float) -> N
 # of n comparisons, so many disagreements leave the upper 90% bound at most .05; with 45 even none are too few
 @pytest.mark.parametrize(("comparisons", "most"), [(0, -1), (44, -1), (45, 0), (77, 1), (76, 0), (105, 2), (500, 18)])
 def test_how_many_disagreements_are_allowed(comparisons: int, most: int) -> None:
-    assert most_disagreements(comparisons, 0.05, 0.1) == most
+    assert max_disagreements(comparisons, 0.05, 0.1) == most
 
 
 def test_the_loosest_threshold_lets_in_just_what_is_allowed() -> None:
@@ -155,7 +155,7 @@ def test_the_loosest_threshold_lets_in_just_what_is_allowed() -> None:
 @given(st.lists(st.tuples(st.integers(0, 5).map(float), st.booleans()), max_size=120), st.floats(0.02, 0.5))
 def test_calls_with_the_same_score_stand_on_one_side(comparisons: list[tuple[float, bool]], risk: float) -> None:
     threshold = guaranteed_threshold(comparisons, max_risk=risk, delta=0.1)
-    allowed = most_disagreements(len(comparisons), risk, 0.1)
+    allowed = max_disagreements(len(comparisons), risk, 0.1)
     if threshold is None:
         assert allowed < 0
         return

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.learning.fingerprint import fingerprint, form, masked
+from router.learning.fingerprint import fingerprint, line_labels, mask_variables
 from tests.support.fakes import call
 
 ADJECTIVES = ["short", "long", "loud"]
@@ -48,7 +48,7 @@ def test_a_template_is_one_task_whatever_is_asked() -> None:
     ],
 )
 def test_what_varies_is_masked(one: str, other: str) -> None:
-    assert masked(one) == masked(other)
+    assert mask_variables(one) == mask_variables(other)
     assert of(one) == of(other)
 
 
@@ -90,7 +90,7 @@ def test_the_clients_own_word_is_believed() -> None:
 
 def test_without_a_system_prompt_the_form_of_the_prompt_tells() -> None:
     quiz = "Find x in Z_3.\nA. 0\nB. 4\nC. 2\nAnswer:"
-    assert form(quiz) == ["_.", "Answer:"]
+    assert line_labels(quiz) == ["_.", "Answer:"]
     assert of(user=quiz) == of(user="Who was first?\nA. Ann\nB. Bob\nC. Cy\nD. Di\nAnswer:")
     assert of(user=quiz) != of(user="Question: Who was first?\n\nAnswer: ")
     assert of(user="How many eggs are left?") == of(user="Yesterday was Sunday. What is today?")

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.learning.gain import GainModel
-from router.learning.ridge import Sparse, path
-from router.learning.text import BUCKETS, MEASURES, MOST_CHARS, see
+from router.learning.ridge import Sparse, ridge_path
+from router.learning.text import BUCKETS, MAX_CHARS, MEASURES, extract_features
 
 HARD = ("integral", "theorem", "eigenvalue", "manifold", "lemma")
 EASY = ("cat", "dog", "house", "garden", "apple")
@@ -48,7 +48,7 @@ def test_it_learns_what_gains(model: GainModel) -> None:
 
 def test_what_it_would_have_guessed_of_its_own() -> None:
     texts, gains = calls(300)
-    model, guesses = GainModel.fit_and_guess(texts, gains)
+    model, guesses = GainModel.fit_and_estimate(texts, gains)
     assert model.gain(texts[1]) == pytest.approx(guesses[1].gain, abs=0.1)
     assert min(guess.gain for guess in guesses[1::2]) > max(guess.gain for guess in guesses[::2])
     # had it learned from a text, its guess would be nearer to the truth
@@ -61,7 +61,7 @@ def test_what_it_would_have_guessed_of_its_own() -> None:
 
 def test_it_knows_its_own(model: GainModel) -> None:
     texts, _ = calls(100, seed=1)
-    assert fmean(model.guess(text).support for text in texts) > 0.9
+    assert fmean(model.estimate(text).support for text in texts) > 0.9
 
 
 def test_what_was_seen_before_is_not_strange() -> None:
@@ -69,7 +69,7 @@ def test_what_was_seen_before_is_not_strange() -> None:
     texts, gains = calls(300)
     own = [f"{text} ({place})" for place, text in enumerate(texts)]
     model = GainModel.fit(own, gains)
-    assert fmean(model.guess(text).support for text in own) > 0.9
+    assert fmean(model.estimate(text).support for text in own) > 0.9
 
 
 @pytest.mark.parametrize(
@@ -77,22 +77,22 @@ def test_what_was_seen_before_is_not_strange() -> None:
     ["Schreibe ein Gedicht über den Herbst.", "def f(x):\n    return {x: 1}\n" * 5, "integral theorem lemma", ""],
 )
 def test_about_others_the_prior_speaks(model: GainModel, strange: str) -> None:
-    assert model.guess(strange).support == 0
-    assert model.gain(strange) == model.mean + model.prior(see(strange))
+    assert model.estimate(strange).support == 0
+    assert model.gain(strange) == model.mean + model.prior(extract_features(strange))
 
 
 @settings(deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_has_a_gain_near_the_possible_ones(model: GainModel, text: str) -> None:
-    guess = model.guess(text)
+    guess = model.estimate(text)
     assert 0 <= guess.support <= 1
     assert -2 < guess.gain < 2
-    assert guess == model.guess(text)
+    assert guess == model.estimate(text)
 
 
 def test_longer_is_harder_where_nothing_is_known() -> None:
     for none in (GainModel(), GainModel.fit([], []), GainModel.fit(["a question", "and another"], [0.0, 1.0])):
-        assert none.guess("Why?").support == 0
+        assert none.estimate("Why?").support == 0
         assert (
             none.gain("Why?") < none.gain("Why is that so, and since when?") < none.gain("Why Rome, Paris, Oslo? " * 9)
         )
@@ -112,26 +112,26 @@ def test_gains_that_do_not_differ(gains: list[float]) -> None:
 def test_texts_that_do_not_differ() -> None:
     model = GainModel.fit(["the same"] * 40, [0.0, 1.0] * 20)
     assert model.gain("the same") == pytest.approx(0.5)
-    assert model.guess("the same").support == 1
+    assert model.estimate("the same").support == 1
 
 
 def test_a_model_can_be_kept(model: GainModel) -> None:
     again = msgspec.json.decode(msgspec.json.encode(model), type=GainModel)
-    assert again.guess("what is the integral?") == model.guess("what is the integral?")
+    assert again.estimate("what is the integral?") == model.estimate("what is the integral?")
 
 
 def test_it_is_the_same_in_every_process_and_asking_needs_no_numpy() -> None:
     code = (
-        "import sys; from router.learning.gain import see\n"
-        "print(sum(see('Which words?').pieces), 'numpy' in sys.modules)"
+        "import sys; from router.learning.gain import extract_features\n"
+        "print(sum(extract_features('Which words?').pieces), 'numpy' in sys.modules)"
     )
     command = [sys.executable, "-c", code]
     told = {subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2)}
-    assert told == {f"{sum(see('Which words?').pieces)} False\n"}
+    assert told == {f"{sum(extract_features('Which words?').pieces)} False\n"}
 
 
 def test_what_is_seen_of_a_text() -> None:
-    seen = see("Is 3.5% of 10 an A, B or C?\nA. yes\nB. no")
+    seen = extract_features("Is 3.5% of 10 an A, B or C?\nA. yes\nB. no")
     measures = dict(zip(MEASURES, np.expm1(seen.measures), strict=True))
     told = {
         name: round(measures[name]) for name in ("characters", "capitals", "numbers", "symbols", "options", "lines")
@@ -142,10 +142,10 @@ def test_what_is_seen_of_a_text() -> None:
 
 
 def test_a_very_long_text_is_seen_at_its_ends() -> None:
-    ends = see("first " + "x" * 10**6 + " last")
+    ends = extract_features("first " + "x" * 10**6 + " last")
     assert len(ends.words) == 3
     assert ends.measures[0] == pytest.approx(np.log1p(10**6 + 11))
-    assert max(see("word " * 10**5).words.values()) <= 1 + np.log(MOST_CHARS / 4)
+    assert max(extract_features("word " * 10**5).words.values()) <= 1 + np.log(MAX_CHARS / 4)
 
 
 @settings(deadline=None)
@@ -156,7 +156,7 @@ def test_the_ridge_is_the_one_of_the_normal_equations(count: int, width: int, se
     use = np.arange(count) != 0 if count > 2 else np.ones(count, dtype=np.bool_)
     x = Sparse([(range(width), line.tolist()) for line in dense], width)
     centre, mean = dense[use].mean(axis=0), y[use].mean()
-    for penalty, found in zip((0.5, 5.0), path(x, y, use, (0.5, 5.0), steps=32), strict=True):
+    for penalty, found in zip((0.5, 5.0), ridge_path(x, y, use, (0.5, 5.0), steps=32), strict=True):
         inside = dense[use] - centre
         weights = np.linalg.solve(inside.T @ inside + penalty * np.eye(width), inside.T @ (y[use] - mean))
         assert found[:-1] == pytest.approx(weights, abs=1e-6)
