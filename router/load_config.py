@@ -65,10 +65,10 @@ def _engine_faults(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if (dialect := DIALECTS.get(entry["engine"])) is None:
             yield _fault((*at, "engine"), f"expected {_one_of(DIALECTS)}")
             continue
-        if "source" in entry and not dialect.can_be_started:
+        if entry.get("source") is not None and not dialect.can_be_started:
             startable = " or ".join(other.name for other in DIALECTS.values() if other.can_be_started)
             yield _fault(at, f"`source` needs `engine: {startable}`: smallfirst starts no other engine")
-        if "structured_backend" in entry and not dialect.has_structured_backend:
+        if entry.get("structured_backend") is not None and not dialect.has_structured_backend:
             owners = " or ".join(other.name for other in DIALECTS.values() if other.has_structured_backend)
             yield _fault(at, f"`structured_backend` belongs to `engine: {owners}`: no other engine has a known one")
 
@@ -209,7 +209,8 @@ def _explain(file: YamlDocument, fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         known = _known_keys(key, file)
         message = NOT_BUILT.get(str(key[-1])) or (
-            f"unknown key{_meant(str(key[-1]), known)}; expected one of {', '.join(known)}"
+            f"unknown key{_meant(str(key[-1]), [*known, *_keys_of_other_policies(key)])}; "
+            f"expected one of {', '.join(known)}"
         )
     elif isinstance(value, (str, int, float)) and not {"api_key", "base_url"} & set(key):  # which may hold secrets
         message += f", got {str(value)[:60]!r}" if isinstance(value, str) else f", got {value}"
@@ -245,6 +246,12 @@ def _known_keys(key: KeyPath, file: YamlDocument) -> list[str]:
     schema = owner.get(str(key[2]), Model) if len(key) > 3 else Model
     also = {"bundled"} if schema is Price else set()
     return sorted((set(schema.model_fields) | also) - _OURS)
+
+
+def _keys_of_other_policies(key: KeyPath) -> Iterator[str]:
+    if key[0] == "routes" and len(key) == 3:
+        for policy in POLICIES.values():
+            yield from policy.Options.model_fields
 
 
 def _nested(schema: type[BaseModel], key: str) -> type[BaseModel] | None:

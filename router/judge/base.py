@@ -60,11 +60,8 @@ class Judge:
         self._keeps_logprobs = logprobs.asked_by_client(judged.call)
         self._has_adapted = False
         self.judgements: list[Judgement] = []
-
-    @property
-    def accepted(self) -> bool:
-        """Return whether the answer may be sent to the client."""
-        return bool(self.judgements) and self.judgements[-1].accepted
+        self.accepted = False
+        """the answer may be sent to the client"""
 
     def adapt(self, call: ChatCall) -> ChatCall:
         """Return the call with what the judge needs added: logprobs, or more answers."""
@@ -85,6 +82,10 @@ class Judge:
             param="routing.min_confidence",
         )
 
+    def _judge(self, judgement: Judgement) -> None:
+        self.judgements.append(judgement)
+        self.accepted = judgement.accepted
+
     def _adapted(self, call: ChatCall) -> ChatCall:
         return logprobs.with_logprobs(call) if self._reads_logprobs else call
 
@@ -96,7 +97,7 @@ class Judge:
             features(of_choice, structured=is_structured and len(of_choice) <= MAX_VALUE_TOKENS)
             for of_choice in of_choices
         )
-        self.judgements.append(self._accepts(least, None if least is None else least.score))
+        self._judge(self._accepts(least, None if least is None else least.score))
 
 
 class WholeAnswerJudge(Judge, ABC):

@@ -458,3 +458,13 @@ def test_whose_decoding_is_known(read):
 def test_only_a_vllm_has_a_backend(read):
     with pytest.raises(ConfigError, match="`structured_backend` belongs to `engine: vllm`"):
         read(BASE.replace("    api_key", "    structured_backend: guidance\n    api_key"))
+
+
+@pytest.mark.parametrize("key", ["source", "structured_backend"])
+def test_a_key_without_a_value_is_a_key_left_out(read, key):
+    assert read(BASE.replace("    api_key", f"    {key}:\n    api_key")).models["big"].engine == "openai"
+
+
+def test_a_misspelt_key_of_another_policy_is_meant(read):
+    with pytest.raises(ConfigError, match="unknown key; did you mean 'threshold'"):
+        read(BASE + "    tresh: 1\n")
