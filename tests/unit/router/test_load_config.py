@@ -159,8 +159,8 @@ WRONG = [
     ("both kinds", put("base_url", "http://a/v1"), "2: models.small: expected exactly one of `source`"),
     ("neither kind", BASE.replace("    source: org/small\n", ""), "2: models.small: expected exactly one of"),
     ("managed openai", BASE.replace("vllm", "openai"), "2: models.small: `source` needs `engine: vllm`"),
-    ("replicas attached", put("replicas", "2", "big"), "6: models.big: `replicas` belongs to a model that we start"),
-    ("key managed", put("api_key", SECRET), "2: models.small: `api_key` belongs to a `base_url`"),
+    ("replicas attached", put("replicas", "2", "big"), "6: models.big: `replicas` is only for models with `source`"),
+    ("key managed", put("api_key", SECRET), "2: models.small: `api_key` is only for models with `base_url`"),
     ("no replica", put("replicas", "0"), "3: models.small.replicas: expected greater than or equal to 1, got 0"),
     ("price mix", BASE.replace("{input", "{replica_hour_usd: 1, input"), "11: models.big.price: expected either"),
     ("half a price", BASE.replace(", output_usd_per_mtok: 1.6", ""), "11: models.big.price: expected either"),
@@ -200,7 +200,11 @@ WRONG = [
     ("scheme", BASE.replace("https://", "ftp://"), "9: models.big.base_url[0]: expected a URL such as"),
     ("user in URL", BASE.replace("host", f"u:{SECRET}@host"), "9: models.big.base_url[0]: expected a URL without user"),
     ("port", BASE.replace("host", "host:99999"), "9: models.big.base_url[0]: Port out of range"),
-    ("URL twice", BASE.replace("https://host/v1", "[http://h/v1, http://h/v1/]"), "6: models.big: a URL of `base_url`"),
+    (
+        "URL twice",
+        BASE.replace("https://host/v1", "[http://h/v1, http://h/v1/]"),
+        "6: models.big: `base_url` contains the same URL twice",
+    ),
     ("name", BASE.replace("small", "sm all"), "2: models.sm all: expected a name"),
     ("name within", put("name", "other"), "3: models.small.name: unknown key: a model's name is its key"),
     ("key twice", put("tier", "llm"), "4: models.small.tier: the key appears twice"),
@@ -352,7 +356,7 @@ def test_a_url_that_cannot_be_asked_is_refused(read, url):
 
 
 @pytest.mark.parametrize(("more", "expected"), [
-    ("required: true", "`required` says that the start needs the `api_key`"),
+    ("required: true", "`required: true` needs an `api_key`"),
     ("required: true\n    api_key: sk-12345678\n    requires: {gpu: false}", "contradict each other"),
     ("api_key: $KEY", "expected ${env.NAME}, or the key itself"),
 ])  # fmt: skip
