@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-LEAST_LIKELY = -1000.0
+MIN_ANSWER_LOGPROB = -1000.0
 """of a whole answer: long texts are unlikely, and still to be told apart"""
-SUREST = -1e-6
+MAX_ANSWER_LOGPROB = -1e-6
 """a logprob of 0 is a rounded one"""
 
 
@@ -40,7 +40,7 @@ class Confidence(Struct, frozen=True):
 
 def log_odds(logprob: float) -> float:
     """Return log(p / (1 - p)) of p = exp(logprob): near 1, where most answers lie, it tells them apart."""
-    at = min(max(logprob, LEAST_LIKELY), SUREST)
+    at = min(max(logprob, MIN_ANSWER_LOGPROB), MAX_ANSWER_LOGPROB)
     return at - log(-expm1(at))
 
 

@@ -31,14 +31,14 @@ def load(path: Path, env: Mapping[str, str], *, gpu: bool) -> Config:
     """
     file = YamlDocument(path)
     if not isinstance(file.data, dict):
-        raise ConfigError(f"{path}: expected a mapping with `models` and `routes`, got {_kind(file.data)}")
+        raise ConfigError(f"{path}: expected a mapping with `models` and `routes`, got {_yaml_type(file.data)}")
     data, left_out = _prepare(file, env, gpu)
     faults: list[Any] = []
     entries: ModelsFile | None = None
     try:
         entries = ModelsFile.model_validate(data)
     except ValidationError as error:
-        faults += [fault for fault in error.errors() if fault["type"] not in _FOLLOWS]
+        faults += [fault for fault in error.errors() if fault["type"] not in _CONSEQUENT_FAULTS]
     faults += _engine_faults(data)
     options = _all_options(data, path.parent, faults)
     if faults or entries is None:
@@ -63,7 +63,7 @@ def _engine_faults(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             continue
         at: KeyPath = ("models", name)
         if (dialect := DIALECTS.get(entry["engine"])) is None:
-            yield _fault((*at, "engine"), f"expected {_one_of(DIALECTS)}")
+            yield _fault((*at, "engine"), f"expected {_join_with_or(DIALECTS)}")
             continue
         if "source" in entry and not dialect.can_be_started:
             startable = " or ".join(other.name for other in DIALECTS.values() if other.can_be_started)
@@ -73,7 +73,7 @@ def _engine_faults(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield _fault(at, f"`structured_backend` belongs to `engine: {owners}`: no other engine has a known one")
 
 
-def _one_of(names: Iterable[str]) -> str:
+def _join_with_or(names: Iterable[str]) -> str:
     *others, last = map(repr, names)
     return f"{', '.join(others)} or {last}" if others else last
 
@@ -89,13 +89,15 @@ def _all_options(data: Mapping[str, Any], folder: Path, faults: list[Any]) -> di
         if not isinstance(named, str):
             continue
         if (policy := POLICIES.get(named)) is None:
-            faults.append(_fault((*at, "policy"), f"expected {_one_of(POLICIES)}"))
+            faults.append(_fault((*at, "policy"), f"expected {_join_with_or(POLICIES)}"))
             continue
         written = {key: value for key, value in entry.items() if key not in RouteEntry.model_fields}
         for key in sorted(written.keys() - policy.Options.model_fields):
             if readers := [f"`{other.name}`" for other in POLICIES.values() if key in other.Options.model_fields]:
                 del written[key]
-                faults.append(_fault(at, f"`{key}` is read by `policy: {readers[0][1:]}{_and(readers[1:])} only"))
+                faults.append(
+                    _fault(at, f"`{key}` is read by `policy: {readers[0][1:]}{_join_with_and(readers[1:])} only")
+                )
         try:
             options[name] = policy.Options.model_validate(written, context={"folder": folder})
         except ValidationError as error:
@@ -107,7 +109,7 @@ def _fault(at: KeyPath, message: str) -> dict[str, Any]:
     return {"type": "value_error", "loc": at, "msg": message}
 
 
-def _and(names: list[str]) -> str:
+def _join_with_and(names: list[str]) -> str:
     return "".join(f" and {name}" for name in names)
 
 
@@ -122,7 +124,7 @@ def _prepare(file: YamlDocument, env: Mapping[str, str], gpu: bool) -> tuple[dic
         if not isinstance(entry, dict):
             models[name] = entry
             continue
-        for key in _OURS & entry.keys():
+        for key in _INTERNAL_FIELDS & entry.keys():
             where = file.where(("models", name, key))
             raise ConfigError(f"{where}: models.{name}.{key}: unknown key: a model's name is its key")
         filled = {"name": name, "place": f"{file.where(('models', name))}: models.{name}"}
@@ -164,7 +166,7 @@ def _rungs(
         where = f"{file.where((*at, 'ladder', i))}: routes.{name}.ladder[{i}]"
         for model in rung:
             if model not in models:
-                raise ConfigError(f"{where}: unknown model {model!r}{_meant(model, models)}")
+                raise ConfigError(f"{where}: unknown model {model!r}{_suggestion(model, models)}")
             if model in named:
                 raise ConfigError(f"{where}: {model!r} stands in the ladder twice")
             named.add(model)
@@ -180,8 +182,8 @@ def _rungs(
     return rungs
 
 
-_OURS = {"name", "place"}  # fields of a model that are no keys
-_FOLLOWS = {"default_factory_not_called"}  # of another fault, which is told
+_INTERNAL_FIELDS = {"name", "place"}  # fields of a model that are no keys
+_CONSEQUENT_FAULTS = {"default_factory_not_called"}  # of another fault, which is told
 _EXPECTED = {
     "string_type": "expected text",
     "int_type": "expected a whole number",
@@ -205,18 +207,18 @@ def _explain(file: YamlDocument, fault: Any) -> str:
         key = key[:2]
     message = _EXPECTED.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
     message = message.replace("Input should be", "expected")
-    value = _value(file.data, key)
+    value = _value_at(file.data, key)
     if fault["type"] == "extra_forbidden":
         known = _known_keys(key, file)
         message = NOT_BUILT.get(str(key[-1])) or (
-            f"unknown key{_meant(str(key[-1]), known)}; expected one of {', '.join(known)}"
+            f"unknown key{_suggestion(str(key[-1]), known)}; expected one of {', '.join(known)}"
         )
     elif isinstance(value, (str, int, float)) and not {"api_key", "base_url"} & set(key):  # which may hold secrets
         message += f", got {str(value)[:60]!r}" if isinstance(value, str) else f", got {value}"
     return f"{file.where(key)}: {dotted(key)}: {message}"
 
 
-def _value(data: Any, key: KeyPath) -> Any:
+def _value_at(data: Any, key: KeyPath) -> Any:
     """Return what stands in the file at a key; None: nothing."""
     for part in key:
         if isinstance(data, dict):
@@ -232,7 +234,7 @@ def _known_keys(key: KeyPath, file: YamlDocument) -> list[str]:
     if len(key) == 1:
         return sorted(ModelsFile.model_fields)
     if key[0] == "routes":
-        policy = POLICIES[_value(file.data, (*key[:2], "policy")) or "fixed"]
+        policy = POLICIES[_value_at(file.data, (*key[:2], "policy")) or "fixed"]
         schema: type[BaseModel] = policy.Options
         for part in key[2:-1]:
             schema = _nested(schema, str(part)) or schema
@@ -244,7 +246,7 @@ def _known_keys(key: KeyPath, file: YamlDocument) -> list[str]:
     }
     schema = owner.get(str(key[2]), Model) if len(key) > 3 else Model
     also = {"bundled"} if schema is Price else set()
-    return sorted((set(schema.model_fields) | also) - _OURS)
+    return sorted((set(schema.model_fields) | also) - _INTERNAL_FIELDS)
 
 
 def _nested(schema: type[BaseModel], key: str) -> type[BaseModel] | None:
@@ -254,10 +256,10 @@ def _nested(schema: type[BaseModel], key: str) -> type[BaseModel] | None:
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
-def _meant(word: str, known: Mapping[str, Any] | list[str]) -> str:
+def _suggestion(word: str, known: Mapping[str, Any] | list[str]) -> str:
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _kind(value: object) -> Literal["nothing", "a list", "a scalar"]:
+def _yaml_type(value: object) -> Literal["nothing", "a list", "a scalar"]:
     return "nothing" if value is None else "a list" if isinstance(value, list) else "a scalar"

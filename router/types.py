@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-MOST_TOKENS = 2**40
+MAX_TOKEN_COUNT = 2**40
 NANO = 1_000_000_000
 """nano-dollars of a dollar, and nanoseconds of a second"""
 
@@ -186,7 +186,7 @@ class Usage(Struct, frozen=True):
 
 def _count(value: object) -> int | None:
     """Return a number of tokens; None for what cannot be one: an upstream can send anything."""
-    return value if type(value) is int and 0 <= value < MOST_TOKENS else None
+    return value if type(value) is int and 0 <= value < MAX_TOKEN_COUNT else None
 
 
 FormatKind = Literal["json_schema", "json_object", "regex", "choice", "grammar", "structural_tag"]

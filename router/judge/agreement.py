@@ -21,8 +21,8 @@ from router.types import FormatKind
 
 Leaves = dict[tuple[str | int, ...], str]
 
-_OF_JSON: tuple[FormatKind, ...] = ("json_schema", "json_object")
-_OF_A_LABEL: tuple[FormatKind, ...] = ("choice", "regex", "grammar")
+_JSON_KINDS: tuple[FormatKind, ...] = ("json_schema", "json_object")
+_LABEL_KINDS: tuple[FormatKind, ...] = ("choice", "regex", "grammar")
 
 
 class Incomparable(Exception):
@@ -47,19 +47,19 @@ def agreement(body: Mapping[str, Any], answer: Mapping[str, Any], standard: Mapp
         return (calls & right_calls).total() / max(calls.total(), right_calls.total())
     text, right_text = said.answer_text, right.answer_text
     form = requested_format(body)
-    if form is not None and form.kind in _OF_A_LABEL:
+    if form is not None and form.kind in _LABEL_KINDS:
         return float(normalized(text) == normalized(right_text))
     leaves, right_leaves = _leaves_of(text), _leaves_of(right_text)
-    if form is not None and form.kind in _OF_JSON:
+    if form is not None and form.kind in _JSON_KINDS:
         if right_leaves is None:
             raise Incomparable("the fallback's answer is not JSON")
-        return _shared(leaves or {}, right_leaves)
+        return _share_of_equal_fields(leaves or {}, right_leaves)
     if leaves is None or right_leaves is None:
         raise Incomparable("free text is not compared word by word: that needs a judge's `quality`")
-    return _shared(leaves, right_leaves)
+    return _share_of_equal_fields(leaves, right_leaves)
 
 
-def _shared(one: Leaves, other: Leaves) -> float:
+def _share_of_equal_fields(one: Leaves, other: Leaves) -> float:
     """Return the share of fields that are in both, with the same value."""
     return sum(other.get(path) == value for path, value in one.items()) / len(one.keys() | other.keys())
 
@@ -86,10 +86,10 @@ def _leaves(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[t
     for step, child in below:
         yield from _leaves(child, (*path, step))
     if not isinstance(value, dict | list) or not value:
-        yield path, _written(value)
+        yield path, _normalized_json(value)
 
 
-def _written(value: object) -> str:
+def _normalized_json(value: object) -> str:
     """Return a value as it is compared: 1 and 1.0 are one number, case and spaces of a text do not count."""
     if isinstance(value, str):
         value = normalized(value)

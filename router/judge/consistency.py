@@ -19,7 +19,7 @@ from msgspec import Struct
 from router.messages import strict_json
 from router.messages.choice import Choice, Function, normalized
 
-NOT_WHOLE = ("length", "content_filter")
+INCOMPLETE_REASONS = ("length", "content_filter")
 
 
 class Vote(Struct, frozen=True):
@@ -43,7 +43,7 @@ def vote(choices: Sequence[Mapping[str, Any]]) -> Vote:
 
     An answer that is empty, cut, or calls with something that is no JSON object agrees with none, not even itself.
     """
-    answers = [_answer(choice) for choice in choices]
+    answers = [_comparison_key(choice) for choice in choices]
     votes = Counter(answer for answer in answers if answer is not None)
     if not votes:
         return Vote(0, 0, len(answers))
@@ -59,14 +59,14 @@ def score(result: Vote) -> float:
     return log((result.votes + 1) / (result.of - result.votes + 1))
 
 
-def _answer(choice: Mapping[str, Any]) -> Hashable | None:
+def _comparison_key(choice: Mapping[str, Any]) -> Hashable | None:
     """Return what is the same for answers that agree; None: it agrees with none."""
     try:
         said = msgspec.convert(choice, Choice)
         calls = tuple(sorted((function.name, _arguments(function)) for function in said.functions))
     except (msgspec.ValidationError, strict_json.NotJson):
         return None
-    if said.finish_reason in NOT_WHOLE:
+    if said.finish_reason in INCOMPLETE_REASONS:
         return None
     return calls or _meaning(said.answer_text) or None
 
@@ -75,24 +75,24 @@ def _arguments(function: Function) -> str:
     value = strict_json.loads(function.arguments or "{}", unique_keys=True)
     if not isinstance(value, dict):
         raise strict_json.NotJson("not an object")
-    return _written(value)
+    return _canonical_json(value)
 
 
 def _meaning(text: str) -> str:
     try:
-        return _written(strict_json.loads(text, unique_keys=True))
+        return _canonical_json(strict_json.loads(text, unique_keys=True))
     except strict_json.NotJson:
         return normalized(text)
 
 
-def _written(value: object) -> str:
-    return json.dumps(_plain(value), sort_keys=True)
+def _canonical_json(value: object) -> str:
+    return json.dumps(_with_whole_numbers(value), sort_keys=True)
 
 
-def _plain(value: object) -> object:
+def _with_whole_numbers(value: object) -> object:
     """Return a value with whole numbers as integers: 1 and 1.0 are one value in JSON, true is another."""
     if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
+        return {key: _with_whole_numbers(part) for key, part in value.items()}
     if isinstance(value, list):
-        return [_plain(part) for part in value]
+        return [_with_whole_numbers(part) for part in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -20,13 +20,13 @@ from msgspec import Meta, Struct, field
 
 from router.decision import Confidence
 
-LOWEST = -100.0
+MIN_LOGPROB = -100.0
 """engines write -9999 or worse for what their masks forbid; nothing is less likely than this"""
 LOW_QUANTILE = 0.1
 ENDS = frozenset(b" \t\r\n,]}")
 """what a number ends with; ending there is a part of the value, as it is of a string's ("Pa" is not "Paris")"""
 ARRAY, IN_OBJECT = ord("["), -1
-DEEPEST = 64
+MAX_DEPTH = 64
 """what is nested deeper is read as if it began there: pointers must not grow with the square of a hostile answer"""
 
 _INSIDE = rb'[^"\\]*+(?:\\.[^"\\]*+)*+'
@@ -67,7 +67,7 @@ class TokenLogprob(Struct, frozen=True, gc=False):
         return [other.logprob for other in self.top_logprobs if other.token != self.token]
 
 
-def least_sure(choices: Iterable[Confidence | None]) -> Confidence | None:
+def least_confident(choices: Iterable[Confidence | None]) -> Confidence | None:
     """Return the features of the choice with the lowest score; None where one is unknown, or none is there."""
     known = list(choices)
     return None if None in known else min(filter(None, known), key=lambda one: one.total, default=None)
@@ -82,7 +82,7 @@ def features(tokens: Sequence[TokenLogprob], *, structured: bool = False) -> Con
     """
     if not tokens:
         return None
-    logprobs = [token.logprob if LOWEST < token.logprob < 0 else _clipped(token.logprob) for token in tokens]
+    logprobs = [token.logprob if MIN_LOGPROB < token.logprob < 0 else _clipped(token.logprob) for token in tokens]
     counted: list[int] = []
     fields: dict[str, float] = {}
     for path, places in _by_field(tokens) if structured else ():
@@ -106,7 +106,7 @@ def features(tokens: Sequence[TokenLogprob], *, structured: bool = False) -> Con
 
 
 def _clipped(logprob: float) -> float:
-    return min(0.0, max(LOWEST, logprob)) if isfinite(logprob) else LOWEST
+    return min(0.0, max(MIN_LOGPROB, logprob)) if isfinite(logprob) else MIN_LOGPROB
 
 
 def _beside_others(tokens: Iterable[TokenLogprob], logprobs: Iterable[float]) -> tuple[float | None, float | None]:
@@ -144,7 +144,7 @@ def _values(text: bytes) -> Iterator[tuple[str, int, int]]:
                 path, index = around.pop()
                 continue
             key = step["key"]
-            if kind == "other" or (index == IN_OBJECT and key is None) or len(around) == DEEPEST:
+            if kind == "other" or (index == IN_OBJECT and key is None) or len(around) == MAX_DEPTH:
                 start -= kind == "open"
                 break
             at = f"{path}/{_step(key) if index == IN_OBJECT else index}"

@@ -18,7 +18,7 @@ from router.types import ChatCall
 _UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
 
 
-class _Said(Struct):
+class _Logprobs(Struct):
     content: tuple[TokenLogprob, ...] | None = None
     """chat"""
     tokens: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class _Said(Struct):
 
 class _Choice(Struct):
     index: int = 0
-    logprobs: _Said | None = None
+    logprobs: _Logprobs | None = None
 
     def read(self) -> tuple[TokenLogprob, ...]:
         return self.logprobs.read() if self.logprobs else ()
@@ -53,7 +53,7 @@ _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 _OBJECTS = msgspec.json.Decoder(list[dict[str, Raw]])
 
 
-def asked_by_client(call: ChatCall) -> bool:
+def client_wants_logprobs(call: ChatCall) -> bool:
     """Return whether the client wants to see logprobs; a completion's 0 asks for those of the chosen tokens."""
     wanted = call.body.get("logprobs")
     return wanted is not None and wanted is not False
@@ -65,7 +65,7 @@ def with_logprobs(call: ChatCall) -> ChatCall:
     To echo, vLLM would compute those of the prompt, too, and not use its prefix cache; and they are not the answer's.
     """
     echoes = not call.endpoint.has_messages and call.body.get("echo") is True
-    if asked_by_client(call) or echoes or not call.endpoint.logprobs_fields:
+    if client_wants_logprobs(call) or echoes or not call.endpoint.logprobs_fields:
         return call
     return call.replaced(call.endpoint.logprobs_fields)
 
@@ -97,7 +97,7 @@ def read_logprobs(choice: object) -> tuple[TokenLogprob, ...]:
         return ()
 
 
-def stripped(answer: bytes) -> bytes:
+def without_logprobs(answer: bytes) -> bytes:
     """Return a whole answer, or an event, with null for its choices' logprobs, as where none are asked for.
 
     All other values stay as the upstream wrote them. What holds no logprobs, or is no answer, comes back as it is.

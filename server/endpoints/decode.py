@@ -17,7 +17,7 @@ from server.endpoints.registry import ENDPOINTS, TextEndpoint
 from server.endpoints.validation_errors import bad_request, missing
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_MOST = {"messages": 10_000, "tools": 1_000, "functions": 1_000, "logit_bias": 10_000}
+_MAX_ENTRIES = {"messages": 10_000, "tools": 1_000, "functions": 1_000, "logit_bias": 10_000}
 """entries; validating more would stop the world for others"""
 
 
@@ -28,13 +28,13 @@ def decode(served: TextEndpoint, raw: bytes) -> ChatCall:
         BadRequest: the bytes are no JSON object (`invalid_json`), or a field is wrong (`param` names it).
     """
     body = _parse(raw)
-    _refuse_endless(body)
+    _check_sizes(body)
     try:
         served.request.__pydantic_validator__.validate_python(body)
     except ValidationError as error:
         raise bad_request(error) from None
     served.rules(body)
-    _rules(body)
+    _check_common_rules(body)
     fields = _FIELDS.decode(raw)
     fields.pop("routing", None)
     routing = {key: value for key, value in (body.pop("routing", None) or {}).items() if value is not None}
@@ -93,30 +93,30 @@ def _parse(raw: bytes) -> dict[str, Any]:
     try:
         body = strict_json.decode(raw)
     except UnicodeDecodeError as error:
-        raise _no_json(f"not UTF-8 (byte {error.start})") from None
+        raise _invalid_json(f"not UTF-8 (byte {error.start})") from None
     except strict_json.NotJson as error:
-        raise _no_json("empty" if not raw.strip() else f"not valid JSON: {error}") from None
+        raise _invalid_json("empty" if not raw.strip() else f"not valid JSON: {error}") from None
     if not isinstance(body, dict):
-        raise _no_json("not a JSON object")
+        raise _invalid_json("not a JSON object")
     return body
 
 
-def _no_json(reason: str) -> BadRequest:
+def _invalid_json(reason: str) -> BadRequest:
     return BadRequest(f"The request body is {reason}; expected a JSON object.", code="invalid_json")
 
 
-def _refuse_endless(body: Mapping[str, Any]) -> None:
-    for name, most in _MOST.items():
+def _check_sizes(body: Mapping[str, Any]) -> None:
+    for name, limit in _MAX_ENTRIES.items():
         value = body.get(name)
-        if isinstance(value, list | dict) and len(value) > most:
+        if isinstance(value, list | dict) and len(value) > limit:
             raise BadRequest(
-                f"Invalid '{name}': too long. Expected at most {most} entries, but got {len(value)}.",
+                f"Invalid '{name}': too long. Expected at most {limit} entries, but got {len(value)}.",
                 param=name,
                 code="array_above_max_length",
             )
 
 
-def _rules(body: Mapping[str, Any]) -> None:
+def _check_common_rules(body: Mapping[str, Any]) -> None:
     if body.get("stream_options") is not None and body.get("stream") is not True:
         raise BadRequest("'stream_options' is only allowed when 'stream' is true.", param="stream_options")
     wanted = body.get("response_format") or {}

@@ -53,7 +53,7 @@ def bad_request(error: ValidationError) -> BadRequest:
         number = "integer" if isinstance(limit, int) else "decimal"
         side = "below minimum" if sign[0] == ">" else "above maximum"
         limit = limit if number == "integer" else f"{limit:g}"
-        message = f"Invalid '{where}': {number} {side} value. Expected a value {sign} {limit}, but got {shown(value)}."
+        message = f"Invalid '{where}': {number} {side} value. Expected a value {sign} {limit}, but got {quoted(value)}."
         return BadRequest(message, param=where, code=f"{number}_{code}")
     if kind in _LENGTHS:
         what, unit = _LENGTHS[kind]
@@ -66,7 +66,7 @@ def bad_request(error: ValidationError) -> BadRequest:
         return BadRequest(message, param=where, code=f"{what}_above_max_length")
     if kind == "literal_error":
         return BadRequest(
-            f"Invalid value for '{where}': expected {context['expected']}, but got {shown(value)} instead.",
+            f"Invalid value for '{where}': expected {context['expected']}, but got {quoted(value)} instead.",
             param=where,
         )
     if kind == "string_pattern_mismatch":
@@ -77,7 +77,7 @@ def bad_request(error: ValidationError) -> BadRequest:
 def invalid_type(where: str, expected: str, value: object) -> BadRequest:
     """Return the answer to a value of the wrong type."""
     return BadRequest(
-        f"Invalid type for '{where}': expected {expected}, but got {_kind(value)} instead.",
+        f"Invalid type for '{where}': expected {expected}, but got {_json_type(value)} instead.",
         param=where,
         code="invalid_type",
     )
@@ -96,9 +96,9 @@ def param(path: Any) -> str:
     return text
 
 
-def shown(value: object) -> str:
+def quoted(value: object) -> str:
     """Return a value for a message, cut where it is long."""
-    text = repr(value) if isinstance(value, (str, int, float)) else _kind(value)
+    text = repr(value) if isinstance(value, (str, int, float)) else _json_type(value)
     return text if len(text) <= 40 else text[:39] + "…"
 
 
@@ -124,15 +124,15 @@ def _most_specific(faults: Sequence[ErrorDetails]) -> tuple[ErrorDetails, str]:
     if other:
         return other[0], ""
     whole: Any = {**first, "loc": here, "input": first["input"]}
-    return whole, _either([str(fault["loc"][start]) for fault in ways])
+    return whole, _join_with_or([str(fault["loc"][start]) for fault in ways])
 
 
-def _either(words: Sequence[str]) -> str:
+def _join_with_or(words: Sequence[str]) -> str:
     unique = list(dict.fromkeys(words))
     return unique[0] if len(unique) == 1 else f"{', '.join(unique[:-1])} or {unique[-1]}"
 
 
-def _kind(value: object) -> str:
+def _json_type(value: object) -> str:
     match value:
         case None:
             return "null"

@@ -17,11 +17,11 @@ from router.structured.request.output_format import FORMAT_FIELDS
 from router.types import Backend, ChatCall, ConstraintKind, Enforcement
 
 ALL_FORMAT_FIELDS = (*FORMAT_FIELDS, "guided_decoding_backend", "guided_whitespace_pattern")
-MORE_ROOM = 4
+ROOM_FACTOR = 4
 """times the tokens of a try that was cut"""
-LONGEST_QUOTE = 1_000
+MAX_QUOTE_CHARS = 1_000
 """characters of an invalid answer that its correction repeats"""
-CHARACTERS_A_TOKEN = 3
+MIN_CHARS_PER_TOKEN = 3
 """of a schema, at least; a prompt of schema alone would leave no room for the question"""
 
 
@@ -182,7 +182,7 @@ def _in_words(output_format: OutputFormat) -> str:
 
 def _with_instruction(messages: list[Any], words: str, model: Model) -> list[Any]:
     """Put the words at the end of the last user message: not every chat template knows a system message."""
-    if not words or (model.context and len(words) / CHARACTERS_A_TOKEN > model.context / 2):
+    if not words or (model.context and len(words) / MIN_CHARS_PER_TOKEN > model.context / 2):
         return messages
     for at in range(len(messages) - 1, -1, -1):
         if messages[at]["role"] == "user":
@@ -199,7 +199,7 @@ def _corrected(messages: list[Any], wrong: StructuredOutputViolation | None) -> 
         return messages
     return [
         *messages,
-        {"role": "assistant", "content": wrong.answer[:LONGEST_QUOTE] or "(no answer)"},
+        {"role": "assistant", "content": wrong.answer[:MAX_QUOTE_CHARS] or "(no answer)"},
         {
             "role": "user",
             "content": f"That answer is not valid: {wrong.fault}. Answer again, with nothing but the corrected answer.",

@@ -48,10 +48,10 @@ VLLM_ONLY = frozenset(
         "vllm_xargs",
     }
 )
-LONGEST_MESSAGE = 500
-SHORTEST_KEY = 8
-TOO_LONG_CODES = ("context_length_exceeded", "exceed_context_size_error")
-TOO_LONG = ("maximum context length", "max_model_len", "longer than the model's context length")
+MAX_MESSAGE_CHARS = 500
+MIN_KEY_CHARS = 8
+PROMPT_TOO_LONG_CODES = ("context_length_exceeded", "exceed_context_size_error")
+PROMPT_TOO_LONG_MESSAGES = ("maximum context length", "max_model_len", "longer than the model's context length")
 """in the words of those that give no code: vLLM 0.32, SGLang"""
 
 
@@ -64,7 +64,7 @@ class OpenAIDialect(Dialect):
 
     def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
         """Drop what only vLLM understands, and name it."""
-        fields = addressed(call, model)
+        fields = fields_for_model(call, model)
         dropped = tuple(sorted(VLLM_ONLY & fields.keys()))
         for name in dropped:
             del fields[name]
@@ -93,7 +93,7 @@ class OpenAIDialect(Dialect):
         return EngineFields()
 
 
-def addressed(call: ChatCall, model: Model) -> dict[str, Any]:
+def fields_for_model(call: ChatCall, model: Model) -> dict[str, Any]:
     """Return the fields for this model, most of them as the client wrote them.
 
     A stream always tells its usage, since every request is priced.
@@ -119,29 +119,29 @@ def error_object(body: bytes) -> dict[str, Any]:
     return {"message": error} if isinstance(error, str) else {}
 
 
-def without_key(error: Mapping[str, Any], model: Model) -> Mapping[str, Any]:
+def redact_key(error: Mapping[str, Any], model: Model) -> Mapping[str, Any]:
     """Return the error without our key, which some servers repeat. A key of few characters is a placeholder."""
     key = model.api_key.get_secret_value() if model.api_key else ""
-    return error if len(key) < SHORTEST_KEY else _without(key, error)
+    return error if len(key) < MIN_KEY_CHARS else _redact(key, error)
 
 
-def _without(secret: str, value: Any) -> Any:
+def _redact(secret: str, value: Any) -> Any:
     if isinstance(value, str):
         return value.replace(secret, "[redacted]")
     if isinstance(value, Mapping):
-        return {_without(secret, name): _without(secret, part) for name, part in value.items()}
-    return [_without(secret, part) for part in value] if isinstance(value, list) else value
+        return {_redact(secret, name): _redact(secret, part) for name, part in value.items()}
+    return [_redact(secret, part) for part in value] if isinstance(value, list) else value
 
 
-def says_too_long(status: int, error: Mapping[str, Any]) -> bool:
+def is_prompt_too_long(status: int, error: Mapping[str, Any]) -> bool:
     """Return whether an error says in words that the prompt does not fit."""
-    return status == 400 and any(words in str(error.get("message")) for words in TOO_LONG)
+    return status == 400 and any(words in str(error.get("message")) for words in PROMPT_TOO_LONG_MESSAGES)
 
 
 def refusal(model: Model, status: int, error: Mapping[str, Any], retry_after_s: float | None) -> ApiError:
     """Return what an upstream's error status means to the client."""
-    error = without_key(error, model)
-    said = str(error.get("message") or "")[:LONGEST_MESSAGE]
+    error = redact_key(error, model)
+    said = str(error.get("message") or "")[:MAX_MESSAGE_CHARS]
     if status in (401, 403):
         # what it says may show a part of our key
         return UpstreamFailed("the upstream refused this gateway's key", code="upstream_auth_failed")
@@ -162,8 +162,8 @@ def refusal(model: Model, status: int, error: Mapping[str, Any], retry_after_s: 
         if status == 429:
             kept["code"] = kept["code"] or "rate_limit_exceeded"
             retry_after_s = 1.0 if retry_after_s is None else retry_after_s
-        told = kept["code"] is None and says_too_long(status, error)
-        if told or kept["code"] in TOO_LONG_CODES or kept["type"] in TOO_LONG_CODES:
+        told = kept["code"] is None and is_prompt_too_long(status, error)
+        if told or kept["code"] in PROMPT_TOO_LONG_CODES or kept["type"] in PROMPT_TOO_LONG_CODES:
             kept |= {"type": "invalid_request_error", "code": "context_length_exceeded"}
         return UpstreamRejected(status, kept, retry_after_s=retry_after_s)
     return UpstreamFailed(f"the upstream answered {status}" + (f": {said}" if said else ""))

@@ -14,11 +14,11 @@ from router.structured.engine.constrained_call import EngineFields, FormatReques
 from router.types import Ability, Backend, ChatCall
 from router.upstream.base import Dialect
 from router.upstream.dialects import register
-from router.upstream.dialects.openai import addressed, error_object, refusal, says_too_long
+from router.upstream.dialects.openai import error_object, fields_for_model, is_prompt_too_long, refusal
 
 # how vLLM 0.32 words it; it gives no code
 VLLM_TYPES = ("BadRequestError", "Bad Request", "NotFoundError", "Not Found")
-UNENFORCEABLE = (
+UNSUPPORTED_SCHEMA_MESSAGES = (
     "json schema into a grammar",
     "features not supported by",
     "Unsupported JSON schema",
@@ -45,7 +45,7 @@ class VllmDialect(Dialect):
 
     def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
         """Forward everything; chat templates know `system`, not `developer`."""
-        fields = addressed(call, model)
+        fields = fields_for_model(call, model)
         messages = call.endpoint.messages(call.body)
         if any(message["role"] == "developer" for message in messages):
             fields["messages"] = [_as_system(message) for message in messages]
@@ -57,9 +57,9 @@ class VllmDialect(Dialect):
         message = str(error.get("message") or "")
         said = error.get("code")
         code = said if isinstance(said, str) else None  # vLLM's own is the status
-        if says_too_long(status, error):
+        if is_prompt_too_long(status, error):
             code = "context_length_exceeded"
-        elif status == 400 and any(words in message for words in UNENFORCEABLE):
+        elif status == 400 and any(words in message for words in UNSUPPORTED_SCHEMA_MESSAGES):
             code = "unsupported_schema"
         if 400 <= status < 500:
             kind = error.get("type")
