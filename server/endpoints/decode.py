@@ -1,4 +1,4 @@
-"""The client's bytes -> ChatCall: decoded once, validated, its values left as they came."""
+"""Decode and validate the client's bytes as a ChatCall. The values stay as the client sent them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from server.endpoints.validation_errors import bad_request, missing
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _MAX_ENTRIES = {"messages": 10_000, "tools": 1_000, "functions": 1_000, "logit_bias": 10_000}
-"""entries; validating more would stop the world for others"""
+"""the most entries of a field; validating more would block other requests for too long"""
 
 
 def decode(served: TextEndpoint, raw: bytes) -> ChatCall:
     """Turn a request's body into a call.
 
     Raises:
-        BadRequest: the bytes are no JSON object (`invalid_json`), or a field is wrong (`param` names it).
+        BadRequest: the body is not a JSON object (`invalid_json`), or a field is invalid (`param` names it).
     """
     body = _parse(raw)
     _check_sizes(body)
@@ -52,7 +52,7 @@ def decode(served: TextEndpoint, raw: bytes) -> ChatCall:
 
 
 def describe(app: FastAPI) -> None:
-    """Show the endpoints in the app's OpenAPI document; they are plain routes, which FastAPI does not see."""
+    """Add the endpoints to the app's OpenAPI document. They are plain routes, which FastAPI does not document."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -82,9 +82,13 @@ def _operation(served: TextEndpoint) -> dict[str, Any]:
         "operationId": served.endpoint.path.replace("/", "_"),
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
         "responses": {
-            "200": {"description": "The answer; with `stream: true` its events as text/event-stream."},
-            "4XX": {"description": 'The request is wrong: `{"error": {"message", "type", "param", "code"}}`.'},
-            "5XX": {"description": "No model could answer; same form."},
+            "200": {
+                "description": "The answer. With `stream: true`, it is sent as server-sent events (text/event-stream)."
+            },
+            "4XX": {
+                "description": 'The request is invalid. The body is `{"error": {"message", "type", "param", "code"}}`.'
+            },
+            "5XX": {"description": "No model could answer. The body has the same format."},
         },
     }
 

@@ -206,11 +206,11 @@ WRONG = [
         "6: models.big: `base_url` contains the same URL twice",
     ),
     ("name", BASE.replace("small", "sm all"), "2: models.sm all: expected a name"),
-    ("name within", put("name", "other"), "3: models.small.name: unknown key: a model's name is its key"),
+    ("name within", put("name", "other"), "3: models.small.name: unknown key: the name of a model is its key"),
     ("key twice", put("tier", "llm"), "4: models.small.tier: the key appears twice"),
     ("model no mapping", "models: {a: 3}\n", "1: models.a: expected a mapping, got 3"),
     ("unknown rung", BASE.replace("[small", "[smal"), "14: routes.auto.ladder[0]: unknown model 'smal'; did you mean"),
-    ("rung twice", BASE.replace("[small, big]", "[big, big]"), "14: routes.auto.ladder[1]: 'big' stands in the"),
+    ("rung twice", BASE.replace("[small, big]", "[big, big]"), "14: routes.auto.ladder[1]: 'big' is in the ladder"),
     ("no rung", BASE.replace("[small, big]", "[]"), "14: routes.auto.ladder: expected at least one entry"),
     ("no list", BASE.replace("[small, big]", "small"), "14: routes.auto.ladder: expected a list, got 'small'"),
     ("no ladder", BASE.replace("ladder: [small, big]", "policy: fixed"), "13: routes.auto.ladder: missing"),
@@ -261,7 +261,7 @@ WRONG = [
     (
         "tiers",
         BASE.replace("[small, big]", "[[small, big], big]"),
-        "14: routes.auto.ladder[0]: experts side by side must",
+        "14: routes.auto.ladder[0]: the models of one rung must",
     ),
     (
         "two fallbacks",
@@ -373,7 +373,7 @@ def test_a_required_model_without_its_key_refuses_the_start(read):
 def test_a_model_for_another_machine_is_left_out(read):
     text = put("requires", "{gpu: true}")
     assert read(text, gpu=False).left_out == {
-        "small": "small is left out: it requires gpu: true, this machine has no GPU"
+        "small": "small is left out: it requires gpu: true, but this machine has no GPU"
     }
     assert list(read(text, gpu=True).models) == ["small", "big"]
     assert list(read(text.replace("gpu: true", "gpu: false"), gpu=True).models) == ["big"]
@@ -457,5 +457,5 @@ def test_whose_decoding_is_known(read):
 
 
 def test_only_a_vllm_has_a_backend(read):
-    with pytest.raises(ConfigError, match="`structured_backend` belongs to `engine: vllm`"):
+    with pytest.raises(ConfigError, match="`structured_backend` is only for `engine: vllm`"):
         read(BASE.replace("    api_key", "    structured_backend: guidance\n    api_key"))
