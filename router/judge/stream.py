@@ -27,7 +27,7 @@ class StreamJudge(Judge):
             self._reads_logprobs = self._reads_logprobs and found is not None
             for index, tokens in found or ():
                 self._tokens.setdefault(index, []).extend(tokens)
-        return event if self._keeps_logprobs else logprobs.stripped(event)
+        return event if self._keeps_logprobs else logprobs.without_logprobs(event)
 
     def judge_beginning(self) -> None:
         """Judge the text's beginning once it is long enough."""

@@ -184,7 +184,7 @@ def test_only_a_text_that_is_long_enough_has_a_beginning(tmp_path: Path) -> None
 def test_of_a_route_that_votes_the_confidence_is_the_share(config: Path, tmp_path: Path) -> None:
     terms = CalibrationTerms("voting", ("small",), "large", samples=5)
     found = example(tmp_path, {"small": {"quality": 1, "agree": 0.8, "logprob": -1}}, terms=terms)
-    assert found.score == score(Vote(index=0, votes=4, of=5))
+    assert found.score == score(Vote(index=0, votes=4, total=5))
     assert example(tmp_path, {"small": {"quality": 1, "logprob": -1}}, terms=terms).score is None
     data = [line({"small": {"quality": n % 2, "agree": 0.4 + n % 2 * 0.4}}, REQUEST | {"seed": n}) for n in range(40)]
     out = tmp_path / "evidence.json"
