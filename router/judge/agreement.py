@@ -41,11 +41,11 @@ def agreement(body: Mapping[str, Any], answer: Mapping[str, Any], standard: Mapp
         Incomparable: the answer is free text, or the standard does not have the requested format.
         BadRequest: the requested format is invalid.
     """
-    said, right = msgspec.convert(answer, Choice), msgspec.convert(standard, Choice)
-    calls, right_calls = Counter(_calls(said)), Counter(_calls(right))
+    given, right = msgspec.convert(answer, Choice), msgspec.convert(standard, Choice)
+    calls, right_calls = Counter(_calls(given)), Counter(_calls(right))
     if calls or right_calls:
         return (calls & right_calls).total() / max(calls.total(), right_calls.total())
-    text, right_text = said.answer_text, right.answer_text
+    text, right_text = given.answer_text, right.answer_text
     form = requested_format(body)
     if form is not None and form.kind in _LABEL_KINDS:
         return float(normalized(text) == normalized(right_text))

@@ -299,7 +299,7 @@ def test_a_file_without_models_is_refused(read, path, text, message):
     assert str(caught.value) == f"{path}: {message}"
 
 
-def test_every_mistake_is_told_at_once(read):
+def test_every_mistake_is_reported_at_once(read):
     with pytest.raises(ConfigError) as caught:
         read(put("context", "0").replace("llm\n", "big\n"))
     assert {line.split(": ")[1] for line in str(caught.value).splitlines()} == {
@@ -398,7 +398,7 @@ def test_a_models_name_is_a_route_of_one_rung(read):
     assert config.route("absent") is None
 
 
-def test_what_wendpoint_fields_cannot_be_changed(read):
+def test_config_fields_cannot_be_changed(read):
     with pytest.raises(ValueError, match="frozen"):
         read(BASE).models["small"].tier = "llm"
 
