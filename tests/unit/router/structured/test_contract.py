@@ -35,7 +35,7 @@ STOP = chunk(finish="stop")
 
 
 class Holds:
-    """A workshop whose engines enforce what they are said to."""
+    """Grammar workers whose engines enforce what the test says."""
 
     def __init__(self, word: str) -> None:
         self.word = word

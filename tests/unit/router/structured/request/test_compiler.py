@@ -19,7 +19,7 @@ HEAVY = SCHEMA | {"description": "x" * MAX_LIGHT_CHARS}
 
 
 class Bench:
-    """A workshop without processes: what it finds wrong with a grammar is what it was told to find."""
+    """Grammar workers without processes; the fault that they find in a grammar is given."""
 
     def __init__(self, fault=None) -> None:
         self.asked: list[tuple[str, str]] = []

@@ -26,7 +26,7 @@ PARAM = "guided_json"
 
 
 class Bench:
-    """A workshop without processes; it remembers what it was asked."""
+    """Grammar workers without processes; they remember what they were asked."""
 
     def __init__(self, *, hangs: bool = False) -> None:
         self.asked: list[str] = []

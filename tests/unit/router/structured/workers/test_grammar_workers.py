@@ -47,7 +47,7 @@ async def hasty():
 
 
 def benches() -> list[int]:
-    """Return the workshop's processes that run now: children of this one."""
+    """Return the grammar worker processes that run now: children of this one."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
