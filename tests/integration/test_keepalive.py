@@ -11,7 +11,7 @@ from tests.support.lanes import Lane, usual
 from tests.support.stream_events import DONE, delta, finished, first
 
 describe = usual
-PATCH = "import server.http.keepalive; server.http.keepalive.SILENCE_S = 0.5"
+PATCH = "from server.http import keepalive; assert keepalive.COMMENT_INTERVAL_S; keepalive.COMMENT_INTERVAL_S = 0.5"
 
 
 @pytest.mark.parametrize("text", [VALID, INVALID["missing"]])

@@ -23,7 +23,9 @@ START_S = 1800.0
 """the first start converts the weights and fills vLLM's caches; on two quiet cores that takes two minutes"""
 ANSWER_S = 600.0
 """for an answer of the engine, which takes seconds on two quiet cores"""
-NEVER_SILENT = "import server.http.keepalive; server.http.keepalive.SILENCE_S = 86400.0"
+NEVER_SILENT = (
+    "from server.http import keepalive; assert keepalive.COMMENT_INTERVAL_S; keepalive.COMMENT_INTERVAL_S = 86400.0"
+)
 """a held stream's headers tell how it ended; on a slow machine they would leave with a comment before that"""
 FOLDER = Path(__file__).parent
 
