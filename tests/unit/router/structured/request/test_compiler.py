@@ -71,7 +71,7 @@ async def test_free_text_has_no_constraint(body):
     assert await plan(**body) is None
 
 
-async def test_a_schema_becomes_a_format():
+async def test_a_schema_becomes_a_formatat():
     wanted = (await plan(response_format=json_schema(SCHEMA))).output_format
     assert (wanted.kind, wanted.param) == ("json_schema", "response_format.json_schema.schema")
     assert wanted.schema.value == SCHEMA
