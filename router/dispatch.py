@@ -69,10 +69,7 @@ class Dispatcher:
         return self.config.resolve(name)
 
     def dispatch(self, call: ChatCall, route: Route, record: RequestRecord) -> Dispatch:
-        """Return an async context manager that yields the call's reply.
-
-        The record says what was decided, tried and spent, also after an error.
-        """
+        """Return an async context manager that yields the reply; the record says what was decided, tried and spent."""
         return Dispatch(self, call, route, record)
 
 

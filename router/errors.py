@@ -10,11 +10,12 @@ SmallfirstError
     ├── AuthenticationFailed  401
     ├── NotFound              404  unknown route, model or path
     ├── BodyTooLarge          413
-    ├── Overloaded            429 or 503, with Retry-After
+    ├── Overloaded            503, with Retry-After
     ├── Unavailable           503  no replica can serve now
     ├── UpstreamRejected      the upstream's own 4xx, status and body kept
-    ├── UpstreamFailed        502  broken answer, lost connection, 5xx, our API key rejected
-    ├── UpstreamTimedOut      504
+    ├── UpstreamError         the upstream did not do its part
+    │   ├── UpstreamFailed    502  broken answer, lost connection, 5xx, our API key rejected
+    │   └── UpstreamTimedOut  504
     ├── LowConfidence         502  the answer's confidence is below the client's threshold
     └── StructuredOutputViolation  502  the answer does not satisfy the requested format
         └── AnswerTruncated        502  the answer was truncated, and the client rejects truncated answers

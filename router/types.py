@@ -36,9 +36,9 @@ EscalationReason = Literal[
 ]
 ESCALATION_REASONS: Mapping[EscalationReason, str] = {
     "unavailable": "No replica of the model could take the request, or none could be reached.",
-    "timeout": "The model did not answer in time.",
-    "upstream_error": "The upstream answered with a 5xx status, with a broken or cut answer, or refused our API key.",
-    "overloaded": "The upstream answered with status 429.",
+    "timeout": "The model did not answer in time, or the upstream answered with status 408 or 504.",
+    "upstream_error": "The upstream sent another 5xx status, a broken or cut answer, or refused our API key.",
+    "overloaded": "The upstream answered with status 429, 503 or 529: it has no room now.",
     "context": "The prompt does not fit into the model's context.",
     "ability": "The model lacks an ability that the request needs, according to models.yaml.",
     "structured": "The answer failed the check of its format twice.",
@@ -97,7 +97,7 @@ class Endpoint(ABC):
 
     def max_tokens(self, body: Mapping[str, Any]) -> int | None:
         """Return the most tokens that the client wants back, or None for the model's limit."""
-        return body.get("max_tokens")
+        return body.get("max_tokens") if self.returns_choices else 0
 
     def prompts(self, body: Mapping[str, Any]) -> int:
         """Return how many prompts there are; each has its own choices."""

@@ -37,11 +37,11 @@ class EventSource:
         Only the upstream's silence counts against it, not the time that the client took since the last event.
 
         Raises:
-            UpstreamTimedOut: the answer takes too long in all.
+            UpstreamTimedOut: the answer exceeds its total time limit.
         """
         now = monotonic()
         if now >= self.end_by:
-            raise UpstreamTimedOut("the answer took longer than it may in all")
+            raise UpstreamTimedOut("the answer exceeded its total time limit")
         silence_s = self.lease.model.timeouts.idle_s if self.first_by is None else self.first_by - now
         return min(silence_s, self.end_by - now)
 

@@ -31,7 +31,7 @@ class Failure:
     retry: bool
     """a second try on this rung can help"""
     needs_other_replica: bool = False
-    """... but only on another replica: this one just showed that it is stuck or full"""
+    """a second try can help only on another replica: this one just showed that it is stuck or full"""
     speaks_against_replica: bool = False
 
 

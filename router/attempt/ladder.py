@@ -14,7 +14,7 @@ from router.decision import Decision
 from router.types import ChatCall, EscalationReason
 
 ABOUT_THE_ANSWER: frozenset[EscalationReason] = frozenset({"structured", "truncated", "confidence"})
-"""The answer was not good enough: models beside the one that gave it are passed over, as the policy expects no more."""
+"""The answer was not good enough. Models on the same rung are not tried: the policy ranked them lower."""
 
 
 class Move(NamedTuple):

@@ -19,8 +19,8 @@ class Standing:
     """attempts made on this rung"""
     other_replicas: int
     """replicas of this rung that could take the request and have not been tried"""
-    rung_above: bool
-    """a higher rung exists, and the client allows it"""
+    can_escalate: bool
+    """another model may be asked: on a higher rung, or beside this one if the policy chose it, too"""
     retried: bool = False
     """this request was retried before, on any rung"""
 
@@ -31,9 +31,9 @@ def next_step(failure: Failure, at: Standing) -> Step:
     1. The request itself is at fault: fail. Every model would refuse it.
     2. A second try can help, and the rung has had one try: retry.
        a. The next try is asked differently (with the fault, with more room, without the refused constraint): always.
-       b. Otherwise once a request, since clients retry too, and three attempts times three are enough. A lost
-          connection or a 5xx of the only replica is retried only if no higher rung can answer: that is faster.
-    3. A higher rung exists: escalate.
+       b. Otherwise once per request: clients retry too, and their retries multiply with ours. A lost connection or a
+          5xx of the only replica is retried only if no other model can answer: escalating is faster.
+    3. Another model may be asked: escalate.
     4. Fail.
     """
     if failure.reason is None:  # 1
@@ -41,6 +41,6 @@ def next_step(failure: Failure, at: Standing) -> Step:
     if failure.retry and at.tries < MAX_TRIES_ON_A_RUNG:  # 2
         if failure.reason in ASKED_DIFFERENTLY:  # 2a
             return "retry"
-        if not at.retried and (at.other_replicas or not (failure.needs_other_replica or at.rung_above)):  # 2b
+        if not at.retried and (at.other_replicas or not (failure.needs_other_replica or at.can_escalate)):  # 2b
             return "retry"
-    return "escalate" if at.rung_above else "fail"  # 3, 4
+    return "escalate" if at.can_escalate else "fail"  # 3, 4

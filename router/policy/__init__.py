@@ -1,7 +1,7 @@
 """Policies decide which models a call asks, in which order, and which answers are good enough.
 
-A policy is one file of this folder: a subclass of `Policy` with `@register`. Everything else asks this registry:
-models.yaml's `policy` and its options, a request's `routing.policy`, /docs, `smallfirst check`.
+A policy is one file in this folder that has a subclass of `Policy` with `@register`. Everything else asks this
+registry: models.yaml's `policy` and its options, a request's `routing.policy`, /docs, `smallfirst check`.
 """
 
 from __future__ import annotations

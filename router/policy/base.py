@@ -43,7 +43,10 @@ class PolicyOptions(Entry):
 
     @classmethod
     def of(cls, route: Route) -> Self:
-        """Return the route's options, or, if it has another policy, those that both policies share."""
+        """Return the route's options, or, if the route has another policy, the options that both policies share.
+
+        A request may name another policy than its route's, so every policy is built for every route.
+        """
         options = route.options
         if isinstance(options, cls):
             return options

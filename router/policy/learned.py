@@ -128,8 +128,8 @@ class Learned(Policy):
 def saving(likely: Sequence[float], threshold: float, price: float) -> float:
     """Return what asking the small model first saves, as a share of the fallback's dollars.
 
-    A gain of t is worth one call of the fallback, so the saving is the value of looking divided by t. As t falls to 0,
-    only answers that lose nothing are accepted, and each of them spares one call.
+    A gain of t is worth one call of the fallback, so the saving is the value of information divided by t. As t falls
+    to 0, only answers that lose nothing are accepted, and each of them spares one call.
     """
     if threshold <= MIN_GAIN:
         return sum(gain <= threshold for gain in likely) / len(likely) - price

@@ -34,7 +34,10 @@ def decode(served: TextEndpoint, raw: bytes) -> ChatCall:
     except ValidationError as error:
         raise bad_request(error) from None
     served.rules(body)
-    _rules(body)
+    if served.endpoint.returns_choices:
+        _rules(body)
+    elif body.get("stream"):
+        raise BadRequest("'stream' is not supported by this endpoint.", param="stream", code="unsupported_parameter")
     fields = _FIELDS.decode(raw)
     fields.pop("routing", None)
     routing = {key: value for key, value in (body.pop("routing", None) or {}).items() if value is not None}

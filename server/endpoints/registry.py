@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel
-
 from router.types import Endpoint
+from server.endpoints.schemas import ModelRequest
 
 
 def _no_rules(body: Mapping[str, Any]) -> None:
@@ -22,7 +21,7 @@ class TextEndpoint(NamedTuple):
     """One endpoint as it is served."""
 
     endpoint: Endpoint
-    request: type[BaseModel]
+    request: type[ModelRequest]
     """its fields are validated and shown in /docs"""
     summary: str
     """for /docs"""

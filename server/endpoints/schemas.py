@@ -1,6 +1,7 @@
 """OpenAI's request types: what is checked here and shown in /docs. Fields not named here are kept and forwarded.
 
-Null means unset for every optional field, as at OpenAI. Rules that tie fields together are in `wire`.
+Null means unset for every optional field, as at OpenAI. Rules that tie fields together are in `decode` and in each
+endpoint's file.
 """
 
 from __future__ import annotations
@@ -171,8 +172,11 @@ class Routing(BaseModel):
     )
 
 
-class _Request(_Wire):
+class ModelRequest(_Wire):
+    """What every request to a model has."""
+
     model: _Named = Field(description="A route (`auto`) or a model's name.", examples=["auto"])
+    routing: Routing | None = None
 
 
 class _Sampling(_Wire):
@@ -194,10 +198,9 @@ class _Sampling(_Wire):
     guided_grammar: str | None = None
     guided_decoding_backend: str | None = None
     guided_whitespace_pattern: str | None = None
-    routing: Routing | None = None
 
 
-class ChatRequest(_Sampling, _Request):
+class ChatRequest(_Sampling, ModelRequest):
     """POST /v1/chat/completions. Other fields, OpenAI's and vLLM's own, are forwarded untouched."""
 
     messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)] = Field(
@@ -220,7 +223,7 @@ class ChatRequest(_Sampling, _Request):
     )
 
 
-class CompletionRequest(_Sampling, _Request):
+class CompletionRequest(_Sampling, ModelRequest):
     """POST /v1/completions. Other fields, OpenAI's and vLLM's own, are forwarded untouched."""
 
     prompt: (

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 from fastapi import FastAPI
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from router.config.models import Model, Route
 from router.decision import Decision
@@ -29,7 +29,8 @@ from server.endpoints.decode import decode, describe
 from server.endpoints.registry import TextEndpoint
 from server.endpoints.registry import register as register_endpoint
 from server.endpoints.registry import unregister as unregister_endpoint
-from tests.support.fakes import FakeExchange, answers, call, config, large, model
+from server.endpoints.schemas import ModelRequest
+from tests.support.fakes import TOKENS, FakeExchange, answers, call, config, large, model
 from tests.support.inprocess import Dispatching
 
 # --- a policy
@@ -139,10 +140,9 @@ def test_two_policies_of_one_name_are_refused() -> None:
 # --- an endpoint that passes its answer through
 
 
-class EmbeddingsRequest(BaseModel):
+class EmbeddingsRequest(ModelRequest):
     """POST /v1/embeddings."""
 
-    model: str
     input: str
 
 
@@ -197,6 +197,28 @@ async def test_a_broken_answer_of_it_escalates_and_its_ability_is_needed(endpoin
     gateway = Dispatching([model(abilities=frozenset()), able], {"llm-0": [lambda: FakeExchange(body=ANSWER)]})
     await gateway.ask(embeddings())
     assert gateway.steps == [("slm", "llm", "ability")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"routing": {"polcy": "x"}}, "routing.polcy"),
+        ({"routing": "x"}, "routing"),
+        ({"stream": True}, "stream"),
+        ({"input": 5}, "input"),
+    ],
+)
+def test_bad_input_of_it_gets_a_clear_error(endpoint: None, fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        decode(EMBEDDINGS, json.dumps({"model": "auto", "input": "x"} | fields).encode())
+    assert caught.value.param == param
+
+
+async def test_no_answer_tokens_are_expected_of_it(endpoint: None) -> None:
+    priced = model(price=TOKENS)
+    gateway = Dispatching([priced], {"slm-0": [lambda: FakeExchange(body=ANSWER)]})
+    one = decode(EMBEDDINGS, b'{"model": "auto", "input": "x", "routing": {"max_cost_usd": 0.0001}}')
+    assert await gateway.ask(one) == [ANSWER]
 
 
 def test_the_api_description_shows_the_endpoint(endpoint: None) -> None:

@@ -10,6 +10,7 @@ from router.config.models import Config
 from router.config.price_list import bundled
 from router.errors import ConfigError
 from router.load_config import load
+from router.policy import POLICIES
 from router.policy.guarantee import Guarantee
 
 SECRET = "sk-canary-0123456789"
@@ -31,6 +32,8 @@ routes:
     ladder: [small, big]
 """
 SIDE = BASE.replace("routes:", "  other: {tier: llm, engine: openai, base_url: https://other/v1}\nroutes:")
+*_OTHERS, _LAST = map(repr, POLICIES)
+ONE_POLICY = f"{', '.join(_OTHERS)} or {_LAST}"
 ROOT = Path(__file__).parents[3]
 
 
@@ -215,7 +218,7 @@ WRONG = [
     (
         "policy",
         BASE + "    policy: best\n",
-        "15: routes.auto.policy: expected 'cascade', 'classifier', 'fixed' or 'heuristic', got 'best'",
+        f"15: routes.auto.policy: expected {ONE_POLICY}, got 'best'",
     ),
     (
         "part of a text",

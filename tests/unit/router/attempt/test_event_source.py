@@ -79,7 +79,7 @@ async def test_when_the_time_for_all_is_over_nothing_is_read(clock: Clock) -> No
     assert not one.is_overdue
     clock.now = END_BY
     assert one.is_overdue
-    with pytest.raises(UpstreamTimedOut, match="longer than it may in all"):
+    with pytest.raises(UpstreamTimedOut, match="exceeded its total time limit"):
         await next_events(one)
     assert exchange.waits == []
 

@@ -36,7 +36,7 @@ ERRORS: list[ApiError] = [
 
 
 @pytest.mark.parametrize(
-    ("error", "tries", "other_replicas", "rung_above", "step"),
+    ("error", "tries", "other_replicas", "can_escalate", "step"),
     [
         # 1. the request's own fault
         (OWN_FAULT, 0, 0, True, "fail"),
@@ -77,12 +77,12 @@ ERRORS: list[ApiError] = [
         (DOWN, 0, 0, False, "fail"),
     ],
 )
-def test_next_step(error: ApiError, tries: int, other_replicas: int, rung_above: bool, step: Step) -> None:
-    assert next_step(classify(error), Standing(tries, other_replicas, rung_above)) == step
+def test_next_step(error: ApiError, tries: int, other_replicas: int, can_escalate: bool, step: Step) -> None:
+    assert next_step(classify(error), Standing(tries, other_replicas, can_escalate)) == step
 
 
 @pytest.mark.parametrize(
-    ("error", "other_replicas", "rung_above", "step"),
+    ("error", "other_replicas", "can_escalate", "step"),
     [
         (BROKEN, 3, True, "escalate"),
         (STUCK, 3, True, "escalate"),
@@ -93,19 +93,19 @@ def test_next_step(error: ApiError, tries: int, other_replicas: int, rung_above:
     ],
 )
 def test_a_request_that_was_retried_is_retried_for_its_structure_only(
-    error: ApiError, other_replicas: int, rung_above: bool, step: Step
+    error: ApiError, other_replicas: int, can_escalate: bool, step: Step
 ) -> None:
-    assert next_step(classify(error), Standing(1, other_replicas, rung_above, retried=True)) == step
+    assert next_step(classify(error), Standing(1, other_replicas, can_escalate, retried=True)) == step
 
 
 @given(st.sampled_from(ERRORS), st.integers(0, 5), st.integers(0, 5))
-def test_never_climbs_where_there_is_no_rung_above(error: ApiError, tries: int, others: int) -> None:
-    assert next_step(classify(error), Standing(tries, others, rung_above=False)) != "escalate"
+def test_never_climbs_where_there_is_no_can_escalate(error: ApiError, tries: int, others: int) -> None:
+    assert next_step(classify(error), Standing(tries, others, can_escalate=False)) != "escalate"
 
 
 @given(st.sampled_from(ERRORS), st.integers(0, 5), st.integers(0, 5))
 def test_never_gives_up_below_a_rung_unless_the_request_is_at_fault(error: ApiError, tries: int, others: int) -> None:
-    step = next_step(classify(error), Standing(tries, others, rung_above=True))
+    step = next_step(classify(error), Standing(tries, others, can_escalate=True))
     assert (step == "fail") == (error is OWN_FAULT)
 
 
