@@ -1,4 +1,4 @@
-"""What is known before a call is sent and after it was answered: priors, decisions, judgements. Values only."""
+"""Value types for decisions: priors before a call is sent, and judgements of its answer."""
 
 from __future__ import annotations
 
@@ -8,103 +8,105 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-LEAST_LIKELY = -1000.0
-"""of a whole answer: long texts are unlikely, and still to be told apart"""
-SUREST = -1e-6
-"""a logprob of 0 is a rounded one"""
+MIN_ANSWER_LOGPROB = -1000.0
+"""the lower bound for a whole answer; it is low because long texts are unlikely but must stay distinguishable"""
+MAX_ANSWER_LOGPROB = -1e-6
+"""the upper bound for a whole answer: a logprob of 0 is a rounded one"""
 
 
 class Confidence(Struct, frozen=True):
-    """Features of an answer; logprobs are natural. With several tokens, the weakest tell more than the average."""
+    """Confidence features of an answer; logprobs are natural. The weakest tokens are more informative than the mean."""
 
     tokens: int
-    """how many count"""
+    """the number of tokens that count"""
     total: float
-    """of the whole answer: the sum"""
+    """the logprob of the whole answer: the sum over its tokens"""
     mean: float
     low: float
-    """the tenth that is least likely begins here (the quantile's lower end)"""
+    """the 10% quantile of the tokens' logprobs (its lower end)"""
     least: float
+    """the lowest logprob of a token"""
     margin: float | None = None
-    """the least lead of a token over the best other, below 0 where it was not the likeliest; None: none are known"""
+    """the smallest difference between a token's logprob and its best alternative's, below 0 if the alternative was
+    likelier; None: no alternatives are known"""
     entropy: float | None = None
-    """mean over the tokens, nats; what is not among the known ones counts as one more token, so it is a lower bound"""
+    """mean over the tokens in nats; it is a lower bound, because all unknown alternatives count as one token"""
     fields: Mapping[str, float] = {}
-    """of a structured answer: JSON Pointer of each value -> sum of its tokens' logprobs"""
+    """for a structured answer: JSON Pointer of each value -> sum of its tokens' logprobs"""
 
     @property
     def score(self) -> float:
-        """Return what calibration takes: the log-odds of the whole answer."""
+        """Return the log-odds of the whole answer, which is the input of calibration."""
         return log_odds(self.total)
 
 
 def log_odds(logprob: float) -> float:
-    """Return log(p / (1 - p)) of p = exp(logprob): near 1, where most answers lie, it tells them apart."""
-    at = min(max(logprob, LEAST_LIKELY), SUREST)
+    """Return log(p / (1 - p)) with p = exp(logprob). It separates values near 1, where most answers are."""
+    at = min(max(logprob, MIN_ANSWER_LOGPROB), MAX_ANSWER_LOGPROB)
     return at - log(-expm1(at))
 
 
 class Prior(Struct, frozen=True):
-    """What is known of one small model's answer to a call before it is asked.
+    """The expectation for one small model's answer to a call, before the model is asked.
 
-    A call's gain is the quality (0 to 1) of the fallback's answer less that of the small model's.
+    The gain of a call is the quality (0 to 1) of the fallback's answer minus that of the small model's answer.
     """
 
     task: str
     likely: Sequence[float] = ()
-    """the gains that its answers to such calls leave to expect, rising; empty: nothing is known"""
+    """the expected gains after its answers to such calls, ascending; empty: there is no evidence"""
     hint: float = 0.0
-    """what the prompt says of the gain beyond what the answer's confidence will say"""
+    """the part of the gain that the prompt predicts and the answer's confidence does not"""
 
 
 class Candidate(Struct, frozen=True):
-    """What asking one small model first is worth, as a learned policy sees it."""
+    """A learned policy's estimate of the value of asking one small model first."""
 
     prior: Prior
     threshold: float
-    """its answer is accepted where the gain that it leaves to expect is no larger"""
+    """its answer is accepted if the expected gain is at most this"""
     price: float
-    """of its call, as a share of the fallback's dollars"""
+    """the price of its call, as a share of the fallback's price"""
     is_guaranteed: bool
-    """the threshold follows from the guarantee: what says nothing of itself is not accepted"""
+    """the threshold follows from the guarantee, so answers without a confidence are rejected"""
     value: float | None
-    """what asking it first saves, as a share of the fallback's dollars; None: nothing is known of this model"""
+    """the expected saving, as a share of the fallback's price; None: there is no evidence for this model"""
 
 
 class Decision(Struct, frozen=True):
-    """A policy's word: start at `rung` of the ladder. `score` in 0..1, higher is harder; None: not scored."""
+    """A policy's decision: start at `rung` of the ladder. `score` is the difficulty, 0 to 1; None: not scored."""
 
     rung: int
     reason: str
     score: float | None = None
     asking_order: Sequence[str] = ()
-    """models in the order in which they are to be asked; empty: all from `rung` on, as written"""
+    """the models in the order of asking; empty: all from `rung` on, in the order of the ladder"""
     min_confidence: float | None = None
-    """that the client wants"""
+    """the one that the client sent"""
     fallback_usd: float | None = None
-    """what the fallback is expected to charge"""
+    """the expected price of the fallback's answer"""
     candidates: Mapping[str, Candidate] = {}
     """by model"""
 
 
 class Judgement(NamedTuple):
-    """What was held of an answer, or of its beginning, before it might leave."""
+    """The judgement of an answer, or of its beginning, before it is sent."""
 
     model: str
     score: float | None
-    """log-odds that the model gives it; None: it says nothing of itself"""
+    """the log-odds of the answer; None: it has no confidence"""
     gain: float
-    """quality that the fallback's answer is expected to have over it, about -1 to 1"""
+    """the expected quality of the fallback's answer minus that of this one, about -1 to 1"""
     threshold: float
     """the largest gain that would have been accepted"""
     accepted: bool
     beginning: bool = False
-    """of the first tokens only"""
+    """the judgement covers the first tokens only"""
     voted: bool = False
-    """the score is of a vote"""
+    """the score comes from a vote"""
     confidence: Confidence | None = None
 
     @property
     def probability(self) -> float:
-        """Return P(it is as good as the fallback's answer), 0 to 1."""
+        """Return the estimated probability that the answer is as good as the fallback's, 0 to 1."""
         return min(1.0, max(0.0, 1 - self.gain))

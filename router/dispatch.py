@@ -145,7 +145,7 @@ class Dispatch:
     async def _attempt(self, wanted: frozenset[Ability]) -> Reply:
         """Ask the current model; raise ApiError for anything but an answer that may leave."""
         record, ladder, judge = self._record, self._ladder, self._judge
-        model, record.structured = ladder.current, "none"
+        model = ladder.current
         dialect = DIALECTS[model.engine]
         asked = self._call if self._contract is None else await self._contract.adapt(model, dialect)
         if judge is not None:
@@ -154,6 +154,7 @@ class Dispatch:
         pool = self._shared.pools[model.name]
         lease = self._lease = pool.acquire(monotonic(), tried=ladder.tried, last_resort=ladder.is_last)
         record.attempts.append(lease.attempt)
+        record.structured = "none"
         try:
             asking = self._ask(asked, lease)
             reply = await (before_deadline(asking, self._call, record.started) if self._best else asking)
@@ -194,7 +195,8 @@ class Dispatch:
             reply = Reply(events=stream)
         else:
             judge = self._judge if isinstance(self._judge, WholeAnswerJudge) else None
-            reply = Reply(body=await read_whole(self._call, lease, exchange, judge, self._verify))
+            verify = self._verify if self._contract else None
+            reply = Reply(body=await read_whole(self._call, lease, exchange, judge, verify))
         now = monotonic()
         self._shared.latencies.note(model.name, now - sent_at, now)
         if not asked.stream:

@@ -1,4 +1,4 @@
-"""Reads models.yaml; nothing else does. Its errors name file, line, key, and what was expected."""
+"""Read models.yaml. Every error names file, line, key and what was expected."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def load(path: Path, env: Mapping[str, str], *, gpu: bool) -> Config:
     """Read models.yaml for a machine with or without a GPU.
 
     Raises:
-        ConfigError: with one line per fault: file, line, key, and what was expected.
+        ConfigError: the file is invalid. The message has one line per fault: file, line, key, what was expected.
     """
     file = YamlDocument(path)
     if not isinstance(file.data, dict):
-        raise ConfigError(f"{path}: expected a mapping with `models` and `routes`, got {_kind(file.data)}")
+        raise ConfigError(f"{path}: expected a mapping with `models` and `routes`, got {_yaml_type(file.data)}")
     data, left_out = _prepare(file, env, gpu)
     faults: list[Any] = []
     entries: ModelsFile | None = None
     try:
         entries = ModelsFile.model_validate(data)
     except ValidationError as error:
-        faults += [fault for fault in error.errors() if fault["type"] not in _FOLLOWS]
+        faults += [fault for fault in error.errors() if fault["type"] not in _CONSEQUENT_FAULTS]
     faults += _engine_faults(data)
     options = _all_options(data, path.parent, faults)
     if faults or entries is None:
@@ -56,30 +56,30 @@ def load(path: Path, env: Mapping[str, str], *, gpu: bool) -> Config:
 
 
 def _engine_faults(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield what the dialects find wrong with the models."""
+    """Yield the faults that depend on the dialect of a model."""
     models = data.get("models")
     for name, entry in models.items() if isinstance(models, dict) else ():
         if not isinstance(entry, dict) or not isinstance(entry.get("engine"), str):
             continue
         at: KeyPath = ("models", name)
         if (dialect := DIALECTS.get(entry["engine"])) is None:
-            yield _fault((*at, "engine"), f"expected {_one_of(DIALECTS)}")
+            yield _fault((*at, "engine"), f"expected {_join_with_or(DIALECTS)}")
             continue
-        if "source" in entry and not dialect.can_be_started:
+        if entry.get("source") is not None and not dialect.can_be_started:
             startable = " or ".join(other.name for other in DIALECTS.values() if other.can_be_started)
-            yield _fault(at, f"`source` needs `engine: {startable}`: smallfirst starts no other engine")
-        if "structured_backend" in entry and not dialect.has_structured_backend:
+            yield _fault(at, f"`source` needs `engine: {startable}`: smallfirst cannot start other engines")
+        if entry.get("structured_backend") is not None and not dialect.has_structured_backend:
             owners = " or ".join(other.name for other in DIALECTS.values() if other.has_structured_backend)
-            yield _fault(at, f"`structured_backend` belongs to `engine: {owners}`: no other engine has a known one")
+            yield _fault(at, f"`structured_backend` is only for `engine: {owners}`")
 
 
-def _one_of(names: Iterable[str]) -> str:
+def _join_with_or(names: Iterable[str]) -> str:
     *others, last = map(repr, names)
     return f"{', '.join(others)} or {last}" if others else last
 
 
 def _all_options(data: Mapping[str, Any], folder: Path, faults: list[Any]) -> dict[str, PolicyOptions]:
-    """Return each route's policy options; add what is wrong with them to `faults`."""
+    """Return the policy options of each route. Faults in them are added to `faults`."""
     routes = data.get("routes")
     options: dict[str, PolicyOptions] = {}
     for name, entry in routes.items() if isinstance(routes, dict) else ():
@@ -89,13 +89,15 @@ def _all_options(data: Mapping[str, Any], folder: Path, faults: list[Any]) -> di
         if not isinstance(named, str):
             continue
         if (policy := POLICIES.get(named)) is None:
-            faults.append(_fault((*at, "policy"), f"expected {_one_of(POLICIES)}"))
+            faults.append(_fault((*at, "policy"), f"expected {_join_with_or(POLICIES)}"))
             continue
         written = {key: value for key, value in entry.items() if key not in RouteEntry.model_fields}
         for key in sorted(written.keys() - policy.Options.model_fields):
             if readers := [f"`{other.name}`" for other in POLICIES.values() if key in other.Options.model_fields]:
                 del written[key]
-                faults.append(_fault(at, f"`{key}` is read by `policy: {readers[0][1:]}{_and(readers[1:])} only"))
+                faults.append(
+                    _fault(at, f"`{key}` is read by `policy: {readers[0][1:]}{_join_with_and(readers[1:])} only")
+                )
         try:
             options[name] = policy.Options.model_validate(written, context={"folder": folder})
         except ValidationError as error:
@@ -107,12 +109,12 @@ def _fault(at: KeyPath, message: str) -> dict[str, Any]:
     return {"type": "value_error", "loc": at, "msg": message}
 
 
-def _and(names: list[str]) -> str:
+def _join_with_and(names: list[str]) -> str:
     return "".join(f" and {name}" for name in names)
 
 
 def _prepare(file: YamlDocument, env: Mapping[str, str], gpu: bool) -> tuple[dict[str, Any], dict[str, str]]:
-    """Give each model its name, put in environment variables, and find the models that cannot be used here."""
+    """Add names, replace environment variables, and find the models that cannot be used on this machine."""
     data = dict(file.data)
     left_out: dict[str, str] = {}
     if not isinstance(data.get("models"), dict):
@@ -122,9 +124,9 @@ def _prepare(file: YamlDocument, env: Mapping[str, str], gpu: bool) -> tuple[dic
         if not isinstance(entry, dict):
             models[name] = entry
             continue
-        for key in _OURS & entry.keys():
+        for key in _INTERNAL_FIELDS & entry.keys():
             where = file.where(("models", name, key))
-            raise ConfigError(f"{where}: models.{name}.{key}: unknown key: a model's name is its key")
+            raise ConfigError(f"{where}: models.{name}.{key}: unknown key: the name of a model is its key in `models`")
         filled = {"name": name, "place": f"{file.where(('models', name))}: models.{name}"}
         for key, value in entry.items():
             where = f"{file.where(('models', name, key))}: models.{name}.{key}"
@@ -142,7 +144,9 @@ def _prepare(file: YamlDocument, env: Mapping[str, str], gpu: bool) -> tuple[dic
         wanted = entry.get("requires")
         if isinstance(wanted, dict) and isinstance(wanted.get("gpu"), bool) and wanted["gpu"] != gpu:
             has = "has a GPU" if gpu else "has no GPU"
-            left_out[name] = f"{name} is left out: it requires gpu: {str(wanted['gpu']).lower()}, this machine {has}"
+            left_out[name] = (
+                f"{name} is left out: it requires gpu: {str(wanted['gpu']).lower()}, but this machine {has}"
+            )
         dialect = DIALECTS.get(str(filled.get("engine")))
         if dialect is not None:
             filled.setdefault("abilities", sorted(dialect.abilities))
@@ -164,14 +168,14 @@ def _rungs(
         where = f"{file.where((*at, 'ladder', i))}: routes.{name}.ladder[{i}]"
         for model in rung:
             if model not in models:
-                raise ConfigError(f"{where}: unknown model {model!r}{_meant(model, models)}")
+                raise ConfigError(f"{where}: unknown model {model!r}{_suggestion(model, models)}")
             if model in named:
-                raise ConfigError(f"{where}: {model!r} stands in the ladder twice")
+                raise ConfigError(f"{where}: {model!r} is in the ladder twice")
             named.add(model)
         if len({models[model].tier for model in rung}) > 1:
-            raise ConfigError(f"{where}: experts side by side must be of one tier")
+            raise ConfigError(f"{where}: the models of one rung must have the same tier")
     if len(entry.ladder[-1]) > 1:
-        raise ConfigError(f"{where}: the last rung is the fallback: expected one model, not several side by side")
+        raise ConfigError(f"{where}: the last rung is the fallback: expected one model, got several")
     rungs = tuple(
         here for rung in entry.ladder if (here := tuple(models[model] for model in rung if model not in left_out))
     )
@@ -180,8 +184,8 @@ def _rungs(
     return rungs
 
 
-_OURS = {"name", "place"}  # fields of a model that are no keys
-_FOLLOWS = {"default_factory_not_called"}  # of another fault, which is told
+_INTERNAL_FIELDS = {"name", "place"}  # fields of a model that are not keys of models.yaml
+_CONSEQUENT_FAULTS = {"default_factory_not_called"}  # consequences of another fault, which is reported
 _EXPECTED = {
     "string_type": "expected text",
     "int_type": "expected a whole number",
@@ -194,30 +198,33 @@ _EXPECTED = {
     "dict_type": "expected a mapping",
     "model_type": "expected a mapping",
     "string_too_short": "expected text that is not empty",
-    "string_pattern_mismatch": "expected a name: at most 128 letters, digits and . _ : / -, no sign first",
+    "string_pattern_mismatch": (
+        "expected a name: at most 128 letters, digits and . _ : / -, starting with a letter or digit"
+    ),
     "missing": "missing; the key is required",
 }
 
 
 def _explain(file: YamlDocument, fault: Any) -> str:
     key: KeyPath = tuple(part for part in fault["loc"] if part != "[key]")
-    if key[0] == "models" and key[2:] == ("name",):  # which _prepare put there
+    if key[0] == "models" and key[2:] == ("name",):  # _prepare added it
         key = key[:2]
     message = _EXPECTED.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
     message = message.replace("Input should be", "expected")
-    value = _value(file.data, key)
+    value = _value_at(file.data, key)
     if fault["type"] == "extra_forbidden":
         known = _known_keys(key, file)
         message = NOT_BUILT.get(str(key[-1])) or (
-            f"unknown key{_meant(str(key[-1]), known)}; expected one of {', '.join(known)}"
+            f"unknown key{_suggestion(str(key[-1]), [*known, *_keys_of_other_policies(key)])}; "
+            f"expected one of {', '.join(known)}"
         )
-    elif isinstance(value, (str, int, float)) and not {"api_key", "base_url"} & set(key):  # which may hold secrets
+    elif isinstance(value, (str, int, float)) and not {"api_key", "base_url"} & set(key):  # these may contain secrets
         message += f", got {str(value)[:60]!r}" if isinstance(value, str) else f", got {value}"
     return f"{file.where(key)}: {dotted(key)}: {message}"
 
 
-def _value(data: Any, key: KeyPath) -> Any:
-    """Return what stands in the file at a key; None: nothing."""
+def _value_at(data: Any, key: KeyPath) -> Any:
+    """Return the value at a key of the file, or None if there is none."""
     for part in key:
         if isinstance(data, dict):
             data = data.get(part)
@@ -232,7 +239,7 @@ def _known_keys(key: KeyPath, file: YamlDocument) -> list[str]:
     if len(key) == 1:
         return sorted(ModelsFile.model_fields)
     if key[0] == "routes":
-        policy = POLICIES[_value(file.data, (*key[:2], "policy")) or "fixed"]
+        policy = POLICIES[_value_at(file.data, (*key[:2], "policy")) or "fixed"]
         schema: type[BaseModel] = policy.Options
         for part in key[2:-1]:
             schema = _nested(schema, str(part)) or schema
@@ -244,20 +251,26 @@ def _known_keys(key: KeyPath, file: YamlDocument) -> list[str]:
     }
     schema = owner.get(str(key[2]), Model) if len(key) > 3 else Model
     also = {"bundled"} if schema is Price else set()
-    return sorted((set(schema.model_fields) | also) - _OURS)
+    return sorted((set(schema.model_fields) | also) - _INTERNAL_FIELDS)
+
+
+def _keys_of_other_policies(key: KeyPath) -> Iterator[str]:
+    if key[0] == "routes" and len(key) == 3:
+        for policy in POLICIES.values():
+            yield from policy.Options.model_fields
 
 
 def _nested(schema: type[BaseModel], key: str) -> type[BaseModel] | None:
-    """Return the mapping that a key of a schema holds, or None if it holds none."""
+    """Return the schema of the mapping under a key, or None if the key has no mapping."""
     field = schema.model_fields.get(key)
     kinds = (field.annotation, *get_args(field.annotation)) if field else ()
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
-def _meant(word: str, known: Mapping[str, Any] | list[str]) -> str:
+def _suggestion(word: str, known: Mapping[str, Any] | list[str]) -> str:
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _kind(value: object) -> Literal["nothing", "a list", "a scalar"]:
+def _yaml_type(value: object) -> Literal["nothing", "a list", "a scalar"]:
     return "nothing" if value is None else "a list" if isinstance(value, list) else "a scalar"

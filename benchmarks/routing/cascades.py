@@ -14,7 +14,7 @@ from statistics import fmean
 from benchmarks.routing.data import Row
 from benchmarks.routing.metrics import Policy, Rank
 from router.decision import Prior, log_odds
-from router.judge.features import LOWEST
+from router.judge.features import MIN_LOGPROB
 from router.learning.calibration import MIN_TASK_CALLS
 from router.learning.evidence import ALL_TASKS, Evidence, Example
 from router.learning.fingerprint import fingerprint
@@ -29,7 +29,7 @@ never worth it, but if it is, the gain still decides"""
 
 def raw_cascade(train: Sequence[Row]) -> Policy:
     """Return the cascade that uses the confidence as it is, without learning."""
-    return lambda row: -(LOWEST if row.logconf is None else log_odds(row.logconf))
+    return lambda row: -(MIN_LOGPROB if row.logconf is None else log_odds(row.logconf))
 
 
 def cascade(train: Sequence[Row]) -> Cascade:
@@ -48,7 +48,7 @@ def score(row: Row) -> float | None:
     """Return the log-odds of the small model's confidence in its answer; None: unknown."""
     if not row.has_confidence:
         return None
-    return LOWEST if row.logconf is None else log_odds(row.logconf)
+    return MIN_LOGPROB if row.logconf is None else log_odds(row.logconf)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from benchmarks.routing.decision_calls import RUNGS, SMALL, SampleCall, calls, c
 from router.decision import Confidence, Decision
 from router.judge.features import TokenLogprob, features
 from router.judge.logprob import LogprobJudge
-from router.judge.logprobs import stripped, tokens_of, tokens_of_event, with_logprobs
+from router.judge.logprobs import tokens_of, tokens_of_event, with_logprobs, without_logprobs
 from router.learning.evidence import Evidence
 from router.learning.fingerprint import fingerprint
 from router.policy.base import NextAttempt, Situation
@@ -105,9 +105,9 @@ def parts(policy: Cascade, *, structured: bool) -> dict[str, Part]:
         "read them": lambda one: tokens_of(one.answer),
         "features": lambda one: features(one.tokens, structured=structured),
         "judge": judge_confidence,
-        STRIP: lambda one: stripped(one.answer),
+        STRIP: lambda one: without_logprobs(one.answer),
         WITH_JUDGE: with_judge,
-        EVENT: lambda one: (tokens_of_event(one.event), stripped(one.event)),
+        EVENT: lambda one: (tokens_of_event(one.event), without_logprobs(one.event)),
     }
 
 

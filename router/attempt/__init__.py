@@ -1,1 +1,1 @@
-"""One attempt at a call: whom to ask next, who is eligible, what a failure means."""
+"""One attempt at a call: which models are eligible, which is asked next, and what a failure means."""

@@ -34,7 +34,7 @@ class StreamChecks(NamedTuple):
     judge: StreamJudge | None = None
     """holds every event until it accepts the answer"""
     on_error: Callable[[ApiError], None] | None = None
-    """is called before the client gets an error that ends the stream"""
+    """is called with the error that ends a stream after its beginning; `begin` raises earlier ones"""
 
 
 class AnswerStream:
@@ -85,8 +85,6 @@ class AnswerStream:
     async def __anext__(self) -> list[bytes]:
         while not self._ready:
             if self._error:
-                if self._on_error is not None:
-                    self._on_error(self._error)
                 raise self._error
             if self._ended:
                 raise StopAsyncIteration
@@ -108,6 +106,8 @@ class AnswerStream:
             if isinstance(error, UpstreamError):
                 error.add_model_name(self._lease.model.name)
             self._error, self._ended = error, True
+            if self._begun and self._on_error is not None:
+                self._on_error(error)
             failure = classify(error)
             self._lease.attempt.failure = failure.reason or "rejected"
             # an answer that takes too long in all may just be long, or its client slow

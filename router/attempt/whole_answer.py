@@ -11,7 +11,7 @@ from router.upstream.base import Exchange
 
 
 async def read_whole(
-    call: ChatCall, lease: Lease, exchange: Exchange, judge: WholeAnswerJudge | None, verify: Verify
+    call: ChatCall, lease: Lease, exchange: Exchange, judge: WholeAnswerJudge | None, verify: Verify | None
 ) -> bytes:
     """Return the body that the client may get; the lease's attempt learns what it used.
 
@@ -27,7 +27,7 @@ async def read_whole(
         return body
     chosen = answer if judge is None else judge.choose(answer)
     lease.attempt.samples = len(answer["choices"]) // len(chosen["choices"])
-    instead = await verify(chosen["choices"], usage if chosen is answer else None)
+    instead = await verify(chosen["choices"], usage if chosen is answer else None) if verify else None
     if instead or chosen is not answer:
         chosen = {**chosen, "choices": instead or chosen["choices"]}
         body = write(chosen)

@@ -1,6 +1,6 @@
-"""What models.yaml says, as frozen objects. `load_config` reads it.
+"""The contents of models.yaml as frozen objects. `load_config` reads the file.
 
-docs/reference/models-yaml.md is made from this file: a docstring below a key is its meaning.
+docs/reference/models-yaml.md is generated from this file: the docstring below a key explains the key.
 """
 
 from __future__ import annotations
@@ -56,74 +56,76 @@ def _http_url(value: str) -> str:
 
 def _header_value(value: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[!-~]+", value.get_secret_value()):
-        raise ValueError("expected a key of visible ASCII characters, without spaces or line ends")
+        raise ValueError("expected a key of visible ASCII characters, without spaces or line breaks")
     if value.get_secret_value().startswith("$"):
         raise ValueError("expected ${env.NAME}, or the key itself")
     return value
 
 
 class Timeouts(Entry):
-    """Seconds. `first_byte_s` and `idle_s` hold for streams and count events; a whole answer has the others."""
+    """Time limits in seconds. `first_byte_s` and `idle_s` apply to streams only; the other two to every answer."""
 
     connect_s: Positive = 5.0
-    """seconds to connect to the replica"""
+    """the longest time to connect to the replica"""
     first_byte_s: Positive = 60.0
-    """seconds from the request to a stream's first event"""
+    """the longest time from the request to the first event of a stream"""
     idle_s: Positive = 60.0
-    """seconds between two events of a stream"""
+    """the longest time between two events of a stream"""
     total_s: Positive = 300.0
-    """seconds for the whole answer, streamed or not"""
+    """the longest time for the whole answer, streamed or not"""
 
 
 class Requires(Entry):
-    """What the machine must have. If it does not, the model is left out, and one line says so."""
+    """What the machine must have. Otherwise the model is left out, and the log says so in one line."""
 
     gpu: bool
-    """whether the machine has an NVIDIA GPU"""
+    """`true`: the model needs an NVIDIA GPU; `false`: the model is only for machines without one"""
 
 
 class Model(Entry):
-    """One served model: managed (`source`: we start vLLM) or attached (`base_url`: someone else runs it)."""
+    """One model: managed (`source`: smallfirst starts vLLM) or attached (`base_url`: the server already runs)."""
 
     name: Name
     place: str = ""
-    """`file:line: key` of the entry; like the name, put in by who reads the file"""
+    """`file:line: key` of the entry; `load_config` sets it, as it does the name"""
     tier: Tier
     """`slm`: a small model; `llm`: a large one"""
     engine: str
-    """the dialect that its upstream speaks: `vllm` takes vLLM's own parameters, `openai` is any other server"""
+    """the kind of server that runs the model: `vllm`, or `openai` for any other server with OpenAI's API"""
     source: str | None = Field(None, min_length=1)
-    """weights that smallfirst serves with its own vLLM: a hub id, a folder, or a file in a Python package"""
+    """the weights that smallfirst serves with vLLM: a hub id, a folder, or a file in a Python package"""
     base_url: Annotated[tuple[Annotated[str, AfterValidator(_http_url)], ...], BeforeValidator(_one_or_many)] = ()
-    """the API of an upstream that someone else runs, `http://host:port/v1`; of several, each is one replica"""
+    """the URL of a running server's API, such as `http://host:port/v1`; in a list, each URL is one replica"""
     api_key: Annotated[SecretStr, AfterValidator(_header_value)] | None = None
-    """sent to the upstream as a bearer token; with `${env.NAME}` unset, the model is left out"""
+    """the key that is sent to the upstream as a bearer token; if it is `${env.NAME}` and the variable is not set, the
+    model is left out"""
     required: bool = False
-    """refuse to start without the `api_key`, instead of leaving the model out"""
+    """`true`: refuse to start if the variable of the `api_key` is not set, instead of leaving the model out"""
     requires: Requires | None = None
     """what the machine must have; otherwise the model is left out"""
     upstream_model: str | None = Field(None, min_length=1)
-    """the name by which the upstream knows the model; default: the model's own name"""
+    """the name of the model at the upstream; the default is the name of this entry"""
     replicas: int = Field(1, ge=1, le=64)
-    """vLLM processes to start"""
+    """the number of vLLM processes that smallfirst starts for the model"""
     gpus: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(as_tuple)] = ()
-    """the GPUs of the replicas, by index; default: all that are visible"""
+    """the indexes of the GPUs that the replicas use; the default is all visible GPUs"""
     context: int | None = Field(None, ge=1)
-    """tokens of prompt and answer together; a longer prompt goes to the next rung unsent"""
+    """the most tokens that prompt and answer may have together; a longer prompt goes directly to the next rung"""
     vllm_args: dict[str, Any] = Field(default_factory=dict)
-    """vLLM's own options, by their names: `{dtype: float32}` becomes `--dtype float32`"""
+    """command-line options for vLLM, by name: `{dtype: float32}` becomes `--dtype float32`"""
     structured_backend: Backend | None = None
-    """what an attached vLLM constrains decoding with; without it, formats are held back until checked"""
+    """the structured output backend of an attached vLLM; if omitted, structured streams are buffered until verified"""
     abilities: Annotated[frozenset[Ability], BeforeValidator(_set_of_words)] = frozenset()
-    """what the model can do; requests that need more go to the next rung"""
+    """the capabilities of the model; a request that needs others goes to the next rung. The default depends on
+    `engine`"""
     price: Price | None = None
-    """what it costs; without a price, costs and savings are unknown"""
+    """the price of the model; without it, costs and savings are unknown"""
     timeouts: Timeouts = Timeouts()
-    """how long to wait for its answers"""
+    """how long to wait for the model's answers"""
 
     @property
     def where(self) -> str:
-        """Return where an error of this model's entry is to be looked for: file, line and key."""
+        """Return file, line and key of this model's entry, for error messages."""
         return self.place or f"models.{self.name}"
 
     @property
@@ -133,39 +135,44 @@ class Model(Entry):
 
     @property
     def upstream_name(self) -> str:
-        """Return the name by which the upstream knows the model."""
+        """Return the name of the model at the upstream."""
         return self.upstream_model or self.name
 
     @property
     def backend(self) -> Backend | None:
-        """Return what constrains this model's decoding; a vLLM that we start has one, pinned."""
+        """Return the structured output backend; for a vLLM that we start it is pinned to guidance by default."""
         return self.structured_backend or ("guidance" if self.managed else None)
 
     @model_validator(mode="after")
     def _managed_or_attached(self) -> Model:
         if self.managed == bool(self.base_url):
-            raise ValueError("expected exactly one of `source` (we start vLLM) and `base_url` (someone else does)")
+            raise ValueError(
+                "expected exactly one of `source` (smallfirst starts vLLM) and `base_url` (the server already runs)"
+            )
         if len(set(self.base_url)) < len(self.base_url):
-            raise ValueError("a URL of `base_url` stands twice; each is one replica")
+            raise ValueError("`base_url` contains the same URL twice; each URL is one replica")
         given = self.model_fields_set
         if not self.managed:
             for key in sorted({"replicas", "gpus", "vllm_args"} & given):
-                raise ValueError(f"`{key}` belongs to a model that we start (`source`), not to a `base_url`")
+                raise ValueError(f"`{key}` is only for models with `source`, not for models with `base_url`")
         if self.managed:
             for key in sorted({"api_key", "upstream_model", "required"} & given):
-                raise ValueError(f"`{key}` belongs to a `base_url`, not to a model that we start")
+                raise ValueError(f"`{key}` is only for models with `base_url`, not for models with `source`")
         if self.required and self.api_key is None:
-            raise ValueError("`required` says that the start needs the `api_key`; there is none")
+            raise ValueError("`required: true` needs an `api_key`, but there is none")
         if self.required and self.requires is not None:
-            raise ValueError("`required` and `requires` contradict each other: one refuses, the other leaves out")
+            raise ValueError(
+                "`required: true` and `requires` contradict each other: "
+                "one refuses to start, the other leaves the model out"
+            )
         return self
 
 
 class RouteEntry(Entry):
-    """A route as written: a ladder of model names, cheapest first; the last is the fallback.
+    """A route: a ladder of model names, cheapest first. The last model is the fallback.
 
-    A rung may be a list of models of one tier: experts side by side, of which the policy chooses one. All other keys
-    are the policy's options; the policy says which it has.
+    A rung may also be a list of models of one tier; the policy chooses one of them. All other keys are options of the
+    policy.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -175,18 +182,18 @@ class RouteEntry(Entry):
         BeforeValidator(as_tuple),
         Field(min_length=1),
     ]
-    """names of models, cheapest first; the last is the fallback; a list is a rung of experts side by side"""
+    """the names of the models, cheapest first; the last is the fallback; a list is a rung of alternative models"""
     policy: str = "fixed"
-    """which model a call starts at, and which answers are accepted"""
+    """the policy, which chooses the first model of each request and decides which answers are accepted"""
 
 
 class ModelsFile(Entry):
-    """The whole file."""
+    """The top level of the file."""
 
     models: dict[str, Model] = Field(min_length=1)
-    """what is served, by the name that clients may use"""
+    """the models, by the names that clients use"""
     routes: dict[Name, RouteEntry] = Field(default_factory=dict)
-    """names that clients use for a ladder of models"""
+    """the routes, by the names that clients use; each is a ladder of models"""
 
 
 Rung = tuple[Model, ...]
@@ -195,15 +202,15 @@ Rung = tuple[Model, ...]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route as it runs: only models that are there."""
+    """A route without the models that are left out."""
 
     name: str
     rungs: tuple[Rung, ...]
     fallback: Model
-    """the last rung as written, even where it is left out here: what it would have cost is what was saved"""
+    """the last rung of the file, even if it is left out here: savings are measured against its price"""
     policy: str = "fixed"
     options: Entry | None = None
-    """the policy's own; None: all have their defaults"""
+    """the options of the policy, or None if all have their defaults"""
 
     @property
     def ladder(self) -> tuple[Model, ...]:
@@ -213,9 +220,9 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All of models.yaml. `left_out` maps a model that cannot be used here to the one line that says why.
+    """All of models.yaml. `left_out` maps each model that cannot be used here to a line that explains why.
 
-    `written` holds every model of the file, those left out here too.
+    `written` contains every model of the file, including those left out.
     """
 
     models: Mapping[str, Model]
@@ -224,7 +231,7 @@ class Config:
     written: Mapping[str, Model] = field(default_factory=dict)
 
     def route(self, name: str) -> Route | None:
-        """Return the route of that name, or None. A model's name is a route of one rung: it is pinned."""
+        """Return the route of that name, or None. A model's name is a route of one rung: no other model answers."""
         if found := self.routes.get(name):
             return found
         model = self.models.get(name)

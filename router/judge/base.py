@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 from router.decision import Confidence, Judgement
 from router.errors import LowConfidence, UpstreamRejected
 from router.judge import logprobs
-from router.judge.features import TokenLogprob, features, least_sure
+from router.judge.features import TokenLogprob, features, least_confident
 from router.messages.choice import has_tool_call
 from router.types import ChatCall
 
@@ -57,14 +57,11 @@ class Judge:
         self._call, self._accepts, self._is_structured = judged.call, judged.accepts, judged.is_structured
         # with the prompt echoed, the prompt's logprobs would come along
         self._reads_logprobs = judged.has_logprobs and judged.call.body.get("echo") is not True
-        self._keeps_logprobs = logprobs.asked_by_client(judged.call)
+        self._keeps_logprobs = logprobs.client_wants_logprobs(judged.call)
         self._has_adapted = False
         self.judgements: list[Judgement] = []
-
-    @property
-    def accepted(self) -> bool:
-        """Return whether the answer may be sent to the client."""
-        return bool(self.judgements) and self.judgements[-1].accepted
+        self.accepted = False
+        """the answer may be sent to the client"""
 
     def adapt(self, call: ChatCall) -> ChatCall:
         """Return the call with what the judge needs added: logprobs, or more answers."""
@@ -85,6 +82,10 @@ class Judge:
             param="routing.min_confidence",
         )
 
+    def _judge(self, judgement: Judgement) -> None:
+        self.judgements.append(judgement)
+        self.accepted = judgement.accepted
+
     def _adapted(self, call: ChatCall) -> ChatCall:
         return logprobs.with_logprobs(call) if self._reads_logprobs else call
 
@@ -92,11 +93,11 @@ class Judge:
         """Judge by the least sure choice."""
         is_structured = self._is_structured or any(has_tool_call(choice.get("message")) for choice in choices)
         of_choices = (tokens.get(index, ()) for index in range(self._call.choices))
-        least = least_sure(
+        least = least_confident(
             features(of_choice, structured=is_structured and len(of_choice) <= MAX_VALUE_TOKENS)
             for of_choice in of_choices
         )
-        self.judgements.append(self._accepts(least, None if least is None else least.score))
+        self._judge(self._accepts(least, None if least is None else least.score))
 
 
 class WholeAnswerJudge(Judge, ABC):

@@ -19,7 +19,7 @@ class LogprobJudge(WholeAnswerJudge):
     def read(self, answer: bytes) -> bytes:
         """Read the logprobs; return the answer as the client asked for it."""
         self._tokens = dict(enumerate(logprobs.tokens_of(answer))) if self._reads_logprobs else {}
-        return answer if self._keeps_logprobs else logprobs.stripped(answer)
+        return answer if self._keeps_logprobs else logprobs.without_logprobs(answer)
 
     def choose(self, answer: dict[str, Any]) -> dict[str, Any]:
         """Return the answer unchanged."""

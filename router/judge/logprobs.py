@@ -1,10 +1,11 @@
-"""Ask an engine for the logprobs of its tokens, read them, and take them out where the client did not ask. Pure.
+"""Request the logprobs of an answer's tokens, read them, and remove them if the client did not ask for them. Pure.
 
-What confidence needs is each token's own logprob. The likeliest others (`top_logprobs`) are read where the client asked
-for them: asking for two doubles the answer's length and what reading it takes, and the score does not use them.
+Confidence needs each token's own logprob. The alternatives (`top_logprobs`) are read if the client asked for them. They
+are never requested for confidence: two of them double the length of the answer and the time to read it, and the score
+does not use them.
 
-A stream of vLLM tells tokens also in events without content (of a tool call's envelope), which it would not send else;
-they stay, as events with an empty `delta`.
+With logprobs, vLLM also streams events without content, for the tokens around a tool call. They are kept, as events
+with an empty `delta`.
 """
 
 from __future__ import annotations
@@ -18,27 +19,27 @@ from router.types import ChatCall
 _UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
 
 
-class _Said(Struct):
+class _Logprobs(Struct):
     content: tuple[TokenLogprob, ...] | None = None
-    """chat"""
+    """the field of chat completions"""
     tokens: tuple[str, ...] = ()
     token_logprobs: tuple[float, ...] = ()
     top_logprobs: tuple[dict[str, float] | None, ...] | None = None
-    """completions"""
+    """this and the two fields above belong to completions"""
 
     def read(self) -> tuple[TokenLogprob, ...]:
         if self.content is not None:
             return self.content
-        tops = self.top_logprobs or (None,) * len(self.tokens)
+        alternatives = self.top_logprobs or (None,) * len(self.tokens)
         return tuple(
             TokenLogprob(token, logprob, top_logprobs=tuple(Alternative(*other) for other in (top or {}).items()))
-            for token, logprob, top in zip(self.tokens, self.token_logprobs, tops, strict=True)
+            for token, logprob, top in zip(self.tokens, self.token_logprobs, alternatives, strict=True)
         )
 
 
 class _Choice(Struct):
     index: int = 0
-    logprobs: _Said | None = None
+    logprobs: _Logprobs | None = None
 
     def read(self) -> tuple[TokenLogprob, ...]:
         return self.logprobs.read() if self.logprobs else ()
@@ -53,27 +54,28 @@ _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 _OBJECTS = msgspec.json.Decoder(list[dict[str, Raw]])
 
 
-def asked_by_client(call: ChatCall) -> bool:
-    """Return whether the client wants to see logprobs; a completion's 0 asks for those of the chosen tokens."""
+def client_wants_logprobs(call: ChatCall) -> bool:
+    """Return whether the client asked for logprobs. In completions, 0 asks for those of the chosen tokens."""
     wanted = call.body.get("logprobs")
     return wanted is not None and wanted is not False
 
 
 def with_logprobs(call: ChatCall) -> ChatCall:
-    """Return the call with logprobs asked for; as it is where the client asked, or wants its prompt echoed.
+    """Return the call with a request for logprobs, or unchanged if the client asked for them or for `echo`.
 
-    To echo, vLLM would compute those of the prompt, too, and not use its prefix cache; and they are not the answer's.
+    With `echo`, vLLM would also compute the logprobs of the prompt, without its prefix cache, and they say nothing
+    about the answer.
     """
     echoes = not call.endpoint.has_messages and call.body.get("echo") is True
-    if asked_by_client(call) or echoes or not call.endpoint.logprobs_fields:
+    if client_wants_logprobs(call) or echoes or not call.endpoint.logprobs_fields:
         return call
     return call.replaced(call.endpoint.logprobs_fields)
 
 
 def tokens_of(body: bytes) -> list[tuple[TokenLogprob, ...]]:
-    """Return the tokens of each choice of a whole answer; empty where they are not told.
+    """Return the tokens of each choice of a whole answer; empty if it has no logprobs.
 
-    All or nothing: where one token has no logprob (the first of an echoed prompt has none), none of the answer is told.
+    If one token has no logprob, as the first one of an echoed prompt, the result is empty.
     """
     try:
         return [choice.read() for choice in _ANSWER.decode(body).choices]
@@ -82,7 +84,7 @@ def tokens_of(body: bytes) -> list[tuple[TokenLogprob, ...]]:
 
 
 def tokens_of_event(event: bytes) -> list[tuple[int, tuple[TokenLogprob, ...]]] | None:
-    """Return the tokens in one event of a stream, each choice's with its index; None where they cannot be read."""
+    """Return the index and the tokens of each choice in a stream event, or None if they cannot be read."""
     try:
         return [(choice.index, tokens) for choice in _ANSWER.decode(event).choices if (tokens := choice.read())]
     except _UNREADABLE:
@@ -90,25 +92,25 @@ def tokens_of_event(event: bytes) -> list[tuple[int, tuple[TokenLogprob, ...]]] 
 
 
 def read_logprobs(choice: object) -> tuple[TokenLogprob, ...]:
-    """Return the tokens of one choice that was decoded already; empty where they are not told."""
+    """Return the tokens of a decoded choice; empty if it has no logprobs."""
     try:
         return msgspec.convert(choice, _Choice).read()
     except _UNREADABLE:
         return ()
 
 
-def stripped(answer: bytes) -> bytes:
-    """Return a whole answer, or an event, with null for its choices' logprobs, as where none are asked for.
+def without_logprobs(answer: bytes) -> bytes:
+    """Return a whole answer or a stream event in which `logprobs` is null for every choice.
 
-    All other values stay as the upstream wrote them. What holds no logprobs, or is no answer, comes back as it is.
-    Do so before anything else reads the answer: most of its bytes are logprobs.
+    All other values are kept byte for byte. An answer without logprobs, or one that cannot be read, is returned
+    unchanged. Call this before anything else reads the answer: most of its bytes are logprobs.
     """
     try:
         whole = _OBJECT.decode(answer)
         choices = _OBJECTS.decode(whole["choices"])
     except (*_UNREADABLE, KeyError):
         return answer
-    telling = [choice for choice in choices if "logprobs" in choice and bytes(choice["logprobs"]) != b"null"]
-    for choice in telling:
+    with_values = [choice for choice in choices if "logprobs" in choice and bytes(choice["logprobs"]) != b"null"]
+    for choice in with_values:
         choice["logprobs"] = Raw(b"null")
-    return msgspec.json.encode({**whole, "choices": choices}) if telling else answer
+    return msgspec.json.encode({**whole, "choices": choices}) if with_values else answer

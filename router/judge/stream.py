@@ -27,7 +27,7 @@ class StreamJudge(Judge):
             self._reads_logprobs = self._reads_logprobs and found is not None
             for index, tokens in found or ():
                 self._tokens.setdefault(index, []).extend(tokens)
-        return event if self._keeps_logprobs else logprobs.stripped(event)
+        return event if self._keeps_logprobs else logprobs.without_logprobs(event)
 
     def judge_beginning(self) -> None:
         """Judge the text's beginning once it is long enough."""
@@ -35,7 +35,7 @@ class StreamJudge(Judge):
             confidence = features(self._tokens[0][: self._beginning_tokens])
             self._beginning_tokens = 0
             if confidence is not None and self._reads_logprobs:
-                self.judgements.append(self._accepts(confidence, confidence.score, beginning=True))
+                self._judge(self._accepts(confidence, confidence.score, beginning=True))
 
     def judge_end(self, choices: Iterable[Mapping[str, Any]]) -> None:
         """Judge the whole answer by its choices, as far as they are known."""

@@ -35,7 +35,7 @@ class VotingJudge(WholeAnswerJudge):
 
     def judge(self, choices: Iterable[Mapping[str, Any]]) -> None:
         """Judge the answer by the winner's share of the votes."""
-        self.judgements.append(self._accepts(None, self._score, voted=True))
+        self._judge(self._accepts(None, self._score, voted=True))
 
     def _adapted(self, call: ChatCall) -> ChatCall:
         temperature = max(call.body.get("temperature") or 0.0, SAMPLING_TEMPERATURE)

@@ -7,7 +7,7 @@ from statistics import fmean
 
 import numpy as np
 
-from router.judge.features import LOWEST
+from router.judge.features import MIN_LOGPROB
 from router.learning.calibration import MIN_TASK_CALLS, Calibration
 from router.learning.evidence import ALL_TASKS, Evidence, Example, TaskAverages
 from router.learning.gain import GainModel
@@ -56,7 +56,7 @@ def fit(examples: Sequence[Example], beginning_tokens: int) -> Evidence:
 
 
 def _score(example: Example) -> float:
-    return LOWEST if example.score is None else example.score
+    return MIN_LOGPROB if example.score is None else example.score
 
 
 def _places_by_task(examples: Sequence[Example]) -> dict[str, list[int]]:

@@ -194,7 +194,7 @@ def _scores(call: ChatCall, answer: _Answer, terms: CalibrationTerms) -> tuple[f
 
 
 def _vote_score(share: float, samples: int) -> float:
-    return score(Vote(index=0, votes=round(share * samples), of=samples))
+    return score(Vote(index=0, votes=round(share * samples), total=samples))
 
 
 def _is_call(call: ChatCall, answer: _Answer) -> bool:

@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from router.types import MOST_TOKENS, NANO
+from router.types import MAX_TOKEN_COUNT, NANO
 from router.yaml.entry import Entry, as_tuple
 
 Usd = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
@@ -34,7 +34,7 @@ class Rate(NamedTuple):
 class PromptTier(Entry):
     """The price of a whole request whose prompt has more tokens than this, in US dollars per million tokens."""
 
-    above_prompt_tokens: int = Field(ge=1, le=MOST_TOKENS)
+    above_prompt_tokens: int = Field(ge=1, le=MAX_TOKEN_COUNT)
     input_usd_per_mtok: Usd
     cached_input_usd_per_mtok: Usd | None = None
     output_usd_per_mtok: Usd

@@ -1,8 +1,8 @@
-"""Guess from the request alone how hard it is.
+"""Estimate the difficulty of a request from the request alone.
 
-The prompt's length leads: on RouteLLM's data it alone reaches an APGR of .586 (MMLU) and .598 (GSM8K), where
-random has .5 and the paper's best router .603 and .622 (arXiv 2406.18665, Tables 1 and 3). The other signs are
-what small models are known to be weak at: long answers, many tools, deep schemas, asked-for reasoning.
+The length of the prompt has the largest weight: on RouteLLM's data it alone reaches an APGR of .586 (MMLU) and .598
+(GSM8K). Random routing has .5 and the paper's best router .603 and .622 (arXiv 2406.18665, Tables 1 and 3). The other
+signs are known weaknesses of small models: long answers, many tools, deep schemas, and requested reasoning.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ class HeuristicOptions(PolicyOptions):
 
 @register
 class Heuristic(Policy):
-    """Start at the first rung whose share of the difficulty scale holds the call's score.
+    """Start at the rung that the call's difficulty score selects.
 
-    `threshold` (0..1): calls that score below it start at the first rung; the rest of the scale is divided evenly
-    among the rungs above.
+    Calls with a score below `threshold` (0..1) start at the first rung. The rest of the scale is divided evenly among
+    the rungs above.
     """
 
     name = "heuristic"
     Options = HeuristicOptions
-    reasons: ClassVar = {"heuristic": "The call looks easy: it starts at the first rung."} | {
-        f"heuristic: {sign}": f"The call looks hard, mostly because of this: {sign}." for sign in WEIGHTS
+    reasons: ClassVar = {"heuristic": "The call looks easy, so it starts at the first rung."} | {
+        f"heuristic: {sign}": f"The call looks hard. The strongest sign: {sign}." for sign in WEIGHTS
     }
 
     def __init__(self, threshold: float) -> None:
@@ -66,7 +66,7 @@ class Heuristic(Policy):
         return cls(HeuristicOptions.of(route).threshold)
 
     def decide(self, situation: Situation) -> Decision:
-        """Return the rung, the score in 0..1 and the sign that weighed most."""
+        """Return the rung, the score in 0..1 and the sign with the largest part of the score."""
         last = len(situation.rungs) - 1
         signs = difficulty(situation.call)
         score = min(1.0, sum(signs.values()))
@@ -78,7 +78,7 @@ class Heuristic(Policy):
 
 
 def difficulty(call: ChatCall) -> dict[str, float]:
-    """Return each sign's weighted part of the score; their sum, cut at 1, is the score."""
+    """Return the weighted part of each sign. The score is their sum, at most 1."""
     body = call.body if call.endpoint.has_messages else {}
     turns = len(call.endpoint.messages(call.body))
     values = {

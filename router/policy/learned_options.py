@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -48,6 +49,12 @@ class LearnedOptions(PolicyOptions):
     waiting_usd_per_hour: Usd = Field(0.0, description="Dollar value of one hour of client waiting.")
 
 
+@lru_cache(maxsize=1)
+def _evidence(path: Path, _modified_ns: int) -> EvidenceFile:
+    """Read a file once for all policies of a route, which are built one after the other."""
+    return EvidenceFile.load(path)
+
+
 class Learnings(NamedTuple):
     """What a policy knows, and by which threshold it decides. See `router.policy.learned.Learned`."""
 
@@ -72,7 +79,7 @@ def load_learnings(
     if options.evidence is None:
         return Learnings({}, least, {}, waiting_usd_per_s)
     path = Path(options.evidence)
-    file = EvidenceFile.load(path)
+    file = _evidence(path, path.stat().st_mtime_ns if path.exists() else 0)
     for name, here, there in (
         ("route", route.name, file.route),
         ("fallback", route.fallback.name, file.fallback),
@@ -80,16 +87,17 @@ def load_learnings(
     ):
         if here != there:
             raise ConfigError(f"{path}: {name}: it was made for {there!r}, routes.{route.name} has {here!r}")
+    is_own = options is route.options  # every policy is built for every route; one of them warns
     known = {model.name: file.models[model.name] for model in route.ladder if model.name in file.models}
     for model in route.ladder:
-        if model is not route.fallback and model.name not in known:
+        if is_own and model is not route.fallback and model.name not in known:
             log.warning("route %s: %s has no evidence of %s", route.name, path, model.name)
     if guarantee is None:
         return Learnings(known, least, {}, waiting_usd_per_s)
     comparisons = {name: file.comparisons.get(name, ()) for name in known}
     scores = least_scores(guarantee, route.fallback, known, comparisons)
     for name, score in scores.items():
-        if score is None:
+        if is_own and score is None:
             log.warning(
                 "route %s: only %d comparisons of %s: too few for the guarantee; its answers are not accepted",
                 route.name, len(comparisons[name]), name,

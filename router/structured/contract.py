@@ -17,7 +17,7 @@ from router.structured.answer.check import check_choice
 from router.structured.answer.stream_checker import Mode, StreamChecker
 from router.structured.constraint import Constraint
 from router.structured.engine.constrained_call import (
-    MORE_ROOM,
+    ROOM_FACTOR,
     FormatDialect,
     Intent,
     RetryHints,
@@ -142,7 +142,7 @@ class OutputContract:
         hints = replace(NO_HINTS, room=self._hints.room) if other_model else self._hints
         match error:
             case AnswerTruncated():
-                hints = replace(hints, room=hints.room * MORE_ROOM)
+                hints = replace(hints, room=hints.room * ROOM_FACTOR)
             case StructuredOutputViolation() if not other_model:
                 hints = replace(hints, wrong=error, intent=self._intent)
             case UpstreamRejected(code="unsupported_schema") if not other_model:

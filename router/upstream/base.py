@@ -1,4 +1,4 @@
-"""What the router needs of an HTTP client, and of a dialect."""
+"""The interfaces of HTTP clients and dialects."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from router.structured.engine.constrained_call import EngineFields, FormatReques
 from router.types import Ability, ChatCall
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
-"""of an answer: no more of it is ever kept in memory"""
+"""the longest answer that is kept in memory"""
 
 
 class Exchange(Protocol):
-    """One request whose answer's headers have come."""
+    """One request to an upstream, after the headers of its answer have arrived."""
 
     status: int
     retry_after_s: float | None
@@ -25,29 +25,29 @@ class Exchange(Protocol):
         """Return the whole body.
 
         Raises:
-            UpstreamTimedOut: it did not come within the time that `send` was given.
-            UpstreamFailed: the connection broke, or the body is beyond all bounds.
+            UpstreamTimedOut: the body did not arrive within the `within_s` of `send`.
+            UpstreamFailed: the connection broke, or the body is too long.
         """
         ...
 
     async def next_events(self, within_s: float) -> list[bytes]:
-        """Return the payloads of the server-sent events that come next; empty at the stream's end.
+        """Return the payloads of the next server-sent events, or an empty list at the end of the stream.
 
-        Comments are no events.
+        Comments are skipped.
 
         Raises:
-            UpstreamTimedOut: none came within `within_s` seconds.
+            UpstreamTimedOut: no event arrived within `within_s` seconds.
             UpstreamFailed: the connection broke.
         """
         ...
 
     def close(self) -> None:
-        """Drop the connection unless the answer was read to its end. Idempotent; never waits."""
+        """Close the connection unless the answer was read to its end. Idempotent; it does not block."""
         ...
 
 
 class Upstream(Protocol):
-    """The one method by which the router reaches any replica."""
+    """The HTTP client of the router. All requests to replicas use it."""
 
     async def send(
         self,
@@ -61,53 +61,53 @@ class Upstream(Protocol):
     ) -> Exchange:
         """Send a request and wait for the answer's headers. `url` is http(s):// or unix:/socket:/path.
 
-        `within_s` is for all of it, and for the body where that is read as a whole.
+        `within_s` limits connecting and waiting for the headers. If the body is read as a whole, it includes the body.
 
         Raises:
-            UpstreamTimedOut: the headers did not come within `within_s` seconds.
-            UpstreamFailed: it could not be reached, or the connection broke.
+            UpstreamTimedOut: the headers did not arrive within `within_s` seconds.
+            UpstreamFailed: the replica could not be reached, or the connection broke.
         """
         ...
 
 
 class Dialect(ABC):
-    """How one kind of engine wants to be asked, and how it says no. A dialect is one file with one registered object.
+    """The request and error format of one kind of engine. A dialect is one file with one registered class.
 
-    It is also a `FormatDialect`: it writes formats and tools in its engine's fields.
+    It is also a `FormatDialect`: it writes formats and tools in the fields of its engine.
     """
 
     name: ClassVar[str]
-    """as `engine` of models.yaml names it"""
+    """the value of `engine` in models.yaml"""
     abilities: ClassVar[frozenset[Ability]]
-    """what its models can do unless models.yaml says otherwise"""
+    """the default `abilities` of its models"""
     health_path: ClassVar[str | None] = None
-    """a path that costs no tokens, beside `/v1`; None: only its answers say whether it lives"""
+    """the path of the health check, outside `/v1`; None: only its answers show whether the server is up"""
     can_be_started: ClassVar[bool] = False
-    """smallfirst can start and supervise it (`source`)"""
+    """whether smallfirst can start and supervise the engine (`source`)"""
     has_structured_backend: ClassVar[bool] = False
-    """its decoding is constrained by a backend that models.yaml can name"""
+    """whether `structured_backend` in models.yaml applies to the engine"""
     decodes_format_beside_calls: bool = True
-    """it can constrain a format and still let the model call tools"""
+    """whether the engine can constrain a format and still let the model call tools"""
 
     @abstractmethod
     def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
-        """Return the JSON to send, and the names of the fields that this engine does not take."""
+        """Return the JSON to send, and the names of the fields that were removed for this engine."""
 
     @abstractmethod
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
-        """Return the error that an answer of this status, or an error event, means to the client."""
+        """Return the error for the client that an error status, or an error event, leads to."""
 
     @abstractmethod
     def format_fields(self, request: FormatRequest) -> EngineFields:
-        """Write an output format in the engine's own fields."""
+        """Write an output format in the fields of the engine."""
 
     @abstractmethod
     def tool_fields(self, request: ToolRequest) -> EngineFields:
-        """Write calls that must be made in the engine's own fields."""
+        """Write required tool calls in the fields of the engine."""
 
 
 def request_headers(model: Model, attempt_id: str) -> dict[str, str]:
-    """Return the headers of a request; each attempt has its own id, as an engine may still work on the one before."""
+    """Return the headers of a request. Each attempt has its own id: the engine may still work on the previous one."""
     headers = {"Content-Type": "application/json", "X-Request-Id": attempt_id}
     if model.api_key is not None:
         headers["Authorization"] = f"Bearer {model.api_key.get_secret_value()}"

@@ -1,4 +1,4 @@
-"""The HTTP endpoints, one file each. Those that take a request to a model are in `registry.ENDPOINTS`."""
+"""The HTTP endpoints, one file each. `registry.ENDPOINTS` contains those that send requests to models."""
 
 from __future__ import annotations
 

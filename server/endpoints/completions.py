@@ -1,4 +1,4 @@
-"""POST /v1/completions: its request type's rules that tie fields together."""
+"""POST /v1/completions: the rules that involve several fields of its request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client's bytes -> ChatCall: decoded once, validated, its values left as they came."""
+"""Decode and validate the client's bytes as a ChatCall. The values stay as the client sent them."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from server.endpoints.registry import ENDPOINTS, TextEndpoint
 from server.endpoints.validation_errors import bad_request, missing
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_MOST = {"messages": 10_000, "tools": 1_000, "functions": 1_000, "logit_bias": 10_000}
-"""entries; validating more would stop the world for others"""
+_MAX_ENTRIES = {"messages": 10_000, "tools": 1_000, "functions": 1_000, "logit_bias": 10_000}
+"""the most entries of a field; validating more would block other requests for too long"""
 
 
 def decode(served: TextEndpoint, raw: bytes) -> ChatCall:
     """Turn a request's body into a call.
 
     Raises:
-        BadRequest: the bytes are no JSON object (`invalid_json`), or a field is wrong (`param` names it).
+        BadRequest: the body is not a JSON object (`invalid_json`), or a field is invalid (`param` names it).
     """
     body = _parse(raw)
-    _refuse_endless(body)
+    _check_sizes(body)
     try:
         served.request.__pydantic_validator__.validate_python(body)
     except ValidationError as error:
         raise bad_request(error) from None
     served.rules(body)
     if served.endpoint.returns_choices:
-        _rules(body)
+        _check_common_rules(body)
     elif body.get("stream"):
         raise BadRequest("'stream' is not supported by this endpoint.", param="stream", code="unsupported_parameter")
     fields = _FIELDS.decode(raw)
@@ -55,7 +55,7 @@ def decode(served: TextEndpoint, raw: bytes) -> ChatCall:
 
 
 def describe(app: FastAPI) -> None:
-    """Show the endpoints in the app's OpenAPI document; they are plain routes, which FastAPI does not see."""
+    """Add the endpoints to the app's OpenAPI document. They are plain routes, which FastAPI does not document."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -85,9 +85,13 @@ def _operation(served: TextEndpoint) -> dict[str, Any]:
         "operationId": served.endpoint.path.replace("/", "_"),
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
         "responses": {
-            "200": {"description": "The answer; with `stream: true` its events as text/event-stream."},
-            "4XX": {"description": 'The request is wrong: `{"error": {"message", "type", "param", "code"}}`.'},
-            "5XX": {"description": "No model could answer; same form."},
+            "200": {
+                "description": "The answer. With `stream: true`, it is sent as server-sent events (text/event-stream)."
+            },
+            "4XX": {
+                "description": 'The request is invalid. The body is `{"error": {"message", "type", "param", "code"}}`.'
+            },
+            "5XX": {"description": "No model could answer. The body has the same format."},
         },
     }
 
@@ -96,30 +100,30 @@ def _parse(raw: bytes) -> dict[str, Any]:
     try:
         body = strict_json.decode(raw)
     except UnicodeDecodeError as error:
-        raise _no_json(f"not UTF-8 (byte {error.start})") from None
+        raise _invalid_json(f"not UTF-8 (byte {error.start})") from None
     except strict_json.NotJson as error:
-        raise _no_json("empty" if not raw.strip() else f"not valid JSON: {error}") from None
+        raise _invalid_json("empty" if not raw.strip() else f"not valid JSON: {error}") from None
     if not isinstance(body, dict):
-        raise _no_json("not a JSON object")
+        raise _invalid_json("not a JSON object")
     return body
 
 
-def _no_json(reason: str) -> BadRequest:
+def _invalid_json(reason: str) -> BadRequest:
     return BadRequest(f"The request body is {reason}; expected a JSON object.", code="invalid_json")
 
 
-def _refuse_endless(body: Mapping[str, Any]) -> None:
-    for name, most in _MOST.items():
+def _check_sizes(body: Mapping[str, Any]) -> None:
+    for name, limit in _MAX_ENTRIES.items():
         value = body.get(name)
-        if isinstance(value, list | dict) and len(value) > most:
+        if isinstance(value, list | dict) and len(value) > limit:
             raise BadRequest(
-                f"Invalid '{name}': too long. Expected at most {most} entries, but got {len(value)}.",
+                f"Invalid '{name}': too long. Expected at most {limit} entries, but got {len(value)}.",
                 param=name,
                 code="array_above_max_length",
             )
 
 
-def _rules(body: Mapping[str, Any]) -> None:
+def _check_common_rules(body: Mapping[str, Any]) -> None:
     if body.get("stream_options") is not None and body.get("stream") is not True:
         raise BadRequest("'stream_options' is only allowed when 'stream' is true.", param="stream_options")
     wanted = body.get("response_format") or {}

@@ -1,4 +1,4 @@
-"""GET /health and /ready: does this process live, can it answer."""
+"""GET /health and /ready: whether the process is alive, and whether it can answer."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Readiness = Literal["ready", "degraded", "unavailable"]
 def readiness(config: Config, statuses: Sequence[ModelStatus]) -> tuple[Readiness, dict[str, Any]]:
     """Return the state and the body of /ready. Pure.
 
-    ready: every replica is up. degraded: some are down, but a route (a model, where no route is configured) can
-    still answer. unavailable: none can.
+    ready: every replica is up. degraded: some replicas are down, but at least one route can answer. unavailable: no
+    route can answer. Without routes, each model counts as one.
     """
     up = {status.model: status.up for status in statuses}
     served = [[model.name for model in route.ladder] for route in config.routes.values()]

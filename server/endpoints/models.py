@@ -10,7 +10,7 @@ from router.errors import NotFound
 
 
 class ModelList:
-    """What is served under one configuration, in OpenAI's shape."""
+    """The routes and models of one configuration, in OpenAI's format."""
 
     def __init__(self, config: Config) -> None:
         created = int(time())

@@ -1,4 +1,4 @@
-"""The endpoints that take a request to a model: which there are, and what each accepts.
+"""The registry of the endpoints that send requests to models.
 
 An endpoint is one file of this folder: the router's `Endpoint` object and the request's type, registered together.
 """
@@ -14,17 +14,17 @@ from server.endpoints.schemas import ModelRequest
 
 
 def _no_rules(body: Mapping[str, Any]) -> None:
-    """Accept every body that fits the request's type."""
+    """Accept every body that matches the request type."""
 
 
 class TextEndpoint(NamedTuple):
-    """One endpoint as it is served."""
+    """One endpoint with its request type and its rules."""
 
     endpoint: Endpoint
     request: type[ModelRequest]
-    """its fields are validated and shown in /docs"""
+    """the type that validates requests; its fields are shown in /docs"""
     summary: str
-    """for /docs"""
+    """the title in /docs"""
     rules: Callable[[Mapping[str, Any]], None] = _no_rules
     """raises BadRequest if fields contradict each other"""
 
@@ -40,7 +40,7 @@ ENDPOINTS: Mapping[str, TextEndpoint] = MappingProxyType(_endpoints)
 
 
 def register(endpoint: TextEndpoint) -> TextEndpoint:
-    """Serve an endpoint from now on.
+    """Register an endpoint, so that it is served.
 
     Raises:
         ValueError: another endpoint has its path.
@@ -52,5 +52,5 @@ def register(endpoint: TextEndpoint) -> TextEndpoint:
 
 
 def unregister(endpoint: TextEndpoint) -> None:
-    """Forget an endpoint, for tests that register one."""
+    """Remove a registered endpoint; for tests."""
     _endpoints.pop(endpoint.path, None)

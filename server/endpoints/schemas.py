@@ -1,6 +1,6 @@
-"""OpenAI's request types: what is checked here and shown in /docs. Fields not named here are kept and forwarded.
+"""OpenAI's request types: the fields that are validated and shown in /docs. All other fields are forwarded.
 
-Null means unset for every optional field, as at OpenAI. Rules that tie fields together are in `decode` and in each
+As with OpenAI, null means unset for every optional field. Rules that involve several fields are in `decode` and in each
 endpoint's file.
 """
 
@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from router.policy import POLICIES
 
-# A union's tags are the words of its error message: "expected a string or an array of strings, but got ...".
+# The tags of a union are used in its error message: "expected a string or an array of strings, but got ...".
 TAGS = frozenset(
     {
         "a string",
@@ -56,20 +56,20 @@ class _Wire(BaseModel):
 
 
 class ContentPart(_Wire):
-    """A part of a message: text, image_url, input_audio, file, or what an upstream knows beside them."""
+    """A part of a message: text, image_url, input_audio, file, or another type that the upstream supports."""
 
     type: _Named
 
 
 class FunctionCall(_Wire):
-    """What the model called; `arguments` is JSON as text."""
+    """The function that the model called; `arguments` is JSON as text."""
 
     name: _Named
     arguments: str
 
 
 class ToolCall(_Wire):
-    """A call that the model made in an earlier answer."""
+    """A tool call from an earlier answer of the model."""
 
     id: _Named
     type: Literal["function"]
@@ -82,7 +82,7 @@ class Message(_Wire):
     role: Literal["developer", "system", "user", "assistant", "tool", "function"]
     content: _Text | Annotated[list[ContentPart], Field(fail_fast=True), Tag("an array of content parts")] | None = None
     name: str | None = None
-    tool_call_id: _Named | None = Field(None, description="The call that a `tool` message answers.")
+    tool_call_id: _Named | None = Field(None, description="The id of the call that a `tool` message answers.")
     tool_calls: list[ToolCall] | None = None
 
 
@@ -111,7 +111,7 @@ class JsonSchema(_Wire):
 
 
 class Structure(_Wire):
-    """A part of an answer between two marks, in which a JSON schema holds."""
+    """A part of an answer between two markers; its content must satisfy the schema."""
 
     begin: str
     schema_: dict[str, Any] | None = Field(None, alias="schema")
@@ -119,7 +119,7 @@ class Structure(_Wire):
 
 
 class ResponseFormat(_Wire):
-    """The form of the answer. It is checked: an answer that breaks it never reaches the client."""
+    """The format of the answer. Every answer is verified; an invalid one ends in an error."""
 
     type: Literal["text", "json_object", "json_schema", "structural_tag"]
     json_schema: JsonSchema | None = None
@@ -128,7 +128,7 @@ class ResponseFormat(_Wire):
 
 
 class StructuredOutputs(_Wire):
-    """vLLM's name for the form of an answer; one of the first six."""
+    """vLLM's parameter for the format of the answer. Exactly one of the first six fields must be set."""
 
     json_: _Schema | None = Field(None, alias="json")
     regex: str | None = None
@@ -144,46 +144,68 @@ class StructuredOutputs(_Wire):
 class StreamOptions(_Wire):
     """Options of a stream."""
 
-    include_usage: bool | None = Field(None, description="One more event at the end, with the usage.")
+    include_usage: bool | None = Field(
+        None, description="Send one more event at the end of the stream, with the token usage."
+    )
 
 
 class Routing(BaseModel):
-    """smallfirst's own: how this one call is routed."""
+    """smallfirst's own options: how this one request is routed."""
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
-    policy: _Policy | None = Field(None, description="Instead of the route's own policy.")
-    max_cost_usd: Annotated[float, Field(gt=0, le=100_000)] | None = Field(None, description="Leave dearer models out.")
-    min_confidence: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        None, description="The least probability that an answer is as good as the fallback's; else that one is asked."
+    policy: _Policy | None = Field(
+        None, description="The policy for this request. It replaces the policy of the route."
     )
-    task: _Named | None = Field(None, description="A name for what is asked again and again, instead of a guessed one.")
+    max_cost_usd: Annotated[float, Field(gt=0, le=100_000)] | None = Field(
+        None,
+        description="The most that this request may cost, in US dollars. Models that could cost more are not asked.",
+    )
+    min_confidence: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None,
+        description="The probability, from 0 to 1, that an answer must have of being as good as the fallback's. "
+        "An answer with a lower one is rejected, and the next rung is asked.",
+    )
+    task: _Named | None = Field(
+        None,
+        description="Your own name for requests of the same kind, such as `classify-tickets`. The evidence for a "
+        "learned policy is kept per task. If omitted, the gateway recognises the task from the prompt.",
+    )
     hold: Literal["first", "whole", "none"] | None = Field(
         None,
-        description="What a stream waits for where confidence decides: that of its first tokens, of all, or none.",
+        description="How much of a stream is held back until its confidence is judged. `first`: its first tokens. "
+        "`whole`: the whole answer. `none`: nothing, so the answer is not judged. It only affects policies that use "
+        "confidence.",
     )
-    allow_fallback: bool | None = Field(None, description="False: the route's last rung may not answer.")
-    deadline_ms: Annotated[int, Field(ge=1, le=86_400_000)] | None = Field(None, description="For the whole request.")
+    allow_fallback: bool | None = Field(None, description="If false, the last rung of the route is never asked.")
+    deadline_ms: Annotated[int, Field(ge=1, le=86_400_000)] | None = Field(
+        None, description="The time limit for the whole request, in milliseconds."
+    )
     stream_check: Literal["hold", "prefix"] | None = Field(
-        None, description="A stream that must satisfy a form: held until verified, or sent while it still can."
+        None,
+        description="How a stream in a required format is sent if decoding does not enforce the format. `hold`: after "
+        "the whole answer is verified. `prefix`: at once, as long as it can still become valid; otherwise it ends with "
+        "an error event.",
     )
     on_truncation: Literal["accept", "retry"] | None = Field(
-        None, description="An answer of a form that the token limit cut: passed on, or tried again with more room."
+        None,
+        description="What happens to a formatted answer that the token limit cut. `accept`: it is sent, with "
+        "`finish_reason: length`. `retry`: it is requested again with a higher token limit, then from the next rung.",
     )
 
 
 class ModelRequest(_Wire):
     """What every request to a model has."""
 
-    model: _Named = Field(description="A route (`auto`) or a model's name.", examples=["auto"])
+    model: _Named = Field(description="The name of a route, such as `auto`, or of a model.", examples=["auto"])
     routing: Routing | None = None
 
 
 class _Sampling(_Wire):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    n: Annotated[int, Field(ge=1, le=128)] | None = Field(None, description="How many answers.")
-    stop: _Stop | None = Field(None, description="Up to four texts that end the answer.")
+    n: Annotated[int, Field(ge=1, le=128)] | None = Field(None, description="The number of answers to generate.")
+    stop: _Stop | None = Field(None, description="Up to four texts. The answer ends where one of them occurs.")
     seed: _Int64 | None = None
     presence_penalty: _Penalty | None = None
     frequency_penalty: _Penalty | None = None
@@ -192,39 +214,43 @@ class _Sampling(_Wire):
     stream_options: StreamOptions | None = None
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
-    guided_json: _Schema | None = Field(None, description="Older names of vLLM's `structured_outputs`.")
-    guided_regex: str | None = None
-    guided_choice: _Choices | None = None
-    guided_grammar: str | None = None
+    guided_json: _Schema | None = Field(None, description="An older name for `structured_outputs.json`.")
+    guided_regex: str | None = Field(None, description="An older name for `structured_outputs.regex`.")
+    guided_choice: _Choices | None = Field(None, description="An older name for `structured_outputs.choice`.")
+    guided_grammar: str | None = Field(None, description="An older name for `structured_outputs.grammar`.")
     guided_decoding_backend: str | None = None
     guided_whitespace_pattern: str | None = None
 
 
 class ChatRequest(_Sampling, ModelRequest):
-    """POST /v1/chat/completions. Other fields, OpenAI's and vLLM's own, are forwarded untouched."""
+    """POST /v1/chat/completions. All other fields of OpenAI and vLLM are forwarded unchanged."""
 
     messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)] = Field(
         examples=[[{"role": "user", "content": "What is the capital of France?"}]]
     )
-    max_completion_tokens: _Count | None = Field(None, description="Goes before `max_tokens`.")
+    max_completion_tokens: _Count | None = Field(
+        None, description="The limit on generated tokens. It takes precedence over `max_tokens`."
+    )
     max_tokens: _Count | None = None
     logprobs: bool | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = Field(None, description="Needs `logprobs`.")
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = Field(
+        None, description="The number of likeliest tokens to return at each position. It requires `logprobs: true`."
+    )
     tools: Annotated[list[Tool], Field(fail_fast=True)] | None = None
     tool_choice: _Text | Annotated[dict[str, Any], Tag("an object")] | None = Field(
-        None, description="`none`, `auto`, `required`, or one function by name.", examples=["auto"]
+        None, description="`none`, `auto`, `required`, or an object that names one function.", examples=["auto"]
     )
     parallel_tool_calls: bool | None = None
     functions: Annotated[list[FunctionDefinition], Field(fail_fast=True)] | None = Field(
-        None, description="OpenAI's older name for `tools`."
+        None, description="OpenAI's older parameter for `tools`."
     )
     function_call: _Text | Annotated[dict[str, Any], Tag("an object")] | None = Field(
-        None, description="`none`, `auto`, or one function by name.", examples=["auto"]
+        None, description="`none`, `auto`, or an object that names one function.", examples=["auto"]
     )
 
 
 class CompletionRequest(_Sampling, ModelRequest):
-    """POST /v1/completions. Other fields, OpenAI's and vLLM's own, are forwarded untouched."""
+    """POST /v1/completions. All other fields of OpenAI and vLLM are forwarded unchanged."""
 
     prompt: (
         Annotated[str, Field(min_length=1), Tag("a string")]
@@ -233,7 +259,7 @@ class CompletionRequest(_Sampling, ModelRequest):
         | Annotated[list[_Tokens], Field(min_length=1, fail_fast=True), Tag("an array of arrays of integers")]
     ) = Field(examples=["The capital of France is"])
     max_tokens: Annotated[int, Field(ge=0, le=2**31)] | None = Field(
-        None, description="0, with `echo`: judge the prompt only."
+        None, description="The limit on generated tokens. With 0 and `echo`, only the prompt is evaluated."
     )
     best_of: Annotated[int, Field(ge=1, le=20)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None

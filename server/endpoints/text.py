@@ -1,4 +1,4 @@
-"""Every endpoint that takes a request to a model: read, dispatch, answer."""
+"""The handler of every endpoint that sends requests to models: read, dispatch, answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from server.http.relay import money_headers, relay, smallfirst_headers, summary
 
 
 class TextHandler:
-    """An ASGI app: one request from the client's bytes to the last byte of its answer."""
+    """ASGI app that handles a request from its first byte to the last byte of the answer."""
 
     def __init__(self, served: TextEndpoint, keyring: Keyring, admission: Admission, dispatcher: Dispatcher) -> None:
         self._served = served
@@ -28,7 +28,7 @@ class TextHandler:
         self._dispatcher = dispatcher
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; every error that the client can still be told is told here."""
+        """Answer one request, and report its error to the client if the connection still allows it."""
         record: RequestRecord = scope["state"][envelope.RECORD]
         record.endpoint = self._served.endpoint.path
         try:
@@ -38,7 +38,7 @@ class TextHandler:
             record.outcome = "ok"
         except ApiError as error:
             envelope.set_outcome(record, error)
-            record.structured = ""  # it is said of an accepted answer
+            record.structured = ""  # it describes accepted answers only
             if record.status:
                 await send({"type": "http.response.body", "body": summary(record) + envelope.sse_error(error)})
             else:
@@ -58,6 +58,6 @@ class TextHandler:
             self._dispatcher.dispatch(call, route, record) as reply,
         ):
             if reply.events is None:
-                deadline.disarm()  # the rest is the client's own pace
+                deadline.disarm()  # from here on, the client sets the pace
             await silence.finish_comment()
             await relay(reply, record, silence.send if call.stream else send)

@@ -1,4 +1,4 @@
-"""What pydantic found wrong with a request, in OpenAI's words: one fault, the first and most specific one."""
+"""Translate pydantic's errors into OpenAI's: one fault for each request, the first and most specific one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _BOUNDS = {
 
 
 def bad_request(error: ValidationError) -> BadRequest:
-    """Return the answer to a request that pydantic refused; it never repeats more than a few words of it."""
+    """Return the error for a request that pydantic refused. It quotes at most a few words of the request."""
     fault, expected = _most_specific(error.errors(include_url=False))
     where = param(part for part in fault["loc"] if part not in TAGS)
     kind, value, context = fault["type"], fault["input"], fault.get("ctx", {})
@@ -53,7 +53,7 @@ def bad_request(error: ValidationError) -> BadRequest:
         number = "integer" if isinstance(limit, int) else "decimal"
         side = "below minimum" if sign[0] == ">" else "above maximum"
         limit = limit if number == "integer" else f"{limit:g}"
-        message = f"Invalid '{where}': {number} {side} value. Expected a value {sign} {limit}, but got {shown(value)}."
+        message = f"Invalid '{where}': {number} {side} value. Expected a value {sign} {limit}, but got {quoted(value)}."
         return BadRequest(message, param=where, code=f"{number}_{code}")
     if kind in _LENGTHS:
         what, unit = _LENGTHS[kind]
@@ -66,7 +66,7 @@ def bad_request(error: ValidationError) -> BadRequest:
         return BadRequest(message, param=where, code=f"{what}_above_max_length")
     if kind == "literal_error":
         return BadRequest(
-            f"Invalid value for '{where}': expected {context['expected']}, but got {shown(value)} instead.",
+            f"Invalid value for '{where}': expected {context['expected']}, but got {quoted(value)} instead.",
             param=where,
         )
     if kind == "string_pattern_mismatch":
@@ -75,64 +75,65 @@ def bad_request(error: ValidationError) -> BadRequest:
 
 
 def invalid_type(where: str, expected: str, value: object) -> BadRequest:
-    """Return the answer to a value of the wrong type."""
+    """Return the error for a value of the wrong type."""
     return BadRequest(
-        f"Invalid type for '{where}': expected {expected}, but got {_kind(value)} instead.",
+        f"Invalid type for '{where}': expected {expected}, but got {_json_type(value)} instead.",
         param=where,
         code="invalid_type",
     )
 
 
 def missing(where: str) -> BadRequest:
-    """Return the answer to a request without a required field."""
+    """Return the error for a request without a required field."""
     return BadRequest(f"Missing required parameter: '{where}'.", param=where, code="missing_required_parameter")
 
 
 def param(path: Any) -> str:
-    """Return a path as OpenAI writes it: `messages[0].content`; a client's endless key is cut."""
+    """Return a path in OpenAI's format, such as `messages[0].content`. Long keys are cut."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part[:64]}" if text else part[:64]
     return text
 
 
-def shown(value: object) -> str:
-    """Return a value for a message, cut where it is long."""
-    text = repr(value) if isinstance(value, (str, int, float)) else _kind(value)
+def quoted(value: object) -> str:
+    """Return a value for an error message, cut to 40 characters."""
+    text = repr(value) if isinstance(value, (str, int, float)) else _json_type(value)
     return text if len(text) <= 40 else text[:39] + "…"
 
 
 def _most_specific(faults: Sequence[ErrorDetails]) -> tuple[ErrorDetails, str]:
-    """Return the fault to tell; where a union fits in no way at all, also what all its ways expect.
+    """Return the fault to report. If no member of a union matches at all, also return the types that it expects.
 
-    1. No union: the first fault.
-    2. The value is of no type of the union: all its types are expected.
-    3. One way into the union goes deeper than the others, or has another fault than the type: that way is meant.
-    4. Several ways fail equally deep at different places: the value as a whole has no form of the union.
+    1. The first fault is not in a union: report it.
+    2. The value has no type of the union: report all its types.
+    3. One member fails deeper than the others, or not because of its type: report the fault of that member.
+    4. Several members fail at equal depth in different fields: report that the value as a whole has no type of the
+       union.
     """
     first = faults[0]
     start = next((i for i, part in enumerate(first["loc"]) if part in TAGS), None)
     if start is None:
         return first, ""
     here = first["loc"][:start]
-    ways = [fault for fault in faults if fault["loc"][:start] == here and len(fault["loc"]) > start]
-    depth = max(len(fault["loc"]) for fault in ways)
-    deepest = [fault for fault in ways if len(fault["loc"]) == depth]
+    members = [fault for fault in faults if fault["loc"][:start] == here and len(fault["loc"]) > start]
+    depth = max(len(fault["loc"]) for fault in members)
+    deepest = [fault for fault in members if len(fault["loc"]) == depth]
     other = [fault for fault in deepest if fault["type"] not in _EXPECTED]
     if depth > start + 1 and len({fault["loc"][start + 1 :] for fault in deepest}) == len(deepest) == 1:
         return deepest[0], ""
     if other:
         return other[0], ""
     whole: Any = {**first, "loc": here, "input": first["input"]}
-    return whole, _either([str(fault["loc"][start]) for fault in ways])
+    return whole, _join_with_or([str(fault["loc"][start]) for fault in members])
 
 
-def _either(words: Sequence[str]) -> str:
+def _join_with_or(words: Sequence[str]) -> str:
     unique = list(dict.fromkeys(words))
     return unique[0] if len(unique) == 1 else f"{', '.join(unique[:-1])} or {unique[-1]}"
 
 
-def _kind(value: object) -> str:
+def _json_type(value: object) -> str:
     match value:
         case None:
             return "null"

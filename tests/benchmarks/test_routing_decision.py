@@ -18,7 +18,7 @@ from benchmarks.routing.decision import (
     parts,
 )
 from benchmarks.routing.decision_calls import RUNGS, SMALL, calls, cascade, prompts
-from router.judge.logprobs import stripped, tokens_of_event
+from router.judge.logprobs import tokens_of_event, without_logprobs
 from router.learning.evidence import Evidence
 from router.learning.fingerprint import fingerprint
 from router.messages.answer import parse_whole
@@ -32,7 +32,7 @@ def test_the_calls_are_of_one_template_and_answered_as_an_engine_answers(name, s
     policy = cascade(Evidence())
     for one in asked:
         work = decision_input(policy, one, structured=structured)
-        assert parse_whole(stripped(one.answer), 1)["choices"] == one.choices
+        assert parse_whole(without_logprobs(one.answer), 1)["choices"] == one.choices
         assert "".join(token.token for token in work.tokens) == one.choices[0]["message"]["content"]
         assert tokens_of_event(one.event) == [(0, (work.tokens[0],))]
         assert bool(work.confidence.fields) is structured

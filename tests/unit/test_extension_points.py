@@ -275,7 +275,7 @@ async def test_a_dialect_writes_its_fields_and_reads_its_refusals(dialect: None)
 def test_models_yaml_knows_the_dialect_and_its_abilities(dialect: None, tmp_path: Any) -> None:
     loaded = load(written(tmp_path, engine="llamacpp"), {}, gpu=False).models["small"]
     assert (loaded.engine, loaded.abilities) == ("llamacpp", frozenset({"structured"}))
-    with pytest.raises(ConfigError, match="`structured_backend` belongs to `engine: vllm`"):
+    with pytest.raises(ConfigError, match="`structured_backend` is only for `engine: vllm`"):
         load(written(tmp_path, engine="llamacpp, structured_backend: guidance"), {}, gpu=False)
 
 

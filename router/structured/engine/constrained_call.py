@@ -1,6 +1,6 @@
-"""How a constrained call is written for one model: in its engine's fields, and in the prompt if decoding enforces less.
+"""Write a constrained call for one model: in the fields of its engine, and in the prompt if decoding enforces less.
 
-Decoding is as good as its backend. What it does not enforce is asked for in words, and checked afterwards in any case.
+How much decoding enforces depends on its backend. The prompt asks for the rest, and every answer is checked.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from router.structured.request.output_format import FORMAT_FIELDS
 from router.types import Backend, ChatCall, ConstraintKind, Enforcement
 
 ALL_FORMAT_FIELDS = (*FORMAT_FIELDS, "guided_decoding_backend", "guided_whitespace_pattern")
-MORE_ROOM = 4
-"""times the tokens of a try that was cut"""
-LONGEST_QUOTE = 1_000
-"""characters of an invalid answer that its correction repeats"""
-CHARACTERS_A_TOKEN = 3
-"""of a schema, at least; a prompt of schema alone would leave no room for the question"""
+ROOM_FACTOR = 4
+"""the token limit grows by this factor after a truncated answer"""
+MAX_QUOTE_CHARS = 1_000
+"""how much of an invalid answer the correction quotes"""
+MIN_CHARS_PER_TOKEN = 3
+"""a low estimate for schemas; a schema that fills the context would leave no room for the question"""
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A model that has shown whether it calls, and what, can be held to just that: decoding constrains no choice."""
+    """What an invalid answer was meant to be: text, or a call of one function. The retry requires just that."""
 
     constraint: Constraint
     tool_choice: Any
@@ -35,16 +35,16 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class RetryHints:
-    """What earlier attempts of a request taught."""
+    """What earlier attempts of a request showed."""
 
     refused: bool = False
-    """this model's engine refused the constraint as such, so decoding holds none of it"""
+    """this model's engine refused the constraint, so decoding enforces none of it"""
     wrong: StructuredOutputViolation | None = None
-    """this model's last answer"""
+    """the violation in this model's last answer"""
     room: int = 1
-    """times the client's `max_tokens`"""
+    """the factor by which the client's `max_tokens` is multiplied"""
     intent: Intent | None = None
-    """what it wanted to say, where calls might have been made"""
+    """what the answer was meant to be, if tool calls were optional"""
 
 
 class FormatRequest(NamedTuple):
@@ -52,15 +52,15 @@ class FormatRequest(NamedTuple):
 
     output_format: OutputFormat
     body: Mapping[str, Any]
-    """the client's"""
+    """the body of the client's request"""
     backend: Backend | None
-    """what constrains the engine's decoding; None: unknown"""
+    """the backend that constrains decoding; None: unknown"""
     enforcement: Enforcement
     """how much of the format decoding enforces; never `none`"""
 
 
 class ToolRequest(NamedTuple):
-    """Calls that the answer must make, to be written in an engine's own fields."""
+    """Required tool calls, to be written in an engine's own fields."""
 
     calls: CallConstraint
     tools: Sequence[Mapping[str, Any]]
@@ -70,33 +70,33 @@ class ToolRequest(NamedTuple):
 
 
 class EngineFields(NamedTuple):
-    """What a dialect makes of a constraint."""
+    """A dialect's translation of a constraint."""
 
     fields: Mapping[str, Any] = {}
     """fields of the body with their new values"""
     kept: Sequence[str] = ()
     """format fields that stay as the client wrote them; the others are removed"""
     in_words: bool = False
-    """the prompt has to say it, too"""
+    """whether the prompt must describe the constraint, too"""
 
 
 class FormatDialect(Protocol):
-    """How an engine is told what its answer must be."""
+    """The part of a dialect that writes constraints."""
 
     decodes_format_beside_calls: bool
-    """it can constrain a format and still let the model call tools"""
+    """whether the engine can constrain a format and still let the model call tools"""
 
     def format_fields(self, request: FormatRequest) -> EngineFields:
-        """Write an output format in the engine's own fields."""
+        """Write an output format in the fields of the engine."""
         ...
 
     def tool_fields(self, request: ToolRequest) -> EngineFields:
-        """Write calls that must be made in the engine's own fields."""
+        """Write required tool calls in the fields of the engine."""
         ...
 
 
 class Target(NamedTuple):
-    """Whom the call is for."""
+    """The model that the call is written for."""
 
     model: Model
     dialect: FormatDialect
@@ -105,11 +105,11 @@ class Target(NamedTuple):
 
 
 def constrain(call: ChatCall, constraint: Constraint, target: Target, hints: RetryHints) -> ChatCall:
-    """Return the call as this model is to be asked.
+    """Return the call in the form for this model.
 
-    1. The format goes in the engine's own fields if its decoding enforces it, wholly or in part.
-    2. If decoding enforces less than all, the prompt says it, too.
-    3. After an invalid answer the model is shown that answer and its fault; after a cut one it gets more room.
+    1. The format is written in the engine's own fields if decoding enforces it, wholly or in part.
+    2. If decoding enforces only a part, the prompt describes the format, too.
+    3. After an invalid answer, the prompt quotes the answer and its fault. After a truncated one, it may be longer.
     """
     changes: dict[str, Any] = dict.fromkeys(name for name in ALL_FORMAT_FIELDS if name in call.body)
     words = ""
@@ -181,8 +181,8 @@ def _in_words(output_format: OutputFormat) -> str:
 
 
 def _with_instruction(messages: list[Any], words: str, model: Model) -> list[Any]:
-    """Put the words at the end of the last user message: not every chat template knows a system message."""
-    if not words or (model.context and len(words) / CHARACTERS_A_TOKEN > model.context / 2):
+    """Append the instruction to the last user message, because some chat templates have no system message."""
+    if not words or (model.context and len(words) / MIN_CHARS_PER_TOKEN > model.context / 2):
         return messages
     for at in range(len(messages) - 1, -1, -1):
         if messages[at]["role"] == "user":
@@ -195,11 +195,11 @@ def _with_instruction(messages: list[Any], words: str, model: Model) -> list[Any
 
 
 def _corrected(messages: list[Any], wrong: StructuredOutputViolation | None) -> list[Any]:
-    if wrong is None or not wrong.fault or messages[-1]["role"] == "assistant":  # there the answer is only continued
+    if wrong is None or not wrong.fault or messages[-1]["role"] == "assistant":  # the model would continue that message
         return messages
     return [
         *messages,
-        {"role": "assistant", "content": wrong.answer[:LONGEST_QUOTE] or "(no answer)"},
+        {"role": "assistant", "content": wrong.answer[:MAX_QUOTE_CHARS] or "(no answer)"},
         {
             "role": "user",
             "content": f"That answer is not valid: {wrong.fault}. Answer again, with nothing but the corrected answer.",
@@ -208,7 +208,7 @@ def _corrected(messages: list[Any], wrong: StructuredOutputViolation | None) -> 
 
 
 def intent_of(constraint: Constraint, choice: Mapping[str, Any], kind: ConstraintKind) -> Intent | None:
-    """Return what an invalid choice, judged as `kind`, was meant to be; None: it is not known."""
+    """Return what an invalid choice, checked as `kind`, was meant to be, or None if that is unknown."""
     calls, made = constraint.calls, as_calls(choice)
     if calls is None or calls.required or calls.legacy:
         return None
@@ -227,13 +227,13 @@ def intent_of(constraint: Constraint, choice: Mapping[str, Any], kind: Constrain
 
 
 def as_calls(choice: Mapping[str, Any]) -> Any:
-    """Return the calls that a choice makes, in either form; empty or None: it makes none."""
+    """Return the tool calls or the function call of a choice; empty or None if it has none."""
     message = choice.get("message")
     return (message.get("tool_calls") or message.get("function_call")) if isinstance(message, Mapping) else None
 
 
 def as_text(choice: Mapping[str, Any]) -> str:
-    """Return what a choice says, calls included, as a text that a correction can quote."""
+    """Return the content or the calls of a choice as text that a correction can quote."""
     if calls := as_calls(choice):
         text = json.dumps(calls, ensure_ascii=False)
     else:

@@ -1,4 +1,4 @@
-"""Dialects: how each kind of engine wants to be asked, and how it refuses.
+"""Dialects: the request format and the error format of each kind of engine.
 
 A dialect is one file of this folder: a subclass of `Dialect` with `@register`. Its name is an `engine` of models.yaml.
 """
@@ -20,7 +20,7 @@ D = TypeVar("D", bound=type[Dialect])
 
 
 def register(dialect: D) -> D:
-    """Make a dialect known under its `name`; use it as a class decorator.
+    """Register a dialect under its `name`; use it as a class decorator.
 
     Raises:
         ValueError: another dialect has that name.
@@ -32,7 +32,7 @@ def register(dialect: D) -> D:
 
 
 def unregister(name: str) -> None:
-    """Forget a dialect, for tests that register one."""
+    """Remove a registered dialect; for tests."""
     _dialects.pop(name, None)
 
 

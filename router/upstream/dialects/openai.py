@@ -15,7 +15,7 @@ from router.types import Ability, ChatCall
 from router.upstream.base import Dialect
 from router.upstream.dialects import register
 
-# vLLM's own sampling and serving hints, which OpenAI's API refuses; an answer without them is still an answer
+# vLLM's own sampling and serving parameters. OpenAI's API refuses them, and requests work without them.
 VLLM_ONLY = frozenset(
     {
         "add_generation_prompt",
@@ -48,11 +48,11 @@ VLLM_ONLY = frozenset(
         "vllm_xargs",
     }
 )
-LONGEST_MESSAGE = 500
-SHORTEST_KEY = 8
-TOO_LONG_CODES = ("context_length_exceeded", "exceed_context_size_error")
-TOO_LONG = ("maximum context length", "max_model_len", "longer than the model's context length")
-"""in the words of those that give no code: vLLM 0.32, SGLang"""
+MAX_MESSAGE_CHARS = 500
+MIN_KEY_CHARS = 8
+PROMPT_TOO_LONG_CODES = ("context_length_exceeded", "exceed_context_size_error")
+PROMPT_TOO_LONG_MESSAGES = ("maximum context length", "max_model_len", "longer than the model's context length")
+"""parts of the messages of servers that send no code: vLLM 0.32, SGLang"""
 
 
 @register
@@ -63,23 +63,23 @@ class OpenAIDialect(Dialect):
     abilities: ClassVar[frozenset[Ability]] = frozenset({"tools", "structured", "logprobs"})  # few serve /completions
 
     def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
-        """Drop what only vLLM understands, and name it."""
-        fields = addressed(call, model)
+        """Return the body without vLLM's own parameters, and their names."""
+        fields = fields_for_model(call, model)
         dropped = tuple(sorted(VLLM_ONLY & fields.keys()))
         for name in dropped:
             del fields[name]
         return msgspec.json.encode(fields), dropped
 
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
-        """Keep the upstream's own 4xx; anything else is the upstream's failure."""
+        """Pass on a 4xx of the upstream; any other status is a failure of the upstream."""
         error = error_object(body)
         if status == 400 and "response_format" in f"{error.get('param')} {error.get('message')}":
-            # each API takes other schemas, or none: it can still be asked in words
+            # APIs differ in the schemas that they accept: the retry describes the format in the prompt
             error |= {"code": "unsupported_schema"}
         return refusal(model, status, error, retry_after_s)
 
     def format_fields(self, request: FormatRequest) -> EngineFields:
-        """Write schemas as `response_format`, which is all that these APIs know; other formats go into the prompt."""
+        """Write schemas as `response_format`. These APIs support no other formats, so those go into the prompt."""
         output_format = request.output_format
         if output_format.kind not in ("json_schema", "json_object"):
             return EngineFields(in_words=True)
@@ -89,14 +89,14 @@ class OpenAIDialect(Dialect):
         return EngineFields({"response_format": response_format(output_format, schema)})
 
     def tool_fields(self, request: ToolRequest) -> EngineFields:
-        """Leave tools as the client wrote them."""
+        """Return no changes: tools stay as the client wrote them."""
         return EngineFields()
 
 
-def addressed(call: ChatCall, model: Model) -> dict[str, Any]:
-    """Return the fields for this model, most of them as the client wrote them.
+def fields_for_model(call: ChatCall, model: Model) -> dict[str, Any]:
+    """Return the body's fields for this model, most of them unchanged.
 
-    A stream always tells its usage, since every request is priced.
+    Every stream is asked for its usage, because every request is priced.
     """
     fields: dict[str, Any] = {**call.fields, "model": model.upstream_name}
     if call.stream and not call.include_usage:
@@ -105,9 +105,9 @@ def addressed(call: ChatCall, model: Model) -> dict[str, Any]:
 
 
 def error_object(body: bytes) -> dict[str, Any]:
-    """Read the error object out of an error body, whatever shape the server gives it.
+    """Return the error object of an error body, in any of the known formats.
 
-    Nothing is cut or written out here: a part of our key, or a quoted one, would not be found any more.
+    Its texts are neither cut nor serialized here: otherwise `redact_key` could not find our key in them.
     """
     try:
         parsed = strict_json.loads(body.decode())
@@ -119,51 +119,51 @@ def error_object(body: bytes) -> dict[str, Any]:
     return {"message": error} if isinstance(error, str) else {}
 
 
-def without_key(error: Mapping[str, Any], model: Model) -> Mapping[str, Any]:
-    """Return the error without our key, which some servers repeat. A key of few characters is a placeholder."""
+def redact_key(error: Mapping[str, Any], model: Model) -> Mapping[str, Any]:
+    """Return the error without our key, which some servers repeat. A very short key is a placeholder and stays."""
     key = model.api_key.get_secret_value() if model.api_key else ""
-    return error if len(key) < SHORTEST_KEY else _without(key, error)
+    return error if len(key) < MIN_KEY_CHARS else _redact(key, error)
 
 
-def _without(secret: str, value: Any) -> Any:
+def _redact(secret: str, value: Any) -> Any:
     if isinstance(value, str):
         return value.replace(secret, "[redacted]")
     if isinstance(value, Mapping):
-        return {_without(secret, name): _without(secret, part) for name, part in value.items()}
-    return [_without(secret, part) for part in value] if isinstance(value, list) else value
+        return {_redact(secret, name): _redact(secret, part) for name, part in value.items()}
+    return [_redact(secret, part) for part in value] if isinstance(value, list) else value
 
 
-def says_too_long(status: int, error: Mapping[str, Any]) -> bool:
-    """Return whether an error says in words that the prompt does not fit."""
-    return status == 400 and any(words in str(error.get("message")) for words in TOO_LONG)
+def is_prompt_too_long(status: int, error: Mapping[str, Any]) -> bool:
+    """Return whether the message of an error says that the prompt exceeds the context."""
+    return status == 400 and any(words in str(error.get("message")) for words in PROMPT_TOO_LONG_MESSAGES)
 
 
 def refusal(model: Model, status: int, error: Mapping[str, Any], retry_after_s: float | None) -> ApiError:
-    """Return what an upstream's error status means to the client."""
-    error = without_key(error, model)
-    said = str(error.get("message") or "")[:LONGEST_MESSAGE]
+    """Return the error for the client that an upstream's error status leads to."""
+    error = redact_key(error, model)
+    message = str(error.get("message") or "")[:MAX_MESSAGE_CHARS]
     if status in (401, 403):
-        # what it says may show a part of our key
+        # the message is dropped: it may contain a part of our key
         return UpstreamFailed("the upstream refused this gateway's key", code="upstream_auth_failed")
     if status in (408, 504):
-        return UpstreamTimedOut(f"the upstream answered {status}: {said}")
+        return UpstreamTimedOut(f"the upstream answered {status}: {message}")
     if status in (503, 529):
         return Overloaded(
-            f"Model '{model.name}': the upstream is overloaded: {said}", retry_after_s=retry_after_s or 1.0
+            f"Model '{model.name}': the upstream is overloaded: {message}", retry_after_s=retry_after_s or 1.0
         )
     if 400 <= status < 500:
         code, kind = error.get("code"), error.get("type")
         kept = {
             **error,
-            "message": said or f"Model '{model.name}': the upstream answered {status}",
+            "message": message or f"Model '{model.name}': the upstream answered {status}",
             "type": kind if isinstance(kind, str) else "invalid_request_error",
             "code": code if isinstance(code, str) else None,
         }
         if status == 429:
             kept["code"] = kept["code"] or "rate_limit_exceeded"
             retry_after_s = 1.0 if retry_after_s is None else retry_after_s
-        told = kept["code"] is None and says_too_long(status, error)
-        if told or kept["code"] in TOO_LONG_CODES or kept["type"] in TOO_LONG_CODES:
+        too_long = kept["code"] is None and is_prompt_too_long(status, error)
+        if too_long or kept["code"] in PROMPT_TOO_LONG_CODES or kept["type"] in PROMPT_TOO_LONG_CODES:
             kept |= {"type": "invalid_request_error", "code": "context_length_exceeded"}
         return UpstreamRejected(status, kept, retry_after_s=retry_after_s)
-    return UpstreamFailed(f"the upstream answered {status}" + (f": {said}" if said else ""))
+    return UpstreamFailed(f"the upstream answered {status}" + (f": {message}" if message else ""))

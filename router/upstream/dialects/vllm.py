@@ -1,4 +1,4 @@
-"""The dialect of vLLM: OpenAI's API and its own parameters, with error codes that are HTTP statuses."""
+"""The dialect of vLLM: OpenAI's API with its own parameters. Its error codes are HTTP statuses."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from router.structured.engine.constrained_call import EngineFields, FormatReques
 from router.types import Ability, Backend, ChatCall
 from router.upstream.base import Dialect
 from router.upstream.dialects import register
-from router.upstream.dialects.openai import addressed, error_object, refusal, says_too_long
+from router.upstream.dialects.openai import error_object, fields_for_model, is_prompt_too_long, refusal
 
-# how vLLM 0.32 words it; it gives no code
+# the error types and messages of vLLM 0.32, which sends no code
 VLLM_TYPES = ("BadRequestError", "Bad Request", "NotFoundError", "Not Found")
-UNENFORCEABLE = (
+UNSUPPORTED_SCHEMA_MESSAGES = (
     "json schema into a grammar",
     "features not supported by",
     "Unsupported JSON schema",
@@ -29,37 +29,37 @@ UNENFORCEABLE = (
 
 
 WHITESPACE = r"[ \n\r\t]{0,32}"
-"""between two tokens of JSON: room for deep indentation, and an end to models that go on with blanks for ever"""
+"""between two tokens of JSON: enough for deep indentation, but it stops models that write blanks without end"""
 
 
 @register
 class VllmDialect(Dialect):
-    """vLLM, attached or started by us."""
+    """vLLM, attached or managed."""
 
     name = "vllm"
     abilities: ClassVar[frozenset[Ability]] = frozenset({"completions", "tools", "structured", "logprobs"})
     health_path = "/health"
     can_be_started = True
     has_structured_backend = True
-    decodes_format_beside_calls = False  # a vLLM that constrains the format could not call any more
+    decodes_format_beside_calls = False  # with a constrained format, vLLM cannot make calls
 
     def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
-        """Forward everything; chat templates know `system`, not `developer`."""
-        fields = addressed(call, model)
+        """Return the whole body. Messages of `developer` become `system`, because chat templates know no other."""
+        fields = fields_for_model(call, model)
         messages = call.endpoint.messages(call.body)
         if any(message["role"] == "developer" for message in messages):
             fields["messages"] = [_as_system(message) for message in messages]
         return msgspec.json.encode(fields), ()
 
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
-        """Give vLLM's errors the type and code that OpenAI's have."""
+        """Replace the type and code of vLLM's errors by OpenAI's."""
         error = error_object(body)
         message = str(error.get("message") or "")
-        said = error.get("code")
-        code = said if isinstance(said, str) else None  # vLLM's own is the status
-        if says_too_long(status, error):
+        upstream_code = error.get("code")
+        code = upstream_code if isinstance(upstream_code, str) else None  # vLLM sends the status as a number
+        if is_prompt_too_long(status, error):
             code = "context_length_exceeded"
-        elif status == 400 and any(words in message for words in UNENFORCEABLE):
+        elif status == 400 and any(words in message for words in UNSUPPORTED_SCHEMA_MESSAGES):
             code = "unsupported_schema"
         if 400 <= status < 500:
             kind = error.get("type")
@@ -85,7 +85,7 @@ class VllmDialect(Dialect):
         return EngineFields({"response_format": response_format(output_format, schema)}, in_words=in_words)
 
     def tool_fields(self, request: ToolRequest) -> EngineFields:
-        """Write tools so that decoding enforces their arguments, if its backend can."""
+        """Write tools in the form that makes decoding enforce their arguments, if the backend can."""
         if request.calls.legacy or request.enforcement == "unknown":
             return EngineFields()
         if request.enforcement == "none":
@@ -95,7 +95,7 @@ class VllmDialect(Dialect):
 
 def _decodable(tool: Mapping[str, Any], calls: CallConstraint, backend: Backend | None) -> Mapping[str, Any]:
     function = tool["function"]
-    if backend == "xgrammar":  # vLLM's grammars for it enforce the arguments of strict tools only
+    if backend == "xgrammar":  # for xgrammar, vLLM enforces the arguments of strict tools only
         return {**tool, "function": {**function, "strict": True}}
     known = calls.tools.get(function["name"])
     parameters = known.parameters if known else None

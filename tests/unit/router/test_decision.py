@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.decision import LEAST_LIKELY, SUREST, Confidence, Judgement, log_odds
+from router.decision import MAX_ANSWER_LOGPROB, MIN_ANSWER_LOGPROB, Confidence, Judgement, log_odds
 
 
 def test_a_confidence_s_score_is_the_log_odds_of_the_whole_answer() -> None:
@@ -14,7 +14,7 @@ def test_a_confidence_s_score_is_the_log_odds_of_the_whole_answer() -> None:
     assert one.score == pytest.approx(log(9))
 
 
-@given(st.floats(-700, SUREST))
+@given(st.floats(-700, MAX_ANSWER_LOGPROB))
 def test_log_odds_give_the_probability_back(logprob: float) -> None:
     assert 1 / (1 + exp(-log_odds(logprob))) == pytest.approx(exp(logprob))
 
@@ -22,7 +22,7 @@ def test_log_odds_give_the_probability_back(logprob: float) -> None:
 @given(st.floats(allow_nan=False), st.floats(allow_nan=False))
 def test_what_is_likelier_never_scores_lower_and_every_score_is_finite(a: float, b: float) -> None:
     low, high = sorted((a, b))
-    assert LEAST_LIKELY <= log_odds(low) <= log_odds(high) < 14
+    assert MIN_ANSWER_LOGPROB <= log_odds(low) <= log_odds(high) < 14
 
 
 @pytest.mark.parametrize(("gain", "probability"), [(0.0, 1.0), (0.25, 0.75), (1.0, 0.0), (-0.5, 1.0), (1.5, 0.0)])

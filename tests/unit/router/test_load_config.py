@@ -162,8 +162,8 @@ WRONG = [
     ("both kinds", put("base_url", "http://a/v1"), "2: models.small: expected exactly one of `source`"),
     ("neither kind", BASE.replace("    source: org/small\n", ""), "2: models.small: expected exactly one of"),
     ("managed openai", BASE.replace("vllm", "openai"), "2: models.small: `source` needs `engine: vllm`"),
-    ("replicas attached", put("replicas", "2", "big"), "6: models.big: `replicas` belongs to a model that we start"),
-    ("key managed", put("api_key", SECRET), "2: models.small: `api_key` belongs to a `base_url`"),
+    ("replicas attached", put("replicas", "2", "big"), "6: models.big: `replicas` is only for models with `source`"),
+    ("key managed", put("api_key", SECRET), "2: models.small: `api_key` is only for models with `base_url`"),
     ("no replica", put("replicas", "0"), "3: models.small.replicas: expected greater than or equal to 1, got 0"),
     ("price mix", BASE.replace("{input", "{replica_hour_usd: 1, input"), "11: models.big.price: expected either"),
     ("half a price", BASE.replace(", output_usd_per_mtok: 1.6", ""), "11: models.big.price: expected either"),
@@ -203,13 +203,17 @@ WRONG = [
     ("scheme", BASE.replace("https://", "ftp://"), "9: models.big.base_url[0]: expected a URL such as"),
     ("user in URL", BASE.replace("host", f"u:{SECRET}@host"), "9: models.big.base_url[0]: expected a URL without user"),
     ("port", BASE.replace("host", "host:99999"), "9: models.big.base_url[0]: Port out of range"),
-    ("URL twice", BASE.replace("https://host/v1", "[http://h/v1, http://h/v1/]"), "6: models.big: a URL of `base_url`"),
+    (
+        "URL twice",
+        BASE.replace("https://host/v1", "[http://h/v1, http://h/v1/]"),
+        "6: models.big: `base_url` contains the same URL twice",
+    ),
     ("name", BASE.replace("small", "sm all"), "2: models.sm all: expected a name"),
-    ("name within", put("name", "other"), "3: models.small.name: unknown key: a model's name is its key"),
+    ("name within", put("name", "other"), "3: models.small.name: unknown key: the name of a model is its key"),
     ("key twice", put("tier", "llm"), "4: models.small.tier: the key appears twice"),
     ("model no mapping", "models: {a: 3}\n", "1: models.a: expected a mapping, got 3"),
     ("unknown rung", BASE.replace("[small", "[smal"), "14: routes.auto.ladder[0]: unknown model 'smal'; did you mean"),
-    ("rung twice", BASE.replace("[small, big]", "[big, big]"), "14: routes.auto.ladder[1]: 'big' stands in the"),
+    ("rung twice", BASE.replace("[small, big]", "[big, big]"), "14: routes.auto.ladder[1]: 'big' is in the ladder"),
     ("no rung", BASE.replace("[small, big]", "[]"), "14: routes.auto.ladder: expected at least one entry"),
     ("no list", BASE.replace("[small, big]", "small"), "14: routes.auto.ladder: expected a list, got 'small'"),
     ("no ladder", BASE.replace("ladder: [small, big]", "policy: fixed"), "13: routes.auto.ladder: missing"),
@@ -260,7 +264,7 @@ WRONG = [
     (
         "tiers",
         BASE.replace("[small, big]", "[[small, big], big]"),
-        "14: routes.auto.ladder[0]: experts side by side must",
+        "14: routes.auto.ladder[0]: the models of one rung must",
     ),
     (
         "two fallbacks",
@@ -295,7 +299,7 @@ def test_a_file_without_models_is_refused(read, path, text, message):
     assert str(caught.value) == f"{path}: {message}"
 
 
-def test_every_mistake_is_told_at_once(read):
+def test_every_mistake_is_reported_at_once(read):
     with pytest.raises(ConfigError) as caught:
         read(put("context", "0").replace("llm\n", "big\n"))
     assert {line.split(": ")[1] for line in str(caught.value).splitlines()} == {
@@ -355,7 +359,7 @@ def test_a_url_that_cannot_be_asked_is_refused(read, url):
 
 
 @pytest.mark.parametrize(("more", "expected"), [
-    ("required: true", "`required` says that the start needs the `api_key`"),
+    ("required: true", "`required: true` needs an `api_key`"),
     ("required: true\n    api_key: sk-12345678\n    requires: {gpu: false}", "contradict each other"),
     ("api_key: $KEY", "expected ${env.NAME}, or the key itself"),
 ])  # fmt: skip
@@ -372,7 +376,7 @@ def test_a_required_model_without_its_key_refuses_the_start(read):
 def test_a_model_for_another_machine_is_left_out(read):
     text = put("requires", "{gpu: true}")
     assert read(text, gpu=False).left_out == {
-        "small": "small is left out: it requires gpu: true, this machine has no GPU"
+        "small": "small is left out: it requires gpu: true, but this machine has no GPU"
     }
     assert list(read(text, gpu=True).models) == ["small", "big"]
     assert list(read(text.replace("gpu: true", "gpu: false"), gpu=True).models) == ["big"]
@@ -394,7 +398,7 @@ def test_a_models_name_is_a_route_of_one_rung(read):
     assert config.route("absent") is None
 
 
-def test_what_wendpoint_fields_cannot_be_changed(read):
+def test_config_fields_cannot_be_changed(read):
     with pytest.raises(ValueError, match="frozen"):
         read(BASE).models["small"].tier = "llm"
 
@@ -456,5 +460,15 @@ def test_whose_decoding_is_known(read):
 
 
 def test_only_a_vllm_has_a_backend(read):
-    with pytest.raises(ConfigError, match="`structured_backend` belongs to `engine: vllm`"):
+    with pytest.raises(ConfigError, match="`structured_backend` is only for `engine: vllm`"):
         read(BASE.replace("    api_key", "    structured_backend: guidance\n    api_key"))
+
+
+@pytest.mark.parametrize("key", ["source", "structured_backend"])
+def test_a_key_without_a_value_is_a_key_left_out(read, key):
+    assert read(BASE.replace("    api_key", f"    {key}:\n    api_key")).models["big"].engine == "openai"
+
+
+def test_a_misspelt_key_of_another_policy_is_meant(read):
+    with pytest.raises(ConfigError, match="unknown key; did you mean 'threshold'"):
+        read(BASE + "    tresh: 1\n")

@@ -106,7 +106,7 @@ def test_what_is_empty_cut_or_broken_votes_for_nobody(invalid: dict[str, Any]) -
 def test_any_answers_have_a_result(choices: list[dict[str, Any]]) -> None:
     found = vote(choices)
     assert 0 <= found.index < len(choices)
-    assert 0 <= found.votes <= found.of == len(choices)
+    assert 0 <= found.votes <= found.total == len(choices)
 
 
 @given(VALUES, st.integers(1, 5), st.booleans())

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.decision import LEAST_LIKELY, log_odds
-from router.judge.features import DEEPEST, LOWEST, Alternative, TokenLogprob, features, least_sure
+from router.decision import MIN_ANSWER_LOGPROB, log_odds
+from router.judge.features import MAX_DEPTH, MIN_LOGPROB, Alternative, TokenLogprob, features, least_confident
 
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
 VALUES = st.recursive(
@@ -147,7 +147,7 @@ def test_features_of_anything_are_finite(pairs: list[tuple[bytes, float]]) -> No
         if found is not None:
             told = (found.total, found.mean, found.low, found.least, found.score, *found.fields.values())
             assert all(map(math.isfinite, told))
-            assert LOWEST <= found.least <= found.low <= 0
+            assert MIN_LOGPROB <= found.least <= found.low <= 0
             assert found.tokens <= len(pairs)
 
 
@@ -163,7 +163,7 @@ def test_what_is_cut_counts_as_far_as_it_came() -> None:
 def test_pointers_do_not_grow_without_end() -> None:
     found = features(tokens(*(("[", -1.0) for _ in range(5_000)), ("1", -2.0)), structured=True)
     assert found is not None
-    assert [len(path) <= 2 * DEEPEST for path in found.fields] == [True]
+    assert [len(path) <= 2 * MAX_DEPTH for path in found.fields] == [True]
 
 
 @pytest.mark.parametrize("part", ['"', "\\", '"a', "[", "{", '{"', '{"a":', " ", "[1,", '"\\"', "-", "1", '{"a" '])
@@ -174,14 +174,14 @@ def test_a_hostile_answer_takes_no_longer_than_its_length(part: str) -> None:
 
 def test_several_choices_are_as_sure_as_the_least_sure_one() -> None:
     sure, unsure = features(tokens(("a", -0.1))), features(tokens(("b", -0.2)))
-    assert least_sure([sure, unsure]) is unsure
-    assert least_sure([sure, None]) is None
-    assert least_sure([]) is None
+    assert least_confident([sure, unsure]) is unsure
+    assert least_confident([sure, None]) is None
+    assert least_confident([]) is None
 
 
 def test_log_odds() -> None:
     assert log_odds(math.log(0.5)) == pytest.approx(0.0)
     assert log_odds(math.log(0.9)) == pytest.approx(math.log(9))
-    assert log_odds(-math.inf) == LEAST_LIKELY
+    assert log_odds(-math.inf) == MIN_ANSWER_LOGPROB
     assert log_odds(-400.0) < log_odds(-150.0), "of long texts, too"
     assert log_odds(0.0) == log_odds(-1e-9) > 13

@@ -12,7 +12,7 @@ from router.errors import UpstreamRejected
 from router.judge import base
 from router.judge.base import JudgedCall
 from router.judge.logprob import LogprobJudge
-from router.judge.logprobs import stripped
+from router.judge.logprobs import without_logprobs
 from tests.support.confidence import SURE, UNSURE, choice
 from tests.support.fakes import call
 from tests.support.judging import Rule
@@ -92,7 +92,7 @@ def test_of_a_very_long_form_all_tokens_count(monkeypatch: pytest.MonkeyPatch) -
 def test_logprobs_are_asked_for_and_taken_out_where_the_client_did_not_ask() -> None:
     one, answer = judge(Rule()), body(choice("Paris.", SURE))
     assert one.adapt(call()).body["logprobs"] is True
-    assert one.read(answer) == stripped(answer) != answer
+    assert one.read(answer) == without_logprobs(answer) != answer
 
 
 def test_a_client_that_asked_keeps_them() -> None:

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.judge.features import Alternative, TokenLogprob, features
-from router.judge.logprobs import asked_by_client, read_logprobs, stripped, tokens_of, tokens_of_event, with_logprobs
+from router.judge.logprobs import (
+    client_wants_logprobs,
+    read_logprobs,
+    tokens_of,
+    tokens_of_event,
+    with_logprobs,
+    without_logprobs,
+)
 from tests.support.fakes import call
 
 ANYTHING = st.recursive(
@@ -52,12 +59,12 @@ def test_logprobs_are_asked_for_where_the_client_did_not() -> None:
     [call(logprobs=True), call(logprobs=True, top_logprobs=5), completion(logprobs=0), completion(logprobs=5)],
 )
 def test_what_the_client_asks_for_stays(asks: Any) -> None:
-    assert asked_by_client(asks)
+    assert client_wants_logprobs(asks)
     assert with_logprobs(asks) is asks
 
 
 def test_a_client_that_asks_for_none_is_not_one_that_asks() -> None:
-    assert not any(map(asked_by_client, (call(), call(logprobs=False), completion(logprobs=None))))
+    assert not any(map(client_wants_logprobs, (call(), call(logprobs=False), completion(logprobs=None))))
 
 
 def test_a_completion_that_echoes_its_prompt_is_not_asked() -> None:
@@ -123,8 +130,8 @@ def test_bytes_and_objects_are_read_alike(choice: Any) -> None:
 def test_whatever_an_upstream_sends_is_read_and_stripped(sent: bytes) -> None:
     tokens_of(sent)
     tokens_of_event(sent)
-    again = stripped(sent)
-    assert stripped(again) == again
+    again = without_logprobs(sent)
+    assert without_logprobs(again) == again
 
 
 RAW = st.sampled_from(
@@ -149,7 +156,7 @@ def test_only_logprobs_are_taken_out_and_all_else_stays_as_it_was_written(
 ) -> None:
     each = [written(fields | ({} if told is None else {"logprobs": told})) for fields, told in choices]
     sent = written(top | {"choices": b"[" + b", ".join(each) + b"]"})
-    left = stripped(sent)
+    left = without_logprobs(sent)
     if all(told in (None, b"null") for _, told in choices):
         assert left is sent
     raw = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -163,4 +170,4 @@ def test_only_logprobs_are_taken_out_and_all_else_stays_as_it_was_written(
 
 @pytest.mark.parametrize("unread", [b"", b"[DONE]", b"{}", b"[]", b'{"choices": null}', b'{"choices": [1]}', b'{"a": '])
 def test_what_is_no_answer_comes_back_as_it_is(unread: bytes) -> None:
-    assert stripped(unread) is unread
+    assert without_logprobs(unread) is unread

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from router.judge.base import JudgedCall
-from router.judge.logprobs import stripped
+from router.judge.logprobs import without_logprobs
 from router.judge.stream import StreamJudge
 from tests.support.confidence import SURE, UNSURE, piece
 from tests.support.fakes import call, chunk
@@ -47,7 +47,7 @@ def test_a_stream_is_judged_by_all_its_tokens() -> None:
 
 def test_events_leave_without_the_logprobs_that_only_the_judge_asked_for() -> None:
     event = piece("Pa", SURE)
-    assert judge(Rule()).read(event) == stripped(event) != event
+    assert judge(Rule()).read(event) == without_logprobs(event) != event
     assert judge(Rule(), logprobs=True).read(event) is event
 
 
@@ -105,7 +105,7 @@ def test_after_a_sure_beginning_nothing_more_is_judged() -> None:
     one.judge_end(TEXT)
     assert len(rule.asked) == 1
     assert one.accepted
-    assert one.read(piece("x", SURE)) == stripped(piece("x", SURE)), "logprobs are still taken out"
+    assert one.read(piece("x", SURE)) == without_logprobs(piece("x", SURE)), "logprobs are still taken out"
 
 
 def test_after_an_unsure_beginning_the_end_decides() -> None:

@@ -127,5 +127,5 @@ def test_a_call_written_as_text_has_the_confidence_of_its_values_too(tmp_path: P
 def test_of_a_route_that_votes_the_confidence_is_the_share(tmp_path: Path) -> None:
     terms = CalibrationTerms("voting", ("small",), "large", samples=5)
     found = example(tmp_path, {"small": {"quality": 1, "agree": 0.8, "logprob": -1}}, terms=terms)
-    assert found.score == score(Vote(index=0, votes=4, of=5))
+    assert found.score == score(Vote(index=0, votes=4, total=5))
     assert example(tmp_path, {"small": {"quality": 1, "logprob": -1}}, terms=terms).score is None

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from router.config.models import Config, Route
 from router.errors import BadRequest
+from router.learning.evidence_file import EvidenceFile
 from router.policy import register, unregister
 from router.policy.base import Policy
 from router.policy.cascade import Cascade
+from router.policy.classifier import Classifier
 from router.policy.fixed import Fixed
 from router.policy.guarantee import Guarantee
 from router.policy.heuristic import Heuristic
@@ -55,6 +59,21 @@ def test_a_route_s_policies_are_built_once_also_a_pinned_model_s() -> None:
     for name in ("auto", "slm"):
         assert policies.of(one.resolve(name), call()) is policies.of(one.resolve(name), call())
     assert type(policies.of(one.resolve("slm"), call())) is Fixed, "a pinned model has no policy of its own"
+
+
+def test_evidence_is_read_once_a_route_and_what_it_lacks_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "evidence.json"
+    EvidenceFile(made=date(2026, 11, 1), route="auto", fallback="llm", models={}).save(path)
+    read: list[Path] = []
+    load = EvidenceFile.load
+    monkeypatch.setattr(EvidenceFile, "load", lambda path: read.append(path) or load(path))
+    one = served("cascade", evidence=path)
+    policies = RoutePolicies(one)
+    assert type(policies.of(one.resolve("auto"), call(routing={"policy": "classifier"}))) is Classifier
+    assert len(read) == 1
+    assert [record.getMessage() for record in caplog.records] == [f"route auto: {path} has no evidence of slm"]
 
 
 # --- a demand for confidence

@@ -35,7 +35,7 @@ STOP = chunk(finish="stop")
 
 
 class Holds:
-    """A workshop whose engines enforce what they are said to."""
+    """Grammar workers whose engines enforce what the test says."""
 
     def __init__(self, word: str) -> None:
         self.word = word
@@ -439,3 +439,15 @@ async def test_so_does_a_call() -> None:
     gateway = Dispatching(script={"slm-0": bodies(made_call('{"age": 4'))})
     (got,) = await gateway.ask(tools=TOOLS, tool_choice="required", max_tokens=5)
     assert json.loads(got)["choices"][0]["finish_reason"] == "length"
+
+
+async def test_a_client_that_leaves_early_does_not_hide_the_violation() -> None:
+    prefix = {"routing": {"stream_check": "prefix"}, "response_format": AS_PERSON, "model": "llm"}
+    steps = [[ROLE, chunk('{"age"')], [chunk(": 42"), chunk("!")]]
+    gateway = Dispatching(script={"llm-0": [streams(steps)]})
+    async with gateway.dispatch(call(stream=True, **prefix)) as reply:
+        assert reply.events is not None
+        await anext(reply.events)
+        await reply.events._read()  # type: ignore[attr-defined] - the next events have come, nobody has taken them
+    assert gateway.record.verdicts == [("llm", "json_schema", "invalid")]
+    gateway.all_is_released()

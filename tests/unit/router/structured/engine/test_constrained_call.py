@@ -8,7 +8,7 @@ from router.errors import StructuredOutputViolation
 from router.structured.constraint import CallConstraint, Constraint, OutputFormat, Schema, Tool
 from router.structured.engine.constrained_call import (
     ALL_FORMAT_FIELDS,
-    LONGEST_QUOTE,
+    MAX_QUOTE_CHARS,
     RetryHints,
     Target,
     as_text,
@@ -149,7 +149,7 @@ def test_an_invalid_answer_is_shown_with_what_was_wrong():
     call = asked(GUIDANCE, "whole", hints=RetryHints(wrong=wrong), response_format=FORMAT)
     question, answer, correction = call.body["messages"]
     assert question == {"role": "user", "content": "What is the capital of France?"}
-    assert answer == {"role": "assistant", "content": "n" * LONGEST_QUOTE}
+    assert answer == {"role": "assistant", "content": "n" * MAX_QUOTE_CHARS}
     assert "at '/a': missing" in correction["content"]
 
 

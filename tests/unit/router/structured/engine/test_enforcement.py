@@ -16,7 +16,7 @@ XGRAMMAR = fakes.model(structured_backend="xgrammar")
 
 
 class Asked:
-    """A workshop that says what it is told to, and remembers what it was asked."""
+    """Grammar workers with given answers; they remember what they were asked."""
 
     def __init__(self, word="whole", *, lenient=False):
         self.word, self.lenient, self.asked = word, lenient, []
