@@ -18,8 +18,8 @@ SCHEMA = {"type": "object", "required": ["a"]}
 HEAVY = SCHEMA | {"description": "x" * MAX_LIGHT_CHARS}
 
 
-class Bench:
-    """Grammar workers without processes; the fault that they find in a grammar is given."""
+class FakeGrammarWorkers:
+    """Grammar workers without processes. They report the given fault for every grammar."""
 
     def __init__(self, fault=None) -> None:
         self.asked: list[tuple[str, str]] = []
@@ -46,13 +46,13 @@ def tool(name, **function):
     return {"type": "function", "function": {"name": name, **function}}
 
 
-async def plan(bench=None, **body):
-    return await ConstraintCompiler(bench or Bench()).compile(call(**body))
+async def plan(workers=None, **body):
+    return await ConstraintCompiler(workers or FakeGrammarWorkers()).compile(call(**body))
 
 
-async def refused(param, bench=None, **body) -> BadRequest:
+async def refused(param, workers=None, **body) -> BadRequest:
     with pytest.raises(BadRequest) as caught:
-        await plan(bench, **body)
+        await plan(workers, **body)
     assert (caught.value.status, caught.value.param) == (400, param)
     return caught.value
 
@@ -71,7 +71,7 @@ async def test_free_text_has_no_constraint(body):
     assert await plan(**body) is None
 
 
-async def test_a_schema_becomes_a_form():
+async def test_a_schema_becomes_a_formatat():
     wanted = (await plan(response_format=json_schema(SCHEMA))).output_format
     assert (wanted.kind, wanted.param) == ("json_schema", "response_format.json_schema.schema")
     assert wanted.schema.value == SCHEMA
@@ -85,9 +85,9 @@ async def test_both_endpoints_have_forms(endpoint):
 
 
 async def test_a_heavy_schema_is_compiled_elsewhere():
-    bench = Bench()
-    schema = (await plan(bench, guided_json=HEAVY)).output_format.schema
-    assert (schema.validator, bench.asked) == (None, [("schema", schema.text)])
+    workers = FakeGrammarWorkers()
+    schema = (await plan(workers, guided_json=HEAVY)).output_format.schema
+    assert (schema.validator, workers.asked) == (None, [("schema", schema.text)])
 
 
 @pytest.mark.parametrize(
@@ -125,25 +125,25 @@ async def test_a_wrong_schema_is_named_as_the_client_wrote_it(body, param):
     ],
 )
 async def test_what_a_grammar_library_reads_is_compiled_there(body, asked):
-    bench = Bench()
-    wanted = (await plan(bench, **body)).output_format
-    assert bench.asked == [asked] == [(wanted.kind, wanted.source)]
+    workers = FakeGrammarWorkers()
+    wanted = (await plan(workers, **body)).output_format
+    assert workers.asked == [asked] == [(wanted.kind, wanted.source)]
 
 
 @pytest.mark.parametrize(
     ("fault", "message"), [("no rule x", "no rule x"), ("x" * 9999, "xxx"), (WorkLimitExceeded(), "too complex")]
 )
 async def test_a_grammar_that_is_none_is_refused(fault, message):
-    error = await refused("guided_grammar", Bench(fault), guided_grammar="root ::= x")
+    error = await refused("guided_grammar", FakeGrammarWorkers(fault), guided_grammar="root ::= x")
     assert message in error.message
     assert len(error.message) < 400
 
 
 async def test_choices_and_objects_need_no_library():
-    bench = Bench("never asked")
-    assert (await plan(bench, guided_choice=["a"])).output_format.choices == ("a",)
-    assert (await plan(bench, response_format={"type": "json_object"})).output_format.kind == "json_object"
-    assert bench.asked == []
+    workers = FakeGrammarWorkers("never asked")
+    assert (await plan(workers, guided_choice=["a"])).output_format.choices == ("a",)
+    assert (await plan(workers, response_format={"type": "json_object"})).output_format.kind == "json_object"
+    assert workers.asked == []
 
 
 async def test_calls_have_compiled_parameters():
@@ -188,7 +188,7 @@ async def test_a_field_has_a_limit_white_space_and_all():
 
 
 async def test_the_same_bytes_are_planned_once():
-    compiler = ConstraintCompiler(Bench())
+    compiler = ConstraintCompiler(FakeGrammarWorkers())
     one = await compiler.compile(call(response_format=json_schema(SCHEMA), tools=[tool("f")], temperature=1))
     assert await compiler.compile(call(response_format=json_schema(SCHEMA), tools=[tool("f")], temperature=0)) is one
     for other in ({"tools": [tool("g")]}, {"tool_choice": "auto"}, {"parallel_tool_calls": False}):
@@ -197,21 +197,21 @@ async def test_the_same_bytes_are_planned_once():
 
 
 async def test_the_same_text_in_another_field_is_another_constraint():
-    compiler = ConstraintCompiler(Bench())
+    compiler = ConstraintCompiler(FakeGrammarWorkers())
     one, other = [await compiler.compile(call(**{name: "a"})) for name in ("guided_regex", "guided_grammar")]
     assert (one.kind, other.kind) == ("regex", "grammar")
 
 
 async def test_many_at_once_are_planned_once():
-    bench = Bench()
-    compiler = ConstraintCompiler(bench)
+    workers = FakeGrammarWorkers()
+    compiler = ConstraintCompiler(workers)
     constraints = await asyncio.gather(*(compiler.compile(call(guided_json=HEAVY)) for _ in range(20)))
-    assert len(bench.asked) == 1
+    assert len(workers.asked) == 1
     assert set(constraints) == {constraints[0]}
 
 
 async def test_a_client_that_leaves_does_not_take_the_plan_with_it():
-    compiler = ConstraintCompiler(Bench())
+    compiler = ConstraintCompiler(FakeGrammarWorkers())
     first = asyncio.create_task(compiler.compile(call(guided_json=HEAVY)))
     second = asyncio.create_task(compiler.compile(call(guided_json=HEAVY)))
     await asyncio.sleep(0)
@@ -220,14 +220,14 @@ async def test_a_client_that_leaves_does_not_take_the_plan_with_it():
 
 
 async def test_what_is_wrong_is_said_each_time():
-    compiler = ConstraintCompiler(Bench("no"))
+    compiler = ConstraintCompiler(FakeGrammarWorkers("no"))
     for _ in range(2):
         with pytest.raises(BadRequest):
             await compiler.compile(call(guided_regex="a"))
 
 
 async def test_what_was_of_use_last_is_kept():
-    compiler = ConstraintCompiler(Bench())
+    compiler = ConstraintCompiler(FakeGrammarWorkers())
     size = CACHE_BYTES // 5
     calls = [call(guided_json={"description": f"{i}" * 10, "x": "y" * (size // 2)}) for i in range(8)]
     first = await compiler.compile(calls[0])
@@ -241,7 +241,7 @@ async def test_what_was_of_use_last_is_kept():
 
 
 async def test_what_is_larger_than_all_that_may_be_kept_is_served_and_not_kept():
-    compiler = ConstraintCompiler(Bench())
+    compiler = ConstraintCompiler(FakeGrammarWorkers())
     huge = call(tools=[tool("f", description="x" * (CACHE_BYTES - 1000))])
     assert await compiler.compile(huge) is not await compiler.compile(huge)
     assert (await compiler.compile(huge)).kind == "tools"
@@ -264,14 +264,12 @@ async def test_others_run_between_two_schemas(requests, monkeypatch):
             await asyncio.sleep(0)
 
     monkeypatch.setattr("router.structured.request.schema.is_light", light)
-    compiler, task = ConstraintCompiler(Bench()), asyncio.create_task(other())
+    compiler, task = ConstraintCompiler(FakeGrammarWorkers()), asyncio.create_task(other())
     tools = [[tool(f"f{i}{k}", parameters=SCHEMA) for i in range(10 // requests)] for k in range(requests)]
     await asyncio.gather(*(compiler.compile(call(tools=some)) for some in tools))
     task.cancel()
     assert most == 1
 
-
-# --- whatever comes
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.sampled_from(["object", "f", "json_schema", "(", "{}", "true"]),
@@ -321,7 +319,7 @@ async def test_the_real_workshop_says_what_is_wrong_with_a_grammar(workers):
 
 
 async def test_a_key_is_what_the_client_wrote():
-    compiler = ConstraintCompiler(Bench())
+    compiler = ConstraintCompiler(FakeGrammarWorkers())
     spaced = call(guided_json=SCHEMA)
     written = msgspec.Raw(bytes(spaced.fields["guided_json"]).replace(b" ", b""))
     packed = msgspec.structs.replace(spaced, fields={**spaced.fields, "guided_json": written})

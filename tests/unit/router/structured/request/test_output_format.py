@@ -1,4 +1,4 @@
-"""A request's fields -> the format and the calls that it asks for; nothing is compiled."""
+"""The format that a request's fields ask for; nothing is compiled."""
 
 import json
 
@@ -18,27 +18,10 @@ from router.structured.request.output_format import (
     requested_format,
 )
 from router.structured.request.tools import CALL_FIELDS, requested_tools
+from tests.support.asked_formats import JSON, SCHEMA, TYPED, outcome, refused
 
-SCHEMA = {"type": "object"}
 TAG = {"structures": [{"begin": "<f>", "schema": SCHEMA, "end": "</f>"}], "triggers": ["<f"]}
 JSON_SCHEMA = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}
-
-
-def tool(name, **function):
-    return {"type": "function", "function": {"name": name, **function}}
-
-
-def refused(ask, body, param) -> BadRequest:
-    with pytest.raises(BadRequest) as caught:
-        ask(body)
-    error = caught.value
-    assert (error.status, error.param) == (400, param)
-    assert param in error.message
-    assert len(error.message) < 400
-    return error
-
-
-# --- forms
 
 
 @pytest.mark.parametrize(
@@ -50,7 +33,7 @@ def refused(ask, body, param) -> BadRequest:
         {"guided_decoding_backend": "xgrammar", "guided_whitespace_pattern": " "},
     ],
 )
-def test_free_text_has_no_form(body):
+def test_free_text_has_no_format(body):
     assert requested_format(body) is None
 
 
@@ -102,7 +85,7 @@ def test_a_structural_tag_becomes_its_json(body, param):
     assert (wanted.kind, wanted.param, json.loads(wanted.source)) == ("structural_tag", param, TAG)
 
 
-def test_what_accompanies_a_form_does_not_change_it():
+def test_what_accompanies_a_format_does_not_change_it():
     options = {"whitespace_pattern": " ", "disable_any_whitespace": True, "disable_additional_properties": True}
     assert requested_format({"structured_outputs": {"regex": "a", "json_object": False, **options}}).kind == "regex"
 
@@ -155,7 +138,7 @@ def test_two_kinds_of_structured_outputs_contradict_each_other():
         ({"structured_outputs": {"structural_tag": {"format": {}}}}, "structured_outputs.structural_tag.format"),
     ],
 )
-def test_a_form_that_is_none_is_refused(body, param):
+def test_an_invalid_format_is_refused(body, param):
     refused(requested_format, body, param)
 
 
@@ -180,153 +163,9 @@ def structure(**fields):
         ({"structures": structure(end="x" * MAX_TAG_CHARS)}, ""),
     ],
 )
-def test_a_structural_tag_that_is_none_is_refused(fields, param):
+def test_an_invalid_structural_tag_is_refused(fields, param):
     body = {"response_format": {"type": "structural_tag", **TAG, **fields}}
     refused(requested_format, body, "response_format" + param)
-
-
-# --- calls
-
-
-def names(calls):
-    return [one.name for one in calls.tools]
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {},
-        dict.fromkeys(CALL_FIELDS),
-        {"tools": [], "tool_choice": "auto"},
-        {"tools": [tool("f")], "tool_choice": "none"},
-        {"tool_choice": "none", "parallel_tool_calls": False},
-        {"functions": []},
-        {"functions": [{"name": "f"}], "function_call": "none"},
-    ],
-)
-def test_no_calls_are_asked_for(body):
-    assert requested_tools(body) is None
-
-
-def allowed(mode, *chosen):
-    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [tool(name) for name in chosen]}}
-
-
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({}, (["f", "g"], False, False)),
-        ({"tool_choice": "auto", "parallel_tool_calls": True}, (["f", "g"], False, False)),
-        ({"tool_choice": "auto", "parallel_tool_calls": False}, (["f", "g"], False, True)),
-        ({"tool_choice": "required"}, (["f", "g"], True, False)),
-        ({"tool_choice": {"type": "function", "function": {"name": "g"}}}, (["g"], True, False)),
-        ({"tool_choice": allowed("auto", "g")}, (["g"], False, False)),
-        ({"tool_choice": allowed("required", "g", "f", "g")}, None),
-        ({"tool_choice": allowed("required", "g", "f")}, (["g", "f"], True, False)),
-    ],
-)
-def test_tools(fields, expected):
-    body = {"tools": [tool("f"), tool("g")], **fields}
-    if expected is None:
-        refused(requested_tools, body, "tool_choice.allowed_tools.tools")
-        return
-    calls = requested_tools(body)
-    assert (names(calls), calls.required, calls.single, calls.legacy) == (*expected, False)
-
-
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({}, (["f", "g"], False)),
-        ({"function_call": "auto", "parallel_tool_calls": True}, (["f", "g"], False)),
-        ({"function_call": {"name": "g"}}, (["g"], True)),
-    ],
-)
-def test_functions_allow_one_call(fields, expected):
-    calls = requested_tools({"functions": [{"name": "f"}, {"name": "g"}], **fields})
-    assert (names(calls), calls.required, calls.single, calls.legacy) == (*expected, True, True)
-
-
-def test_a_tool_keeps_its_parameters_and_where_they_stand():
-    one, two, three = requested_tools(
-        {"tools": [tool("f", parameters={}), tool("g", parameters=SCHEMA, strict=True), tool("h", parameters=None)]}
-    ).tools
-    assert (one.parameters, one.strict, three.parameters) == (None, False, None)
-    assert (two.parameters, two.strict, two.param) == (SCHEMA, True, "tools[1].function.parameters")
-    (legacy,) = requested_tools({"functions": [{"name": "f", "parameters": SCHEMA}]}).tools
-    assert (legacy.parameters, legacy.param) == (SCHEMA, "functions[0].parameters")
-
-
-@pytest.mark.parametrize(
-    ("body", "param"),
-    [
-        ({"tools": [tool("f")], "functions": [{"name": "f"}]}, "functions"),
-        ({"tools": {"a": 1}}, "tools"),
-        ({"tools": [3]}, "tools[0]"),
-        ({"tools": [{"type": "function"}]}, "tools[0].function"),
-        ({"tools": [tool("f"), tool("f")]}, "tools[1].function.name"),
-        ({"tools": [tool("")]}, "tools[0].function.name"),
-        ({"tools": [tool(3)]}, "tools[0].function.name"),
-        ({"functions": [{"name": "f"}, {"name": "f"}]}, "functions[1].name"),
-        ({"functions": ["f"]}, "functions[0]"),
-        ({"tool_choice": "required"}, "tool_choice"),
-        ({"tools": [tool("f")], "tool_choice": "any"}, "tool_choice"),
-        ({"tools": [tool("f")], "tool_choice": ["auto"]}, "tool_choice"),
-        ({"tools": [tool("f")], "tool_choice": {"type": "custom"}}, "tool_choice.type"),
-        ({"tools": [tool("f")], "tool_choice": {}}, "tool_choice.type"),
-        ({"tools": [tool("f")], "tool_choice": {"type": "function"}}, "tool_choice.function.name"),
-        ({"tools": [tool("f")], "tool_choice": tool("g")}, "tool_choice.function.name"),
-        ({"tool_choice": tool("g")}, "tool_choice.function.name"),
-        ({"tool_choice": allowed("auto", "f")}, "tool_choice"),
-        ({"tools": [tool("f")], "tool_choice": {"type": "allowed_tools"}}, "tool_choice.allowed_tools"),
-        ({"tools": [tool("f")], "tool_choice": allowed("any", "f")}, "tool_choice.allowed_tools.mode"),
-        ({"tools": [tool("f")], "tool_choice": allowed([], "f")}, "tool_choice.allowed_tools.mode"),
-        ({"tools": [tool("f")], "tool_choice": allowed("auto")}, "tool_choice.allowed_tools.tools"),
-        (
-            {"tools": [tool("f")], "tool_choice": allowed("auto", "g")},
-            "tool_choice.allowed_tools.tools[0].function.name",
-        ),
-        ({"functions": [{"name": "f"}], "function_call": "any"}, "function_call"),
-        ({"functions": [{"name": "f"}], "function_call": {"name": "g"}}, "function_call.name"),
-        ({"functions": [{"name": "f"}], "function_call": {}}, "function_call.name"),
-        ({"tools": [tool("f")], "function_call": {"name": "f"}}, "function_call.name"),
-    ],
-)
-def test_calls_that_cannot_be_are_refused(body, param):
-    refused(requested_tools, body, param)
-
-
-# --- whatever comes
-
-WORDS = [
-    "type", "json_schema", "schema", "json", "regex", "choice", "grammar", "json_object", "structural_tag",
-    "structures", "triggers", "begin", "end", "name", "function", "parameters", "allowed_tools", "mode",
-    "tools", "strict",
-]  # fmt: skip
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from(["f", "<f>", "auto", "required"]),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(WORDS),
-            inner,
-            max_size=4,
-        )
-    ),
-    max_leaves=15,
-)
-TYPED = st.builds(
-    lambda kind, value: {"type": kind, **(value if isinstance(value, dict) else {})},
-    st.sampled_from(["json_schema", "structural_tag", "function", "allowed_tools", "text"]),
-    JSON,
-)
-
-
-def outcome(ask, body):
-    try:
-        return ask(body)
-    except BadRequest as error:
-        return error
 
 
 @given(st.dictionaries(st.sampled_from([*FORMAT_FIELDS, *CALL_FIELDS]), JSON | TYPED, max_size=3))

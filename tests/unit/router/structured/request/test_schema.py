@@ -5,28 +5,20 @@ import json
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from router.errors import BadRequest
-from router.structured.complexity import evaluations
 from router.structured.request.schema import MAX_PATTERNS, MAX_SCHEMA_CHARS, Schema, compile_schema, schema_fault
 from router.structured.request.schema_weight import (
     MAX_LIGHT_CHARS,
-    MAX_LIGHT_EVALUATIONS,
-    MAX_LIGHT_NODES,
-    MAX_LIGHT_PATTERN_STATES,
-    MAX_LIGHT_PATTERNS,
-    MAX_LIGHT_SELF_REFERENCES,
-    estimate_states,
-    is_light,
 )
 from router.structured.workers.grammar_workers import GrammarWorkers, WorkLimitExceeded
+from tests.support.schemas import JSON, doubling, with_patterns
 
 PARAM = "guided_json"
 
 
-class Bench:
-    """Grammar workers without processes; they remember what they were asked."""
+class FakeGrammarWorkers:
+    """Grammar workers without processes. They remember their requests."""
 
     def __init__(self, *, hangs: bool = False) -> None:
         self.asked: list[str] = []
@@ -39,13 +31,13 @@ class Bench:
         return schema_fault(text)
 
 
-async def of(schema, bench=None) -> Schema:
-    return await compile_schema(schema, PARAM, bench or Bench(), asyncio.Lock())
+async def of(schema, workers=None) -> Schema:
+    return await compile_schema(schema, PARAM, workers or FakeGrammarWorkers(), asyncio.Lock())
 
 
-async def refused(schema, bench=None) -> BadRequest:
+async def refused(schema, workers=None) -> BadRequest:
     with pytest.raises(BadRequest) as caught:
-        await of(schema, bench)
+        await of(schema, workers)
     error = caught.value
     assert (error.status, error.param, error.code) == (400, PARAM, "invalid_value")
     assert error.message.startswith(f"Invalid schema for '{PARAM}': ")
@@ -85,10 +77,10 @@ async def test_drafts_formats_and_references(schema, value, valid):
         {"$ref": "https://json-schema.org/draft/2020-12/schema"},
     ],
 )
-async def test_a_reference_by_name_is_left_to_the_workshop(schema):
-    bench = Bench()
-    compiled = await of(schema, bench)
-    assert (compiled.validator, compiled.value, bench.asked) == (None, schema, [compiled.text])
+async def test_a_reference_by_name_is_left_to_a_worker(schema):
+    workers = FakeGrammarWorkers()
+    compiled = await of(schema, workers)
+    assert (compiled.validator, compiled.value, workers.asked) == (None, schema, [compiled.text])
 
 
 WRONG = [
@@ -118,11 +110,11 @@ async def test_a_schema_that_is_none_is_refused_with_its_place(schema, message):
 
 
 @pytest.mark.parametrize(("schema", "message"), WRONG)
-async def test_the_workshop_finds_the_same_fault(schema, message):
-    bench = Bench()
+async def test_a_worker_finds_the_same_fault(schema, message):
+    workers = FakeGrammarWorkers()
     heavy = {"description": "x" * MAX_LIGHT_CHARS} | schema
-    assert (await refused(heavy, bench)).message == (await refused(schema)).message
-    assert len(bench.asked) == 1
+    assert (await refused(heavy, workers)).message == (await refused(schema)).message
+    assert len(workers.asked) == 1
 
 
 @pytest.mark.parametrize(
@@ -137,9 +129,9 @@ async def test_the_workshop_finds_the_same_fault(schema, message):
     ],
 )
 async def test_what_is_no_document_is_refused_before_it_is_compiled(schema, message):
-    bench = Bench()
-    assert message in (await refused(schema, bench)).message
-    assert bench.asked == []
+    workers = FakeGrammarWorkers()
+    assert message in (await refused(schema, workers)).message
+    assert workers.asked == []
 
 
 @pytest.mark.parametrize(("levels", "message"), [(50, None), (90, "cannot be used"), (5000, "nested too deep")])
@@ -151,11 +143,6 @@ async def test_deep_nesting_is_refused(levels, message):
         assert message in (await refused(schema)).message
     else:
         assert (await of(schema)).validator is not None
-
-
-def doubling(levels: int, link) -> dict:
-    chain = {f"a{i}": link(f"#/$defs/a{i + 1}") for i in range(levels)}
-    return {"$ref": "#/$defs/a0", "$defs": chain | {f"a{levels}": {"type": "string"}}}
 
 
 @pytest.mark.parametrize(
@@ -178,7 +165,7 @@ async def test_a_long_chain_of_references_is_refused():
 
 
 async def test_a_schema_that_compiles_too_long_is_refused():
-    assert "could not be compiled in time" in (await refused({"$ref": "#x"}, Bench(hangs=True))).message
+    assert "could not be compiled in time" in (await refused({"$ref": "#x"}, FakeGrammarWorkers(hangs=True))).message
 
 
 async def test_a_long_chain_of_cases_is_not_too_complex():
@@ -186,12 +173,6 @@ async def test_a_long_chain_of_cases_is_not_too_complex():
     for i in range(30):
         schema = {"if": {"properties": {"kind": {"const": i}}}, "then": {"required": ["a"]}, "else": schema}
     assert (await of(schema)).validator.is_valid({"kind": 3, "a": 1})
-
-
-def with_patterns(count: int, kind: str = "pattern") -> dict:
-    if kind == "patternProperties":
-        return {"patternProperties": {f"^a{i}$": {"type": "integer"} for i in range(count)}}
-    return {"properties": {f"a{i}": {"pattern": f"^b{i}$"} for i in range(count)}}
 
 
 @pytest.mark.parametrize("kind", ["pattern", "patternProperties"])
@@ -215,91 +196,6 @@ async def test_a_pattern_that_is_too_large_is_refused_wherever_it_stands(huge):
         assert "/anyOf/0" in error.message
 
 
-@pytest.mark.parametrize(
-    ("schema", "light"),
-    [
-        ({"type": "integer"}, True),
-        ({"description": "x" * (MAX_LIGHT_CHARS - 100)}, True),
-        ({"description": "x" * MAX_LIGHT_CHARS}, False),
-        ({"enum": [[]] * (MAX_LIGHT_NODES - 2)}, True),
-        ({"enum": [[]] * MAX_LIGHT_NODES}, False),
-        ({"anyOf": [{"$ref": "#"}] * MAX_LIGHT_SELF_REFERENCES}, True),
-        ({"anyOf": [{"$ref": "#"}] * (MAX_LIGHT_SELF_REFERENCES + 1)}, False),
-        (doubling(6, lambda ref: {"anyOf": [{"$ref": ref}, {"$ref": ref}]}), True),
-        (doubling(12, lambda ref: {"anyOf": [{"$ref": ref}, {"$ref": ref}]}), False),
-        (with_patterns(MAX_LIGHT_PATTERNS), True),
-        (with_patterns(MAX_LIGHT_PATTERNS + 1), False),
-        ({"pattern": "a" * 900}, True),
-        ({"pattern": "|" * 3000}, False),
-        ({"pattern": r"^[a-z]{1,255}$"}, True),
-        ({"pattern": r"^(?:\S+\s+){0,99}\S+$"}, False),
-        ({"patternProperties": {r"\p{L}{3}": {}}}, False),
-        ({"pattern": "(?=.*a)b"}, False),
-        ({"pattern": "(?<!a)b"}, False),
-        ({"pattern": r"(a+)\1"}, False),
-        ({"pattern": "a++b"}, False),
-        ({"pattern": "[a]*+b"}, False),
-        ({"pattern": "(a){2}+b"}, False),
-        ({"pattern": r"[.*+?]+\++"}, True),
-        ({"pattern": "(?i)a"}, False),
-        ({"pattern": r"\bword\b"}, False),
-        ({"pattern": r"^\.\-\/\d\t\x41\u0041$"}, True),
-        ({"pattern": "(?:a)(?<n>b)"}, True),
-    ],
-)
-def test_what_is_light(schema, light):
-    assert is_light(json.dumps(schema, separators=(",", ":")), schema) is light
-
-
-@pytest.mark.parametrize(
-    ("pattern", "size"),
-    [
-        ("", 0),
-        ("abc", 3),
-        ("a{3}", 3),
-        ("a{2,5}b", 6),
-        ("a{4,}", 4),
-        ("(ab){3}", 6),
-        ("((a{10}){10}){10}", 1000),
-        ("(?:ab|c){2}", 8),
-        (r"\.{3}", 3),
-        ("[a-z{2}]{3}", 3),
-        (r"[^\]]{2}", 20),
-        (r"\p{L}{2}", 1000),
-        (r"[\p{L}x]", 500),
-        ("a{0}b", 1),
-        (")a)", 3),
-        ("((a", 1),
-        ("{3}", 0),
-    ],
-)
-def test_the_size_of_a_pattern_counts_repetitions_written_out(pattern, size):
-    assert estimate_states(pattern) == size
-
-
-@given(st.text(alphabet="ab(){}[]\\^$.*+?|,0123456789pPLwSD-:<>=!", max_size=40))
-def test_any_text_has_a_size_as_a_pattern(pattern):
-    assert estimate_states(pattern) >= 0
-
-
-WORDS = [
-    "$ref", "$defs", "$id", "$anchor", "$dynamicRef", "$schema", "allOf", "anyOf", "not", "items", "a",
-    "properties", "patternProperties", "pattern", "enum", "type", "dependentSchemas", "required",
-]  # fmt: skip
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.sampled_from(["#", "#/a", "#/a/0", "x", "object", "(", "#/%41"]),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(WORDS),
-            inner,
-            max_size=4,
-        )
-    ),
-    max_leaves=20,
-)
-
-
 async def outcome(compiling):
     try:
         return await compiling
@@ -316,12 +212,7 @@ async def test_any_json_is_a_schema_or_a_bad_request(value):
         assert json.loads(schema.text) == schema.value
 
 
-@given(JSON)
-def test_counting_ends_at_the_limit(value):
-    assert 1 <= evaluations(value, MAX_LIGHT_EVALUATIONS) <= MAX_LIGHT_EVALUATIONS + 1
-
-
-async def test_the_real_workshop_finds_faults_too():
+async def test_real_workers_find_faults_too():
     workers = GrammarWorkers()
     try:
         heavy = {"description": "x" * MAX_LIGHT_CHARS, "type": "objekt"}
@@ -329,7 +220,3 @@ async def test_the_real_workshop_finds_faults_too():
         assert (await of(heavy | {"type": "object"}, workers)).validator is None
     finally:
         await workers.close()
-
-
-def test_the_limit_for_patterns_is_one_that_real_ones_keep():
-    assert estimate_states(r"^((0|[1-9]\d*)\.){2}(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?$") < MAX_LIGHT_PATTERN_STATES / 10
