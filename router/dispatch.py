@@ -136,7 +136,8 @@ class Dispatch:
                 attempt = NextAttempt(call, ladder.current, decision, is_structured, ladder.rung_above)
                 self._judge = policy.judge(attempt)
             try:
-                return self._accept(await self._attempt(wanted))  # 3 eligible? lease, send, check, judge
+                reply = await self._attempt(wanted)  # 3 eligible? lease, send, check, judge
+                return self._accept(reply, ladder.current.name)
             except ApiError as error:
                 failure = self._give_up(error)  # 4 one classifier for every failure
             if self._next_step(failure).step == "fail":  # 5 again, one up, or the end
@@ -232,9 +233,9 @@ class Dispatch:
         record.structured = outcome(checked.verdicts, record.format_history)
         return checked.choices
 
-    def _accept(self, reply: Reply) -> Reply:
+    def _accept(self, reply: Reply, model: str) -> Reply:
         record = self._record
-        record.model = self._ladder.current.name
+        record.model = model
         if reply.events is not None:
             record.first_token_s = monotonic() - record.started
         return reply
@@ -285,10 +286,8 @@ class Dispatch:
             raise reported.error
         best.attempt.failure = ""
         record.best_effort = reported.reason or "rejected"
-        record.structured, record.dropped, record.model = best.structured, best.dropped, best.model
-        if best.reply.events is not None:
-            record.first_token_s = monotonic() - record.started
-        return best.reply
+        record.structured, record.dropped = best.structured, best.dropped
+        return self._accept(best.reply, best.model)
 
     def _note_violation(self, error: ApiError) -> None:
         if isinstance(error, StructuredOutputViolation) and not isinstance(error, AnswerTruncated):

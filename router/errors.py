@@ -23,7 +23,7 @@ SmallfirstError
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 
@@ -207,3 +207,9 @@ class AnswerTruncated(StructuredOutputViolation):
     def __init__(self, message: str, *, more_room: bool) -> None:
         super().__init__(message)
         self.more_room = more_room
+
+
+def one_of(names: Iterable[str]) -> str:
+    """Return the names as an error's message lists what it expects: 'a', 'b' or 'c'."""
+    *others, last = map(repr, names)
+    return f"{', '.join(others)} or {last}" if others else last

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from router.config import price_list
 from router.config.models import Config, Model, ModelsFile, Requires, Route, RouteEntry, Timeouts
-from router.errors import ConfigError
+from router.errors import ConfigError, one_of
 from router.money.price import Price, PromptTier
 from router.policy import POLICIES
 from router.policy.base import PolicyOptions
@@ -63,7 +63,7 @@ def _engine_faults(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             continue
         at: KeyPath = ("models", name)
         if (dialect := DIALECTS.get(entry["engine"])) is None:
-            yield _fault((*at, "engine"), f"expected {_join_with_or(DIALECTS)}")
+            yield _fault((*at, "engine"), f"expected {one_of(DIALECTS)}")
             continue
         if entry.get("source") is not None and not dialect.can_be_started:
             startable = " or ".join(other.name for other in DIALECTS.values() if other.can_be_started)
@@ -71,11 +71,6 @@ def _engine_faults(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if entry.get("structured_backend") is not None and not dialect.has_structured_backend:
             owners = " or ".join(other.name for other in DIALECTS.values() if other.has_structured_backend)
             yield _fault(at, f"`structured_backend` is only for `engine: {owners}`")
-
-
-def _join_with_or(names: Iterable[str]) -> str:
-    *others, last = map(repr, names)
-    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _all_options(data: Mapping[str, Any], folder: Path, faults: list[Any]) -> dict[str, PolicyOptions]:
@@ -89,15 +84,13 @@ def _all_options(data: Mapping[str, Any], folder: Path, faults: list[Any]) -> di
         if not isinstance(named, str):
             continue
         if (policy := POLICIES.get(named)) is None:
-            faults.append(_fault((*at, "policy"), f"expected {_join_with_or(POLICIES)}"))
+            faults.append(_fault((*at, "policy"), f"expected {one_of(POLICIES)}"))
             continue
         written = {key: value for key, value in entry.items() if key not in RouteEntry.model_fields}
         for key in sorted(written.keys() - policy.Options.model_fields):
-            if readers := [f"`{other.name}`" for other in POLICIES.values() if key in other.Options.model_fields]:
+            if readers := [other.name for other in POLICIES.values() if key in other.Options.model_fields]:
                 del written[key]
-                faults.append(
-                    _fault(at, f"`{key}` is read by `policy: {readers[0][1:]}{_join_with_and(readers[1:])} only")
-                )
+                faults.append(_fault(at, f"`{key}` is read by `policy: {'` and `'.join(readers)}` only"))
         try:
             options[name] = policy.Options.model_validate(written, context={"folder": folder})
         except ValidationError as error:
@@ -107,10 +100,6 @@ def _all_options(data: Mapping[str, Any], folder: Path, faults: list[Any]) -> di
 
 def _fault(at: KeyPath, message: str) -> dict[str, Any]:
     return {"type": "value_error", "loc": at, "msg": message}
-
-
-def _join_with_and(names: list[str]) -> str:
-    return "".join(f" and {name}" for name in names)
 
 
 def _prepare(file: YamlDocument, env: Mapping[str, str], gpu: bool) -> tuple[dict[str, Any], dict[str, str]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from operator import is_
 from typing import Any, NamedTuple
 
@@ -99,11 +100,7 @@ class OutputContract:
     def plan_stream(self, model: Model) -> StreamPlan:
         """Return how the answer's stream is checked."""
         mode = self._mode()
-
-        def violation(kind: ConstraintKind, fault: str, choice: Mapping[str, Any]) -> StructuredOutputViolation:
-            return _violation(model, kind, fault, choice)
-
-        checker = StreamChecker(self._asked, mode, violation)
+        checker = StreamChecker(self._asked, mode, partial(_violation, model))
         return StreamPlan(checker, mode == "check" and self._enforcement == "whole", mode == "talk")
 
     def _mode(self) -> Mode:

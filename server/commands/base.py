@@ -12,6 +12,7 @@ from typing import Protocol, TypeAlias
 from router.config import price_list
 from router.config.models import Config
 from router.engine.gpu import gpu_present
+from router.engine.preflight import check_managed
 from router.load_config import load
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -42,6 +43,19 @@ def load_config(path: Path) -> Config:
         ConfigError: the file is wrong.
     """
     return load(path, os.environ, gpu=gpu_present())
+
+
+def checked_config(path: Path) -> Config:
+    """Read models.yaml, check the models that have a `source`, and print which models are left out.
+
+    Raises:
+        ConfigError: the file is wrong, or a model cannot be started on this machine.
+    """
+    config = load_config(path)
+    check_managed(config)
+    for line in config.left_out.values():
+        print_error(line)
+    return config
 
 
 def stale_prices(config: Config) -> list[str]:

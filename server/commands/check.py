@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from router.engine.preflight import check_managed
 from router.policy.route_policies import RoutePolicies
-from server.commands.base import Subparsers, add_config_option, load_config, print_error, stale_prices
+from server.commands.base import Subparsers, add_config_option, checked_config, print_error, stale_prices
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -18,10 +17,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check what `serve` checks before it starts, the evidence of each route included."""
-    config = load_config(arguments.config)
-    check_managed(config)
-    for line in config.left_out.values():
-        print_error(line)
+    config = checked_config(arguments.config)
     RoutePolicies(config)
     for line in stale_prices(config):
         print_error(line)

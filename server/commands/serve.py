@@ -10,9 +10,8 @@ import tempfile
 from pathlib import Path
 
 from router.config.models import Config
-from router.engine.preflight import check_managed
 from router.errors import ConfigError
-from server.commands.base import Subparsers, add_config_option, load_config, print_error, stale_prices
+from server.commands.base import Subparsers, add_config_option, checked_config, print_error, stale_prices
 from server.settings import Settings, add_arguments
 
 log = logging.getLogger("smallfirst.cli")
@@ -33,10 +32,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check everything that can be wrong, then serve until a signal stops it."""
-    config = load_config(arguments.config)
-    check_managed(config)
-    for line in config.left_out.values():
-        print_error(line)
+    config = checked_config(arguments.config)
     settings = Settings.from_env(os.environ, vars(arguments))
     # Imports that take long come after the checks, so that a mistyped setting is reported at once.
     from server.observability import logs  # noqa: PLC0415

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Tag
 from pydantic_core import PydanticCustomError
 
+from router.errors import one_of
 from router.policy import POLICIES
 
 # The tags of a union are used in its error message: "expected a string or an array of strings, but got ...".
@@ -39,8 +40,7 @@ _Tokens = Annotated[list[int], Field(min_length=1, fail_fast=True)]
 
 def _known_policy(value: object) -> object:
     if not isinstance(value, str) or value not in POLICIES:
-        *others, last = map(repr, POLICIES)
-        raise PydanticCustomError("literal_error", "unknown policy", {"expected": f"{', '.join(others)} or {last}"})
+        raise PydanticCustomError("literal_error", "unknown policy", {"expected": one_of(POLICIES)})
     return value
 
 

@@ -32,7 +32,7 @@ import os, sys
 from router.engine import supervisor
 from router.engine.command import Launch
 from server import cli
-from server.commands import serve
+from server.commands import base
 
 async def prepared(*_):
     return "/models/tiny"
@@ -40,7 +40,7 @@ async def prepared(*_):
 def launch(model, index, path, socket, host):
     return Launch((sys.executable, "-c", ENGINE, "--uds", str(socket)), dict(os.environ))
 
-supervisor.prepare, supervisor.vllm_launch, serve.check_managed = prepared, launch, lambda _: None
+supervisor.prepare, supervisor.vllm_launch, base.check_managed = prepared, launch, lambda _: None
 supervisor.STARTING_POLL_S = supervisor.READY_POLL_S = 0.05
 sys.exit(cli.main())
 """

@@ -9,6 +9,7 @@ import pytest
 
 from router.errors import AnswerTruncated, StructuredOutputViolation, UpstreamFailed, UpstreamRejected
 from router.structured.workers.grammar_workers import GrammarSupport
+from tests.support.failing import AS_PERSON, BAD, GOOD, PERSON
 from tests.support.fakes import (
     DONE,
     ROLE,
@@ -26,9 +27,7 @@ from tests.support.fakes import (
 )
 from tests.support.inprocess import Dispatching
 
-PERSON = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
-AS_PERSON = {"type": "json_schema", "json_schema": {"name": "person", "schema": PERSON}}
-GOOD, BAD, FENCED = '{"age": 42}', '{"age": "old"}', '```json\n{"age": 42}\n```'
+FENCED = '```json\n{"age": 42}\n```'
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": PERSON}}]
 REFUSES = refuses(400, {"error": {"message": "Grammar error: Unimplemented keys", "code": 400}})
 STOP = chunk(finish="stop")
