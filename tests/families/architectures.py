@@ -101,6 +101,15 @@ def granite_hybrid(ids: TokenIds) -> dict[str, Any]:
     } | _common(ids)
 
 
+def granite_dense(ids: TokenIds) -> dict[str, Any]:
+    """Granite 4 without Mamba-2: the same class, with attention and positions in every layer."""
+    return granite_hybrid(ids) | {
+        "layer_types": ["attention", "attention"],
+        "position_embedding_type": "rope",
+        "rope_theta": 10000.0,
+    }
+
+
 def lfm2(ids: TokenIds) -> dict[str, Any]:
     """LFM2: short convolutions and attention."""
     return {
@@ -145,6 +154,32 @@ def gemma3(ids: TokenIds) -> dict[str, Any]:
         "rms_norm_eps": 1e-6,
         "tie_word_embeddings": True,
     } | _common(ids)
+
+
+def gemma3_seeing(ids: TokenIds) -> dict[str, Any]:
+    """Gemma 3 from 4B on: the same for text, with its eye."""
+    vision = {
+        "model_type": "siglip_vision_model",
+        "num_hidden_layers": 1,
+        "hidden_size": HIDDEN,
+        "intermediate_size": 2 * HIDDEN,
+        "num_attention_heads": 2,
+        "image_size": 56,
+        "patch_size": 14,
+        "vision_use_head": False,
+    }
+    return {
+        "architectures": ["Gemma3ForConditionalGeneration"],
+        "model_type": "gemma3",
+        "text_config": gemma3(ids),
+        "vision_config": vision,
+        "mm_tokens_per_image": 4,
+        "image_token_index": ids.ids["<image_soft_token>"],
+        "boi_token_index": ids.ids["<start_of_image>"],
+        "eoi_token_index": ids.ids["<end_of_image>"],
+        "dtype": "float32",
+        "eos_token_id": ids.ends,
+    }
 
 
 def gemma4(ids: TokenIds) -> dict[str, Any]:

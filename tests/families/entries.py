@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.families import architectures, formats
-from tests.families.formats import Format
+from tests.families.formats import Format, Thoughts
 from tests.families.tiny_tokenizer import Tokens
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -16,22 +16,27 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One entry of the catalogue."""
+    """A family, by an entry of the catalogue."""
 
     name: str
+    """the entry"""
     architecture: architectures.Architecture
     tokens: Tokens
     template: str
-    """the file in `templates`"""
-    tool_parser: str | None = None
-    reasoning_parser: str | None = None
-    vllm_args: Mapping[str, Any] = field(default_factory=dict)
+    """the model's own template: a file in `templates`"""
     calls: Format | None = None
     """how it writes tool calls"""
-    opens_thoughts: bool = False
-    """whether it writes <think> itself. Otherwise its template has written it."""
+    thoughts: Thoughts | None = None
+    """how it writes its thoughts"""
+    tool_parser: str | None = None
+    reasoning_parser: str | None = None
+    in_text: bool = False
+    vllm_args: Mapping[str, Any] = field(default_factory=dict)
+    cpu_args: Mapping[str, Any] = field(default_factory=dict)
+    """what vLLM must be told on a CPU alone"""
 
 
+NO_STATE_CACHE = {"enable_prefix_caching": False}
 CHATML = Tokens(end_of_text="<|endoftext|>", end_of_turn="<|im_end|>", special=("<|im_start|>",))
 THINK = ("<think>", "</think>")
 TOOL_CALL = ("<tool_call>", "</tool_call>")
@@ -42,6 +47,19 @@ LLAMA = Tokens(
     special=("<|start_header_id|>", "<|end_header_id|>", "<|eom_id|>", "<|python_tag|>", "<|finetune_right_pad_id|>"),
     pad="<|finetune_right_pad_id|>",
 )
+PHI3 = Tokens(
+    begin="<s>",
+    end_of_text="<|endoftext|>",
+    end_of_turn="<|end|>",
+    special=("<unk>", "</s>", "<|system|>", "<|user|>", "<|assistant|>"),
+)
+PHI4 = Tokens(
+    begin="<|endoftext|>",
+    end_of_text="<|endoftext|>",
+    end_of_turn="<|end|>",
+    special=("<|system|>", "<|user|>", "<|assistant|>"),
+    plain=("<|tool|>", "<|/tool|>", "<|tool_call|>", "<|/tool_call|>", "<|tool_response|>"),
+)
 DEEPSEEK = Tokens(
     begin="<｜begin▁of▁sentence｜>",
     end_of_text="<｜end▁of▁sentence｜>",
@@ -51,9 +69,8 @@ DEEPSEEK = Tokens(
 NEMOTRON_H = Tokens(
     begin="<s>",
     end_of_text="</s>",
-    end_of_turn="<SPECIAL_11>",
-    special=("<unk>", "<SPECIAL_10>", "<SPECIAL_12>"),
-    plain=THINK,
+    end_of_turn="<SPECIAL_12>",
+    special=("<unk>", "<SPECIAL_10>", "<SPECIAL_11>"),
 )
 QWEN = Tokens(
     end_of_text="<|endoftext|>",
@@ -61,11 +78,46 @@ QWEN = Tokens(
     special=("<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"),
     plain=(*TOOL_CALL, "<tool_response>", "</tool_response>", *THINK),
 )
-GEMMA = Tokens(
+SMOLLM3 = Tokens(
+    begin="<|begin_of_text|>",
+    end_of_text="<|end_of_text|>",
+    end_of_turn="<|im_end|>",
+    special=("<|im_start|>",),
+    plain=(*TOOL_CALL, *THINK),
+)
+GRANITE = Tokens(
+    end_of_text="<|end_of_text|>",
+    end_of_turn="<|end_of_text|>",
+    special=("<|start_of_role|>", "<|end_of_role|>", "<|pad|>"),
+    plain=TOOL_CALL,
+    pad="<|pad|>",
+)
+LFM2 = Tokens(
+    begin="<|startoftext|>",
+    end_of_text="<|endoftext|>",
+    end_of_turn="<|im_end|>",
+    special=(
+        "<|im_start|>",
+        *(f"<|tool_{part}_{edge}|>" for part in ("list", "call", "response") for edge in ("start", "end")),
+    ),
+    pad="<|pad|>",
+)
+GEMMA3 = Tokens(
     begin="<bos>",
     end_of_text="<eos>",
     end_of_turn="<end_of_turn>",
-    special=("<unk>", "<start_of_turn>"),
+    special=("<unk>", "<start_of_turn>", "<start_of_image>", "<end_of_image>", "<image_soft_token>"),
+    pad="<pad>",
+)
+GEMMA4 = Tokens(
+    begin="<bos>",
+    end_of_text="<eos>",
+    end_of_turn="<turn|>",
+    special=(
+        *("<unk>", "<|turn>", "<|think|>", "<|channel>", "<channel|>", '<|"|>'),
+        *("<|tool>", "<tool|>", "<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>"),
+        *("<|image>", "<image|>", "<|image|>", "<|audio|>", "<|video|>"),
+    ),
     pad="<pad>",
 )
 
@@ -73,40 +125,24 @@ FAMILIES = (
     Family(
         name="phi-4-mini",
         architecture=architectures.phi3,
-        tokens=Tokens(
-            begin="<|endoftext|>",
-            end_of_text="<|endoftext|>",
-            end_of_turn="<|end|>",
-            special=("<|system|>", "<|user|>", "<|assistant|>"),
-            plain=("<|tool|>", "<|/tool|>", "<|tool_call|>", "<|/tool_call|>", "<|tool_response|>"),
-        ),
+        tokens=PHI4,
         template="phi-4-mini",
-        tool_parser="phi4_mini_json",
-        calls=formats.functools,
+        calls=formats.phi4_tokens,
+        tool_parser="hermes",
+        in_text=True,
     ),
     Family(
         name="phi-4-mini-reasoning",
         architecture=architectures.phi3,
-        tokens=Tokens(
-            begin="<|endoftext|>",
-            end_of_text="<|endoftext|>",
-            end_of_turn="<|end|>",
-            special=("<|system|>", "<|user|>", "<|assistant|>"),
-            plain=THINK,
-        ),
-        template="phi-3.5-mini",
-        reasoning_parser="deepseek_r1",
-        opens_thoughts=True,
+        tokens=PHI4,
+        template="phi-4-mini",
+        thoughts=formats.THINKS,
+        reasoning_parser="qwen3",
     ),
     Family(
         name="phi-3.5-mini",
         architecture=architectures.phi3,
-        tokens=Tokens(
-            begin="<s>",
-            end_of_text="<|endoftext|>",
-            end_of_turn="<|end|>",
-            special=("<unk>", "</s>", "<|system|>", "<|user|>", "<|assistant|>"),
-        ),
+        tokens=PHI3,
         template="phi-3.5-mini",
     ),
     Family(
@@ -114,168 +150,180 @@ FAMILIES = (
         architecture=architectures.nemotron_h,
         tokens=NEMOTRON_H,
         template="nemotron-h",
+        calls=formats.toolcall_list,
+        tool_parser="hermes",
+        in_text=True,
+        cpu_args=NO_STATE_CACHE,
     ),
     Family(
         name="nemotron-h-8b-reasoning",
         architecture=architectures.nemotron_h,
         tokens=NEMOTRON_H,
         template="nemotron-h-reasoning",
-        reasoning_parser="deepseek_r1",
+        calls=formats.toolcall_list,
+        thoughts=formats.GOES_ON_THINKING,
+        tool_parser="hermes",
+        reasoning_parser="nemotron_v3",
+        in_text=True,
+        cpu_args=NO_STATE_CACHE,
     ),
     Family(
         name="nemotron-3-nano-4b",
         architecture=architectures.nemotron_h,
         tokens=QWEN,
         template="nemotron-3",
+        calls=formats.qwen_xml,
+        thoughts=formats.GOES_ON_THINKING,
         tool_parser="qwen3_coder",
         reasoning_parser="nemotron_v3",
-        calls=formats.qwen_xml,
+        cpu_args=NO_STATE_CACHE,
+    ),
+    Family(
+        name="nemotron-nano-9b-v2",
+        architecture=architectures.nemotron_h,
+        tokens=NEMOTRON_H,
+        template="nemotron-nano-v2",
+        calls=formats.toolcall_list,
+        thoughts=formats.GOES_ON_THINKING,
+        tool_parser="hermes",
+        reasoning_parser="nemotron_v3",
+        in_text=True,
+        cpu_args=NO_STATE_CACHE,
+    ),
+    Family(
+        name="smollm2-1.7b",
+        architecture=architectures.llama,
+        tokens=CHATML,
+        template="smollm2",
+        calls=formats.tagged_list,
+        tool_parser="functiongemma",
+        in_text=True,
+    ),
+    Family(
+        name="smollm3-3b",
+        architecture=architectures.smollm3,
+        tokens=SMOLLM3,
+        template="smollm3",
+        calls=formats.hermes,
+        thoughts=formats.THINKS,
+        tool_parser="hermes",
+        reasoning_parser="qwen3",
     ),
     Family(
         name="deepseek-r1-distill-qwen-1.5b",
         architecture=architectures.qwen2,
         tokens=DEEPSEEK,
-        template="deepseek-r1",
+        template="deepseek-r1-distill",
+        calls=formats.hermes,
+        thoughts=formats.GOES_ON_THINKING,
+        tool_parser="hermes",
         reasoning_parser="deepseek_r1",
     ),
     Family(
         name="deepseek-r1-distill-llama-8b",
         architecture=architectures.llama,
         tokens=DEEPSEEK,
-        template="deepseek-r1",
+        template="deepseek-r1-distill",
+        calls=formats.hermes,
+        thoughts=formats.GOES_ON_THINKING,
+        tool_parser="hermes",
         reasoning_parser="deepseek_r1",
+    ),
+    Family(
+        name="xlam-2-3b",
+        architecture=architectures.qwen2,
+        tokens=QWEN,
+        template="xlam-2-qwen",
+        calls=formats.bare_list,
+        tool_parser="xlam",
     ),
     Family(
         name="xlam-2-8b",
         architecture=architectures.llama,
         tokens=LLAMA,
         template="xlam-2-llama",
-        tool_parser="xlam",
         calls=formats.bare_list,
+        tool_parser="xlam",
     ),
     Family(
-        name="qwen3-4b",
-        architecture=architectures.qwen3,
+        name="qwen3.5-0.8b",
+        architecture=architectures.qwen3_5,
         tokens=QWEN,
-        template="qwen3",
-        tool_parser="hermes",
+        template="qwen3.5",
+        calls=formats.qwen_xml,
+        thoughts=formats.GOES_ON_THINKING,
+        tool_parser="qwen3_coder",
         reasoning_parser="qwen3",
-        calls=formats.hermes,
-        opens_thoughts=True,
-    ),
-    Family(
-        name="qwen3-4b-instruct-2507",
-        architecture=architectures.qwen3,
-        tokens=QWEN,
-        template="qwen3",
-        tool_parser="hermes",
-        calls=formats.hermes,
+        vllm_args={"language_model_only": True, "default_chat_template_kwargs": {"enable_thinking": False}},
+        cpu_args={"dtype": "bfloat16"},
     ),
     Family(
         name="qwen3.5-4b",
         architecture=architectures.qwen3_5,
         tokens=QWEN,
         template="qwen3.5",
+        calls=formats.qwen_xml,
+        thoughts=formats.GOES_ON_THINKING,
         tool_parser="qwen3_coder",
         reasoning_parser="qwen3",
-        vllm_args={"language_model_only": True, "dtype": "bfloat16"},
-        calls=formats.qwen_xml,
+        vllm_args={"language_model_only": True},
+        cpu_args={"dtype": "bfloat16"},
     ),
     Family(
-        name="smollm3-3b",
-        architecture=architectures.smollm3,
-        tokens=Tokens(
-            begin="<|begin_of_text|>",
-            end_of_text="<|end_of_text|>",
-            end_of_turn="<|im_end|>",
-            special=("<|im_start|>",),
-            plain=(*TOOL_CALL, *THINK),
-        ),
-        template="smollm3",
-        tool_parser="hermes",
-        reasoning_parser="qwen3",
+        name="qwen3-4b-instruct-2507",
+        architecture=architectures.qwen3,
+        tokens=QWEN,
+        template="qwen3",
         calls=formats.hermes,
-        opens_thoughts=True,
+        tool_parser="hermes",
     ),
     Family(
-        name="granite-4-h-micro",
+        name="granite-4.0-h-micro",
         architecture=architectures.granite_hybrid,
-        tokens=Tokens(
-            end_of_text="<|end_of_text|>",
-            end_of_turn="<|end_of_text|>",
-            special=("<|start_of_role|>", "<|end_of_role|>", "<|pad|>"),
-            plain=TOOL_CALL,
-            pad="<|pad|>",
-        ),
+        tokens=GRANITE,
         template="granite-4",
+        calls=formats.hermes,
         tool_parser="granite4",
-        calls=formats.granite,
+        cpu_args=NO_STATE_CACHE,
     ),
     Family(
-        name="lfm2-1.2b-tool",
+        name="granite-4.0-1b",
+        architecture=architectures.granite_dense,
+        tokens=GRANITE,
+        template="granite-4",
+        calls=formats.hermes,
+        tool_parser="granite4",
+    ),
+    Family(
+        name="lfm2.5-1.2b",
         architecture=architectures.lfm2,
-        tokens=Tokens(
-            begin="<|startoftext|>",
-            end_of_text="<|endoftext|>",
-            end_of_turn="<|im_end|>",
-            special=(
-                "<|im_start|>",
-                *(f"<|tool_{part}_{edge}|>" for part in ("list", "call", "response") for edge in ("start", "end")),
-            ),
-            pad="<|pad|>",
-        ),
+        tokens=LFM2,
         template="lfm2",
-        tool_parser="lfm2",
         calls=formats.lfm2,
+        tool_parser="lfm2",
     ),
     Family(
         name="gemma-3-1b",
         architecture=architectures.gemma3,
-        tokens=GEMMA,
+        tokens=GEMMA3,
         template="gemma-3",
-        tool_parser="pythonic",
-        calls=formats.python_list,
     ),
     Family(
-        name="functiongemma-270m",
-        architecture=architectures.gemma3,
-        tokens=Tokens(
-            begin="<bos>",
-            end_of_text="<eos>",
-            end_of_turn="<end_of_turn>",
-            special=("<unk>", "<start_of_turn>"),
-            plain=(
-                "<start_function_declaration>",
-                "<end_function_declaration>",
-                "<start_function_call>",
-                "<end_function_call>",
-                "<escape>",
-            ),
-            pad="<pad>",
-        ),
-        template="functiongemma",
-        tool_parser="functiongemma",
-        calls=formats.functiongemma,
+        name="gemma-3-4b",
+        architecture=architectures.gemma3_seeing,
+        tokens=GEMMA3,
+        template="gemma-3",
+        vllm_args={"language_model_only": True},
     ),
     Family(
         name="gemma-4-e2b",
         architecture=architectures.gemma4,
-        tokens=Tokens(
-            begin="<bos>",
-            end_of_text="<eos>",
-            end_of_turn="<turn|>",
-            special=(
-                *("<unk>", "<|turn>", "<|think|>", "<|channel>", "<channel|>", '<|"|>'),
-                *("<|tool>", "<tool|>", "<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>"),
-                *("<|image>", "<image|>", "<|image|>", "<|audio|>", "<|video|>"),
-            ),
-            pad="<pad>",
-        ),
+        tokens=GEMMA4,
         template="gemma-4",
+        calls=formats.gemma4,
+        thoughts=formats.CHANNEL,
         tool_parser="gemma4",
         reasoning_parser="gemma4",
         vllm_args={"language_model_only": True},
-        calls=formats.gemma4,
-        opens_thoughts=True,
     ),
 )

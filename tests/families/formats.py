@@ -17,14 +17,23 @@ class Call(NamedTuple):
 Format = Callable[[list[Call]], str]
 
 
+class Thoughts(NamedTuple):
+    """What stands before and after thoughts."""
+
+    before: str
+    after: str
+
+
+THINKS = Thoughts("<think>\n", "\n</think>\n\n")
+GOES_ON_THINKING = Thoughts("", "\n</think>\n\n")
+"""The template has written <think>."""
+CHANNEL = Thoughts("<|channel>thought\n", "<channel|>")
+"""Gemma 4."""
+
+
 def hermes(calls: list[Call]) -> str:
-    """Qwen3, SmolLM3: one JSON object between two tags for each call."""
+    """Qwen3, SmolLM3, Granite 4: one JSON object between two tags for each call."""
     return "\n".join(f"<tool_call>\n{_object(call)}\n</tool_call>" for call in calls)
-
-
-def granite(calls: list[Call]) -> str:
-    """Granite 4: the same."""
-    return hermes(calls)
 
 
 def bare_list(calls: list[Call]) -> str:
@@ -32,19 +41,19 @@ def bare_list(calls: list[Call]) -> str:
     return f"[{', '.join(map(_object, calls))}]"
 
 
-def functools(calls: list[Call]) -> str:
-    """Phi-4-mini as vLLM prompts it: the same list after a word."""
-    return f"functools{bare_list(calls)}"
-
-
 def phi4_tokens(calls: list[Call]) -> str:
-    """Phi-4-mini with the template of its own: the same list between two tokens."""
+    """Phi-4-mini: the same list between two tokens."""
     return f"<|tool_call|>{bare_list(calls)}<|/tool_call|>"
 
 
 def tagged_list(calls: list[Call]) -> str:
     """SmolLM2-1.7B: the same list between two tags."""
     return f"<tool_call>{bare_list(calls)}</tool_call>"
+
+
+def toolcall_list(calls: list[Call]) -> str:
+    """Nemotron before its third generation: the same list between other tags."""
+    return f"<TOOLCALL>{bare_list(calls)}</TOOLCALL>"
 
 
 def qwen_xml(calls: list[Call]) -> str:
@@ -58,7 +67,7 @@ def qwen_xml(calls: list[Call]) -> str:
 
 
 def python_list(calls: list[Call]) -> str:
-    """Gemma 3 with a prompt that asks for it: Python's calls in a list."""
+    """Python's calls in a list, and nothing else."""
 
     def written(call: Call) -> str:
         return f"{call.name}({', '.join(f'{name}={value!r}' for name, value in call.arguments.items())})"
@@ -69,16 +78,6 @@ def python_list(calls: list[Call]) -> str:
 def lfm2(calls: list[Call]) -> str:
     """LFM2: the same between two tokens."""
     return f"<|tool_call_start|>{python_list(calls)}<|tool_call_end|>"
-
-
-def functiongemma(calls: list[Call]) -> str:
-    """FunctionGemma: every value between two <escape>."""
-
-    def written(call: Call) -> str:
-        pairs = (f"{name}:<escape>{_bare(value)}<escape>" for name, value in call.arguments.items())
-        return f"<start_function_call>call:{call.name}{{{','.join(pairs)}}}<end_function_call>"
-
-    return "".join(map(written, calls))
 
 
 def gemma4(calls: list[Call]) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.families.entries import Family
-from tests.families.formats import Call
+from tests.families.formats import CHANNEL, Call, bare_list
 
+ALWAYS_THINK = ("deepseek-r1-distill-qwen-1.5b", "deepseek-r1-distill-llama-8b", "phi-4-mini-reasoning")
 PIECES = ("whole", "1 char", "3 chars", "7 chars", "1 token", "5 tokens")
 
 PARIS = Call("get_weather", {"city": "Paris", "days": 3})
@@ -40,38 +41,33 @@ class Case:
 
 def cases_of(family: Family) -> Iterator[Case]:
     """Yield what a model of the family may say: without thoughts, where it can do without, and with them."""
-    if family.reasoning_parser is None:
-        yield Case("text", ANSWER, content=ANSWER)
-        yield from _calls(family)
+    if family.thoughts is None:
+        yield from _answers(family)
         return
-    think, off = _thoughts(family)
-    on = {"enable_thinking": True} if off is not None else {}
-    yield Case("thoughts, text", think + ANSWER, THOUGHTS, ANSWER, switches=on)
-    for case in _calls(family):
-        yield Case(f"thoughts, {case.name}", think + case.said, THOUGHTS, case.content, case.calls, on)
-    if off is not None:
-        yield Case("text", ANSWER, content=ANSWER, switches=off)
-        for case in _calls(family):
-            yield Case(case.name, case.said, None, case.content, case.calls, off)
+    can_switch = family.thoughts is CHANNEL or family.name not in ALWAYS_THINK
+    on = {"enable_thinking": True} if can_switch else {}
+    for case in _answers(family):
+        said = f"{family.thoughts.before}{THOUGHTS}{family.thoughts.after}{case.said}"
+        yield replace(case, name=f"thoughts, {case.name}", said=said, reasoning=THOUGHTS, switches=on)
+    if can_switch:
+        for case in _answers(family):
+            yield replace(case, switches={"enable_thinking": False})
 
 
-def _calls(family: Family) -> Iterator[Case]:
+def _answers(family: Family) -> Iterator[Case]:
+    yield Case("text", ANSWER, content=ANSWER)
     if family.calls is None:
         return
     for name, calls in CALLS.items():
-        yield Case(name, family.calls(calls), calls=calls)
-    before = "Let me see."
-    yield Case("text, call", f"{before}\n{family.calls([PARIS])}", content=before, calls=[PARIS])
+        yield _call_case(family, name, family.calls(calls), None, calls)
+    if family.calls is not bare_list:  # which is all that such a model says
+        before = "Let me see."
+        yield _call_case(family, "text, call", f"{before}\n{family.calls([PARIS])}", before, [PARIS])
 
 
-def _thoughts(family: Family) -> tuple[str, Mapping[str, Any] | None]:
-    """Return the thoughts as the family writes them, and how a request turns them off, if it can."""
-    if family.reasoning_parser == "gemma4":
-        return f"<|channel>thought\n{THOUGHTS}<channel|>", {"enable_thinking": False}
-    think = f"{THOUGHTS}\n</think>\n\n"
-    if family.opens_thoughts:
-        think = f"<think>\n{think}"
-    return think, None if family.reasoning_parser == "deepseek_r1" else {"enable_thinking": False}
+def _call_case(family: Family, name: str, said: str, content: str | None, calls: list[Call]) -> Case:
+    """Return the case; vLLM passes on as text what no parser of it knows, and the gateway looks for the calls."""
+    return Case(name, said, content=said) if family.in_text else Case(name, said, content=content, calls=calls)
 
 
 def _tool(name: str, **parameters: Any) -> dict[str, Any]:
