@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -21,13 +22,18 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 @cache
 def catalogue() -> Mapping[str, CatalogueEntry]:
     """Return every entry by its name."""
-    data = yaml.load((FOLDER / "catalogue.yaml").read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 (it is safe)
+    data = _data()
     return {
         name: CatalogueEntry.model_validate(
             {**entry, "name": name, "as_of": data["as_of"], "licence": data["licences"][entry["licence"]]}
         )
         for name, entry in data["models"].items()
     }
+
+
+def vllm_version() -> str:
+    """Return the release of vLLM whose parsers and options the entries name."""
+    return str(_data()["vllm"])
 
 
 def find(name: str) -> CatalogueEntry:
@@ -38,7 +44,8 @@ def find(name: str) -> CatalogueEntry:
     """
     if found := catalogue().get(name):
         return found
-    similar = difflib.get_close_matches(name, catalogue(), n=3, cutoff=0.5)
+    longer = [known for known in catalogue() if name and known.startswith(name)]
+    similar = (longer or difflib.get_close_matches(name, catalogue(), cutoff=0.5))[:3]
     suggestion = f"; did you mean {one_of(similar)}?" if similar else ""
     raise ValueError(f"no entry {name!r} in the catalogue{suggestion} (`smallfirst models` lists them all)")
 
@@ -46,3 +53,10 @@ def find(name: str) -> CatalogueEntry:
 def by_hub_id(hub_id: str) -> CatalogueEntry | None:
     """Return the entry of a model on the hub, or None."""
     return next((entry for entry in catalogue().values() if entry.hub_id.lower() == hub_id.lower()), None)
+
+
+@cache
+def _data() -> Mapping[str, Any]:
+    text = (FOLDER / "catalogue.yaml").read_text(encoding="utf-8")
+    data: Mapping[str, Any] = yaml.load(text, Loader=_LOADER)  # noqa: S506 (it is a safe loader)
+    return data

@@ -32,13 +32,13 @@ class Licence(Entry):
 
     @property
     def words(self) -> str:
-        """Return in plain words what the licence allows."""
+        """Return in plain words whether commercial use is allowed."""
         match self.commercial:
             case "allowed":
-                return "commercial use"
+                return "yes"
             case "conditional":
-                return f"commercial use, {self.conditions}"
-        return f"NOT for commercial use: {self.conditions}"
+                return f"yes, {self.conditions}"
+        return f"no: {self.conditions}"
 
 
 class Attention(Entry):

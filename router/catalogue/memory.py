@@ -30,6 +30,7 @@ KV_BYTES, CONV_BYTES, RECURRENT_BYTES = 2, 2, 4
 OVERHEAD_GB = 1.5
 MEMORY_SHARE = 0.92
 CARD_SIZES_GB = (8, 12, 16, 24, 40, 80)
+MIN_CONTEXT = 1_024
 DEFAULT_CONTEXT = 32_768
 """the longest context that an entry of models.yaml gets by default, as the whole context of many models fits no card"""
 
@@ -63,7 +64,7 @@ def default_context(entry: CatalogueEntry) -> int:
 
 
 def longest_context(entry: CatalogueEntry, precision: Precision, card_gb: float) -> int:
-    """Return the longest context that one sequence can have on a card; 0 if not even the weights fit."""
+    """Return the longest context that one sequence can have on a card, or 0 if it is too short to be of use."""
     for_cache = card_gb * MEMORY_SHARE - weights_gb(entry, precision) - OVERHEAD_GB
     if for_cache >= sequence_gb(entry, entry.context):
         return entry.context
@@ -71,7 +72,7 @@ def longest_context(entry: CatalogueEntry, precision: Precision, card_gb: float)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if sequence_gb(entry, middle) <= for_cache else (low, middle)
-    return low
+    return low if low >= MIN_CONTEXT else 0
 
 
 def smallest_card_gb(entry: CatalogueEntry, precision: Precision = "bf16") -> int | None:
