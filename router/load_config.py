@@ -132,11 +132,12 @@ def _prepare(file: YamlDocument, env: Mapping[str, str], gpu: bool) -> tuple[dic
             if key != "api_key" or entry.get("required") is True:
                 raise ConfigError(f"{where}: the environment variable {unset} is not set")
             left_out[name] = f"{name} is left out: the environment variable {unset} is not set ({where})"
-        if (key := resolve.catalogue_key(filled)) is not None:
+        if (named_by := resolve.catalogue_key(filled)) is not None:
             try:
                 filled = resolve.fill(filled)
             except ValueError as error:
-                raise ConfigError(f"{file.where(('models', name, key))}: models.{name}.{key}: {error}") from None
+                where = f"{file.where(('models', name, named_by))}: models.{name}.{named_by}"
+                raise ConfigError(f"{where}: {error}") from None
         wanted = entry.get("requires")
         if isinstance(wanted, dict) and isinstance(wanted.get("gpu"), bool) and wanted["gpu"] != gpu:
             has = "has a GPU" if gpu else "has no GPU"

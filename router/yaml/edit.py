@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import yaml
 
 
-class CannotEdit(ValueError):  # noqa: N818 - what happened is the better name
+class CannotEdit(ValueError):
     """The text has a form that this module does not change."""
 
 
 def add_entry(text: str, section: str, name: str, body: Sequence[str]) -> str:
-    """Return the text with one more mapping at the end of a top-level mapping: `name:` and below it the lines of `body`.
+    """Return the text with one more entry at the end of a top-level mapping: `name:`, and the lines of `body` below it.
 
     Raises:
         CannotEdit: there is no such mapping, or it is not written one key a line.

@@ -59,8 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         edited = _edited(text, name, entry, arguments.route, before)
     except CannotEdit as error:
-        lines = "\n".join(_body(entry))
-        raise ConfigError(f"{path}: {error}; add this to it yourself:\n{name}:\n{lines}") from None
+        lines = "".join(f"\n  {line}" for line in _body(entry))
+        raise ConfigError(f"{path}: {error}; add this to it yourself:\n{name}:{lines}") from None
     after = _replace(path, edited, _check)
     for line in licence_warnings([after.written[name]]):
         print_error(line)
@@ -91,13 +91,15 @@ def _edited(text: str, name: str, entry: CatalogueEntry, route: str | None, conf
     Raises:
         CannotEdit: the text has a form that cannot be changed safely.
     """
-    expected = yaml.safe_load(text)
+    data = yaml.safe_load(text)
     edited = add_entry(text, "models", name, _body(entry))
-    expected["models"][name] = {"source": f"catalogue:{entry.name}"}
-    if route is not None:
-        index = position(expected["routes"][route]["ladder"], entry, config)
+    expected = data | {"models": data["models"] | {name: {"source": f"catalogue:{entry.name}"}}}
+    if route is not None:  # only this list may change, even where another route is an alias of it
+        ladder = data["routes"][route]["ladder"]
+        index = position(ladder, entry, config)
         edited = add_item(edited, ("routes", route, "ladder"), index, name)
-        expected["routes"][route]["ladder"].insert(index, name)
+        longer = data["routes"][route] | {"ladder": [*ladder[:index], name, *ladder[index:]]}
+        expected |= {"routes": data["routes"] | {route: longer}}
     try:
         unharmed = yaml.safe_load(edited) == expected
     except yaml.YAMLError:

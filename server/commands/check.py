@@ -15,7 +15,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser("check", help="report what is wrong with a models.yaml, without starting anything")
     add_config_option(parser)
     parser.add_argument("--verbose", action="store_true",
-                        help="also print every model as it is understood, with what the catalogue fills in")  # fmt: skip
+                        help="also print every model, with what the catalogue fills in")  # fmt: skip
     parser.set_defaults(run=run)
 
 

@@ -154,17 +154,23 @@ def _facts(entry: CatalogueEntry) -> Iterator[tuple[str, str]]:
     yield "commercial use", entry.licence.words
     yield "context", f"{entry.context:,} tokens; default here {default_context(entry):,}"
     yield "engine", f"{entry.engine}, {entry.architecture}"
-    yield "tool calls", {
-        "parsed": f"by vLLM's parser {entry.tool_parser}",
-        "in text": "as text, which the gateway recognises",
-        "untrained": "no: the model was not trained for them",
-    }[entry.tools]
+    yield (
+        "tool calls",
+        {
+            "parsed": f"by vLLM's parser {entry.tool_parser}",
+            "in text": "as text, which the gateway recognises",
+            "untrained": "no: the model was not trained for them",
+        }[entry.tools],
+    )
     yield "thinks", thinks(entry) + (f"; vLLM's parser {entry.reasoning_parser}" if entry.reasoning_parser else "")
     for precision in BYTES_PER_WEIGHT:
         yield f"weights in {precision}", f"{weights_gb(entry, precision):.1f} GB"
-    yield "KV cache", (
-        f"{kv_bytes_per_token(entry):,} bytes a token; "
-        f"{sequence_gb(entry, default_context(entry)):.2f} GB for {default_context(entry):,} tokens"
+    yield (
+        "KV cache",
+        (
+            f"{kv_bytes_per_token(entry):,} bytes a token; "
+            f"{sequence_gb(entry, default_context(entry)):.2f} GB for {default_context(entry):,} tokens"
+        ),
     )
     yield "smallest card", f"{card(entry)} (bf16)"
 

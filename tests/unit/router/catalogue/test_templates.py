@@ -1,5 +1,7 @@
 """The chat templates of the catalogue, rendered as vLLM renders them (transformers' sandbox and options)."""
 
+# ruff: noqa: RUF001 - DeepSeek's tokens have wide bars
+
 from __future__ import annotations
 
 import json
@@ -54,7 +56,8 @@ WITH_SYSTEM = {
         "\n<SPECIAL_11>Assistant\n<think>\n"
     ),
     "smollm2.jinja": (
-        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWeather in Paris?<|im_end|>\n<|im_start|>assistant\n"
+        "<|im_start|>system\nBe brief.<|im_end|>\n"
+        "<|im_start|>user\nWeather in Paris?<|im_end|>\n<|im_start|>assistant\n"
     ),
 }
 HISTORY = {
