@@ -37,6 +37,14 @@ def test_every_entry_is_accepted(name: str, config: Path, capsys: pytest.Capture
     assert len(err.splitlines()) == (entry.licence.commercial == "forbidden")
 
 
+def test_serve_says_it_too_when_it_starts(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.write_text("models:\n  small: {source: 'catalogue:xlam-2-8b'}\n")
+    assert main(["serve", "--config", str(config), "--port", "99999"]) == 2
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first == "small: Salesforce/Llama-xLAM-2-8b-fc-r is not for commercial use: research only (CC-BY-NC-4.0)"
+    assert "99999" in last
+
+
 def test_vllm_is_installed_here() -> None:
     """So that the test above checks entries as a server does before its start."""
     assert importlib.util.find_spec("vllm")
