@@ -38,7 +38,8 @@ sources of each fact, and `smallfirst models --fit 24` which of them fit a GPU w
 
 An entry of the catalogue fills in a model: `tier`, `engine`, the hub id, `context`, and vLLM's options for tool calls,
 reasoning, chat template and sampling. `smallfirst add phi-4-mini` writes it and keeps the rest of the file as it is;
-`--route auto` also adds it to that route's ladder.
+`--route auto` also adds it to that route's ladder. Models on one GPU need a share of its memory each, such as
+`--gpu-memory-utilization 0.4`.
 
 ```yaml
 models:

@@ -32,6 +32,9 @@ def add_parser(subparsers: Subparsers) -> None:
     add_config_option(parser)
     parser.add_argument("--as", dest="alias", metavar="NAME",
                         help="the name that clients use (default: the catalogue's)")  # fmt: skip
+    parser.add_argument("--gpu-memory-utilization", dest="share", type=float, metavar="SHARE",
+                        help="the share of the GPU's memory, if other models use the same GPU (default: vLLM's, "
+                             "0.92)")  # fmt: skip
     parser.add_argument("--route", metavar="NAME",
                         help="also add it to the ladder of this route: before the first larger model, as far as the "
                              "sizes are known, and before every large one (default: to none)")  # fmt: skip
@@ -57,9 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
     with path.open(encoding="utf-8", newline="") as content:
         text = content.read()
     try:
-        edited = _edited(text, name, entry, arguments.route, before)
+        edited = _edited(text, name, entry, arguments, before)
     except CannotEdit as error:
-        lines = "".join(f"\n  {line}" for line in _body(entry))
+        lines = "".join(f"\n  {line}" for line in _body(entry, arguments.share))
         raise ConfigError(f"{path}: {error}; add this to it yourself:\n{name}:{lines}") from None
     after = _replace(path, edited, _check)
     for line in licence_warnings([after.written[name]]):
@@ -85,15 +88,16 @@ def position(ladder: list[Any], entry: CatalogueEntry, config: Config) -> int:
     return len(ladder)
 
 
-def _edited(text: str, name: str, entry: CatalogueEntry, route: str | None, config: Config) -> str:
+def _edited(text: str, name: str, entry: CatalogueEntry, arguments: argparse.Namespace, config: Config) -> str:
     """Return the text with the model.
 
     Raises:
         CannotEdit: the text has a form that cannot be changed safely.
     """
-    data = yaml.safe_load(text)
-    edited = add_entry(text, "models", name, _body(entry))
-    expected = data | {"models": data["models"] | {name: {"source": f"catalogue:{entry.name}"}}}
+    data, route = yaml.safe_load(text), arguments.route
+    body = _body(entry, arguments.share)
+    edited = add_entry(text, "models", name, body)
+    expected = data | {"models": data["models"] | {name: yaml.safe_load("\n".join(body))}}
     if route is not None:  # only this list may change, even where another route is an alias of it
         ladder = data["routes"][route]["ladder"]
         index = position(ladder, entry, config)
@@ -109,9 +113,10 @@ def _edited(text: str, name: str, entry: CatalogueEntry, route: str | None, conf
     return edited
 
 
-def _body(entry: CatalogueEntry) -> list[str]:
+def _body(entry: CatalogueEntry, share: float | None) -> list[str]:
     return [
         f"source: catalogue:{entry.name}   # {_summary(entry)}",
+        *([] if share is None else [f"vllm_args: {{gpu_memory_utilization: {share}}}"]),
         "# price: {replica_hour_usd: 0.60}   # what an hour of its GPU costs you",
     ]
 

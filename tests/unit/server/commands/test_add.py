@@ -76,6 +76,25 @@ def test_what_is_not_for_commercial_use_is_said(config: Path, capsys: pytest.Cap
     )
 
 
+def test_models_that_share_a_gpu_need_their_shares(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("server.commands.base.gpu_present", lambda: True)
+    monkeypatch.setattr("router.engine.preflight.visible_gpus", lambda _: ("0",))
+    assert add(config, "qwen3.5-2b", "--gpu-memory-utilization", "0.4") == 2
+    error = capsys.readouterr().err
+    assert (
+        "GPU 0: the shares of its memory add up to 1.32, more than 1: 0.92 (qwen3-4b/0) + 0.4 (qwen3.5-2b/0)." in error
+    )
+    assert error.endswith(f"Nothing was written: with the new model, {config} would not be valid.\n")
+    config.write_text(config.read_text().replace("hermes}\n    price: {replica_hour_usd: 0.60}",
+                                                 "hermes, gpu_memory_utilization: 0.5}"))  # fmt: skip
+    assert add(config, "qwen3.5-2b", "--gpu-memory-utilization", "0.4", "--route", "auto") == 0
+    assert "    vllm_args: {gpu_memory_utilization: 0.4}\n" in config.read_text()
+    assert add(config, "phi-4-mini", "--gpu-memory-utilization", "nan") == 2
+    assert "gpu_memory_utilization: expected a number above 0, at most 1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
