@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from router.catalogue.bundled import find
+from router.catalogue.entry import CatalogueEntry
 from tests.families import architectures, formats
 from tests.families.formats import Format, Thoughts
 from tests.families.tiny_tokenizer import Tokens
@@ -28,12 +30,13 @@ class Family:
     """how it writes tool calls"""
     thoughts: Thoughts | None = None
     """how it writes its thoughts"""
-    tool_parser: str | None = None
-    reasoning_parser: str | None = None
-    in_text: bool = False
-    vllm_args: Mapping[str, Any] = field(default_factory=dict)
     cpu_args: Mapping[str, Any] = field(default_factory=dict)
     """what vLLM must be told on a CPU alone"""
+
+    @property
+    def entry(self) -> CatalogueEntry:
+        """The entry: parsers, options, chat template."""
+        return find(self.name)
 
 
 NO_STATE_CACHE = {"enable_prefix_caching": False}
@@ -128,8 +131,6 @@ FAMILIES = (
         tokens=PHI4,
         template="phi-4-mini",
         calls=formats.phi4_tokens,
-        tool_parser="hermes",
-        in_text=True,
     ),
     Family(
         name="phi-4-mini-reasoning",
@@ -137,7 +138,6 @@ FAMILIES = (
         tokens=PHI4,
         template="phi-4-mini",
         thoughts=formats.THINKS,
-        reasoning_parser="qwen3",
     ),
     Family(
         name="phi-3.5-mini",
@@ -151,8 +151,6 @@ FAMILIES = (
         tokens=NEMOTRON_H,
         template="nemotron-h",
         calls=formats.toolcall_list,
-        tool_parser="hermes",
-        in_text=True,
         cpu_args=NO_STATE_CACHE,
     ),
     Family(
@@ -162,9 +160,6 @@ FAMILIES = (
         template="nemotron-h-reasoning",
         calls=formats.toolcall_list,
         thoughts=formats.GOES_ON_THINKING,
-        tool_parser="hermes",
-        reasoning_parser="nemotron_v3",
-        in_text=True,
         cpu_args=NO_STATE_CACHE,
     ),
     Family(
@@ -174,8 +169,6 @@ FAMILIES = (
         template="nemotron-3",
         calls=formats.qwen_xml,
         thoughts=formats.GOES_ON_THINKING,
-        tool_parser="qwen3_coder",
-        reasoning_parser="nemotron_v3",
         cpu_args=NO_STATE_CACHE,
     ),
     Family(
@@ -185,19 +178,14 @@ FAMILIES = (
         template="nemotron-nano-v2",
         calls=formats.toolcall_list,
         thoughts=formats.GOES_ON_THINKING,
-        tool_parser="hermes",
-        reasoning_parser="nemotron_v3",
-        in_text=True,
         cpu_args=NO_STATE_CACHE,
     ),
     Family(
         name="smollm2-1.7b",
         architecture=architectures.llama,
         tokens=CHATML,
-        template="smollm2",
+        template="chatml",
         calls=formats.tagged_list,
-        tool_parser="functiongemma",
-        in_text=True,
     ),
     Family(
         name="smollm3-3b",
@@ -206,28 +194,22 @@ FAMILIES = (
         template="smollm3",
         calls=formats.hermes,
         thoughts=formats.THINKS,
-        tool_parser="hermes",
-        reasoning_parser="qwen3",
     ),
     Family(
         name="deepseek-r1-distill-qwen-1.5b",
         architecture=architectures.qwen2,
         tokens=DEEPSEEK,
-        template="deepseek-r1-distill",
+        template="deepseek-r1",
         calls=formats.hermes,
         thoughts=formats.GOES_ON_THINKING,
-        tool_parser="hermes",
-        reasoning_parser="deepseek_r1",
     ),
     Family(
         name="deepseek-r1-distill-llama-8b",
         architecture=architectures.llama,
         tokens=DEEPSEEK,
-        template="deepseek-r1-distill",
+        template="deepseek-r1",
         calls=formats.hermes,
         thoughts=formats.GOES_ON_THINKING,
-        tool_parser="hermes",
-        reasoning_parser="deepseek_r1",
     ),
     Family(
         name="xlam-2-3b",
@@ -235,7 +217,6 @@ FAMILIES = (
         tokens=QWEN,
         template="xlam-2-qwen",
         calls=formats.bare_list,
-        tool_parser="xlam",
     ),
     Family(
         name="xlam-2-8b",
@@ -243,7 +224,6 @@ FAMILIES = (
         tokens=LLAMA,
         template="xlam-2-llama",
         calls=formats.bare_list,
-        tool_parser="xlam",
     ),
     Family(
         name="qwen3.5-0.8b",
@@ -252,9 +232,6 @@ FAMILIES = (
         template="qwen3.5",
         calls=formats.qwen_xml,
         thoughts=formats.GOES_ON_THINKING,
-        tool_parser="qwen3_coder",
-        reasoning_parser="qwen3",
-        vllm_args={"language_model_only": True, "default_chat_template_kwargs": {"enable_thinking": False}},
         cpu_args={"dtype": "bfloat16"},
     ),
     Family(
@@ -264,9 +241,6 @@ FAMILIES = (
         template="qwen3.5",
         calls=formats.qwen_xml,
         thoughts=formats.GOES_ON_THINKING,
-        tool_parser="qwen3_coder",
-        reasoning_parser="qwen3",
-        vllm_args={"language_model_only": True},
         cpu_args={"dtype": "bfloat16"},
     ),
     Family(
@@ -275,7 +249,6 @@ FAMILIES = (
         tokens=QWEN,
         template="qwen3",
         calls=formats.hermes,
-        tool_parser="hermes",
     ),
     Family(
         name="granite-4.0-h-micro",
@@ -283,7 +256,6 @@ FAMILIES = (
         tokens=GRANITE,
         template="granite-4",
         calls=formats.hermes,
-        tool_parser="granite4",
         cpu_args=NO_STATE_CACHE,
     ),
     Family(
@@ -292,7 +264,6 @@ FAMILIES = (
         tokens=GRANITE,
         template="granite-4",
         calls=formats.hermes,
-        tool_parser="granite4",
     ),
     Family(
         name="lfm2.5-1.2b",
@@ -300,7 +271,6 @@ FAMILIES = (
         tokens=LFM2,
         template="lfm2",
         calls=formats.lfm2,
-        tool_parser="lfm2",
     ),
     Family(
         name="gemma-3-1b",
@@ -313,7 +283,6 @@ FAMILIES = (
         architecture=architectures.gemma3_seeing,
         tokens=GEMMA3,
         template="gemma-3",
-        vllm_args={"language_model_only": True},
     ),
     Family(
         name="gemma-4-e2b",
@@ -322,8 +291,5 @@ FAMILIES = (
         template="gemma-4",
         calls=formats.gemma4,
         thoughts=formats.CHANNEL,
-        tool_parser="gemma4",
-        reasoning_parser="gemma4",
-        vllm_args={"language_model_only": True},
     ),
 )

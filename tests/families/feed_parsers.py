@@ -47,7 +47,12 @@ def feed(job: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
     parser = parser_class(tokenizer, request.tools, chat_template_kwargs=switches)
     request = parser.adjust_request(request)
     prompt = tokenizer.apply_chat_template(
-        request.messages, tools=job["request"].get("tools"), add_generation_prompt=True, tokenize=False, **switches
+        request.messages,
+        tools=job["request"].get("tools"),
+        chat_template=job["template"] and Path(job["template"]).read_text(encoding="utf-8"),
+        add_generation_prompt=True,
+        tokenize=False,
+        **switches,
     )
     prompt_ids = tokenizer.encode(prompt, add_special_tokens=False)
     pieces = list(cut(job["said"], job["pieces"], tokenizer, skip_special=request.skip_special_tokens))

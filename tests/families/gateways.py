@@ -58,24 +58,13 @@ def config_of(family: Family, weights: Path) -> Mapping[str, Any]:
         "max_num_seqs": 4,
     }
     model = {
-        "tier": "slm",
-        "engine": "vllm",
+        "catalogue": family.name,
         "source": str(weights),
         "context": CONTEXT,
-        "vllm_args": {**flags(family), **family.cpu_args, **tested},
+        "vllm_args": {**family.cpu_args, **tested},
         "timeouts": {"first_byte_s": ANSWER_S, "idle_s": ANSWER_S, "total_s": ANSWER_S},
     }
     return {"models": {family.name: model}, "routes": {"auto": {"ladder": [family.name]}}}
-
-
-def flags(family: Family) -> dict[str, Any]:
-    """Return the options for vLLM."""
-    args: dict[str, Any] = dict(family.vllm_args)
-    if family.tool_parser:
-        args |= {"enable_auto_tool_choice": True, "tool_call_parser": family.tool_parser}
-    if family.reasoning_parser:
-        args["reasoning_parser"] = family.reasoning_parser
-    return args
 
 
 class Served:

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.families.entries import Family
-from tests.families.formats import CHANNEL, Call, bare_list
+from tests.families.formats import Call, bare_list
 
-ALWAYS_THINK = ("deepseek-r1-distill-qwen-1.5b", "deepseek-r1-distill-llama-8b", "phi-4-mini-reasoning")
 PIECES = ("whole", "1 char", "3 chars", "7 chars", "1 token", "5 tokens")
 
 PARIS = Call("get_weather", {"city": "Paris", "days": 3})
@@ -44,7 +43,7 @@ def cases_of(family: Family) -> Iterator[Case]:
     if family.thoughts is None:
         yield from _answers(family)
         return
-    can_switch = family.thoughts is CHANNEL or family.name not in ALWAYS_THINK
+    can_switch = family.entry.thinking != "always"
     on = {"enable_thinking": True} if can_switch else {}
     for case in _answers(family):
         said = f"{family.thoughts.before}{THOUGHTS}{family.thoughts.after}{case.said}"
@@ -67,7 +66,8 @@ def _answers(family: Family) -> Iterator[Case]:
 
 def _call_case(family: Family, name: str, said: str, content: str | None, calls: list[Call]) -> Case:
     """Return the case; vLLM passes on as text what no parser of it knows, and the gateway looks for the calls."""
-    return Case(name, said, content=said) if family.in_text else Case(name, said, content=content, calls=calls)
+    in_text = family.entry.tools == "in text"
+    return Case(name, said, content=said) if in_text else Case(name, said, content=content, calls=calls)
 
 
 def _tool(name: str, **parameters: Any) -> dict[str, Any]:

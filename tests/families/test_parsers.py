@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from router.catalogue.bundled import TEMPLATES
 from tests.families.entries import FAMILIES, Family
 from tests.families.known_faults import fault_of
 from tests.families.parser_cases import PIECES, TOOLS, Case, cases_of
 from tests.families.tiny_models import write_models
 from tests.support.gateway import ROOT
 
-PARSED = [family for family in FAMILIES if family.tool_parser or family.reasoning_parser]
+PARSED = [family for family in FAMILIES if family.entry.tool_parser or family.entry.reasoning_parser]
 
 
 def jobs() -> Iterator[tuple[Family, Case, str]]:
@@ -35,14 +36,15 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str, st
     asked = [
         {
             "folder": str(folders[family.name]),
-            "tool_parser": family.tool_parser,
-            "reasoning_parser": family.reasoning_parser,
+            "tool_parser": family.entry.tool_parser,
+            "reasoning_parser": family.entry.reasoning_parser,
+            "template": str(TEMPLATES / family.entry.chat_template) if family.entry.chat_template else None,
             "request": {
                 "model": family.name,
                 "messages": [{"role": "user", "content": "What is the weather in Paris?"}],
                 "chat_template_kwargs": dict(case.switches),
             }
-            | ({"tools": TOOLS, "tool_choice": "auto"} if family.tool_parser else {}),
+            | ({"tools": TOOLS, "tool_choice": "auto"} if family.entry.tool_parser else {}),
             "said": case.said,
             "pieces": pieces,
         }
