@@ -36,7 +36,7 @@ def read_whole(body: dict[str, Any]) -> Answer:
 def read_stream(data: bytes) -> Answer:
     """Put a stream's deltas together."""
     transcript = parse(data)
-    assert transcript.done, transcript
+    assert transcript.done, transcript.error
     answer = Answer()
     for event in transcript.events:
         for choice in event["choices"]:

@@ -1,4 +1,4 @@
-"""The families' architectures at the smallest size that vLLM's CPU kernels take, as `config.json` has them on the hub."""
+"""The families' architectures, as `config.json` has them on the hub, as small as vLLM's CPU kernels take them."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def gemma3_seeing(ids: TokenIds) -> dict[str, Any]:
 
 
 def gemma4(ids: TokenIds) -> dict[str, Any]:
-    """Gemma 4 E2B: per-layer embeddings, wider heads in the layers that see everything; with its eye, without its ear."""
+    """Gemma 4 E2B: per-layer embeddings, wider heads in the layers that see everything; with its eye, not its ear."""
     text = {
         "model_type": "gemma4_text",
         "layer_types": ["sliding_attention", "full_attention"],

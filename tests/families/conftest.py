@@ -9,6 +9,7 @@ import pytest
 
 from tests.families.entries import FAMILIES
 from tests.families.gateways import START_S, Served, served, warm_parent
+from tests.families.known_faults import FAULTS
 from tests.families.tiny_models import write_models
 
 FOLDER = Path(__file__).parent
@@ -20,6 +21,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if FOLDER in item.path.parents:
             item.add_marker(pytest.mark.families)
             item.add_marker(pytest.mark.timeout(2 * START_S))
+            if fault := FAULTS.get(item.name):
+                item.add_marker(pytest.mark.xfail(reason=fault, strict=True))
 
 
 @pytest.fixture(scope="session")

@@ -63,11 +63,12 @@ PHI4 = Tokens(
     special=("<|system|>", "<|user|>", "<|assistant|>"),
     plain=("<|tool|>", "<|/tool|>", "<|tool_call|>", "<|/tool_call|>", "<|tool_response|>"),
 )
+BAR = "\N{FULLWIDTH VERTICAL LINE}"
 DEEPSEEK = Tokens(
-    begin="<｜begin▁of▁sentence｜>",
-    end_of_text="<｜end▁of▁sentence｜>",
-    end_of_turn="<｜end▁of▁sentence｜>",
-    plain=("<｜User｜>", "<｜Assistant｜>", *THINK),
+    begin=f"<{BAR}begin▁of▁sentence{BAR}>",
+    end_of_text=f"<{BAR}end▁of▁sentence{BAR}>",
+    end_of_turn=f"<{BAR}end▁of▁sentence{BAR}>",
+    plain=(f"<{BAR}User{BAR}>", f"<{BAR}Assistant{BAR}>", *THINK),
 )
 NEMOTRON_H = Tokens(
     begin="<s>",

@@ -41,6 +41,11 @@ def bare_list(calls: list[Call]) -> str:
     return f"[{', '.join(map(_object, calls))}]"
 
 
+def functools(calls: list[Call]) -> str:
+    """Phi-4-mini with the prompt that vLLM's parser for it was written for: the same list after a word."""
+    return f"functools{bare_list(calls)}"
+
+
 def phi4_tokens(calls: list[Call]) -> str:
     """Phi-4-mini: the same list between two tokens."""
     return f"<|tool_call|>{bare_list(calls)}<|/tool_call|>"

@@ -41,7 +41,8 @@ def warm_parent(folder: Path) -> Iterator[str]:
     try:
         end = time.monotonic() + START_S
         while not socket.exists():
-            assert process.poll() is None and time.monotonic() < end, log.read_text()
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
             time.sleep(0.1)
         yield str(socket)
     finally:

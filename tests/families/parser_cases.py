@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.families.entries import Family
-from tests.families.formats import Call, bare_list
+from tests.families.formats import Call, Format, bare_list
 
 PIECES = ("whole", "1 char", "3 chars", "7 chars", "1 token", "5 tokens")
 
@@ -16,7 +16,7 @@ CALLS: Mapping[str, list[Call]] = {
     "call": [PARIS],
     "two calls": [PARIS, Call("get_time", {"zone": "Europe/Madrid"})],
     "no arguments": [Call("stop", {})],
-    "awkward texts": [Call("note", {"text": "é 東京 🌧 {now}, [x]: it's </b>, \"so\"\nnew line", "city": "a=b, c"})],
+    "awkward texts": [Call("note", {"text": 'é 東京 🌧 {now}, [x]: it\'s </b>, "so"\nnew line', "city": "a=b, c"})],
     "nested": [
         Call("book", {"guests": [{"name": "Ann", "age": 30}, {"name": "Bo", "age": 4}], "late": True, "price": 12.5})
     ],
@@ -40,34 +40,33 @@ class Case:
 
 def cases_of(family: Family) -> Iterator[Case]:
     """Yield what a model of the family may say: without thoughts, where it can do without, and with them."""
+    # vLLM passes on as text what no parser of it knows; the gateway looks for the calls
+    answers = list(answers_of(family.calls, in_text=family.entry.tools == "in text"))
     if family.thoughts is None:
-        yield from _answers(family)
+        yield from answers
         return
     can_switch = family.entry.thinking != "always"
     on = {"enable_thinking": True} if can_switch else {}
-    for case in _answers(family):
+    for case in answers:
         said = f"{family.thoughts.before}{THOUGHTS}{family.thoughts.after}{case.said}"
         yield replace(case, name=f"thoughts, {case.name}", said=said, reasoning=THOUGHTS, switches=on)
     if can_switch:
-        for case in _answers(family):
+        for case in answers:
             yield replace(case, switches={"enable_thinking": False})
 
 
-def _answers(family: Family) -> Iterator[Case]:
+def answers_of(written: Format | None, *, in_text: bool) -> Iterator[Case]:
+    """Yield answers without thoughts, with calls in this format. `in_text`: calls stay part of the content."""
     yield Case("text", ANSWER, content=ANSWER)
-    if family.calls is None:
+    if written is None:
         return
     for name, calls in CALLS.items():
-        yield _call_case(family, name, family.calls(calls), None, calls)
-    if family.calls is not bare_list:  # which is all that such a model says
+        said = written(calls)
+        yield Case(name, said, content=said) if in_text else Case(name, said, calls=calls)
+    if written is not bare_list:  # which is all that such a model says
         before = "Let me see."
-        yield _call_case(family, "text, call", f"{before}\n{family.calls([PARIS])}", before, [PARIS])
-
-
-def _call_case(family: Family, name: str, said: str, content: str | None, calls: list[Call]) -> Case:
-    """Return the case; vLLM passes on as text what no parser of it knows, and the gateway looks for the calls."""
-    in_text = family.entry.tools == "in text"
-    return Case(name, said, content=said) if in_text else Case(name, said, content=content, calls=calls)
+        said = f"{before}\n{written([PARIS])}"
+        yield Case("text, call", said, content=said) if in_text else Case("text, call", said, None, before, [PARIS])
 
 
 def _tool(name: str, **parameters: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """One warm parent for several gateways: vLLM is imported once for all families.
 
-`python -m tests.families.shared_warm_parent SOCKET MODULE...` imports the modules and serves each connection to SOCKET as
-`router.engine.warm_parent` serves its gateway, in a fork. A gateway that runs `use(SOCKET)` first connects to it instead
+`python -m tests.families.shared_warm_parent SOCKET MODULE...` imports the modules. It serves each connection to SOCKET in
+a fork, as `router.engine.warm_parent` serves its gateway. A gateway that runs `use(SOCKET)` first connects to it instead
 of starting a warm parent of its own.
 """
 
@@ -59,7 +59,7 @@ def use(path: str) -> None:
 
 
 def _inspect_models_here() -> None:
-    """vLLM asks a new process, which imports it again, for what a model class can do: a minute for each architecture."""
+    """Look at model classes here. vLLM starts a process that imports it again: a minute for each architecture."""
     from vllm.model_executor.models import registry
 
     registry._run_in_subprocess = lambda inspect: inspect()

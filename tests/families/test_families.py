@@ -1,4 +1,4 @@
-"""Each family is started and answers: a tiny model of its architecture, its tokens and template, the catalogue's options.
+"""Each family is started and answers: a tiny model of its architecture, with the options of the catalogue.
 
 Everything is real but the weights: gateway, vLLM, layers, decoding under a schema, parsers.
 """
@@ -15,7 +15,7 @@ from tests.families.gateways import Served
 from tests.families.parser_cases import ANSWER, CALLS, THOUGHTS, TOOLS
 
 SHORT = {"max_tokens": 12}
-WARM = {"temperature": 1, "seed": 1}
+WARM = {"temperature": 1}
 """at temperature 0, random weights repeat what a schema lets them repeat, such as spaces, until the limit"""
 REPORT = {
     "type": "object",
@@ -26,6 +26,7 @@ REPORT = {
     "required": ["city", "days"],
     "additionalProperties": False,
 }
+FORM = {"type": "json_schema", "json_schema": {"name": "report", "schema": REPORT, "strict": True}}
 BOUNDED_TOOL = {
     "type": "function",
     "function": {"name": "report", "description": "Reports the weather.", "parameters": REPORT, "strict": True},
@@ -51,13 +52,17 @@ def test_stream(family: Served) -> None:
 
 @streamed
 def test_json_schema(family: Served, stream: bool) -> None:
-    form = {"type": "json_schema", "json_schema": {"name": "report", "schema": REPORT, "strict": True}}
-    answer = family.ask(response_format=form, stream=stream, max_tokens=600, **WARM, **thoughts_first(family))
-    report = json.loads(answer.content)
-    assert report.keys() == {"city", "days"}
-    assert report["city"] in ("Paris", "Oslo")
-    assert 0 <= report["days"] <= 99
-    assert answer.finish_reason == "stop"
+    answer = family.ask(response_format=FORM, stream=stream, max_tokens=600, **WARM, **without_thoughts(family))
+    assert_report(answer)
+
+
+@streamed
+def test_json_schema_after_thoughts(family: Served, stream: bool) -> None:
+    if family.family.thoughts is None:
+        pytest.skip("the model does not think")
+    answer = family.ask(response_format=FORM, stream=stream, max_tokens=600, **WARM, **thoughts_first(family))
+    assert answer.reasoning.strip() == THOUGHTS
+    assert_report(answer)
 
 
 def test_long_prompts(family: Served) -> None:
@@ -75,7 +80,7 @@ def test_required_call(family: Served, stream: bool) -> None:
     if not family.family.entry.calls_tools:
         pytest.skip("the model was not trained to call tools")
     asked = {"tools": [BOUNDED_TOOL], "tool_choice": "required", "max_tokens": 600, **WARM}
-    answer = family.ask(stream=stream, **asked, **thoughts_first(family))
+    answer = family.ask(stream=stream, **asked, **without_thoughts(family))
     calls = answer.parsed_calls()
     assert calls
     assert {call.name for call in calls} == {"report"}
@@ -112,10 +117,27 @@ def said(family: Served, text: str, **fields: Any) -> Answer:
 
 
 def thoughts_first(family: Served) -> dict[str, Any]:
-    """Let the model end its thoughts, where it thinks: only then decoding enforces a format."""
+    """Let the model end its thoughts: only then decoding enforces a format."""
     thoughts = family.family.thoughts
-    if thoughts is None:
-        return {}
+    assert thoughts is not None
     switch = {"chat_template_kwargs": {"enable_thinking": True}}
     # what ends the thoughts is the last that may be said freely
     return family.script(f"{thoughts.before}{THOUGHTS}{thoughts.after.rstrip()}", ends=False) | switch
+
+
+def without_thoughts(family: Served) -> dict[str, Any]:
+    """Turn thoughts off, or where that is not possible let the model end them."""
+    match family.family.entry.thinking:
+        case "never":
+            return {}
+        case "always":
+            return thoughts_first(family)
+    return {"chat_template_kwargs": {"enable_thinking": False}}
+
+
+def assert_report(answer: Answer) -> None:
+    report = json.loads(answer.content)
+    assert report.keys() == {"city", "days"}
+    assert report["city"] in ("Paris", "Oslo")
+    assert 0 <= report["days"] <= 99
+    assert answer.finish_reason == "stop"

@@ -1,4 +1,4 @@
-"""Makes a small tokenizer with the special tokens of a family: every byte, a few merges, and the family's own tokens."""
+"""Makes a small tokenizer for a family: every byte, a few merges, and the family's own tokens."""
 
 from __future__ import annotations
 
