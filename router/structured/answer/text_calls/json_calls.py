@@ -31,7 +31,13 @@ Reader = Callable[[Scanner, Tools], list[WrittenCall]]
 """reads calls from the scanner's position on, or raises NotCalls"""
 
 
-def json_call(item: object) -> WrittenCall:
+def written_call(scanner: Scanner, name: str, arguments: Any) -> WrittenCall:
+    """Return a call that was read, and count it."""
+    scanner.count_call()
+    return WrittenCall(name, arguments)
+
+
+def _json_call(scanner: Scanner, item: object) -> WrittenCall:
     """Return the call that a JSON object describes: a name with `arguments` or `parameters`, perhaps in `function`.
 
     Raises:
@@ -48,7 +54,7 @@ def json_call(item: object) -> WrittenCall:
     arguments = "parameters" if "parameters" in item else "arguments"
     if item.keys() - _OPTIONAL_KEYS != {"name", arguments} or not isinstance(item["name"], str):
         raise NotCalls
-    return WrittenCall(item["name"], item[arguments])
+    return written_call(scanner, item["name"], item[arguments])
 
 
 def read_json(scanner: Scanner, _: Tools) -> list[WrittenCall]:
@@ -67,7 +73,7 @@ def read_json(scanner: Scanner, _: Tools) -> list[WrittenCall]:
         if language not in (None, *_LANGUAGES) or not _may_begin_call(scanner.text[start:]):
             raise NotCalls from None
         raise
-    return [json_call(item) for item in (value if isinstance(value, list) else [value])]
+    return [_json_call(scanner, item) for item in (value if isinstance(value, list) else [value])]
 
 
 def _language(scanner: Scanner) -> str:

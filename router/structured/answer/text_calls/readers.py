@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from router.structured.answer.text_calls.json_calls import FENCE, Tools, WrittenCall, read_json
+from router.structured.answer.text_calls.json_calls import FENCE, Tools, WrittenCall, read_json, written_call
 from router.structured.answer.text_calls.literals import gemma_key, gemma_value, python_value, unique
 from router.structured.answer.text_calls.parameter_types import parameter_types, typed_value
 from router.structured.answer.text_calls.scanner import NotCalls, Scanner, Unfinished
@@ -21,7 +21,7 @@ _END_OF_PARAMETER, _END_OF_FUNCTION = "</parameter>", "</function>"
 def _python_call(scanner: Scanner) -> WrittenCall:
     name = scanner.token(_PYTHON_NAME)
     scanner.expect("(")
-    return WrittenCall(name, unique(scanner.sequence(")", lambda: _keyword(scanner))))
+    return written_call(scanner, name, unique(scanner.sequence(")", lambda: _keyword(scanner))))
 
 
 def _keyword(scanner: Scanner) -> tuple[str, Any]:
@@ -70,12 +70,12 @@ def _function(scanner: Scanner, tools: Tools) -> WrittenCall:
         arguments = scanner.json()
         scanner.skip_space()
         scanner.expect(_END_OF_FUNCTION)
-        return WrittenCall(name, arguments)
+        return written_call(scanner, name, arguments)
     tool, members = tools.get(name), list[tuple[str, Any]]()
     while scanner.expect("<parameter=", _END_OF_FUNCTION) != _END_OF_FUNCTION:
         parameter = scanner.until(">").strip()
         members.append((parameter, typed_value(_parameter_text(scanner), parameter_types(tool, parameter))))
-    return WrittenCall(name, unique(members))
+    return written_call(scanner, name, unique(members))
 
 
 def _parameter_text(scanner: Scanner) -> str:
@@ -100,7 +100,7 @@ def read_gemma(quote: str, scanner: Scanner, tools: Tools) -> list[WrittenCall]:
         key = gemma_key(scanner, quote)
         return key, gemma_value(scanner, quote, parameter_types(tool, key))
 
-    return [WrittenCall(name, unique(scanner.sequence("}", member)))]
+    return [written_call(scanner, name, unique(scanner.sequence("}", member)))]
 
 
 def read_mistral(scanner: Scanner, tools: Tools) -> list[WrittenCall]:
@@ -121,7 +121,7 @@ def _named_json(scanner: Scanner) -> WrittenCall:
         scanner.token(_NAME)
     scanner.accept("[ARGS]")
     scanner.skip_space()
-    return WrittenCall(name, scanner.json())
+    return written_call(scanner, name, scanner.json())
 
 
 def read_named_json(scanner: Scanner, tools: Tools) -> list[WrittenCall]:
@@ -170,7 +170,7 @@ def read_deepseek(scanner: Scanner, _: Tools) -> list[WrittenCall]:
         if fence := scanner.accept(FENCE):
             scanner.accept("json")
             scanner.skip_space()
-        calls.append(WrittenCall(name, scanner.json()))
+        calls.append(written_call(scanner, name, scanner.json()))
         scanner.skip_space()
         if fence:
             scanner.expect(FENCE)

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 from router.messages.strict_json import loads
 from router.structured.answer.repair import repair_json
 
+MAX_CALLS = 128
+"""in one text; reading and checking more would block the event loop"""
 T = TypeVar("T")
 _SPACE = re.compile(r"\s*+")
 # an object or an array of objects begins here, as far as the text goes
@@ -32,16 +34,27 @@ class Unfinished(NotCalls):
 class Scanner:
     """A position in a text. Every method that needs more text than there is raises Unfinished."""
 
-    __slots__ = ("at", "text")
+    __slots__ = ("_calls", "at", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
+        self._calls = 0
 
     @property
     def at_end(self) -> bool:
         """Return whether nothing follows."""
         return self.at == len(self.text)
+
+    def count_call(self) -> None:
+        """Count a call that was read.
+
+        Raises:
+            NotCalls: there are more than MAX_CALLS.
+        """
+        self._calls += 1
+        if self._calls > MAX_CALLS:
+            raise NotCalls
 
     def skip_space(self) -> None:
         """Step over whitespace."""
