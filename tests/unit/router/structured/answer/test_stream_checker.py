@@ -90,6 +90,12 @@ def test_a_text_that_looks_like_a_call_waits():
     assert left(TALK, "talk", ROLE, {"content": '{"na'}, {"content": 'me": "f",'}) == [True, False, False, False]
 
 
+def test_where_a_call_is_required_the_text_waits():
+    content = [{"content": "<tool_call>"}, {"content": "{}"}]
+    assert left(MUST, "check", ROLE, *content) == [True, False, False, False]
+    assert left(MUST, "check", call("{}", name="f"), {"content": "So."}, finish="tool_calls") == [True, True, False]
+
+
 def test_it_leaves_once_it_is_no_call():
     assert left(TALK, "talk", {"content": "```"}, {"content": "python\n"}, {"content": "x"}) == [
         False,
