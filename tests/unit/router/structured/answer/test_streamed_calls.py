@@ -101,3 +101,21 @@ async def test_calls_of_other_functions_are_sent_as_they_came(writer: Writer) ->
 async def test_words_are_sent_as_they_came(text: str, size: int) -> None:
     choice, content = await streamed(text, size)
     assert ("".join(content), choice["finish_reason"]) == (text, "stop")
+
+
+async def test_each_choice_is_one_of_both() -> None:
+    call = WRITERS[0].write(MADE)
+    steps = [
+        [chunk("Hm", index=0), chunk("Paris ", index=1)],
+        [chunk(f".</think>{call[:9]}", index=0), chunk("is nice.", index=1)],
+        [chunk(call[9:], index=0)],
+        [chunk(finish="stop", index=0), chunk(finish="stop", index=1), DONE],
+    ]
+    dispatching = Dispatching(script={"slm-0": [streams(steps)]})
+    assembler = StreamAssembler()
+    for event in await dispatching.ask(stream=True, tools=TOOLS, n=2):
+        assembler.add(json.loads(event))
+    first, second = assembler.choices()
+    assert (calls_of(first), first["message"]["content"]) == (MADE, "Hm.</think>")
+    assert (calls_of(second), second["message"]["content"]) == ([], "Paris is nice.")
+    assert [first["finish_reason"], second["finish_reason"]] == ["tool_calls", "stop"]
