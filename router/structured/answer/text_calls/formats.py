@@ -93,14 +93,35 @@ def read_calls(text: str, tools: Tools) -> list[WrittenCall]:
     """
     unfinished = False
     for call_format in FORMATS:
-        scanner = Scanner(text)
         try:
-            calls = call_format.read(scanner, tools)
-            scanner.skip_space()
-            if calls and scanner.at_end:
-                return calls
+            return _read_as(call_format, text, tools)
         except Unfinished:
             unfinished = True
-        except (NotCalls, RecursionError):
+        except NotCalls:
             continue
     raise Unfinished if unfinished else NotCalls
+
+
+def may_begin_calls(text: str, tools: Tools) -> bool:
+    """Return whether a text consists of calls, or may be the beginning of calls. The first format that fits decides."""
+    for call_format in FORMATS:
+        try:
+            _read_as(call_format, text, tools)
+        except Unfinished:
+            return True
+        except NotCalls:
+            continue
+        return True
+    return False
+
+
+def _read_as(call_format: CallFormat, text: str, tools: Tools) -> list[WrittenCall]:
+    scanner = Scanner(text)
+    try:
+        calls = call_format.read(scanner, tools)
+    except RecursionError:
+        raise NotCalls from None
+    scanner.skip_space()
+    if not calls or not scanner.at_end:
+        raise NotCalls
+    return calls

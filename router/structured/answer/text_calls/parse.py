@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from router.structured.answer.reasoning import may_be_reasoning, separations, split_reasoning
-from router.structured.answer.text_calls.formats import read_calls
+from router.structured.answer.text_calls.formats import may_begin_calls, read_calls
 from router.structured.answer.text_calls.json_calls import Tools, WrittenCall
 from router.structured.answer.text_calls.scanner import NotCalls, Unfinished
 from router.structured.constraint import CallConstraint
@@ -44,13 +44,7 @@ def parse_text_calls(constraint: CallConstraint, content: str) -> TextCalls | No
 
 def may_become_calls(tools: Tools, text: str) -> bool:
     """Return whether a text with this beginning may consist of calls, after leading reasoning."""
-    try:
-        read_calls(split_reasoning(text)[1].strip(), tools)
-    except Unfinished:
-        return True
-    except NotCalls:
-        return may_be_reasoning(text)
-    return True
+    return may_be_reasoning(text) or may_begin_calls(split_reasoning(text)[1].strip(), tools)
 
 
 def is_beginning_of_calls(tools: Tools, content: str) -> bool:
