@@ -6,7 +6,9 @@ Sent events cannot be taken back. So each event is either sent at once, or held 
 |---|---|---|---|
 | hold: nothing is guaranteed | held | held | held |
 | check: decoding enforces the format, or the client asked for it | sent while it may be valid | the same | held |
-| talk: the text is free, and calls are optional | sent, unless it looks like a call | held | held after a call |
+| talk: the text is free, and calls are optional | sent, unless it may be calls | held | held after a call |
+
+Where a call is required, content at the beginning is held: it may be the call, written as text.
 """
 
 from __future__ import annotations
@@ -106,8 +108,8 @@ class StreamChecker:
                 continue
             if (text := self._texts.get((index, key))) is None:
                 text = self._texts[index, key] = _Text(is_json=self._is_json(key))
-            if key == "content" and self._must_be_calls and not self.has_begun:
-                self._mode = "hold"  # the calls may be written as text
+            if key == "content" and self._constraint.output_format is None and not self.has_begun:
+                self._mode = "hold"  # a call is required, and may be written as text
             if fault := self._fault(
                 text, piece, is_attributable=key == "content" or self._assembler.has_distinct_calls(part)
             ):
@@ -128,10 +130,6 @@ class StreamChecker:
     @property
     def _may_be_calls(self) -> bool:
         return self._mode == "talk" and any(text.may_be_calls for text in self._free_texts.values())
-
-    @property
-    def _must_be_calls(self) -> bool:
-        return self._constraint.output_format is None
 
     def _is_json(self, key: str) -> bool:
         output_format = self._constraint.output_format
