@@ -39,7 +39,7 @@ from router.structured.contract import Choices, OutputContract, outcome
 from router.structured.request.compiler import ConstraintCompiler
 from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import Ability, ChatCall, Reply, Usage
-from router.upstream.base import Upstream, request_headers
+from router.upstream.base import Upstream
 from router.upstream.dialects import DIALECTS
 from router.upstream.rewritten import rewritten
 
@@ -182,7 +182,7 @@ class Dispatch:
         exchange = lease.exchange = await self._shared.upstream.send(
             "POST",
             f"{lease.replica.url}/{asked.endpoint.path}",
-            headers=request_headers(model, f"{record.request_id}-{len(record.attempts)}"),
+            headers=dialect.headers(model, f"{record.request_id}-{len(record.attempts)}"),
             body=body,
             connect_s=model.timeouts.connect_s,
             within_s=first_by - sent_at,

@@ -25,7 +25,7 @@ def check(model: Model, dialect: Dialect, call: ChatCall, needs: Set[Ability], s
     """Check that the model may be asked; `spent_nano_usd`: the cost of the request's earlier attempts.
 
     Only the model's own tokenizer knows the exact length of a prompt. A prompt that may fit is sent, and the engine
-    refuses it before any work if it does not. For an engine that would cut it instead, the prompt must surely fit.
+    refuses it before any work if it does not. To an engine that does not refuse, only a prompt that should fit is sent.
 
     Raises:
         NotEligible: the model lacks an ability, the prompt does not fit, or the call could cost too much.
@@ -43,7 +43,7 @@ def check(model: Model, dialect: Dialect, call: ChatCall, needs: Set[Ability], s
             param="n",
             code="unsupported_by_model",
         )
-    is_longer = _may_be_longer_than if dialect.cuts_prompts else _surely_longer_than
+    is_longer = _surely_longer_than if dialect.refuses_long_prompts else _probably_longer_than
     if model.context is not None and is_longer(model.context, call):
         raise NotEligible(
             f"The model '{model.name}' has a context of {model.context} tokens; this request needs more.",
@@ -71,7 +71,7 @@ def _check_cost(model: Model, call: ChatCall, needs: Set[Ability], left_nano_usd
     )
 
 
-def _may_be_longer_than(context: int, call: ChatCall) -> bool:
+def _probably_longer_than(context: int, call: ChatCall) -> bool:
     tools = len(bytes(call.fields.get("tools", b"")))
     prompt = sum(len(text.encode(errors="replace")) for text in texts(call)) + tools
     return prompt / BYTES_PER_TOKEN_AT_LEAST + (call.max_tokens or 0) > context

@@ -90,10 +90,18 @@ class Dialect(ABC):
     """whether `structured_backend` in models.yaml applies to the engine"""
     decodes_format_beside_calls: bool = True
     """whether the engine can constrain a format and still let the model call tools"""
-    cuts_prompts: ClassVar[bool] = False
-    """whether the engine silently cuts prompts that exceed its context; its models then need a `context`"""
+    refuses_long_prompts: ClassVar[bool] = True
+    """whether the engine refuses prompts that exceed its context; otherwise its models need a `context`, and only
+    prompts that should fit are sent"""
     has_one_choice: ClassVar[bool] = False
     """whether the engine returns a single answer, whatever `n` and however many prompts a request has"""
+
+    def headers(self, model: Model, attempt_id: str) -> dict[str, str]:
+        """Return the headers of a request. Each attempt has an id: the engine may still work on the previous one."""
+        headers = {"Content-Type": "application/json", "X-Request-Id": attempt_id}
+        if model.api_key is not None:
+            headers["Authorization"] = f"Bearer {model.api_key.get_secret_value()}"
+        return headers
 
     @abstractmethod
     def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
@@ -114,11 +122,3 @@ class Dialect(ABC):
     @abstractmethod
     def tool_fields(self, request: ToolRequest) -> EngineFields:
         """Write required tool calls in the fields of the engine."""
-
-
-def request_headers(model: Model, attempt_id: str) -> dict[str, str]:
-    """Return the headers of a request. Each attempt has its own id: the engine may still work on the previous one."""
-    headers = {"Content-Type": "application/json", "X-Request-Id": attempt_id}
-    if model.api_key is not None:
-        headers["Authorization"] = f"Bearer {model.api_key.get_secret_value()}"
-    return headers

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable
 
 MAX_DEPTH = 50
+MAX_RULES = 1000
+"""after the repetitions are written out; llama.cpp refuses 2000, and llama-cpp-python's server ends"""
 _CLASSES = {"d": "0-9", "s": " \\t\\n\\r", "w": "a-zA-Z0-9_"}
 """of ASCII: every library's classes contain these"""
 _CONTROLS = {"n": "\n", "r": "\r", "t": "\t"}
@@ -48,6 +50,7 @@ class _Reader:
     def __init__(self, pattern: str) -> None:
         self._pattern = pattern
         self._at = 0
+        self._rules = 0
         self.has_branches = False
         """there is a `|` outside of all groups"""
 
@@ -69,7 +72,11 @@ class _Reader:
     def _sequence(self, depth: int) -> str:
         parts = []
         while self._at < len(self._pattern) and not self._is_next("|", ")", "$"):
-            parts.append(self._atom(depth) + self._quantifier())
+            before = self._rules
+            atom, (quantifier, times) = self._atom(depth), self._quantifier()
+            self._rules = before + (self._rules + 1 - before) * times
+            self._require(self._rules <= MAX_RULES)
+            parts.append(atom + quantifier)
         return " ".join(parts) or '""'
 
     def _atom(self, depth: int) -> str:
@@ -120,13 +127,15 @@ class _Reader:
         self._require(char in _CLASSES or char in _CONTROLS or char in _PUNCTUATION)
         return _CLASSES.get(char) or _CONTROLS.get(char) or char
 
-    def _quantifier(self) -> str:
+    def _quantifier(self) -> tuple[str, int]:
+        """Return the quantifier, and how often what is before it is written out."""
         if not (found := _QUANTIFIER.match(self._pattern, self._at)):
-            return ""
+            return "", 1
         self._at = found.end()
-        self._require(not found[2] or int(found[1]) <= int(found[2]))
+        least, most = int(found[1] or 1), int(found[2] or found[1] or 1)
+        self._require(least <= most)
         self._require(not self._is_next(*_QUANTIFIERS))  # lazy, possessive, or repeated
-        return found[0]
+        return found[0], max(most, 1)
 
     def _is_next(self, *texts: str) -> bool:
         return self._pattern.startswith(texts, self._at)

@@ -40,10 +40,11 @@ def drop(fields: dict[str, Any], names: Iterable[str]) -> tuple[str, ...]:
     return dropped
 
 
-def calls_schema(calls: CallConstraint) -> Mapping[str, Any] | None:
-    """Return the JSON schema of required calls as text, or None if the schema of a tool cannot become a part of it.
+def call_schema(calls: CallConstraint) -> Mapping[str, Any] | None:
+    """Return the JSON schema of one required call as text; None: the schema of a tool cannot become a part of it.
 
-    A reference within a tool's schema would no longer lead anywhere.
+    A reference within a tool's schema would no longer lead anywhere. One call is enough: small models do not end a list
+    of calls.
     """
     each = []
     for tool in calls.tools.values():
@@ -52,8 +53,7 @@ def calls_schema(calls: CallConstraint) -> Mapping[str, Any] | None:
         arguments = tool.parameters.value if tool.parameters else {"type": "object"}
         properties = {"name": {"const": tool.name}, "arguments": arguments}
         each.append({"type": "object", "properties": properties, "required": [*properties]})
-    call = each[0] if len(each) == 1 else {"anyOf": each}
-    return call if calls.single else {"anyOf": [call, {"type": "array", "items": call, "minItems": 1}]}
+    return each[0] if len(each) == 1 else {"anyOf": each}
 
 
 def _as_system(message: Mapping[str, Any]) -> Mapping[str, Any]:

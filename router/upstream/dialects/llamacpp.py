@@ -17,7 +17,7 @@ from router.upstream.base import Dialect, Rewrite
 from router.upstream.completion_logprobs import CompletionLogprobs
 from router.upstream.dialects import register
 from router.upstream.dialects.openai import VLLM_ONLY, error_object, fields_for_model, refusal, unable
-from router.upstream.request_fields import calls_schema, drop, limit_tools, rename, use_system_role
+from router.upstream.request_fields import call_schema, drop, limit_tools, rename, use_system_role
 
 OWN_NAMES = {"repetition_penalty": "repeat_penalty", "thinking_token_budget": "thinking_budget_tokens"}
 """vLLM's parameters that it knows by another name"""
@@ -101,7 +101,7 @@ class LlamaCppDialect(Dialect):
         """
         if request.enforcement == "none":
             return EngineFields({"tool_choice": "auto"}, in_words=True)
-        schema = calls_schema(request.calls)
+        schema = call_schema(request.calls)
         return EngineFields({"json_schema": schema} if schema else {}, in_words=True)
 
 

@@ -43,7 +43,7 @@ class OllamaDialect(Dialect):
     abilities: ClassVar[frozenset[Ability]] = frozenset({"completions", "tools", "structured", "logprobs"})
     health_path = "/api/version"
     decodes_format_beside_calls = False  # the grammar of a format leaves no room for calls
-    cuts_prompts = True
+    refuses_long_prompts = False
     has_one_choice = True
 
     def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
