@@ -164,4 +164,4 @@ def _in_class(char: str) -> str:
 
 
 def _escape(char: str) -> str:
-    return _ESCAPES.get(char) or (char if char.isprintable() else f"\\U{ord(char):08X}")
+    return _ESCAPES.get(char) or (char if char.isprintable() or not char.isascii() else f"\\x{ord(char):02X}")

@@ -74,9 +74,9 @@ class LlamaCppPythonDialect(Dialect):
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
         """Read the reason from the message: every fault of a request but a long prompt has status 500."""
         error = error_object(body)
-        message = str(error.get("message") or "").partition("\n\n  File ")[0]  # without the server's folders
-        error |= {"message": message}
-        if status == 500 and any(words in message for words in UNABLE):
+        if isinstance(message := error.get("message"), str):
+            error["message"] = message.partition("\n\n  File ")[0]  # without the server's folders
+        if status == 500 and any(words in str(message) for words in UNABLE):
             return unable(model, error)
         return refusal(model, status, error, retry_after_s)
 

@@ -30,7 +30,7 @@ _COMMON = {
 }
 _CHAT = {"logprobs", "messages", "reasoning", "reasoning_effort", "response_format", "tools", "top_logprobs"}
 _COMPLETIONS = {"logprobs", "prompt", "suffix"}
-PROMPT_TOO_LONG = ("exceed_context_size_error", "exceeds the available context size", "exceeds the context length")
+PROMPT_TOO_LONG = ("exceeds the available context size", "exceeds the context length")
 BAD_GRAMMAR = ("failed to parse grammar", "invalid JSON schema in format", "invalid format")
 UNABLE = ("does not support", "image URLs are not currently supported", "cannot unmarshal")
 
@@ -67,13 +67,14 @@ class OllamaDialect(Dialect):
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
         """Read the reason from the message: its errors have no codes, and some quote those of its llama.cpp."""
         error = error_object(body)
-        error |= {"message": _innermost(str(error.get("message") or ""))}
-        quoted = str(error_object(body).get("message"))
-        if any(words in quoted for words in PROMPT_TOO_LONG):
+        if isinstance(error.get("message"), str):
+            error["message"] = _innermost(error["message"])
+        message = str(error.get("message"))
+        if any(words in message for words in PROMPT_TOO_LONG):
             status, error = 400, error | {"code": "context_length_exceeded"}
-        elif any(words in quoted for words in BAD_GRAMMAR):
+        elif any(words in message for words in BAD_GRAMMAR):
             status, error = 400, error | {"code": "unsupported_schema"}
-        elif status in (400, 500) and any(words in quoted for words in UNABLE):
+        elif status in (400, 500) and any(words in message for words in UNABLE):
             return unable(model, error)
         return refusal(model, status, error, retry_after_s)
 
