@@ -34,6 +34,15 @@ def _chunks(of: dict[str, Any], deltas: list[dict[str, Any]], finish: str, last:
     return [*map(_dump, [*events, *([{**of, **last}] if last else [])]), DONE]
 
 
+USAGE = {
+    "completion_tokens": 20,
+    "prompt_tokens": 37,
+    "total_tokens": 57,
+    "prompt_tokens_details": {"cached_tokens": 36},
+}
+TIMINGS = {"cache_n": 0, "prompt_n": 37, "prompt_ms": 456.263, "predicted_n": 20, "predicted_ms": 575.399}
+
+
 class LlamaServer:
     """llama.cpp's `llama-server`."""
 
@@ -48,17 +57,17 @@ class LlamaServer:
     @classmethod
     def whole(cls, content: str | None, finish: str = "stop", **message: Any) -> bytes:
         choice = {"finish_reason": finish, "index": 0, "message": {"role": "assistant", "content": content, **message}}
-        return _dump({"choices": [choice], "model": "slm", "usage": cls.USAGE, "id": "c-1", "timings": cls.TIMINGS})
+        return _dump({"choices": [choice], "model": "slm", "usage": USAGE, "id": "c-1", "timings": TIMINGS})
 
     @classmethod
     def text(cls, text: str, tokens: list[dict[str, Any]]) -> bytes:
         choice = {"text": text, "index": 0, "logprobs": {"content": tokens}, "finish_reason": "length"}
-        return _dump({"choices": [choice], "object": "text_completion", "usage": cls.USAGE, "id": "c-1"})
+        return _dump({"choices": [choice], "object": "text_completion", "usage": USAGE, "id": "c-1"})
 
     @classmethod
     def stream(cls, *pieces: str) -> list[bytes]:
         deltas: list[dict[str, Any]] = [{"role": "assistant", "content": None}, *({"content": one} for one in pieces)]
-        return _chunks({"model": "slm", "id": "c-1"}, deltas, "stop", {"choices": [], "usage": cls.USAGE})
+        return _chunks({"model": "slm", "id": "c-1"}, deltas, "stop", {"choices": [], "usage": USAGE})
 
     @staticmethod
     def token(text: str, logprob: float) -> dict[str, Any]:
@@ -93,7 +102,7 @@ class LlamaCppPython:
 
     VALIDATION = (
         "1 validation error:\n  {'type': 'int_parsing', 'loc': ('body', 'seed'), 'msg': 'Input should be a valid integer'}"
-        '\n\n  File "/home/me/llama_cpp/server/app.py", line 376, in create_chat_completion\n    POST /v1/chat/completions'
+        '\n\n  File "/home/me/llama_cpp/server/app.py", line 376, in create_chat_completion\n    POST /v1/chat'
     )
 
 
