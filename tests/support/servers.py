@@ -46,14 +46,6 @@ TIMINGS = {"cache_n": 0, "prompt_n": 37, "prompt_ms": 456.263, "predicted_n": 20
 class LlamaServer:
     """llama.cpp's `llama-server`."""
 
-    TIMINGS = {"cache_n": 0, "prompt_n": 37, "prompt_ms": 456.263, "predicted_n": 20, "predicted_ms": 575.399}  # noqa: RUF012
-    USAGE = {
-        "completion_tokens": 20,
-        "prompt_tokens": 37,
-        "total_tokens": 57,
-        "prompt_tokens_details": {"cached_tokens": 36},
-    }
-
     @classmethod
     def whole(cls, content: str | None, finish: str = "stop", **message: Any) -> bytes:
         choice = {"finish_reason": finish, "index": 0, "message": {"role": "assistant", "content": content, **message}}
@@ -101,7 +93,7 @@ class LlamaCppPython:
         return _dump({"error": {"message": message, "type": kind, "param": None, "code": code}})
 
     VALIDATION = (
-        "1 validation error:\n  {'type': 'int_parsing', 'loc': ('body', 'seed'), 'msg': 'Input should be a valid integer'}"
+        "1 validation error:\n  {'type': 'int_parsing', 'loc': ('body', 'seed'), 'msg': 'Input should be an integer'}"
         '\n\n  File "/home/me/llama_cpp/server/app.py", line 376, in create_chat_completion\n    POST /v1/chat'
     )
 
