@@ -66,8 +66,13 @@ def machine() -> dict[str, str]:
         "memory": f"{memory_kib / 2**20:.0f} GiB",
         "Python": platform.python_version(),
         "vLLM": version(packages_distributions()["vllm"][0]),  # the builds for CPUs have other names
-        "llama.cpp": f"that of xllamacpp {version('xllamacpp')}",
+        "llama.cpp": f"that of {pinned_llamacpp()}",
     }
+
+
+def pinned_llamacpp() -> str:
+    """Return the wheel with llama.cpp's server and its version, as locked."""
+    return next(line.split()[0] for line in _lines(str(ROOT / "requirements/llamacpp.txt")) if "==" in line)
 
 
 def report(outcomes: list[Outcome], where: dict[str, str], date: str) -> str:
