@@ -116,8 +116,8 @@ class Model(Entry):
     gpus: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(as_tuple)] = ()
     """the indexes of the GPUs that the replicas use; the default is all visible GPUs"""
     context: int | None = Field(None, ge=1)
-    """the most tokens that prompt and answer may have together; a longer prompt goes directly to the next rung; required
-    for `ollama` and `llama-cpp-python`, which do not refuse longer prompts"""
+    """the most tokens that prompt and answer may have together; a longer prompt goes directly to the next rung; it is
+    required for `ollama` and `llama-cpp-python`, which do not refuse longer prompts"""
     vllm_args: dict[str, Any] = Field(default_factory=dict)
     """command-line options for vLLM, by name: `{dtype: float32}` becomes `--dtype float32`"""
     structured_backend: Backend | None = None

@@ -70,6 +70,11 @@ def test_decoding_enforces_a_format(gateway: Gateway, asked_for: Any, fits: Any,
     assert fits(text)
 
 
+def test_completions_have_formats_too(gateway: Gateway) -> None:
+    choice = answered(ask(gateway, "completions", prompt="The capital is", guided_choice=["Rome", "Oslo"]), "decoded")
+    assert choice["text"] in ("Rome", "Oslo")
+
+
 @pytest.mark.parametrize(("choice", "name"), [("required", "get_weather"), (NAMED, "get_time")])
 @pytest.mark.parametrize("stream", [False, True])
 def test_decoding_enforces_a_required_call(gateway: Gateway, choice: Any, name: str, stream: bool) -> None:
