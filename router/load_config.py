@@ -72,6 +72,8 @@ def _engine_faults(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if entry.get("structured_backend") is not None and not dialect.has_structured_backend:
             owners = " or ".join(other.name for other in DIALECTS.values() if other.has_structured_backend)
             yield _fault(at, f"`structured_backend` is only for `engine: {owners}`")
+        if entry.get("context") is None and not dialect.refuses_long_prompts:
+            yield _fault(at, f"`engine: {dialect.name}` needs `context`: such a server does not refuse longer prompts")
 
 
 def _all_options(data: Mapping[str, Any], folder: Path, faults: list[Any]) -> dict[str, PolicyOptions]:
