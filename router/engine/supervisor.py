@@ -1,4 +1,4 @@
-"""Prepares, starts and monitors one managed vLLM, and restarts it when it dies or hangs."""
+"""Prepares, starts and monitors one managed engine, and restarts it when it dies or hangs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Literal
 
 from router.config.models import Model
-from router.engine.command import Host, vllm_launch
+from router.engine.command import Host
 from router.engine.gpu import visible_gpus
+from router.engine.launchers import LAUNCHERS
 from router.engine.paths import limit_log_size, log_file, read_failure_reason, rotate_log, runtime_folder
 from router.engine.process import Guarded, explain
 from router.engine.source import prepare
@@ -48,6 +49,7 @@ class Supervisor:
         self.restarts = 0
         self.uptime = Uptime()
         self._model = model
+        self._engine = LAUNCHERS[model.engine]
         self._index = index
         self._state_dir = state_dir
         self._progress = progress
@@ -55,7 +57,7 @@ class Supervisor:
         self._log = Path()
         self._log_size_limited = True
         self._folder = runtime_folder()
-        self._socket = self._folder / "vllm.sock"
+        self._socket = self._folder / "engine.sock"
         self._ready_since: float | None = None
 
     @property
@@ -101,12 +103,12 @@ class Supervisor:
 
         Raises:
             EngineError: the replica could not start or stopped running. The message says why.
-            ConfigError: `vllm_args` is invalid.
+            ConfigError: an argument of the engine is invalid.
         """
         if not self.restarts:
             self._set_phase("preparing", "preparing the model")
         path = await prepare(self._model, self._state_dir, self._progress)
-        launch = vllm_launch(
+        launch = self._engine.launch(
             self._model,
             self._index,
             path,
@@ -118,7 +120,7 @@ class Supervisor:
             ),
         )
         if not self.restarts:
-            self._set_phase("starting", "vLLM starting")
+            self._set_phase("starting", f"{self._engine.title} starting")
         self._log = log_file(self._state_dir, self._model.name, str(self._index))
         self._log_size_limited = True
         self._recreate_folder()
@@ -136,7 +138,7 @@ class Supervisor:
             await process.stop()
 
     def _recreate_folder(self) -> None:
-        """Recreate the private folder, as vLLM does not start if sockets of an earlier process are in it."""
+        """Recreate the private folder, as an engine does not start if sockets of an earlier process are in it."""
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(mode=0o700)
 
@@ -146,10 +148,12 @@ class Supervisor:
             await self._raise_if_ended(process, STARTING_POLL_S)
             now = time.monotonic()
             if now - began > START_TIMEOUT_S:
-                raise EngineError(f"vLLM was not ready after {START_TIMEOUT_S:.0f} s (more in {self._log})")
+                raise EngineError(
+                    f"{self._engine.title} was not ready after {START_TIMEOUT_S:.0f} s (more in {self._log})"
+                )
             if now - reported >= PROGRESS_INTERVAL_S:
                 reported = now
-                self.detail = f"vLLM starting, {now - began:.0f} s (usually 1 to 2 minutes)"
+                self.detail = f"{self._engine.title} starting, {now - began:.0f} s ({self._engine.usual_start})"
                 self._progress(f"{self._name}: {self.detail}")
         self._ready_since = time.monotonic()
         self._set_phase("ready", "")
@@ -169,11 +173,13 @@ class Supervisor:
                 continue
             misses += 1
             if status is not None or misses >= MISSES_UNTIL_UNRESPONSIVE:
-                self._set_phase("unresponsive", "vLLM does not answer its health check")
-        raise EngineError(f"vLLM did not answer its health check for {HANG_TIMEOUT_S:.0f} s (more in {self._log})")
+                self._set_phase("unresponsive", f"{self._engine.title} does not answer its health check")
+        raise EngineError(
+            f"{self._engine.title} did not answer its health check for {HANG_TIMEOUT_S:.0f} s (more in {self._log})"
+        )
 
     async def _limit_log_size(self) -> None:
-        """Limit the size of the log. A failure, such as a full disk, is logged once and stops no healthy vLLM."""
+        """Limit the size of the log. A failure, such as a full disk, is logged once and stops no healthy engine."""
         try:
             await asyncio.to_thread(limit_log_size, self._log)
         except OSError as error:
@@ -190,7 +196,7 @@ class Supervisor:
         status = await process.exited(timeout_s)
         if status is not None:
             why = await asyncio.to_thread(read_failure_reason, self._log)
-            raise EngineError(f"vLLM {explain(status)}{why and f': {why}'} (more in {self._log})")
+            raise EngineError(f"{self._engine.title} {explain(status)}{why and f': {why}'} (more in {self._log})")
 
     def _ready_for_s(self) -> float:
         return 0.0 if self._ready_since is None else time.monotonic() - self._ready_since
@@ -211,7 +217,7 @@ async def health(socket: Path) -> int | None:
         async with asyncio.timeout(HEALTH_TIMEOUT_S):
             reader, writer = await asyncio.open_unix_connection(str(socket))
             try:
-                writer.write(b"GET /health HTTP/1.1\r\nHost: vllm\r\nConnection: close\r\n\r\n")
+                writer.write(b"GET /health HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n")
                 answer = re.match(rb"HTTP/1\.[01] (\d{3})\b", await reader.readline())
             finally:
                 writer.close()

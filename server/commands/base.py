@@ -14,6 +14,7 @@ from router.config.models import Config
 from router.engine.gpu import gpu_present
 from router.engine.preflight import check_managed
 from router.load_config import load
+from router.upstream.dialects import DIALECTS
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -46,7 +47,7 @@ def load_config(path: Path) -> Config:
 
 
 def checked_config(path: Path) -> Config:
-    """Read models.yaml, check the models that have a `source`, and print which models are left out.
+    """Read models.yaml, check the models that have a `source`, and print which models are left out or limited.
 
     Raises:
         ConfigError: the file is wrong, or a model cannot be started on this machine.
@@ -55,6 +56,9 @@ def checked_config(path: Path) -> Config:
     check_managed(config)
     for line in config.left_out.values():
         print_error(line)
+    for model in config.models.values():
+        if limits := DIALECTS[model.engine].limits(model):
+            print_error(f"{model.name}: engine {model.engine}: {'; '.join(limits)}")
     return config
 
 
