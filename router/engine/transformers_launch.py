@@ -9,6 +9,7 @@ from pathlib import Path
 from router.config.models import Model
 from router.engine.command import Host, Launch, filter_env
 from router.engine.gpu import cuda_visible_devices
+from router.upstream.dialects.transformers import max_wait_s
 
 SERVER = Path(__file__).with_name("transformers_server")
 """a folder that any interpreter can run: it imports nothing of smallfirst"""
@@ -28,6 +29,7 @@ def transformers_launch(model: Model, index: int, path: str, socket: Path, host:
     args = model.transformers_args
     dtype = "float32" if args.dtype == "auto" and not host.gpus else args.dtype
     flags = ["--uds", str(socket), "--name", model.name, "--dtype", dtype]
+    flags += ["--max-wait-s", f"{max_wait_s(model):g}"]
     if model.context is not None:
         flags += ["--context", str(model.context)]
     if host.gpus:

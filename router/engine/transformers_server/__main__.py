@@ -1,4 +1,4 @@
-"""Runs the server. An interpreter that does not know smallfirst may run this folder: then it is a package of its own."""
+"""Runs the server. An interpreter that does not know smallfirst may run this folder as a package of its own."""
 
 import sys
 from importlib.util import module_from_spec, spec_from_file_location

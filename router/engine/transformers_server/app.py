@@ -20,6 +20,11 @@ from .request import ChatRequest, parse
 STUCK_S = 60.0
 """a model that works on for so long after nobody waits for its answer is stuck; /health says so"""
 
+
+class Started:
+    """The model has begun to work on the answer."""
+
+
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -45,10 +50,12 @@ class ServedModel(Protocol):
 class _Work:
     """One answer in the queue or in the model's hands."""
 
-    def __init__(self) -> None:
-        self.events: asyncio.Queue[Event | None] = asyncio.Queue()
+    def __init__(self, prompt: Prompt) -> None:
+        self.prompt = prompt
+        self.events: asyncio.Queue[Event | Started | None] = asyncio.Queue()
         """None: there will be no more"""
         self.cancelled_at: float | None = None
+        self.error: BaseException | None = None
 
     def cancel(self, now: float) -> None:
         """Say that nobody waits any more."""
@@ -56,12 +63,18 @@ class _Work:
             self.cancelled_at = now
         self.events.put_nowait(None)
 
+    def end(self, done: asyncio.Future[None]) -> None:
+        """Note how the generation ended."""
+        self.error = done.exception()
+        self.events.put_nowait(None)
+
 
 class App:
     """Serves `POST /v1/chat/completions` and `GET /health` for one model."""
 
-    def __init__(self, model: ServedModel, name: str) -> None:
-        self._model, self._name = model, name
+    def __init__(self, model: ServedModel, name: str, max_wait_s: float) -> None:
+        """`max_wait_s`: a request that waits longer for its turn is refused as one too many."""
+        self._model, self._name, self._max_wait_s = model, name, max_wait_s
         self._prompts = ThreadPoolExecutor(1, "prompts")
         self._generations = ThreadPoolExecutor(1, "generations")  # one thread: one answer at a time, in order
         self._current: _Work | None = None
@@ -94,20 +107,24 @@ class App:
         except RequestError as error:
             await _respond_error(send, error)
             return
-        work = _Work()
+        work = _Work(prompt)
         leaving = asyncio.create_task(_cancel_when_client_leaves(receive, work))
-        done = loop.run_in_executor(self._generations, self._generate, prompt, work, loop)
-        done.add_done_callback(lambda _: work.events.put_nowait(None))
+        loop.run_in_executor(self._generations, self._generate, work, loop).add_done_callback(work.end)
         try:
-            await self._relay(prompt, work, done, send)
+            await self._relay(work, send)
         finally:
             work.cancel(time.monotonic())
             leaving.cancel()
 
-    async def _relay(self, prompt: Prompt, work: _Work, done: asyncio.Future[None], send: Send) -> None:
-        """Send the answer while it is generated, or once it is whole."""
-        request = prompt.request
-        written = Answer(self._name, int(time.time()), len(prompt.tokens), request.calls)
+    async def _relay(self, work: _Work, send: Send) -> None:
+        """Wait for the model. Then send the answer while it is generated, or once it is whole."""
+        try:
+            await asyncio.wait_for(work.events.get(), self._max_wait_s)
+        except asyncio.TimeoutError:  # noqa: UP041 - another class in Python 3.10
+            await _respond_error(send, _overloaded(self._max_wait_s))
+            return
+        request = work.prompt.request
+        written = Answer(self._name, int(time.time()), len(work.prompt.tokens), request.calls)
         begun = False
         async for event in _events(work):
             chunk = written.token(event) if isinstance(event, Token) else written.finish(event)
@@ -118,31 +135,24 @@ class App:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         if work.cancelled_at is not None:
             return
-        if error := done.exception():
-            await self._fail(error, send, begun=begun)
+        if work.error is not None:
+            await _fail(work.error, send, begun=begun)
         elif request.stream:
             usage = written.usage_event() if request.include_usage else b""
             await send({"type": "http.response.body", "body": usage + answer.DONE})
         else:
             await _respond(send, 200, written.whole())
 
-    async def _fail(self, error: BaseException, send: Send, *, begun: bool) -> None:
-        log.error("an answer failed: %s: %s", type(error).__name__, error, exc_info=error)
-        failure = RequestError(f"{type(error).__name__}: {error}", code="internal_error", status=500)
-        if begun:
-            await send({"type": "http.response.body", "body": answer.error_event(failure.body())})
-        else:
-            await _respond_error(send, failure)
-
-    def _generate(self, prompt: Prompt, work: _Work, loop: asyncio.AbstractEventLoop) -> None:
+    def _generate(self, work: _Work, loop: asyncio.AbstractEventLoop) -> None:
         """Run in the model's thread."""
 
-        def emit(event: Event) -> None:
+        def emit(event: Event | Started) -> None:
             loop.call_soon_threadsafe(work.events.put_nowait, event)
 
+        emit(Started())
         self._current = work
         try:
-            self._model.generate(prompt, emit, lambda: work.cancelled_at is not None)
+            self._model.generate(work.prompt, emit, lambda: work.cancelled_at is not None)
         except Exception:
             self._broken = not self._model.works()
             raise
@@ -151,7 +161,7 @@ class App:
 
 
 async def _events(work: _Work) -> AsyncIterator[Token | Finished]:
-    while (event := await work.events.get()) is not None:
+    while isinstance(event := await work.events.get(), Token | Finished):
         yield event
 
 
@@ -183,12 +193,28 @@ def _parse_json(body: bytes) -> Mapping[str, Any]:
     return parsed
 
 
+async def _fail(error: BaseException, send: Send, *, begun: bool) -> None:
+    log.error("an answer failed: %s: %s", type(error).__name__, error, exc_info=error)
+    failure = RequestError(f"{type(error).__name__}: {error}", code="internal_error", status=500)
+    if begun:
+        await send({"type": "http.response.body", "body": answer.error_event(failure.body())})
+    else:
+        await _respond_error(send, failure)
+
+
+def _overloaded(waited_s: float) -> RequestError:
+    return RequestError(f"Earlier requests took more than {waited_s:g} s.", code="overloaded", status=503)
+
+
 async def _respond_error(send: Send, error: RequestError) -> None:
     await _respond(send, error.status, json.dumps(error.body()).encode())
 
 
 async def _respond(send: Send, status: int, body: bytes) -> None:
-    await _begin(send, status, b"application/json", [(b"content-length", str(len(body)).encode())])
+    headers = [(b"content-length", str(len(body)).encode())]
+    if status == 503:
+        headers.append((b"retry-after", b"1"))
+    await _begin(send, status, b"application/json", headers)
     await send({"type": "http.response.body", "body": body})
 
 

@@ -61,7 +61,7 @@ class Decoding:
         self._request, self._choice, self._model, self._matcher = request, choice, model, matcher
         self._emit, self._cancelled = emit, cancelled
         self._text = Detokenizer(model.decode)
-        self._stops = StopStrings(request.stop)
+        self._stops = StopStrings([*request.stop, *model.stop_strings])
         self._counts: Counter[int] = Counter()
         self._scores: Any = None
         self._reason = "length"
@@ -139,3 +139,5 @@ class ModelFacts(NamedTuple):
     decode: Callable[[list[int]], str]
     eos: frozenset[int]
     """the tokens that end an answer"""
+    stop_strings: Sequence[str] = ()
+    """the texts that end an answer, beside the request's own"""

@@ -55,6 +55,7 @@ class Model:
         self._facts = ModelFacts(
             lambda ids: decoder.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False),
             _eos_tokens(model, tokenizer),
+            _stop_strings(model.generation_config.stop_strings),
         )
         self._grammars = _grammar_tokenizer(tokenizer, model.config.vocab_size, self._facts.eos)
 
@@ -139,6 +140,8 @@ class Model:
     def works(self) -> bool:
         """Return whether the device still computes. After some errors of a GPU, only a new process does."""
         try:
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()  # what an answer that ran out of memory has left
             return bool(torch.ones(1, device=self._model.device).item())
         except RuntimeError:
             return False
@@ -165,6 +168,7 @@ class Model:
         config.repetition_penalty = written.get("repetition_penalty", 1.0) if penalty is None else penalty
         config.max_new_tokens = prompt.max_tokens
         config.max_length = None
+        config.stop_strings = None  # they are among `ModelFacts`, as `generate` reports no reason for its end
         config.eos_token_id = sorted(self._facts.eos)
         config.pad_token_id = config.eos_token_id[0]
         return config
@@ -205,6 +209,10 @@ def _eos_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     if not found:
         raise SystemExit("Error: neither the model nor its tokenizer says which token ends an answer")
     return frozenset(found)
+
+
+def _stop_strings(configured: str | list[str] | None) -> list[str]:
+    return [configured] if isinstance(configured, str) else configured or []
 
 
 def _grammar_tokenizer(tokenizer: Any, size: int, eos: Iterable[int]) -> LLTokenizer | None:

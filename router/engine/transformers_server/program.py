@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--context", type=int)
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--gpu-memory-utilization", type=float, default=1.0)
+    parser.add_argument("--max-wait-s", type=float, default=30.0)
     parser.add_argument("--trust-remote-code", action="store_true")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(asctime)s %(name)s: %(message)s")
@@ -41,7 +42,7 @@ def main() -> None:
     )
     logging.info("loaded, with a context of %d tokens", model.context)
     uvicorn.run(
-        App(model, options.name),
+        App(model, options.name, options.max_wait_s),
         uds=options.uds,
         lifespan="off",
         log_level="warning",

@@ -39,12 +39,7 @@ FIELDS = frozenset(
     }
 )
 """the fields that `router.engine.transformers_server` reads"""
-LIMITS = (
-    "one request at a time for each replica; others wait",
-    "no tool parser: optional calls are read from the text",
-    "no prompt cache",
-    "no /v1/completions",
-)
+LIMITS = ("no tool parser: optional calls are read from the text", "no prompt cache", "no /v1/completions")
 
 
 @register
@@ -59,9 +54,19 @@ class TransformersDialect(VllmDialect):
 
     def limits(self, model: Model) -> tuple[str, ...]:
         """Return the engine's limits, and whether the model's own code runs."""
-        return (*LIMITS, "runs the model's own code") if model.transformers_args.trust_remote_code else LIMITS
+        queue = f"one request at a time for each replica; others wait up to {max_wait_s(model):g} s"
+        code = ("runs the model's own code",) if model.transformers_args.trust_remote_code else ()
+        return (queue, *LIMITS, *code)
 
     def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
         """Return the body without the fields that the server does not read, and their names."""
         dropped = tuple(sorted(call.fields.keys() - FIELDS))
         return super().body(call.replaced(dict.fromkeys(dropped)), model)[0], dropped
+
+
+def max_wait_s(model: Model) -> float:
+    """Return how long the server lets a request wait for its turn before it refuses it as overloaded.
+
+    It is less than `first_byte_s`: a timeout would count against the replica, although it only works on other requests.
+    """
+    return model.timeouts.first_byte_s / 2
