@@ -14,6 +14,7 @@ from time import monotonic
 
 from router.config.models import Config, Model
 from router.engine.supervisor import Supervisor
+from router.engine.warm_start import WarmStart
 from router.replicas.pool import Liveness, Pool, Replica, Unwatched
 from router.replicas.probe import Probe
 from router.replicas.shared_memory import Lock
@@ -39,8 +40,10 @@ class Fleet:
         progress: Callable[[str], None],
         *,
         workers: int = 1,
+        warm_start: bool = True,
     ) -> None:
         self._upstream, self._state_dir, self._progress = upstream, state_dir, progress
+        self._warm_start = WarmStart(state_dir) if warm_start else None
         self._watchers: list[Supervisor | Probe] = []
         self._published: list[tuple[Supervisor | Probe, SharedLiveness]] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -57,7 +60,7 @@ class Fleet:
         """Yield the name, URL and liveness of each replica."""
         if model.managed:
             for i in range(model.replicas):
-                supervisor = Supervisor(model, i, self._state_dir, self._progress)
+                supervisor = Supervisor(model, i, self._state_dir, self._progress, self._warm_start)
                 self._watchers.append(supervisor)
                 yield f"{model.name}/{i}", f"{supervisor.address}:/v1", supervisor
             return
@@ -100,6 +103,8 @@ class Fleet:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
+        if self._warm_start is not None:
+            await self._warm_start.stop()
 
     def statuses(self) -> list[ModelStatus]:
         """Return the current status of every pool."""

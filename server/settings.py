@@ -36,6 +36,7 @@ class Settings:
     max_queued: int = 1024
     queue_timeout_s: float = 30.0
     shutdown_grace_s: float = 30.0
+    warm_start: bool = True
 
     @classmethod
     def from_env(cls, env: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
@@ -58,7 +59,7 @@ class Settings:
                 continue
             try:
                 values[name] = option.parse(text)
-            except ValueError:
+            except (ValueError, KeyError):
                 raise ConfigError(f"{source}: expected {option.expected}, got {text!r}") from None
         settings = cls(**values)
         if settings.workers > settings.max_in_flight:
@@ -107,7 +108,7 @@ def _defaults() -> dict[str, object]:
 
 class _Option(NamedTuple):
     parse: Callable[[str], object]
-    """raises ValueError"""
+    """raises ValueError or KeyError"""
     expected: str
     metavar: str
     help: str
@@ -128,6 +129,10 @@ def _seconds(text: str) -> float:
     if not 0 < value < math.inf:
         raise ValueError
     return value
+
+
+def _boolean(text: str) -> bool:
+    return {"true": True, "false": False}[text.lower()]
 
 
 def _nonempty(text: str) -> str:
@@ -160,6 +165,12 @@ _OPTIONS = {
     "queue_timeout_s": _Option(_seconds, "seconds, more than 0", "S", "longest wait in the queue, seconds"),
     "shutdown_grace_s": _Option(
         _seconds, "seconds, more than 0", "S", "longest time that running requests may take at shutdown, seconds"
+    ),
+    "warm_start": _Option(
+        _boolean,
+        "true or false",
+        "BOOL",
+        "whether engines are forked from a process that has loaded their code already",
     ),
 }
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from router.config.models import Model
 from router.engine.gpu import cuda_visible_devices
+from router.engine.progress import VLLM_STAGES, Stages
 from router.errors import ConfigError
 
 # Arguments that the gateway sets itself, and what the user should write instead.
@@ -42,6 +43,10 @@ CPU_ENV = {
 }
 NO_TELEMETRY_ENV = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
+# What vLLM's API server and, on a CPU, its engine and its worker import. None of it initialises a GPU.
+PRELOAD = ("vllm.entrypoints.launchers.api_server.entry", "vllm.v1.engine.async_llm")
+CPU_PRELOAD = (*PRELOAD, "vllm.v1.engine.core", "vllm.v1.worker.cpu_worker")
+
 STRUCTURED_OUTPUTS_ARG = "structured_outputs_config"
 # vLLM's own tool call grammars work with xgrammar only. Without them, vLLM gives the backend a JSON schema of all
 # tools, and guidance enforces every argument in it.
@@ -69,6 +74,15 @@ class Launch:
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
+    preload: tuple[str, ...] = ()
+    """the modules that a warm parent imports before it forks this command, which is a `python -m`; if empty, the
+    command is started by itself"""
+    fork_children: bool = False
+    """whether a warm start also forks the processes that the engine starts itself"""
+    title: str = "vLLM"
+    """the engine's name in messages"""
+    stages: Stages = VLLM_STAGES
+    """how the engine's log shows what it is doing while it starts"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +118,9 @@ def vllm_launch(model: Model, index: int, path: str, socket: Path, host: Host) -
         env["CUDA_VISIBLE_DEVICES"] = cuda_visible_devices(model, index, host.gpus)
     if not host.gpus:
         env = CPU_ENV | {"OMP_NUM_THREADS": str(host.cores)} | env
-    return Launch((sys.executable, "-m", "vllm.entrypoints.openai.api_server", *to_flags(args)), env)
+    argv = (sys.executable, "-m", "vllm.entrypoints.openai.api_server", *to_flags(args))
+    # A process that uses CUDA must not be forked, so on a GPU vLLM starts its own processes as it likes.
+    return Launch(argv, env, PRELOAD if host.gpus else CPU_PRELOAD, fork_children=not host.gpus)
 
 
 def check_vllm_args(model: Model) -> None:

@@ -17,14 +17,12 @@ status is 128 + N if signal N ended the command.
 
 from __future__ import annotations
 
-# ruff: noqa: S603 - the guard exists to run the given command
 import contextlib
 import ctypes
 import os
 import select
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -32,45 +30,72 @@ from typing import NamedTuple
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 STDIN = 0
+WATCHED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+COMMAND_NOT_FOUND = 127  # as shells say it
 
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def main(grace_s: float, command: list[str]) -> int:
-    """Run the command. Return its exit status once it and all its descendants have ended."""
+def fork_under_guard(grace_s: float, *, remove_after: str = "", status_fd: int | None = None) -> None:
+    """Fork. The call returns in the child only: the parent becomes the child's guard, and ends when the child has.
+
+    At its end, the guard removes the folder `remove_after` and writes the exit status, as text, to `status_fd`.
+    """
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
-    signal_pipe = _signal_pipe(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+    signal_pipe = _signal_pipe()
+    child_stdin, guard_alive = os.pipe()
     guard = os.getpid()
+    child = os.fork()
+    if child == 0:
+        _end_with_guard(guard)
+        os.dup2(child_stdin, STDIN)
+        for fd in (child_stdin, guard_alive, signal_pipe):
+            os.close(fd)
+        return
+    os.close(child_stdin)
+    status = _watch(grace_s, child, signal_pipe)
+    if remove_after:
+        shutil.rmtree(remove_after, ignore_errors=True)
+    if status_fd is not None:
+        with contextlib.suppress(OSError):  # the gateway has gone
+            os.write(status_fd, str(status).encode())
+    os._exit(status)
 
-    def stop_with_guard() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != guard:  # the guard died before the line above
-            os._exit(1)
 
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, preexec_fn=stop_with_guard)  # noqa: PLW1509
+def _end_with_guard(guard: int) -> None:
+    """Undo the guard's signal handlers in its child, and let the kernel tell the child when the guard dies."""
+    writer = signal.set_wakeup_fd(-1)
+    os.close(writer)
+    for number in WATCHED_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != guard:  # the guard died before the line above
+        os._exit(1)
+
+
+def _watch(grace_s: float, child: int, signal_pipe: int) -> int:
+    """Wait until the child ends or the guard is told to stop, stop all descendants, and return the exit status."""
+    status: int | None = None
     while True:
         readable, _, _ = select.select([STDIN, signal_pipe], [], [])
         signals = os.read(signal_pipe, 4096) if signal_pipe in readable else b""
-        statuses = _reap_children()
-        if child.pid in statuses:
-            child.returncode = statuses[child.pid]
-            break
+        status = _reap_children().get(child)
         stop_requested = any(number != signal.SIGCHLD for number in signals)
-        if stop_requested or (STDIN in readable and not os.read(STDIN, 4096)):
+        if status is not None or stop_requested or (STDIN in readable and not os.read(STDIN, 4096)):
             break
     statuses = _stop_descendants(grace_s)
-    if child.returncode is None:
-        child.returncode = statuses.get(child.pid, 1)
-    return child.returncode if child.returncode >= 0 else 128 - child.returncode
+    if status is None:
+        status = statuses.get(child, 1)
+    return status if status >= 0 else 128 - status
 
 
-def _signal_pipe(*signals: signal.Signals) -> int:
+def _signal_pipe() -> int:
     """Return a file descriptor that yields the number of each received signal."""
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    for number in signals:
+    for number in WATCHED_SIGNALS:
         signal.signal(number, lambda *_: None)
     return reader
 
@@ -144,8 +169,15 @@ def processes() -> list[Process]:
     return found
 
 
+def _main(grace_s: float, folder: str, command: list[str]) -> None:
+    fork_under_guard(grace_s, remove_after=folder)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it; the command expects the default
+    try:
+        os.execvp(command[0], command)  # noqa: S606 - the guard exists to run the given command
+    except OSError as error:
+        os.write(2, f"{command[0]}: {error.strerror}\n".encode())
+        os._exit(COMMAND_NOT_FOUND)
+
+
 if __name__ == "__main__":
-    exit_status = main(float(sys.argv[1]), sys.argv[3:])
-    if sys.argv[2]:
-        shutil.rmtree(sys.argv[2], ignore_errors=True)
-    sys.exit(exit_status)
+    _main(float(sys.argv[1]), sys.argv[2], sys.argv[3:])

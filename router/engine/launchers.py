@@ -7,7 +7,6 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
 from router.config.models import Model
 from router.engine.command import Host, Launch, check_vllm_args, vllm_launch
@@ -17,11 +16,6 @@ from router.errors import ConfigError
 
 class Launcher(ABC):
     """One kind of engine."""
-
-    title: ClassVar[str]
-    """its name in messages"""
-    usual_start: ClassVar[str]
-    """how long a start usually takes, in words"""
 
     @abstractmethod
     def check_args(self, model: Model) -> None:
@@ -51,9 +45,6 @@ class Launcher(ABC):
 class VllmLauncher(Launcher):
     """vLLM."""
 
-    title = "vLLM"
-    usual_start = "usually 1 to 2 minutes"
-
     def check_args(self, model: Model) -> None:
         """Check `vllm_args`."""
         check_vllm_args(model)
@@ -73,9 +64,6 @@ class VllmLauncher(Launcher):
 
 class TransformersLauncher(Launcher):
     """Our own server for models of the library transformers."""
-
-    title = "transformers"
-    usual_start = "usually less than a minute"
 
     def check_args(self, model: Model) -> None:
         """Accept them: reading models.yaml has checked `transformers_args`."""

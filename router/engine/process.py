@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -23,13 +23,18 @@ GUARD = (sys.executable, "-I", guard.__file__, str(GRACE_S))  # -I: only the sta
 class Guarded:
     """A command under two guards (`router.engine.guard`), in its own session, which the terminal's Ctrl-C cannot reach.
 
-    Create it with `start`. The caller must call `stop`.
+    Create it with `start` or with `WarmStart.start`. The caller must call `stop`.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, lifeline: int) -> None:
-        self._process = process
+    def __init__(
+        self, pid: int, lifeline: int, exit_status: Awaitable[int], stdout: asyncio.StreamReader | None = None
+    ) -> None:
+        """Wrap running guards. They stop everything when `lifeline` is closed, which this object owns."""
+        self.pid = pid
+        """the outer guard's process id, which is also the session id"""
         self._lifeline = lifeline
-        self._exit_task = asyncio.create_task(process.wait())
+        self._exit_task = asyncio.ensure_future(exit_status)
+        self._stdout = stdout
 
     @classmethod
     async def start(
@@ -63,16 +68,11 @@ class Guarded:
             raise
         finally:
             os.close(guards_end)
-        return cls(process, our_end)
-
-    @property
-    def pid(self) -> int:
-        """Return the outer guard's process id, which is also the session id."""
-        return self._process.pid
+        return cls(process.pid, our_end, process.wait(), process.stdout)
 
     async def output(self) -> AsyncIterator[bytes]:
         """Yield the lines that the command prints, if it was started with a pipe for stdout."""
-        while self._process.stdout and (line := await self._process.stdout.readline()):
+        while self._stdout and (line := await self._stdout.readline()):
             yield line
 
     async def exited(self, timeout_s: float | None = None) -> int | None:
@@ -86,7 +86,8 @@ class Guarded:
             os.close(self._lifeline)
             self._lifeline = -1
         if await self.exited(GRACE_S + GUARD_TIMEOUT_S) is None:
-            self._process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
             await self.exited()
         # No process remains, unless the outer guard was killed: then the inner guard is stopping them.
         deadline = time.monotonic() + GRACE_S + GUARD_TIMEOUT_S

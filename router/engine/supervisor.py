@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable
@@ -14,11 +13,12 @@ from typing import Literal
 
 from router.config.models import Model
 from router.engine.command import Host
+from router.engine.engine_process import EngineProcess
 from router.engine.gpu import visible_gpus
 from router.engine.launchers import LAUNCHERS
-from router.engine.paths import limit_log_size, log_file, read_failure_reason, rotate_log, runtime_folder
-from router.engine.process import Guarded, explain
+from router.engine.paths import log_file, runtime_folder
 from router.engine.source import prepare
+from router.engine.warm_start import WarmStart
 from router.errors import EngineError, SmallfirstError
 from router.replicas.uptime import Uptime
 
@@ -28,9 +28,8 @@ START_TIMEOUT_S = 900.0  # a start that takes longer has failed
 HANG_TIMEOUT_S = 60.0  # a process that does not answer /health for this long is stuck
 STARTING_POLL_S = 0.5
 READY_POLL_S = 2.0
-HEALTH_TIMEOUT_S = 5.0
 MISSES_UNTIL_UNRESPONSIVE = 2  # consecutive unanswered health checks before requests are withheld
-PROGRESS_INTERVAL_S = 5.0
+PROGRESS_INTERVAL_S = 10.0
 STABLE_S = 300.0  # a failure after being ready for this long resets the backoff
 BACKOFF_S, MAX_BACKOFF_S = 1.0, 60.0
 
@@ -40,21 +39,29 @@ log = logging.getLogger(__name__)
 class Supervisor:
     """Keeps one replica of a managed model running as long as `run` runs.
 
-    `progress` is called with a line for the user every few seconds during long steps.
+    `progress` is called with a line for the user at each step of a start, and every few seconds during long ones.
+    Without `warm_start`, or after a warm start that failed, the engine is started by itself.
     """
 
-    def __init__(self, model: Model, index: int, state_dir: Path, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        model: Model,
+        index: int,
+        state_dir: Path,
+        progress: Callable[[str], None],
+        warm_start: WarmStart | None = None,
+    ) -> None:
         self.phase: Phase = "preparing"
         self.detail = ""
         self.restarts = 0
         self.uptime = Uptime()
         self._model = model
-        self._engine = LAUNCHERS[model.engine]
         self._index = index
         self._state_dir = state_dir
         self._progress = progress
+        self._warm_start = warm_start
+        self._start_cold = False
         self._name = model.name if model.replicas == 1 else f"{model.name}/{index}"
-        self._log = Path()
         self._log_size_limited = True
         self._folder = runtime_folder()
         self._socket = self._folder / "engine.sock"
@@ -108,7 +115,7 @@ class Supervisor:
         if not self.restarts:
             self._set_phase("preparing", "preparing the model")
         path = await prepare(self._model, self._state_dir, self._progress)
-        launch = self._engine.launch(
+        launch = LAUNCHERS[self._model.engine].launch(
             self._model,
             self._index,
             path,
@@ -120,52 +127,60 @@ class Supervisor:
             ),
         )
         if not self.restarts:
-            self._set_phase("starting", f"{self._engine.title} starting")
-        self._log = log_file(self._state_dir, self._model.name, str(self._index))
+            self._set_phase("starting", f"{launch.title} starting")
         self._log_size_limited = True
-        self._recreate_folder()
-        with rotate_log(self._log).open("ab") as output:
-            process = await Guarded.start(
-                launch.argv, launch.env, stdout=output, stderr=output, remove_after=self._folder
-            )
+        engine = EngineProcess(
+            launch, self._folder, self._socket, log_file(self._state_dir, self._model.name, str(self._index))
+        )
         try:
-            await self._wait_until_ready(process)
-            await self._monitor(process)
+            await self._start(engine)
+            await self._monitor(engine)
         except Exception:
             self._set_phase("restarting", "restarting")  # before the stop below, which may take seconds
             raise
         finally:
-            await process.stop()
+            await engine.stop()
 
-    def _recreate_folder(self) -> None:
-        """Recreate the private folder, as an engine does not start if sockets of an earlier process are in it."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir(mode=0o700)
-
-    async def _wait_until_ready(self, process: Guarded) -> None:
-        began = reported = time.monotonic()
-        while await health(self._socket) != 200:
-            await self._raise_if_ended(process, STARTING_POLL_S)
-            now = time.monotonic()
-            if now - began > START_TIMEOUT_S:
-                raise EngineError(
-                    f"{self._engine.title} was not ready after {START_TIMEOUT_S:.0f} s (more in {self._log})"
-                )
-            if now - reported >= PROGRESS_INTERVAL_S:
-                reported = now
-                self.detail = f"{self._engine.title} starting, {now - began:.0f} s ({self._engine.usual_start})"
-                self._progress(f"{self._name}: {self.detail}")
+    async def _start(self, engine: EngineProcess) -> None:
+        """Start the engine and wait until it is healthy. After a warm start that failed, the next one is cold."""
+        warm = self._warm_start if engine.launch.preload and not self._start_cold else None
+        self._start_cold = warm is not None
+        began = time.monotonic()
+        reporter = asyncio.create_task(self._report_start(engine, began))
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await engine.start(warm)
+                while await engine.health() != 200:
+                    await engine.raise_if_ended(STARTING_POLL_S)
+        except TimeoutError:
+            title = engine.launch.title
+            raise EngineError(f"{title} was not ready after {START_TIMEOUT_S:.0f} s (more in {engine.log})") from None
+        finally:
+            reporter.cancel()
+        self._start_cold = False
         self._ready_since = time.monotonic()
         self._set_phase("ready", "")
         self._progress(f"{self._name}: ready after {self._ready_since - began:.0f} s")
 
-    async def _monitor(self, process: Guarded) -> None:
+    async def _report_start(self, engine: EngineProcess, began: float) -> None:
+        """Say what the engine is doing when that changes, and again every few seconds while it does not."""
+        told, told_at = "", began
+        while True:
+            stage, now = await engine.stage(), time.monotonic()
+            if stage != told or now - told_at >= PROGRESS_INTERVAL_S:
+                self.detail = f"{engine.launch.title} starting: {stage}"
+                self._progress(f"{self._name}: {stage}{f', {now - began:.0f} s so far' if stage == told else ''}")
+                told, told_at = stage, now
+            await asyncio.sleep(STARTING_POLL_S)
+
+    async def _monitor(self, engine: EngineProcess) -> None:
+        title = engine.launch.title
         answered = time.monotonic()
         misses = 0
         while time.monotonic() - answered < HANG_TIMEOUT_S:
-            await self._raise_if_ended(process, READY_POLL_S)
-            await self._limit_log_size()
-            status = await health(self._socket)
+            await engine.raise_if_ended(READY_POLL_S)
+            await self._limit_log_size(engine)
+            status = await engine.health()
             if status == 200:
                 answered = time.monotonic()
                 misses = 0
@@ -173,30 +188,17 @@ class Supervisor:
                 continue
             misses += 1
             if status is not None or misses >= MISSES_UNTIL_UNRESPONSIVE:
-                self._set_phase("unresponsive", f"{self._engine.title} does not answer its health check")
-        raise EngineError(
-            f"{self._engine.title} did not answer its health check for {HANG_TIMEOUT_S:.0f} s (more in {self._log})"
-        )
+                self._set_phase("unresponsive", f"{title} does not answer its health check")
+        raise EngineError(f"{title} did not answer its health check for {HANG_TIMEOUT_S:.0f} s (more in {engine.log})")
 
-    async def _limit_log_size(self) -> None:
+    async def _limit_log_size(self, engine: EngineProcess) -> None:
         """Limit the size of the log. A failure, such as a full disk, is logged once and stops no healthy engine."""
         try:
-            await asyncio.to_thread(limit_log_size, self._log)
+            await engine.limit_log_size()
         except OSError as error:
             if self._log_size_limited:
                 log.warning("%s: could not limit the size of its log: %s", self._name, error)
             self._log_size_limited = False
-
-    async def _raise_if_ended(self, process: Guarded, timeout_s: float) -> None:
-        """Wait up to `timeout_s` seconds for the process to end.
-
-        Raises:
-            EngineError: the process ended. The message has its status and the reason from its log.
-        """
-        status = await process.exited(timeout_s)
-        if status is not None:
-            why = await asyncio.to_thread(read_failure_reason, self._log)
-            raise EngineError(f"{self._engine.title} {explain(status)}{why and f': {why}'} (more in {self._log})")
 
     def _ready_for_s(self) -> float:
         return 0.0 if self._ready_since is None else time.monotonic() - self._ready_since
@@ -209,18 +211,3 @@ class Supervisor:
 def backoff_s(failures: int) -> float:
     """Return the delay in seconds before the next start, after this many consecutive failures: 1, 2, 4, .. 60."""
     return float(min(MAX_BACKOFF_S, BACKOFF_S * 2 ** min(failures - 1, 10)))
-
-
-async def health(socket: Path) -> int | None:
-    """Return the status of `GET /health` on the socket, or None if there was no answer in time."""
-    try:
-        async with asyncio.timeout(HEALTH_TIMEOUT_S):
-            reader, writer = await asyncio.open_unix_connection(str(socket))
-            try:
-                writer.write(b"GET /health HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n")
-                answer = re.match(rb"HTTP/1\.[01] (\d{3})\b", await reader.readline())
-            finally:
-                writer.close()
-    except (OSError, ValueError, TimeoutError):  # ValueError: the status line is too long
-        return None
-    return int(answer[1]) if answer else None

@@ -9,8 +9,14 @@ from pathlib import Path
 from router.config.models import Model
 from router.engine.command import Host, Launch, filter_env
 from router.engine.gpu import cuda_visible_devices
+from router.engine.progress import Stages
 from router.upstream.dialects.transformers import max_wait_s
 
+STAGES = Stages(
+    "loading the library's code",
+    (("loading the model", "loading the weights"), ("the model is loaded", "starting its API")),
+)
+"""the words are in `transformers_server.program`"""
 SERVER = Path(__file__).with_name("transformers_server")
 """a folder that any interpreter can run: it imports nothing of smallfirst"""
 OFFLINE_ENV = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
@@ -44,4 +50,5 @@ def transformers_launch(model: Model, index: int, path: str, socket: Path, host:
         env["CUDA_VISIBLE_DEVICES"] = cuda_visible_devices(model, index, host.gpus)
     if not host.gpus:
         env = CPU_ENV | {"OMP_NUM_THREADS": str(host.cores)} | env
-    return Launch((args.python or sys.executable, str(SERVER), path, *flags), env | OFFLINE_ENV)
+    command = (args.python or sys.executable, str(SERVER), path, *flags)
+    return Launch(command, env | OFFLINE_ENV, title="transformers", stages=STAGES)

@@ -27,7 +27,14 @@ class Resources:
 
     def __init__(self, config: Config, settings: Settings, *, url: str, progress: Callable[[str], None]) -> None:
         self.upstream = HttpUpstream()
-        self.fleet = Fleet(config, self.upstream, settings.state_dir, progress, workers=settings.workers)
+        self.fleet = Fleet(
+            config,
+            self.upstream,
+            settings.state_dir,
+            progress,
+            workers=settings.workers,
+            warm_start=settings.warm_start,
+        )
         self.policies = RoutePolicies(config)
         self.models = ModelList(config)
         self.worker_counters = tuple(SharedCounters() for _ in range(settings.workers))

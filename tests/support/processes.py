@@ -49,7 +49,8 @@ def descendants(root: int) -> list[Process]:
         for pid in parents.get(below.pop(), []):
             below.append(pid)
             try:
-                command = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
+                # an engine that was forked has set its title, with blanks between its arguments
+                command = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").replace("\0", " ").split(" ")
                 found.append(Process(pid, _stat(pid)[19], tuple(command)))
             except OSError:
                 continue

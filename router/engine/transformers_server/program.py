@@ -30,7 +30,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(asctime)s %(name)s: %(message)s")
     transformers.logging.set_verbosity_error()  # it warns of settings that a greedy answer ignores
     transformers.logging.disable_progress_bar()
-    logging.info("loading %s", options.folder)
+    logging.info("loading the model in %s", options.folder)
     model = Model.load(
         LoadOptions(
             options.folder,
@@ -40,7 +40,7 @@ def main() -> None:
             gpu_memory_utilization=options.gpu_memory_utilization,
         )
     )
-    logging.info("loaded, with a context of %d tokens", model.context)
+    logging.info("the model is loaded, with a context of %d tokens", model.context)
     uvicorn.run(
         App(model, options.name, options.max_wait_s),
         uds=options.uds,

@@ -41,6 +41,7 @@ def test_every_setting_has_a_variable_and_a_flag_that_wins() -> None:
         "max_queued": ("0", "8"),
         "queue_timeout_s": ("0.5", "1.5"),
         "shutdown_grace_s": ("2.5", "3.5"),
+        "warm_start": ("False", "True"),
     }
     assert set(values) == set(Settings.__dataclass_fields__) - {"api_keys"}  # keys would show in `ps`
     env = {f"SMALLFIRST_{name.upper()}": variable for name, (variable, _) in values.items()}

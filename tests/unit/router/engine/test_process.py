@@ -168,7 +168,7 @@ def test_a_killed_gateway_and_guard_leave_nothing(tmp_path: Path, which: str) ->
 
 async def test_a_command_that_cannot_be_found_ends_the_guard() -> None:
     subject = await Guarded.start(("/nonexistent/command",), {}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    assert await subject.exited(5) == 1
+    assert await subject.exited(5) == 127
     await subject.stop()
 
 

@@ -157,7 +157,7 @@ async def test_a_hub_model_that_is_not_here_and_cannot_be_fetched_says_so(
     lines: list[str] = []
     with pytest.raises(EngineError, match=r"owner/none is not on this machine, .*: .*more in .*tiny-fetch\.log"):
         await prepare(model("owner/none"), tmp_path, lines.append)
-    assert lines == ["tiny: downloading owner/none"]
+    assert lines[0] == "tiny: downloading owner/none"  # on a slow machine a line of progress follows
 
 
 async def test_a_hub_model_in_the_cache_is_used_without_asking_the_hub(

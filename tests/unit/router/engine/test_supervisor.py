@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import signal
 import sys
@@ -15,12 +16,16 @@ from typing import Any
 import pytest
 
 from router.config.models import Model
-from router.engine import paths, supervisor
+from router.engine import engine_process, paths, supervisor
 from router.engine.command import Launch
+from router.engine.engine_process import EngineProcess
+from router.engine.launchers import LAUNCHERS
 from router.engine.process import Guarded
 from router.engine.supervisor import Supervisor, backoff_s
+from router.engine.warm_start import WarmStart
 from router.errors import EngineError, Unavailable
 from router.replicas.pool import Pool, Replica
+from tests.support.waiting import PATIENCE_S
 
 SERVER = """
 import os, socket, sys
@@ -44,12 +49,12 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "STARTING_POLL_S": 0.02,
         "READY_POLL_S": 0.02,
-        "HEALTH_TIMEOUT_S": 0.2,
         "HANG_TIMEOUT_S": 0.5,
         "PROGRESS_INTERVAL_S": 0.05,
         "BACKOFF_S": 0.05,
     }.items():
         monkeypatch.setattr(supervisor, name, value)
+    monkeypatch.setattr(engine_process, "HEALTH_TIMEOUT_S", 0.2)
 
 
 class Bench:
@@ -77,7 +82,7 @@ class Bench:
         new.rename(self.status)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while not condition():  # noqa: ASYNC110 - what is awaited happens in another process
                 await asyncio.sleep(0.01)
 
@@ -92,7 +97,7 @@ async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
     bench = Bench(tmp_path, SERVER)
     monkeypatch.setattr(supervisor, "prepare", prepared)
-    monkeypatch.setattr(supervisor, "vllm_launch", bench.launch)
+    monkeypatch.setattr(LAUNCHERS["vllm"], "launch", bench.launch)
     yield bench
     bench.task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -153,11 +158,11 @@ async def test_one_health_check_without_an_answer_is_no_illness(bench: Bench, mo
     answers = iter([200, 200, None, 200, None, 200])
     phases: list[str] = []
 
-    async def health(_: Path) -> int | None:
+    async def health(_: EngineProcess) -> int | None:
         phases.append(bench.subject.phase)
         return next(answers, 200)
 
-    monkeypatch.setattr(supervisor, "health", health)
+    monkeypatch.setattr(EngineProcess, "health", health)
     bench.start()
     await bench.until(lambda: len(phases) > 8)
     assert set(phases[1:]) == {"ready"}
@@ -209,12 +214,12 @@ async def test_an_error_that_nobody_expected_is_logged_and_the_start_tried_again
     def fail(*_: Any, **__: Any) -> Launch:
         raise TypeError("date is not JSON serializable")
 
-    monkeypatch.setattr(supervisor, "vllm_launch", fail)
+    monkeypatch.setattr(LAUNCHERS["vllm"], "launch", fail)
     bench.start()
     await bench.until(lambda: bench.subject.restarts >= 2)
     assert "TypeError: date is not JSON serializable; next start in" in caplog.text
     assert "Traceback" in caplog.text
-    monkeypatch.setattr(supervisor, "vllm_launch", bench.launch)
+    monkeypatch.setattr(LAUNCHERS["vllm"], "launch", bench.launch)
     await bench.until(lambda: bench.subject.up)
 
 
@@ -252,6 +257,31 @@ async def test_an_engine_that_cannot_start_says_why_and_is_tried_again(
     await bench.until(lambda: bench.subject.phase == "ready")
 
 
+async def test_what_a_start_does_is_told_when_it_changes(bench: Bench) -> None:
+    bench.program = "import time; print('Starting to load model', flush=True); time.sleep(600)"
+    bench.start()
+    await bench.until(lambda: "tiny: loading the weights" in bench.lines)
+    await bench.until(lambda: bench.subject.detail == "vLLM starting: loading the weights")
+    await bench.until(lambda: any(line.endswith(" s so far") for line in bench.lines))
+
+
+async def test_after_a_warm_start_that_failed_the_next_one_is_cold(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = bench.launch
+    monkeypatch.setattr(
+        LAUNCHERS["vllm"], "launch", lambda *args: dataclasses.replace(launch(*args), preload=("no_such_module",))
+    )
+    warm_start = WarmStart(bench.log.parents[1])
+    bench.subject = Supervisor(bench.subject._model, 0, bench.log.parents[1], bench.lines.append, warm_start)
+    bench.folder = Path(bench.subject.address.removeprefix("unix:")).parent
+    bench.start()
+    await bench.until(lambda: bench.subject.up)
+    assert bench.subject.restarts == 1
+    assert "the warm parent ended: ModuleNotFoundError: No module named 'no_such_module'" in caplog.text
+    await warm_start.stop()
+
+
 async def test_a_start_that_never_ends_is_given_up(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -260,7 +290,7 @@ async def test_a_start_that_never_ends_is_given_up(
     bench.start()
     await bench.until(lambda: bench.subject.restarts == 1)
     assert "vLLM was not ready after 0 s" in caplog.text
-    assert any("vLLM starting" in line for line in bench.lines)
+    assert "tiny: loading vLLM's code" in bench.lines
 
 
 async def test_a_model_that_cannot_be_had_is_tried_again(
