@@ -66,8 +66,8 @@ def _engine_faults(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield _fault((*at, "engine"), f"expected {one_of(DIALECTS)}")
             continue
         if entry.get("source") is not None and not dialect.can_be_started:
-            startable = " or ".join(other.name for other in DIALECTS.values() if other.can_be_started)
-            yield _fault(at, f"`source` needs `engine: {startable}`: smallfirst cannot start other engines")
+            startable = " or ".join(f"`engine: {other.name}`" for other in DIALECTS.values() if other.can_be_started)
+            yield _fault(at, f"`source` needs {startable}: smallfirst cannot start other engines")
         if entry.get("base_url") is not None and not dialect.can_be_attached:
             yield _fault(
                 at, f"`engine: {dialect.name}` needs `source`; write `engine: openai` for a server that already runs"

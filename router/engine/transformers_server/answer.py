@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from .calls import Call, CallReader, RequiredCalls
-
-if TYPE_CHECKING:
-    from .decoding import Finished, Token, TokenLogprob
+from .events import Finished, Token, TokenLogprob
 
 
 @dataclass

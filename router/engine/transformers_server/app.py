@@ -8,14 +8,16 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import answer
 from .answer import Answer
-from .decoding import Finished, Token
 from .errors import RequestError
-from .model import Event, Prompt
+from .events import Event, Finished, Token
 from .request import ChatRequest, parse
+
+if TYPE_CHECKING:
+    from .model import Prompt  # its module imports torch
 
 STUCK_S = 60.0
 """a model that works on for so long after nobody waits for its answer is stuck; /health says so"""
@@ -107,6 +109,9 @@ class App:
         except RequestError as error:
             await _respond_error(send, error)
             return
+        except Exception as error:
+            await _fail(error, send, begun=False)
+            return
         work = _Work(prompt)
         leaving = asyncio.create_task(_cancel_when_client_leaves(receive, work))
         loop.run_in_executor(self._generations, self._generate, work, loop).add_done_callback(work.end)
@@ -119,7 +124,8 @@ class App:
     async def _relay(self, work: _Work, send: Send) -> None:
         """Wait for the model. Then send the answer while it is generated, or once it is whole."""
         try:
-            await asyncio.wait_for(work.events.get(), self._max_wait_s)
+            if await asyncio.wait_for(work.events.get(), self._max_wait_s) is None:
+                return  # the client left
         except asyncio.TimeoutError:  # noqa: UP041 - another class in Python 3.10
             await _respond_error(send, _overloaded(self._max_wait_s))
             return

@@ -14,36 +14,12 @@ import torch
 from llguidance import LLMatcher
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
+from .events import Finished, Token, TokenLogprob
 from .request import ChatRequest
 from .text import Detokenizer, StopStrings
 
 LOWEST_LOGPROB = -9999.0
 """what is reported for a token that could not be chosen: JSON has no infinity"""
-
-
-class TokenLogprob(NamedTuple):
-    """The logprob of a token, or of an alternative to it."""
-
-    text: str
-    logprob: float
-
-
-class Token(NamedTuple):
-    """A generated token. `text` is what may be sent after it: nothing within a character or a stop string."""
-
-    choice: int
-    text: str
-    logprob: TokenLogprob | None = None
-    alternatives: Sequence[TokenLogprob] = ()
-
-
-class Finished(NamedTuple):
-    """The end of one choice. `text` was held back until then."""
-
-    choice: int
-    text: str
-    reason: str
-    tokens: int
 
 
 class Decoding:

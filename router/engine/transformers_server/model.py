@@ -13,14 +13,13 @@ from llguidance import LLMatcher, LLTokenizer, grammar_from
 from llguidance.hf import from_tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LogitsProcessorList, StoppingCriteriaList
 
-from .decoding import Decoding, Finished, ModelFacts, Token
+from .decoding import Decoding, ModelFacts
 from .errors import RequestError, unsupported_format
+from .events import Event
 from .request import ChatRequest, OutputFormat
 
 GREEDY_BELOW = 1e-5
 """temperatures below this choose the likeliest token, as in vLLM"""
-
-Event = Token | Finished
 
 
 @dataclass(frozen=True)

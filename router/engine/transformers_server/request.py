@@ -142,20 +142,19 @@ def _sampling(body: Mapping[str, Any]) -> Sampling:
 
 def _output_format(body: Mapping[str, Any]) -> OutputFormat | None:
     """Read `response_format`, or else `structured_outputs`."""
-    asked = body.get("response_format")
-    if asked is not None:
-        kind = _mapping(body, "response_format").get("type")
+    if asked := _mapping(body, "response_format"):
+        kind = asked.get("type")
         if kind == "text":
             return None
         if kind == "json_object":
             return OutputFormat("json_schema", '{"type": "object"}', "response_format")
-        schema = asked.get("json_schema", {})
+        schema = asked.get("json_schema")
         if kind != "json_schema" or not isinstance(schema, Mapping) or "schema" not in schema:
             raise unsupported_format("Expected a json_schema, a json_object or text.", "response_format")
         return OutputFormat("json_schema", json.dumps(schema["schema"]), "response_format")
-    if body.get("structured_outputs") is None:
-        return None
     named = [(kind, value) for kind, value in _mapping(body, "structured_outputs").items() if value is not None]
+    if not named:
+        return None
     if len(named) != 1 or named[0][0] not in ("choice", "regex", "grammar"):
         raise unsupported_format("Expected one choice, regex or grammar.", "structured_outputs")
     kind, value = named[0]
@@ -226,10 +225,10 @@ def _is_number(value: object) -> bool:
 
 
 def _mapping(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = body.get(name) or {}
-    if not isinstance(value, Mapping):
+    value = body.get(name)
+    if value is not None and not isinstance(value, Mapping):
         raise _expected(name, "an object")
-    return value
+    return value or {}
 
 
 def _list(body: Mapping[str, Any], name: str) -> Sequence[Any]:

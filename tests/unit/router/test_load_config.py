@@ -158,7 +158,11 @@ WRONG = [
     ("true for a number", put("context", "true"), "3: models.small.context: expected a whole number, got True"),
     ("no tier", BASE.replace("    tier: slm\n", ""), "2: models.small.tier: missing"),
     ("wrong tier", BASE.replace("slm", "xlm"), "3: models.small.tier: expected 'slm' or 'llm', got 'xlm'"),
-    ("wrong engine", BASE.replace("vllm", "tgi"), "4: models.small.engine: expected 'openai' or 'vllm', got 'tgi'"),
+    (
+        "wrong engine",
+        BASE.replace("vllm", "tgi"),
+        "4: models.small.engine: expected 'openai', 'vllm' or 'transformers', got 'tgi'",
+    ),
     ("both kinds", put("base_url", "http://a/v1"), "2: models.small: expected exactly one of `source`"),
     ("neither kind", BASE.replace("    source: org/small\n", ""), "2: models.small: expected exactly one of"),
     ("managed openai", BASE.replace("vllm", "openai"), "2: models.small: `source` needs `engine: vllm`"),
