@@ -2,7 +2,7 @@
 
     make test-engines
 
-Takes minutes: each of them starts vLLM. `make test` leaves them out; it starts one engine, and that one once more.
+Takes minutes: each of them starts an engine. `make test` leaves them out; it starts two, and one of them once more.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def report(outcomes: list[Outcome], where: dict[str, str], date: str) -> str:
     lines = [
         "# Tests that start engines of their own",
         "",
-        "`make test-engines` ran these and wrote this page. `make test` leaves them out: each starts vLLM once more.",
+        "`make test-engines` ran these and wrote this page. `make test` leaves them out: each starts an engine once more.",
         "",
         f"{date}: {passed} of {len(outcomes)} passed.",
         "",

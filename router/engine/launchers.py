@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
+from router.catalogue.bundled import find
 from router.config.models import Model
 from router.engine.command import Host, Launch, check_vllm_args, vllm_launch
 from router.engine.transformers_launch import transformers_launch
@@ -66,7 +67,13 @@ class TransformersLauncher(Launcher):
     """Our own server for models of the library transformers."""
 
     def check_args(self, model: Model) -> None:
-        """Accept them: reading models.yaml has checked `transformers_args`."""
+        """Check that the user allows a model's own code to run, if the catalogue says that it has some."""
+        if model.catalogue and find(model.catalogue).own_code and not model.transformers_args.trust_remote_code:
+            raise ConfigError(
+                f"{model.where}.transformers_args: the model needs the Python code of its own repository, which would"
+                " run as the user who runs the gateway. Read it, and if you trust it, write"
+                " `transformers_args: {trust_remote_code: true}`"
+            )
 
     def check_installed(self, model: Model) -> None:
         """Check that the packages are installed beside the gateway, or that the other interpreter exists."""

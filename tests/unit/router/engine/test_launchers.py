@@ -61,3 +61,12 @@ def test_memory_is_shared_with_other_engines(configured: Any, monkeypatch: pytes
     with pytest.raises(ConfigError, match=r"GPU 0: the shares of its memory add up to 1\.84"):
         check_managed(configured("replicas: 2, gpus: [0]"))
     check_managed(configured("replicas: 2, gpus: [0], transformers_args: {gpu_memory_utilization: 0.5}"))
+
+
+def test_a_models_own_code_needs_the_users_word_before_anything_is_downloaded(tmp_path: Path) -> None:
+    file = tmp_path / "models.yaml"
+    file.write_text("models:\n  hymba: {catalogue: hymba-1.5b}\n")
+    with pytest.raises(ConfigError, match=r"models\.hymba\.transformers_args: .*trust_remote_code: true"):
+        check_managed(load(file, {}, gpu=False))
+    file.write_text("models:\n  hymba: {catalogue: hymba-1.5b, transformers_args: {trust_remote_code: true}}\n")
+    check_managed(load(file, {}, gpu=False))
