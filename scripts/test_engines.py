@@ -75,7 +75,7 @@ def report(outcomes: list[Outcome], where: dict[str, str], date: str) -> str:
     lines = [
         "# Tests that start engines of their own",
         "",
-        "`make test-engines` ran these and wrote this page. `make test` leaves them out: each starts an engine once more.",
+        "`make test-engines` ran these and wrote this page. `make test` leaves them out, as each starts an engine.",
         "",
         f"{date}: {passed} of {len(outcomes)} passed.",
         "",
