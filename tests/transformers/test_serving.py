@@ -28,7 +28,11 @@ SCHEMA: Any = {
 FORMAT: Any = {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA}}
 TOOL: Any = {"type": "function", "function": {"name": "choose", "parameters": SCHEMA}}
 UNTIL_STOPPED: Any = {"messages": QUESTION, "max_tokens": CONTEXT - 1000, **ENDLESS}
-"""an answer that would take minutes"""
+"""an answer that would take hours"""
+
+
+def in_flight(gateway: Gateway) -> float:
+    return gateway.metrics().value("smallfirst_replica_in_flight", model=MODEL)
 
 
 def test_while_it_starts_ready_says_so_and_what_it_cannot_do(gateway: Gateway) -> None:
@@ -169,12 +173,11 @@ def test_a_required_call(client: OpenAI, choice: Any) -> None:
     assert whole.message.tool_calls[0].function.arguments == streamed.message.tool_calls[0].function.arguments
 
 
-def test_a_prompt_that_does_not_fit(gateway: Gateway, client: OpenAI) -> None:
-    long: Any = [{"role": "user", "content": "x" * CONTEXT}]
+def test_prompt_and_answer_must_fit_together(gateway: Gateway, client: OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
-        client.chat.completions.create(model=MODEL, messages=long)
+        client.chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=CONTEXT)
     assert caught.value.code == "context_length_exceeded"
-    raw = client.chat.completions.with_raw_response.create(model="auto", messages=long)
+    raw = client.chat.completions.with_raw_response.create(model="auto", messages=QUESTION, max_tokens=CONTEXT)
     assert (raw.headers["x-smallfirst-model"], raw.headers["x-smallfirst-reason"]) == ("big", "context")
 
 
@@ -191,14 +194,16 @@ def test_completions_are_the_next_rungs(client: OpenAI) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_answer_ends_when_its_client_leaves(gateway: Gateway, client: OpenAI, stream: bool) -> None:
-    with Caller(gateway, {"model": MODEL, "stream": stream, **UNTIL_STOPPED}) as caller:
-        if stream:
-            caller.socket.settimeout(ANSWER_S)
-            caller.read_until(b'"content"')
-        caller.leave()
-    # there is one turn at a time, so this answer shows that the other has ended
-    assert client.chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=1).choices
+def test_an_answer_ends_when_its_client_leaves(gateway: Gateway, stream: bool) -> None:
+    endless = {"model": MODEL, **UNTIL_STOPPED}
+    with Caller(gateway, endless | {"stream": stream}) as first:
+        wait_until(lambda: in_flight(gateway) == 1)
+        with Caller(gateway, endless | {"stream": True}) as second:
+            wait_until(lambda: in_flight(gateway) == 2)
+            first.leave()
+            # there is one turn at a time, so this answer shows that the other has ended
+            second.socket.settimeout(ANSWER_S)
+            second.read_until(b'"content"')
     gateway.assert_idle()
 
 
@@ -207,7 +212,7 @@ def test_a_second_request_waits_its_turn(gateway: Gateway) -> None:
     with Caller(gateway, endless) as first, Caller(gateway, endless) as second:
         for caller in (first, second):
             caller.socket.settimeout(ANSWER_S)
-        wait_until(lambda: gateway.metrics().value("smallfirst_replica_in_flight", model=MODEL) == 2)
+        wait_until(lambda: in_flight(gateway) == 2)
         first.read_until(b'"content"')
         first.received = b""
         first.read_until(b'"content"')

@@ -17,6 +17,7 @@ from tests.support.caller import Caller
 from tests.support.gateway import ROOT, Gateway
 from tests.support.processes import descendants, wait_for_vllm, wait_until_gone
 from tests.support.tiny_hymba import ANSWER, make_tiny_hymba
+from tests.support.tiny_llama import CONTEXT
 from tests.support.waiting import wait_until
 from tests.transformers.conftest import ANSWER_S, MODEL, START_S, managed
 
@@ -101,8 +102,11 @@ def test_an_interpreter_of_another_environment(tiny_llama: Path, tmp_path: Path)
 
 
 def test_a_context_that_the_model_does_not_have(tiny_llama: Path, tmp_path: Path) -> None:
-    with Gateway({"models": {MODEL: managed(tiny_llama, context=100_001)}}, tmp_path) as gateway:
-        wait_until(lambda: "`context: 100001` is more than the model's 100000 tokens" in gateway.output, "it is said")
+    with Gateway({"models": {MODEL: managed(tiny_llama, context=CONTEXT + 1)}}, tmp_path) as gateway:
+        wait_until(
+            lambda: f"`context: {CONTEXT + 1}` is more than the model's {CONTEXT} tokens" in gateway.output,
+            "it is said",
+        )
 
 
 def test_real_weights_from_a_python_package(tmp_path: Path) -> None:
