@@ -47,6 +47,7 @@ class Attention(Entry):
     layers: int = Field(ge=1)
     kv_heads: int = Field(ge=1)
     head_dim: int = Field(ge=1)
+    """the mean of keys and values where these differ"""
     window: int | None = Field(None, ge=1)
     """the number of tokens that a sliding window keeps; the default is all of them"""
 
@@ -78,6 +79,8 @@ class CatalogueEntry(Entry):
     family: str
     hub_id: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
     engine: str = "vllm"
+    own_code: bool = False
+    """whether the model needs the Python code of its own repository, which the user must allow to run"""
     architecture: str
     """the class that serves it: vLLM's, or that of its own code"""
     parameters: int = Field(ge=1)

@@ -1,4 +1,4 @@
-"""Prepares, starts and monitors one managed vLLM, and restarts it when it dies or hangs."""
+"""Prepares, starts and monitors one managed engine, and restarts it when it dies or hangs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from router.config.models import Model
-from router.engine.command import Host, vllm_launch
+from router.engine.command import Host
 from router.engine.engine_process import EngineProcess
 from router.engine.gpu import visible_gpus
+from router.engine.launchers import LAUNCHERS
 from router.engine.paths import log_file, runtime_folder
 from router.engine.source import prepare
 from router.engine.warm_start import WarmStart
@@ -39,7 +40,7 @@ class Supervisor:
     """Keeps one replica of a managed model running as long as `run` runs.
 
     `progress` is called with a line for the user at each step of a start, and every few seconds during long ones.
-    Without `warm_start`, or after a warm start that failed, vLLM is started by itself.
+    Without `warm_start`, or after a warm start that failed, the engine is started by itself.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Supervisor:
         self._name = model.name if model.replicas == 1 else f"{model.name}/{index}"
         self._log_size_limited = True
         self._folder = runtime_folder()
-        self._socket = self._folder / "vllm.sock"
+        self._socket = self._folder / "engine.sock"
         self._ready_since: float | None = None
 
     @property
@@ -109,12 +110,12 @@ class Supervisor:
 
         Raises:
             EngineError: the replica could not start or stopped running. The message says why.
-            ConfigError: `vllm_args` is invalid.
+            ConfigError: an argument of the engine is invalid.
         """
         if not self.restarts:
             self._set_phase("preparing", "preparing the model")
         path = await prepare(self._model, self._state_dir, self._progress)
-        launch = vllm_launch(
+        launch = LAUNCHERS[self._model.engine].launch(
             self._model,
             self._index,
             path,
@@ -126,7 +127,7 @@ class Supervisor:
             ),
         )
         if not self.restarts:
-            self._set_phase("starting", "vLLM starting")
+            self._set_phase("starting", f"{launch.title} starting")
         self._log_size_limited = True
         engine = EngineProcess(
             launch, self._folder, self._socket, log_file(self._state_dir, self._model.name, str(self._index))
@@ -152,7 +153,8 @@ class Supervisor:
                 while await engine.health() != 200:
                     await engine.raise_if_ended(STARTING_POLL_S)
         except TimeoutError:
-            raise EngineError(f"vLLM was not ready after {START_TIMEOUT_S:.0f} s (more in {engine.log})") from None
+            title = engine.launch.title
+            raise EngineError(f"{title} was not ready after {START_TIMEOUT_S:.0f} s (more in {engine.log})") from None
         finally:
             reporter.cancel()
         self._start_cold = False
@@ -166,12 +168,13 @@ class Supervisor:
         while True:
             stage, now = await engine.stage(), time.monotonic()
             if stage != told or now - told_at >= PROGRESS_INTERVAL_S:
-                self.detail = f"vLLM starting: {stage}"
+                self.detail = f"{engine.launch.title} starting: {stage}"
                 self._progress(f"{self._name}: {stage}{f', {now - began:.0f} s so far' if stage == told else ''}")
                 told, told_at = stage, now
             await asyncio.sleep(STARTING_POLL_S)
 
     async def _monitor(self, engine: EngineProcess) -> None:
+        title = engine.launch.title
         answered = time.monotonic()
         misses = 0
         while time.monotonic() - answered < HANG_TIMEOUT_S:
@@ -185,11 +188,11 @@ class Supervisor:
                 continue
             misses += 1
             if status is not None or misses >= MISSES_UNTIL_UNRESPONSIVE:
-                self._set_phase("unresponsive", "vLLM does not answer its health check")
-        raise EngineError(f"vLLM did not answer its health check for {HANG_TIMEOUT_S:.0f} s (more in {engine.log})")
+                self._set_phase("unresponsive", f"{title} does not answer its health check")
+        raise EngineError(f"{title} did not answer its health check for {HANG_TIMEOUT_S:.0f} s (more in {engine.log})")
 
     async def _limit_log_size(self, engine: EngineProcess) -> None:
-        """Limit the size of the log. A failure, such as a full disk, is logged once and stops no healthy vLLM."""
+        """Limit the size of the log. A failure, such as a full disk, is logged once and stops no healthy engine."""
         try:
             await engine.limit_log_size()
         except OSError as error:

@@ -9,7 +9,10 @@ REQUIRED_IS_LOST = (
     " far, and gets only the last piece"
 )
 REQUIRED_IS_FREE = "vLLM does not constrain required calls for the parser gemma4"
-NO_TOKEN_ENDS_THOUGHTS = "decoding enforces a format after thoughts only if the tokenizer has a token for </think>; this family writes it as text"
+NO_TOKEN_ENDS_THOUGHTS = (
+    "decoding enforces a format after thoughts only if the tokenizer has a token for </think>; this family writes it as"
+    " text"
+)
 
 
 TEXT_TAGS = ("nemotron-h-8b-reasoning", "nemotron-nano-9b-v2", "phi-4-mini-reasoning")

@@ -1,8 +1,8 @@
 """One warm parent for several gateways: vLLM is imported once for all families.
 
-`python -m tests.families.shared_warm_parent SOCKET MODULE...` imports the modules. It serves each connection to SOCKET in
-a fork, as `router.engine.warm_parent` serves its gateway. A gateway that runs `use(SOCKET)` first connects to it instead
-of starting a warm parent of its own.
+`python -m tests.families.shared_warm_parent SOCKET MODULE...` imports the modules. It serves each connection to SOCKET
+in a fork, as `router.engine.warm_parent` serves its gateway. A gateway that runs `use(SOCKET)` first connects to it
+instead of starting a warm parent of its own.
 """
 
 from __future__ import annotations
