@@ -88,6 +88,8 @@ class Model(Entry):
     name: Name
     place: str = ""
     """`file:line: key` of the entry; `load_config` sets it, as it does the name"""
+    adapter_of: str | None = None
+    """the model whose adapter this is; `load_config` makes one model of each adapter"""
     tier: Tier
     """`slm`: a small model; `llm`: a large one"""
     engine: str
@@ -113,6 +115,9 @@ class Model(Entry):
     """the most tokens that prompt and answer may have together; a longer prompt goes directly to the next rung"""
     vllm_args: dict[str, Any] = Field(default_factory=dict)
     """command-line options for vLLM, by name: `{dtype: float32}` becomes `--dtype float32`"""
+    adapters: dict[Name, str] = Field(default_factory=dict)
+    """LoRA adapters of a model with `source`, by the names that clients use: each a hub id, or a folder in PEFT's
+    format. An adapter is a model of its own on the same replicas, with all other keys of this entry"""
     structured_backend: Backend | None = None
     """the structured output backend of an attached vLLM; if omitted, structured streams are buffered until verified"""
     abilities: Annotated[frozenset[Ability], BeforeValidator(_set_of_words)] = frozenset()
@@ -134,6 +139,11 @@ class Model(Entry):
         return self.source is not None
 
     @property
+    def with_adapters(self) -> list[Model]:
+        """Return this model and those that its adapters are."""
+        return [self, *(self._adapter(name) for name in self.adapters)]
+
+    @property
     def upstream_name(self) -> str:
         """Return the name of the model at the upstream."""
         return self.upstream_model or self.name
@@ -142,6 +152,9 @@ class Model(Entry):
     def backend(self) -> Backend | None:
         """Return the structured output backend; for a vLLM that we start it is pinned to guidance by default."""
         return self.structured_backend or ("guidance" if self.managed else None)
+
+    def _adapter(self, name: str) -> Model:
+        return self.model_copy(update={"name": name, "place": "", "adapters": {}, "adapter_of": self.name})
 
     @model_validator(mode="after")
     def _managed_or_attached(self) -> Model:
@@ -153,7 +166,7 @@ class Model(Entry):
             raise ValueError("`base_url` contains the same URL twice; each URL is one replica")
         given = self.model_fields_set
         if not self.managed:
-            for key in sorted({"replicas", "gpus", "vllm_args"} & given):
+            for key in sorted({"adapters", "replicas", "gpus", "vllm_args"} & given):
                 raise ValueError(f"`{key}` is only for models with `source`, not for models with `base_url`")
         if self.managed:
             for key in sorted({"api_key", "upstream_model", "required"} & given):

@@ -51,6 +51,9 @@ STRUCTURED_OUTPUTS_ARG = "structured_outputs_config"
 # tools, and guidance enforces every argument in it.
 JSON_SCHEMA_TOOLS_ENV = ("VLLM_ENFORCE_STRICT_TOOL_CALLING", "0")
 
+# Adapters are loaded while vLLM runs: each version under a new name, from a new folder.
+LOAD_ADAPTERS_ENV = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
+
 # Environment variables passed to engine programs. None of them can contain one of the gateway's keys.
 ENV_ALLOWLIST = re.compile(
     r"PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TZ|TMPDIR|XDG_\w+|LD_\w+|PYTHON\w+|VIRTUAL_ENV"
@@ -90,8 +93,12 @@ class Host:
     cores: int
 
 
-def vllm_launch(model: Model, index: int, path: str, socket: Path, host: Host) -> Launch:
+def vllm_launch(
+    model: Model, index: int, path: str, socket: Path, host: Host, adapter_args: Mapping[str, Any] | None = None
+) -> Launch:
     """Return the command that serves one replica of a managed model, with weights from the folder `path`, on `socket`.
+
+    `adapter_args`: the arguments that its adapters need, if it has any.
 
     Raises:
         ConfigError: `vllm_args` contains a reserved key, or the machine lacks a GPU of the model.
@@ -100,13 +107,15 @@ def vllm_launch(model: Model, index: int, path: str, socket: Path, host: Host) -
     args: dict[str, Any] = {"model": path, "uds": str(socket), "served_model_name": model.name}
     if model.context is not None:
         args["max_model_len"] = model.context
-    args |= DEFAULT_ARGS | ({} if host.gpus else CPU_ARGS) | model.vllm_args
+    args |= DEFAULT_ARGS | ({} if host.gpus else CPU_ARGS) | dict(adapter_args or {}) | model.vllm_args
     # Without this, the first structured request that vLLM serves decides the backend for all later ones.
     args[STRUCTURED_OUTPUTS_ARG] = {"backend": model.backend} | args.get(STRUCTURED_OUTPUTS_ARG, {})
 
     env = NO_TELEMETRY_ENV | filter_env(host.environ)
     if model.backend == "guidance":
         env.setdefault(*JSON_SCHEMA_TOOLS_ENV)
+    if adapter_args:
+        env |= LOAD_ADAPTERS_ENV
     env.setdefault("HF_HUB_OFFLINE", "1")  # the weights are in a local folder, so the hub is not needed
     env["VLLM_RPC_BASE_PATH"] = str(socket.parent)  # vLLM's own sockets, in the same private folder
     if model.gpus:

@@ -22,11 +22,11 @@ def check_managed(config: Config) -> None:
             shares exceed 1, or vLLM is not installed. The message names the model and the key.
     """
     for model in {**config.written, **config.models}.values():
-        if model.managed:
+        if model.managed and model.adapter_of is None:
             parse(model)
             check_vllm_args(model)
             check_gpu_args(model)
-    managed = [model for model in config.models.values() if model.managed]
+    managed = [model for model in config.models.values() if model.managed and model.adapter_of is None]
     if not managed:
         return
     for model in managed:

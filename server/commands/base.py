@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from router.adapters.preflight import check_adapters
 from router.config import price_list
 from router.config.models import Config
 from router.engine.gpu import gpu_present
@@ -53,6 +54,7 @@ def checked_config(path: Path) -> Config:
     """
     config = load_config(path)
     check_managed(config)
+    check_adapters(config)
     for line in config.left_out.values():
         print_error(line)
     return config
@@ -60,7 +62,8 @@ def checked_config(path: Path) -> Config:
 
 def stale_prices(config: Config) -> list[str]:
     """Return one line for each price of models.yaml that was looked up too long ago."""
-    return price_list.stale_price_warnings(config.written.values(), datetime.now(UTC).date())
+    written = [model for model in config.written.values() if model.adapter_of is None]
+    return price_list.stale_price_warnings(written, datetime.now(UTC).date())
 
 
 def print_error(line: str) -> None:
