@@ -13,7 +13,7 @@ from pathlib import Path
 from time import monotonic
 
 from router.adapters.model_adapters import AdapterLiveness, ModelAdapters, ReplicaAdapters
-from router.config.models import Config, Model
+from router.config.models import Config, Model, without_adapters
 from router.engine.supervisor import Supervisor
 from router.engine.warm_start import WarmStart
 from router.replicas.adapter_replica import AdapterReplica, AdapterSlot
@@ -52,9 +52,8 @@ class Fleet:
         self._shared: list[SharedPool] = []
         self.pools: dict[str, Pool] = {}
         self._workers = workers
-        for model in config.models.values():
-            if model.adapter_of is None:
-                self._add(model, [other for other in config.models.values() if other.adapter_of == model.name])
+        for model in without_adapters(config.models):
+            self._add(model, [other for other in config.models.values() if other.adapter_of == model.name])
 
     def _add(self, model: Model, adapters: Sequence[Model]) -> None:
         """Add the pool of a model, and those of its adapters on the same replicas."""

@@ -116,12 +116,12 @@ async def running_gateway(start: Start, say: Say) -> AsyncIterator[RunningGatewa
         roots = tuple(sorted(engines))
         yield RunningGateway(root, own, process.pid, roots, took, restarts, tuple(engines[one] for one in roots))
     finally:
-        await asyncio.shield(_stop(process))
+        await asyncio.shield(stop(process))
 
 
 def warn_of_other_engines(say: Say) -> None:
     """Print a note if this machine runs another vLLM, which would disturb a measurement."""
-    others = [process.pid for process in guard.processes() if "vllm.entrypoints" in _command_line(process.pid)]
+    others = [process.pid for process in guard.processes() if "--uds" in command_words(process.pid)]
     if others:
         say(f"note: another vLLM runs on this machine (process {others[0]}) and will disturb the measurement")
 
@@ -160,7 +160,7 @@ async def _until_ready(process: Guarded, root: str, start: Start, say: Say) -> i
     raise StartFailed(f"not ready after {start.limit_s:.0f} s: {detail}\n{tail(start.log)}")
 
 
-async def _stop(process: Guarded) -> None:
+async def stop(process: Guarded) -> None:
     """Ask the gateway to end, so that it stops its vLLM in order; then kill what is left."""
     if own := _own_and_engines(process.pid)[0]:  # empty if it has only begun to start
         with contextlib.suppress(ProcessLookupError):
@@ -173,14 +173,13 @@ def _own_and_engines(root: int) -> tuple[tuple[int, ...], dict[str, str]]:
     """Return the gateway's own processes, the first one first, and its engines: root -> command.
 
     Engines run under guards of their own. So a walk down from the gateway that stops at guards finds only the gateway's
-    processes.
+    processes. The process that engines are forked from is theirs, not the gateway's.
     """
     children: dict[int, list[int]] = {}
     for process in guard.processes():
         children.setdefault(process.parent, []).append(process.pid)
-    commands = {pid: _command_line(pid).rstrip("\0").split("\0") for pid in guard.descendants(root)}
-    guards = {pid for pid, line in commands.items() if any(part.endswith("guard.py") for part in line)}
-    others = {pid: line for pid, line in commands.items() if pid not in guards}
+    commands = {pid: command_words(pid) for pid in guard.descendants(root)}
+    others = {pid: line for pid, line in commands.items() if not is_guard(line)}
     gateways = [pid for pid, line in others.items() if line[1:3] == ["-m", "server.cli"]]
     own = [pid for pid in gateways if not any(pid in children.get(other, ()) for other in gateways)][:1]
     for pid in own:  # the list grows during the loop
@@ -189,8 +188,16 @@ def _own_and_engines(root: int) -> tuple[tuple[int, ...], dict[str, str]]:
     return tuple(own), engines
 
 
-def _command_line(pid: int) -> str:
+def command_words(pid: int) -> list[str]:
+    """Return a process's command line in words. Engines that were forked have set theirs as one text."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").rstrip("\0").replace("\0", " ").split(" ")
     except OSError:  # it has ended
-        return ""
+        return [""]
+
+
+def is_guard(command: Sequence[str]) -> bool:
+    """Return whether a command is that of a guard, or of the process that engines are forked from."""
+    return command[0] == "smallfirst:" or any(
+        part.endswith(("guard.py", "router.engine.warm_parent")) for part in command
+    )

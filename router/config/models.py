@@ -95,7 +95,12 @@ class Model(Entry):
     engine: str
     """the kind of server that runs the model: `vllm`, or `openai` for any other server with OpenAI's API"""
     source: str | None = Field(None, min_length=1)
-    """the weights that smallfirst serves with vLLM: a hub id, a folder, or a file in a Python package"""
+    """the weights that smallfirst serves with vLLM: a hub id, a folder, or a file in a Python package; or
+    `catalogue:NAME`, which means `catalogue: NAME` with the weights from the hub"""
+    catalogue: str | None = Field(None, min_length=1)
+    """the name of an entry of [the catalogue](../models.md), which fills in `tier`, `engine`, `source`, `context` (at
+    most 32,768), `vllm_args` and `abilities`; what is written here wins, `vllm_args` key by key, and `null` there
+    leaves a key out; beside it, `source` may name a folder with the same weights"""
     base_url: Annotated[tuple[Annotated[str, AfterValidator(_http_url)], ...], BeforeValidator(_one_or_many)] = ()
     """the URL of a running server's API, such as `http://host:port/v1`; in a list, each URL is one replica"""
     api_key: Annotated[SecretStr, AfterValidator(_header_value)] | None = None
@@ -179,6 +184,11 @@ class Model(Entry):
                 "one refuses to start, the other leaves the model out"
             )
         return self
+
+
+def without_adapters(models: Mapping[str, Model]) -> list[Model]:
+    """Return the models that have weights and replicas of their own."""
+    return [model for model in models.values() if model.adapter_of is None]
 
 
 class RouteEntry(Entry):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 
-from router.config.models import Config
+from router.config.models import Config, without_adapters
 from router.engine.command import check_vllm_args
 from router.engine.gpu import check_gpu_args, check_gpus, visible_gpus
 from router.engine.source import check_source_exists, parse
@@ -21,12 +21,12 @@ def check_managed(config: Config) -> None:
         ConfigError: a `source` is invalid or missing, a vLLM argument is reserved, a GPU is missing or its memory
             shares exceed 1, or vLLM is not installed. The message names the model and the key.
     """
-    for model in {**config.written, **config.models}.values():
-        if model.managed and model.adapter_of is None:
+    for model in without_adapters({**config.written, **config.models}):
+        if model.managed:
             parse(model)
             check_vllm_args(model)
             check_gpu_args(model)
-    managed = [model for model in config.models.values() if model.managed and model.adapter_of is None]
+    managed = [model for model in without_adapters(config.models) if model.managed]
     if not managed:
         return
     for model in managed:

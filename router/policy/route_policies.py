@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from router.config.models import Config, Route
-from router.errors import BadRequest
+from router.errors import BadRequest, ConfigError
 from router.policy import POLICIES
 from router.policy.base import Policy
 from router.types import ChatCall
@@ -61,4 +61,6 @@ class RoutePolicies:
 
 def _build(route: Route) -> Mapping[str, Policy]:
     built = {name: policy.build(route) for name, policy in POLICIES.items()}
+    if built[route.policy] is None:
+        raise ConfigError(f"routes.{route.name}.policy: {route.policy} lacks what it needs on this route")
     return {name: policy for name, policy in built.items() if policy is not None}

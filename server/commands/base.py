@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from router.adapters.preflight import check_adapters
 from router.config import price_list
-from router.config.models import Config
+from router.config.from_catalogue import licence_warnings
+from router.config.models import Config, without_adapters
 from router.engine.gpu import gpu_present
 from router.engine.preflight import check_managed
 from router.load_config import load
@@ -47,7 +49,8 @@ def load_config(path: Path) -> Config:
 
 
 def checked_config(path: Path) -> Config:
-    """Read models.yaml, check the models that have a `source`, and print which models are left out.
+    """Read models.yaml and check the models that have a `source`. Print which models are left out, and which must not
+    be used commercially.
 
     Raises:
         ConfigError: the file is wrong, or a model cannot be started on this machine.
@@ -55,15 +58,20 @@ def checked_config(path: Path) -> Config:
     config = load_config(path)
     check_managed(config)
     check_adapters(config)
-    for line in config.left_out.values():
+    for line in (*config.left_out.values(), *licence_warnings(without_adapters(config.models))):
         print_error(line)
     return config
 
 
 def stale_prices(config: Config) -> list[str]:
     """Return one line for each price of models.yaml that was looked up too long ago."""
-    written = [model for model in config.written.values() if model.adapter_of is None]
-    return price_list.stale_price_warnings(written, datetime.now(UTC).date())
+    return price_list.stale_price_warnings(without_adapters(config.written), datetime.now(UTC).date())
+
+
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of cells as lines, with columns of equal width."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def print_error(line: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from router.config.models import Config, Route
-from router.errors import BadRequest
+from router.errors import BadRequest, ConfigError
 from router.learning.evidence_file import EvidenceFile
 from router.policy import register, unregister
 from router.policy.base import Policy
@@ -74,6 +74,22 @@ def test_evidence_is_read_once_a_route_and_what_it_lacks_is_said_once(
     assert type(policies.of(one.resolve("auto"), call(routing={"policy": "classifier"}))) is Classifier
     assert len(read) == 1
     assert [record.getMessage() for record in caplog.records] == [f"route auto: {path} has no evidence of slm"]
+
+
+def test_a_route_that_lacks_what_its_policy_needs_is_refused_at_the_start() -> None:
+    class Needy(Fixed):
+        name = "needy"
+
+        @classmethod
+        def build(cls, route: Route) -> Needy | None:
+            return None
+
+    register(Needy)
+    try:
+        with pytest.raises(ConfigError, match=r"routes\.auto\.policy: needy lacks what it needs on this route"):
+            RoutePolicies(served("needy"))
+    finally:
+        unregister(Needy)
 
 
 # --- a demand for confidence
