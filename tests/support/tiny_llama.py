@@ -1,4 +1,4 @@
-"""A Llama of some hundred thousand random weights, with a tokenizer of its own: a model that an engine of the tests can load.
+"""A tiny Llama with random weights and a tokenizer of its own: a model that an engine of the tests can load.
 
 One token is one byte, so every text can be written, and the context is longer than any answer of a test. The files are
 written without torch, which takes seconds to import.
