@@ -11,6 +11,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from router.catalogue import resolve
 from router.config import price_list
+from router.config.adapters import with_adapters
 from router.config.models import Config, Model, ModelsFile, Requires, Route, RouteEntry, Timeouts
 from router.errors import ConfigError, one_of
 from router.money.price import Price, PromptTier
@@ -44,7 +45,7 @@ def load(path: Path, env: Mapping[str, str], *, gpu: bool) -> Config:
     options = _all_options(data, path.parent, faults)
     if faults or entries is None:
         raise ConfigError("\n".join(_explain(file, fault) for fault in faults))
-    written = _with_adapters(file, entries.models, left_out)
+    written = with_adapters(file, entries.models, left_out)
     models = {name: model for name, model in written.items() if name not in left_out}
     if not models:
         reasons = "".join(f"\n  {line}" for line in left_out.values())
@@ -55,23 +56,6 @@ def load(path: Path, env: Mapping[str, str], *, gpu: bool) -> Config:
         fallback = written[entry.ladder[-1][0]]
         routes[name] = Route(name, rungs, fallback, entry.policy, options[name])
     return Config(models, routes, left_out, written)
-
-
-def _with_adapters(file: YamlDocument, models: Mapping[str, Model], left_out: dict[str, str]) -> dict[str, Model]:
-    """Return the models, each followed by its adapters. Adapters of a model that is left out are left out, too."""
-    every: dict[str, Model] = {}
-    for base in models.values():
-        for model in base.with_adapters:
-            if model.adapter_of is None:
-                every[model.name] = model
-                continue
-            at: KeyPath = ("models", base.name, "adapters", model.name)
-            if model.name in models or model.name in every:
-                raise ConfigError(f"{file.where(at)}: {dotted(at)}: another model has the same name")
-            every[model.name] = model.model_copy(update={"place": f"{file.where(at)}: {dotted(at)}"})
-            if base.name in left_out:
-                left_out[model.name] = f"{model.name} is left out: it is an adapter of {base.name}"
-    return every
 
 
 def _engine_faults(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -90,6 +74,9 @@ def _engine_faults(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if entry.get("structured_backend") is not None and not dialect.has_structured_backend:
             owners = " or ".join(other.name for other in DIALECTS.values() if other.has_structured_backend)
             yield _fault(at, f"`structured_backend` is only for `engine: {owners}`")
+        if entry.get("adapters") is not None and not dialect.loads_adapters:
+            owners = " or ".join(other.name for other in DIALECTS.values() if other.loads_adapters)
+            yield _fault((*at, "adapters"), f"`adapters` need `engine: {owners}`")
 
 
 def _all_options(data: Mapping[str, Any], folder: Path, faults: list[Any]) -> dict[str, PolicyOptions]:

@@ -144,9 +144,10 @@ class Model(Entry):
         return self.source is not None
 
     @property
-    def with_adapters(self) -> list[Model]:
-        """Return this model and those that its adapters are."""
-        return [self, *(self._adapter(name) for name in self.adapters)]
+    def adapter_models(self) -> list[Model]:
+        """Return the models that its adapters are."""
+        own: dict[str, Any] = {"place": "", "adapters": {}, "adapter_of": self.name}
+        return [self.model_copy(update={"name": name, **own}) for name in self.adapters]
 
     @property
     def upstream_name(self) -> str:
@@ -157,9 +158,6 @@ class Model(Entry):
     def backend(self) -> Backend | None:
         """Return the structured output backend; for a vLLM that we start it is pinned to guidance by default."""
         return self.structured_backend or ("guidance" if self.managed else None)
-
-    def _adapter(self, name: str) -> Model:
-        return self.model_copy(update={"name": name, "place": "", "adapters": {}, "adapter_of": self.name})
 
     @model_validator(mode="after")
     def _managed_or_attached(self) -> Model:

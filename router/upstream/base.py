@@ -84,6 +84,8 @@ class Dialect(ABC):
     """the path of the health check, outside `/v1`; None: only its answers show whether the server is up"""
     can_be_started: ClassVar[bool] = False
     """whether smallfirst can start and supervise the engine (`source`)"""
+    loads_adapters: ClassVar[bool] = False
+    """whether smallfirst can load adapters into an engine that it has started (`adapters`)"""
     has_structured_backend: ClassVar[bool] = False
     """whether `structured_backend` in models.yaml applies to the engine"""
     decodes_format_beside_calls: bool = True

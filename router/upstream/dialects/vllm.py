@@ -40,6 +40,7 @@ class VllmDialect(Dialect):
     abilities: ClassVar[frozenset[Ability]] = frozenset({"completions", "tools", "structured", "logprobs"})
     health_path = "/health"
     can_be_started = True
+    loads_adapters = True
     has_structured_backend = True
     decodes_format_beside_calls = False  # with a constrained format, vLLM cannot make calls
 

@@ -15,7 +15,7 @@ from router.replicas.shared_pool import SharedPool, SharedReplica
 
 PRICE = Price(replica_hour_usd=3.6)
 BASE = Model(name="tiny", tier="slm", engine="vllm", source="owner/tiny", price=PRICE, adapters={"orders": "./orders"})
-ORDERS = BASE.with_adapters[1]
+[ORDERS] = BASE.adapter_models
 
 
 class Both:
