@@ -47,6 +47,7 @@ class Attention(Entry):
     layers: int = Field(ge=1)
     kv_heads: int = Field(ge=1)
     head_dim: int = Field(ge=1)
+    """the mean of keys and values where these differ"""
     window: int | None = Field(None, ge=1)
     """the number of tokens that a sliding window keeps; the default is all of them"""
 

@@ -27,6 +27,10 @@ EMBEDDING_BYTES = 2
 KV_BYTES, CONV_BYTES, RECURRENT_BYTES = 2, 2, 4
 """vLLM keeps recurrent states in 32 bits where the model's configuration does not say otherwise"""
 
+IN_FLIGHT_TOKENS = 2 * 2_048
+"""what layers with a window keep beyond it: vLLM frees tokens only after the batch, of which two are under way, and a
+batch has at most 2,048 tokens by default (8,192 or more on cards from 70 GB)"""
+
 OVERHEAD_GB = 1.5
 MEMORY_SHARE = 0.92
 CARD_SIZES_GB = (8, 12, 16, 24, 40, 80)
@@ -47,8 +51,8 @@ def kv_bytes_per_token(entry: CatalogueEntry) -> int:
 
 
 def sequence_gb(entry: CatalogueEntry, tokens: int) -> float:
-    """Return what one sequence needs: its keys and values, at most a window of them in some layers, and its state."""
-    kept = sum(_kv_bytes(kind) * min(tokens, kind.window or tokens) for kind in entry.attention)
+    """Return what one sequence needs: its keys and values, in some layers only those of a window, and its state."""
+    kept = sum(_kv_bytes(kind) * min(tokens, _window(kind) or tokens) for kind in entry.attention)
     return (kept + state_bytes(entry)) / 1e9
 
 
@@ -85,3 +89,8 @@ def smallest_card_gb(entry: CatalogueEntry, precision: Precision = "bf16") -> in
 def _kv_bytes(kind: Attention) -> int:
     """Return the bytes of a token's keys and values in all layers of one kind."""
     return 2 * kind.layers * kind.kv_heads * kind.head_dim * KV_BYTES
+
+
+def _window(kind: Attention) -> int | None:
+    """Return how many tokens such layers keep at most, or None for all of them."""
+    return kind.window + IN_FLIGHT_TOKENS if kind.window else None

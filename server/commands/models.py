@@ -165,14 +165,15 @@ def _facts(entry: CatalogueEntry) -> Iterator[tuple[str, str]]:
     yield "thinks", thinks(entry) + (f"; vLLM's parser {entry.reasoning_parser}" if entry.reasoning_parser else "")
     for precision in BYTES_PER_WEIGHT:
         yield f"weights in {precision}", f"{weights_gb(entry, precision):.1f} GB"
-    yield (
-        "KV cache",
-        (
-            f"{kv_bytes_per_token(entry):,} bytes a token; "
-            f"{sequence_gb(entry, default_context(entry)):.2f} GB for {default_context(entry):,} tokens"
-        ),
-    )
+    yield "KV cache", _kv_cache(entry)
     yield "smallest card", f"{card(entry)} (bf16)"
+
+
+def _kv_cache(entry: CatalogueEntry) -> str:
+    """Return what a sequence of the default context needs, and each token of it if there is no window in all layers."""
+    context, per_token = default_context(entry), kv_bytes_per_token(entry)
+    sequence = f"{sequence_gb(entry, context):.2f} GB for {context:,} tokens"
+    return f"{per_token:,} bytes a token; {sequence}" if per_token else sequence
 
 
 def _tokens(tokens: int, entry: CatalogueEntry) -> str:

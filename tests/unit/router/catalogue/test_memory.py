@@ -9,6 +9,7 @@ from router.catalogue.entry import Attention, CatalogueEntry, State
 from router.catalogue.memory import (
     BYTES_PER_WEIGHT,
     CARD_SIZES_GB,
+    IN_FLIGHT_TOKENS,
     MEMORY_SHARE,
     OVERHEAD_GB,
     default_context,
@@ -37,7 +38,7 @@ def test_a_dense_model_adds_keys_and_values_of_all_layers() -> None:
     assert sequence_gb(llama, 1_000) == pytest.approx(0.131072)
 
 
-def test_a_sliding_window_keeps_no_more_than_its_size() -> None:
+def test_a_sliding_window_keeps_its_size_and_what_is_in_flight() -> None:
     entry = find("qwen3-4b-instruct-2507").model_copy(
         update={
             "attention": (
@@ -46,7 +47,9 @@ def test_a_sliding_window_keeps_no_more_than_its_size() -> None:
             )
         }
     )
-    assert [round(sequence_gb(entry, tokens) * 1e9) for tokens in (5, 10, 1_000)] == [2_020, 4_040, 8_000]
+    most = 10 + IN_FLIGHT_TOKENS
+    sizes = [round(sequence_gb(entry, tokens) * 1e9) for tokens in (5, most, 10_000)]
+    assert sizes == [5 * 404, most * 404, 10_000 * 4 + most * 400]
 
 
 def test_a_hybrid_has_a_state_however_short_its_sequence_is() -> None:

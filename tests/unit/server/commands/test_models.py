@@ -40,6 +40,14 @@ def test_a_model_is_shown_with_its_entry_for_models_yaml(name: str) -> None:
     assert " ".join(text.split()).count(" ".join("".join(entry.notes[:1]).split())) >= 1
 
 
+def test_a_model_with_a_window_in_all_layers_has_no_size_a_token() -> None:
+    assert "  KV cache         1.61 GB for 4,096 tokens" in details(find("phi-3-mini-4k")).splitlines()
+    assert (
+        "  KV cache         131,072 bytes a token; 4.29 GB for 32,768 tokens"
+        in details(find("phi-4-mini")).splitlines()
+    )
+
+
 def test_an_unknown_model_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "phi-4"]) == 2
     assert "no entry 'phi-4' in the catalogue; did you mean 'phi-4-mini'" in capsys.readouterr().err
