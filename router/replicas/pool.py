@@ -199,7 +199,7 @@ class Pool:
 
     def _work(self, now: float) -> list[ReplicaWork]:
         if self.model.adapter_of is not None:  # the hours of its replicas count once, for the model that has them
-            return []
+            return [ReplicaWork(replica.name, 0.0, 0.0) for replica in self.replicas]
         return [
             ReplicaWork(replica.name, replica.liveness.uptime.until(now), replica.share.busy_until(now))
             for replica in self.replicas

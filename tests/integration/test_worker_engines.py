@@ -37,7 +37,7 @@ from server.commands import base
 async def prepared(*_):
     return "/models/tiny"
 
-def launch(model, index, path, socket, host):
+def launch(model, index, path, socket, host, adapter_args):
     return Launch((sys.executable, "-c", ENGINE, "--uds", str(socket)), dict(os.environ))
 
 supervisor.prepare, supervisor.vllm_launch, base.check_managed = prepared, launch, lambda _: None
