@@ -46,7 +46,8 @@ class ModelAdapters:
         self._state_dir = state_dir
         self._engines: list[EngineState] = []
         self._lock = asyncio.Lock()
-        self._fetch_after = 0.0
+        self._fetching = asyncio.Lock()  # not the other lock: no engine that runs shall wait for a download
+        self._fetch_after = 0.0  # above 0 after a download that failed
         self._adapters = []
         for name, source in model.adapters.items():
             parsed = parse_source(source, f"{model.where}.adapters.{name}")
@@ -64,6 +65,8 @@ class ModelAdapters:
         while True:
             await asyncio.sleep(LOOK_INTERVAL_S)
             try:
+                if time.monotonic() >= self._fetch_after:
+                    await self._fetch_missing(log.info)
                 async with self._lock:
                     for adapter in self._adapters:
                         await self._look(adapter)
@@ -73,10 +76,11 @@ class ModelAdapters:
 
     async def prepare(self, progress: Callable[[str], None]) -> Mapping[str, Any]:
         """Read every adapter, downloaded if need be, and return vLLM's arguments. A fault is logged, not raised."""
+        if not self._fetch_after:
+            await self._fetch_missing(progress)
         async with self._lock:
             for adapter in self._adapters:
                 adapter.refused = False  # the engine that starts may have room for it
-                await self._fetch(adapter, progress)
                 if adapter.folder is not None:
                     seen = await asyncio.to_thread(fingerprint, adapter.folder)
                     if seen is None or seen != adapter.read:
@@ -102,8 +106,6 @@ class ModelAdapters:
     async def _look(self, adapter: AdapterState) -> None:
         """Read an adapter whose files have changed, as soon as they were the same at two looks."""
         if adapter.folder is None:
-            if time.monotonic() >= self._fetch_after:
-                await self._fetch(adapter, log.info)
             return
         seen = await asyncio.to_thread(fingerprint, adapter.folder)
         if seen == adapter.read:
@@ -113,15 +115,18 @@ class ModelAdapters:
         else:
             adapter.changing = seen
 
-    async def _fetch(self, adapter: AdapterState, progress: Callable[[str], None]) -> None:
-        source = parse_source(self._model.adapters[adapter.name], adapter.name)
-        if adapter.folder is not None or not isinstance(source, HubModel):
-            return
-        try:
-            adapter.folder = Path(await fetch(adapter.name, source.id, self._state_dir, progress))
-        except (EngineError, OSError) as error:
-            self._fetch_after = time.monotonic() + FETCH_RETRY_S
-            self._note_fault(adapter, str(error))
+    async def _fetch_missing(self, progress: Callable[[str], None]) -> None:
+        """Download the adapters of the hub that have no folder yet."""
+        async with self._fetching:
+            for adapter in self._adapters:
+                source = parse_source(self._model.adapters[adapter.name], adapter.name)
+                if adapter.folder is not None or not isinstance(source, HubModel):
+                    continue
+                try:
+                    adapter.folder = Path(await fetch(adapter.name, source.id, self._state_dir, progress))
+                except (EngineError, OSError) as error:
+                    self._fetch_after = time.monotonic() + FETCH_RETRY_S
+                    self._note_fault(adapter, str(error))
 
     async def _read(self, adapter: AdapterState, folder: Path) -> None:
         """Copy the content of an adapter. If it is new, it becomes the newest version."""
