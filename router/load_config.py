@@ -77,6 +77,8 @@ def _engine_faults(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if entry.get("adapters") is not None and not dialect.loads_adapters:
             owners = " or ".join(other.name for other in DIALECTS.values() if other.loads_adapters)
             yield _fault((*at, "adapters"), f"`adapters` need `engine: {owners}`")
+        if entry.get("context") is None and not dialect.refuses_long_prompts:
+            yield _fault(at, f"`engine: {dialect.name}` needs `context`: such a server does not refuse longer prompts")
 
 
 def _all_options(data: Mapping[str, Any], folder: Path, faults: list[Any]) -> dict[str, PolicyOptions]:

@@ -93,7 +93,8 @@ class Model(Entry):
     tier: Tier
     """`slm`: a small model; `llm`: a large one"""
     engine: str
-    """the kind of server that runs the model: `vllm`, or `openai` for any other server with OpenAI's API"""
+    """the kind of server that runs the model: `vllm`, `llamacpp` (llama.cpp's `llama-server`), `llama-cpp-python`,
+    `ollama`, `sglang`, or `openai` for any other server with OpenAI's API"""
     source: str | None = Field(None, min_length=1)
     """the weights that smallfirst serves with vLLM: a hub id, a folder, or a file in a Python package; or
     `catalogue:NAME`, which means `catalogue: NAME` with the weights from the hub"""
@@ -117,7 +118,8 @@ class Model(Entry):
     gpus: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(as_tuple)] = ()
     """the indexes of the GPUs that the replicas use; the default is all visible GPUs"""
     context: int | None = Field(None, ge=1)
-    """the most tokens that prompt and answer may have together; a longer prompt goes directly to the next rung"""
+    """the most tokens that prompt and answer may have together; a longer prompt goes directly to the next rung; it is
+    required for `ollama` and `llama-cpp-python`, which do not refuse longer prompts"""
     vllm_args: dict[str, Any] = Field(default_factory=dict)
     """command-line options for vLLM, by name: `{dtype: float32}` becomes `--dtype float32`"""
     adapters: dict[Name, str] = Field(default_factory=dict)
