@@ -75,7 +75,10 @@ class ModelAdapters:
                 log.exception("%s: unexpected error with its adapters", self._model.name)
 
     async def prepare(self, progress: Callable[[str], None]) -> Mapping[str, Any]:
-        """Read every adapter, downloaded if need be, and return vLLM's arguments. A fault is logged, not raised."""
+        """Read every adapter, downloaded if need be, and return the model's `vllm_args` with those that they need.
+
+        A fault is logged, not raised.
+        """
         if not self._fetch_after:
             await self._fetch_missing(progress)
         async with self._lock:
@@ -239,7 +242,7 @@ class ReplicaAdapters:
         self._adapters, self._engine = adapters, engine
 
     async def prepare(self, progress: Callable[[str], None]) -> Mapping[str, Any]:
-        """Prepare the adapters and return the arguments that vLLM needs for them."""
+        """Prepare the adapters and return the model's `vllm_args` with those that they need."""
         return await self._adapters.prepare(progress)
 
     async def load(self, socket: Path) -> None:

@@ -130,7 +130,7 @@ def to_unload(adapter: AdapterState, engine: EngineState, now: float, longest_re
 
 
 def launch_args(adapters: Iterable[AdapterState], vllm_args: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that vLLM needs for these adapters and, while one is replaced, its two versions."""
+    """Return `vllm_args` with the arguments that these adapters need, also while one has two versions."""
     adapters = list(adapters)
     versions = [version for adapter in adapters for version in (adapter.serving, adapter.newest) if version]
     rank = max((version.adapter.rank for version in versions), default=DEFAULT_RANK)
@@ -141,4 +141,5 @@ def launch_args(adapters: Iterable[AdapterState], vllm_args: Mapping[str, Any]) 
         "max_lora_rank": next((allowed for allowed in ALLOWED_RANKS if allowed >= rank), rank),
         "max_loras": active,
         "max_cpu_loras": max(count, active) if isinstance(active, int) else count,
+        **vllm_args,
     }

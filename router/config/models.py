@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
@@ -82,8 +82,21 @@ class Requires(Entry):
     """`true`: the model needs an NVIDIA GPU; `false`: the model is only for machines without one"""
 
 
+class TransformersArgs(Entry):
+    """Options of `engine: transformers`."""
+
+    trust_remote_code: bool = False
+    """`true`: run the Python code that comes with the weights, as the user who runs the gateway; read it first"""
+    python: Annotated[str, Field(min_length=1)] | None = None
+    """the Python interpreter of another environment, for models whose code needs other packages than the gateway has"""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """the type of the weights in memory; `auto`: as they are stored, but float32 without a GPU"""
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.92
+    """the share of a GPU's memory that the engine may use; the shares of all models on the GPU are added up"""
+
+
 class Model(Entry):
-    """One model: managed (`source`: smallfirst starts vLLM) or attached (`base_url`: the server already runs)."""
+    """One model: managed (`source`: smallfirst starts the engine) or attached (`base_url`: the server already runs)."""
 
     name: Name
     place: str = ""
@@ -93,10 +106,11 @@ class Model(Entry):
     tier: Tier
     """`slm`: a small model; `llm`: a large one"""
     engine: str
-    """the kind of server that runs the model: `vllm`, `llamacpp` (llama.cpp's `llama-server`), `llama-cpp-python`,
-    `ollama`, `sglang`, or `openai` for any other server with OpenAI's API"""
+    """the kind of server that runs the model: `vllm`, `transformers` for models that vLLM does not have, `llamacpp`
+    (llama.cpp's `llama-server`), `llama-cpp-python`, `ollama`, `sglang`, or `openai` for any other server with OpenAI's
+    API"""
     source: str | None = Field(None, min_length=1)
-    """the weights that smallfirst serves with vLLM: a hub id, a folder, or a file in a Python package; or
+    """the weights that smallfirst serves itself: a hub id, a folder, or a file in a Python package; or
     `catalogue:NAME`, which means `catalogue: NAME` with the weights from the hub"""
     catalogue: str | None = Field(None, min_length=1)
     """the name of an entry of [the catalogue](../models.md), which fills in `tier`, `engine`, `source`, `context` (at
@@ -114,7 +128,7 @@ class Model(Entry):
     upstream_model: str | None = Field(None, min_length=1)
     """the name of the model at the upstream; the default is the name of this entry"""
     replicas: int = Field(1, ge=1, le=64)
-    """the number of vLLM processes that smallfirst starts for the model"""
+    """the number of engines that smallfirst starts for the model"""
     gpus: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(as_tuple)] = ()
     """the indexes of the GPUs that the replicas use; the default is all visible GPUs"""
     context: int | None = Field(None, ge=1)
@@ -125,6 +139,8 @@ class Model(Entry):
     adapters: dict[Name, str] = Field(default_factory=dict)
     """LoRA adapters of a model with `source`, by the names that clients use: each a hub id, or a folder in PEFT's
     format. An adapter is a model of its own on the same replicas, with all other keys of this entry"""
+    transformers_args: TransformersArgs = TransformersArgs()
+    """options of `engine: transformers`"""
     structured_backend: Backend | None = None
     """the structured output backend of an attached vLLM; if omitted, structured streams are buffered until verified"""
     abilities: Annotated[frozenset[Ability], BeforeValidator(_set_of_words)] = frozenset()
@@ -142,7 +158,7 @@ class Model(Entry):
 
     @property
     def managed(self) -> bool:
-        """Return whether we start and supervise this model's vLLM ourselves."""
+        """Return whether we start and supervise this model's engine ourselves."""
         return self.source is not None
 
     @property
@@ -157,21 +173,27 @@ class Model(Entry):
         return self.upstream_model or self.name
 
     @property
+    def engine_args(self) -> Mapping[str, Any]:
+        """Return the engine's own arguments that are written in models.yaml."""
+        return self.vllm_args or self.transformers_args.model_dump(exclude_unset=True)
+
+    @property
     def backend(self) -> Backend | None:
-        """Return the structured output backend; for a vLLM that we start it is pinned to guidance by default."""
+        """Return the structured output backend; an engine that we start uses guidance by default."""
         return self.structured_backend or ("guidance" if self.managed else None)
 
     @model_validator(mode="after")
     def _managed_or_attached(self) -> Model:
         if self.managed == bool(self.base_url):
             raise ValueError(
-                "expected exactly one of `source` (smallfirst starts vLLM) and `base_url` (the server already runs)"
+                "expected exactly one of `source` (smallfirst starts the engine)"
+                " and `base_url` (the server already runs)"
             )
         if len(set(self.base_url)) < len(self.base_url):
             raise ValueError("`base_url` contains the same URL twice; each URL is one replica")
         given = self.model_fields_set
         if not self.managed:
-            for key in sorted({"adapters", "replicas", "gpus", "vllm_args"} & given):
+            for key in sorted({"adapters", "replicas", "gpus", "vllm_args", "transformers_args"} & given):
                 raise ValueError(f"`{key}` is only for models with `source`, not for models with `base_url`")
         if self.managed:
             for key in sorted({"api_key", "upstream_model", "required"} & given):

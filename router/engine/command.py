@@ -12,6 +12,7 @@ from typing import Any
 
 from router.config.models import Model
 from router.engine.gpu import cuda_visible_devices
+from router.engine.progress import VLLM_STAGES, Stages
 from router.errors import ConfigError
 
 # Arguments that the gateway sets itself, and what the user should write instead.
@@ -81,6 +82,10 @@ class Launch:
     command is started by itself"""
     fork_children: bool = False
     """whether a warm start also forks the processes that the engine starts itself"""
+    title: str = "vLLM"
+    """the engine's name in messages"""
+    stages: Stages = VLLM_STAGES
+    """how the engine's log shows what it is doing while it starts"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +98,8 @@ class Host:
     cores: int
 
 
-def vllm_launch(
-    model: Model, index: int, path: str, socket: Path, host: Host, adapter_args: Mapping[str, Any] | None = None
-) -> Launch:
+def vllm_launch(model: Model, index: int, path: str, socket: Path, host: Host) -> Launch:
     """Return the command that serves one replica of a managed model, with weights from the folder `path`, on `socket`.
-
-    `adapter_args`: the arguments that its adapters need, if it has any.
 
     Raises:
         ConfigError: `vllm_args` contains a reserved key, or the machine lacks a GPU of the model.
@@ -107,14 +108,14 @@ def vllm_launch(
     args: dict[str, Any] = {"model": path, "uds": str(socket), "served_model_name": model.name}
     if model.context is not None:
         args["max_model_len"] = model.context
-    args |= DEFAULT_ARGS | ({} if host.gpus else CPU_ARGS) | dict(adapter_args or {}) | model.vllm_args
+    args |= DEFAULT_ARGS | ({} if host.gpus else CPU_ARGS) | model.vllm_args
     # Without this, the first structured request that vLLM serves decides the backend for all later ones.
     args[STRUCTURED_OUTPUTS_ARG] = {"backend": model.backend} | args.get(STRUCTURED_OUTPUTS_ARG, {})
 
     env = NO_TELEMETRY_ENV | filter_env(host.environ)
     if model.backend == "guidance":
         env.setdefault(*JSON_SCHEMA_TOOLS_ENV)
-    if adapter_args:
+    if model.adapters:
         env |= LOAD_ADAPTERS_ENV
     env.setdefault("HF_HUB_OFFLINE", "1")  # the weights are in a local folder, so the hub is not needed
     env["VLLM_RPC_BASE_PATH"] = str(socket.parent)  # vLLM's own sockets, in the same private folder

@@ -60,11 +60,11 @@ class EngineProcess:
         """
         if self._process is not None and (status := await self._process.exited(timeout_s)) is not None:
             why = await asyncio.to_thread(read_failure_reason, self.log)
-            raise EngineError(f"vLLM {explain(status)}{why and f': {why}'} (more in {self.log})")
+            raise EngineError(f"{self.launch.title} {explain(status)}{why and f': {why}'} (more in {self.log})")
 
     async def stage(self) -> str:
         """Return what it is doing while it starts, in words for the person who waits."""
-        return stage_of(await asyncio.to_thread(self._start_of_log))
+        return stage_of(await asyncio.to_thread(self._start_of_log), self.launch.stages)
 
     async def limit_log_size(self) -> None:
         """Empty the log if it is too long.
@@ -80,7 +80,7 @@ class EngineProcess:
             async with asyncio.timeout(HEALTH_TIMEOUT_S):
                 reader, writer = await asyncio.open_unix_connection(str(self.socket))
                 try:
-                    writer.write(b"GET /health HTTP/1.1\r\nHost: vllm\r\nConnection: close\r\n\r\n")
+                    writer.write(b"GET /health HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n")
                     answer = re.match(rb"HTTP/1\.[01] (\d{3})\b", await reader.readline())
                 finally:
                     writer.close()

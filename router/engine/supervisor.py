@@ -1,4 +1,4 @@
-"""Prepares, starts and monitors one managed vLLM, and restarts it when it dies or hangs."""
+"""Prepares, starts and monitors one managed engine, and restarts it when it dies or hangs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from router.config.models import Model
-from router.engine.command import Host, vllm_launch
+from router.engine.command import Host
 from router.engine.engine_process import EngineProcess
 from router.engine.gpu import visible_gpus
+from router.engine.launchers import LAUNCHERS
 from router.engine.paths import log_file, runtime_folder
 from router.engine.source import prepare
 from router.engine.warm_start import WarmStart
@@ -39,7 +40,7 @@ class EngineAdapters(Protocol):
     """The adapters of one replica, which its engine loads after each start. `router.adapters` has them."""
 
     async def prepare(self, progress: Callable[[str], None]) -> Mapping[str, Any]:
-        """Prepare the adapters and return the arguments that vLLM needs for them."""
+        """Prepare the adapters and return the model's `vllm_args` with those that they need."""
         ...
 
     async def load(self, socket: Path) -> None:
@@ -59,8 +60,8 @@ class Supervisor:
     """Keeps one replica of a managed model running as long as `run` runs.
 
     `progress` is called with a line for the user at each step of a start, and every few seconds during long ones.
-    Without `warm_start`, or after a warm start that failed, vLLM is started by itself. A replica with `adapters` is not
-    ready before its engine has loaded them.
+    Without `warm_start`, or after a warm start that failed, the engine is started by itself. A replica with
+    `adapters` is not ready before its engine has loaded them.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Supervisor:
         self._name = model.name if model.replicas == 1 else f"{model.name}/{index}"
         self._log_size_limited = True
         self._folder = runtime_folder()
-        self._socket = self._folder / "vllm.sock"
+        self._socket = self._folder / "engine.sock"
         self._ready_since: float | None = None
 
     @property
@@ -132,14 +133,16 @@ class Supervisor:
 
         Raises:
             EngineError: the replica could not start or stopped running. The message says why.
-            ConfigError: `vllm_args` is invalid.
+            ConfigError: an argument of the engine is invalid.
         """
         if not self.restarts:
             self._set_phase("preparing", "preparing the model")
         path = await prepare(self._model, self._state_dir, self._progress)
-        adapter_args = None if self._adapters is None else await self._adapters.prepare(self._progress)
-        launch = vllm_launch(
-            self._model,
+        model = self._model
+        if self._adapters is not None:
+            model = model.model_copy(update={"vllm_args": await self._adapters.prepare(self._progress)})
+        launch = LAUNCHERS[model.engine].launch(
+            model,
             self._index,
             path,
             self._socket,
@@ -148,10 +151,9 @@ class Supervisor:
                 gpus=await asyncio.to_thread(visible_gpus, os.environ),
                 cores=len(os.sched_getaffinity(0)),
             ),
-            adapter_args,
         )
         if not self.restarts:
-            self._set_phase("starting", "vLLM starting")
+            self._set_phase("starting", f"{launch.title} starting")
         self._log_size_limited = True
         engine = EngineProcess(
             launch, self._folder, self._socket, log_file(self._state_dir, self._model.name, str(self._index))
@@ -181,7 +183,8 @@ class Supervisor:
                 if self._adapters is not None:
                     await self._adapters.load(self._socket)
         except TimeoutError:
-            raise EngineError(f"vLLM was not ready after {START_TIMEOUT_S:.0f} s (more in {engine.log})") from None
+            title = engine.launch.title
+            raise EngineError(f"{title} was not ready after {START_TIMEOUT_S:.0f} s (more in {engine.log})") from None
         finally:
             reporter.cancel()
         self._start_cold = False
@@ -195,12 +198,13 @@ class Supervisor:
         while True:
             stage, now = await engine.stage(), time.monotonic()
             if stage != told or now - told_at >= PROGRESS_INTERVAL_S:
-                self.detail = f"vLLM starting: {stage}"
+                self.detail = f"{engine.launch.title} starting: {stage}"
                 self._progress(f"{self._name}: {stage}{f', {now - began:.0f} s so far' if stage == told else ''}")
                 told, told_at = stage, now
             await asyncio.sleep(STARTING_POLL_S)
 
     async def _monitor(self, engine: EngineProcess) -> None:
+        title = engine.launch.title
         answered = time.monotonic()
         misses = 0
         while time.monotonic() - answered < HANG_TIMEOUT_S:
@@ -214,11 +218,11 @@ class Supervisor:
                 continue
             misses += 1
             if status is not None or misses >= MISSES_UNTIL_UNRESPONSIVE:
-                self._set_phase("unresponsive", "vLLM does not answer its health check")
-        raise EngineError(f"vLLM did not answer its health check for {HANG_TIMEOUT_S:.0f} s (more in {engine.log})")
+                self._set_phase("unresponsive", f"{title} does not answer its health check")
+        raise EngineError(f"{title} did not answer its health check for {HANG_TIMEOUT_S:.0f} s (more in {engine.log})")
 
     async def _limit_log_size(self, engine: EngineProcess) -> None:
-        """Limit the size of the log. A failure, such as a full disk, is logged once and stops no healthy vLLM."""
+        """Limit the size of the log. A failure, such as a full disk, is logged once and stops no healthy engine."""
         try:
             await engine.limit_log_size()
         except OSError as error:

@@ -70,17 +70,18 @@ import os, sys
 from router.adapters import model_adapters
 from router.engine import supervisor
 from router.engine.command import Launch
+from router.engine.launchers import LAUNCHERS
 from server import cli
 from server.commands import base
 
 async def prepared(*_):
     return "/models/tiny"
 
-def launch(model, index, path, socket, host, adapter_args):
-    assert adapter_args["enable_lora"]
+def launch(model, index, path, socket, host):
+    assert model.vllm_args["enable_lora"]
     return Launch((sys.executable, "-c", ENGINE, "--uds", str(socket)), dict(os.environ))
 
-supervisor.prepare, supervisor.vllm_launch, base.check_managed = prepared, launch, lambda _: None
+supervisor.prepare, LAUNCHERS["vllm"].launch, base.check_managed = prepared, launch, lambda _: None
 supervisor.STARTING_POLL_S = supervisor.READY_POLL_S = model_adapters.LOOK_INTERVAL_S = 0.05
 sys.exit(cli.main())
 """

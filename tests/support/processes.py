@@ -56,7 +56,7 @@ def descendants(root: int) -> list[Process]:
 
 
 def command_of(pid: int) -> tuple[str, ...]:
-    """Return a process's command line, split at blanks too: an engine that was forked has set it as one text."""
+    """Return a command in words. An engine that was forked has set its title, with blanks between its arguments."""
     return tuple(Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").replace("\0", " ").split(" "))
 
 

@@ -14,8 +14,8 @@ import numpy
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-CONTEXT = 100_000
-"""tokens: an answer that is only ended by this takes minutes"""
+CONTEXT = 10_000_000
+"""tokens: an answer that only this ends takes hours, however fast the machine is"""
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 EOS_TOKEN = "<|im_end|>"
 EOS_ID = 258

@@ -43,6 +43,7 @@ class VllmDialect(Dialect):
     can_be_started = True
     loads_adapters = True
     has_structured_backend = True
+    arguments_key = "vllm_args"
     decodes_format_beside_calls = False  # with a constrained format, vLLM cannot make calls
 
     def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:

@@ -95,6 +95,11 @@ def test_the_engine_has_room_for_every_adapter(ranks: list[int], active: int | N
     assert args["enable_lora"] is True
 
 
+def test_what_the_user_sets_wins() -> None:
+    args = launch_args([adapter()], {"max_lora_rank": 64, "dtype": "float32"})
+    assert (args["max_lora_rank"], args["dtype"]) == (64, "float32")
+
+
 def test_the_smallest_rank_that_fits_is_chosen() -> None:
     wide = Version(Path("/0"), Adapter(17, ""), -1)
     assert launch_args([adapter()], {})["max_lora_rank"] == 8

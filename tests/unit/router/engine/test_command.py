@@ -56,12 +56,10 @@ def test_tools_are_a_json_schema_to_guidance_and_vllms_own_grammars_to_xgrammar(
 
 
 def test_adapters_are_loaded_while_it_runs() -> None:
-    adapter_args = {"enable_lora": True, "max_lora_rank": 16, "max_loras": 3}
-    host = Host({"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "0"}, (), 2)
-    subject = model(vllm_args={"max_loras": 2})
-    made = vllm_launch(subject, 0, "/models/tiny", SOCKET, host, adapter_args)
+    subject = model(adapters={"orders": "./orders"}, vllm_args={"enable_lora": True, "max_lora_rank": 16})
+    made = launch(subject, {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "0"})
     assert "--enable-lora" in made.argv
-    assert (value(made.argv, "--max-lora-rank"), value(made.argv, "--max-loras")) == ("16", "2")
+    assert value(made.argv, "--max-lora-rank") == "16"
     assert made.env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"
     assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in launch(model()).env
 
