@@ -101,6 +101,8 @@ class Model(Entry):
     name: Name
     place: str = ""
     """`file:line: key` of the entry; `load_config` sets it, as it does the name"""
+    adapter_of: str | None = None
+    """the model whose adapter this is; `load_config` makes one model of each adapter"""
     tier: Tier
     """`slm`: a small model; `llm`: a large one"""
     engine: str
@@ -134,6 +136,9 @@ class Model(Entry):
     required for `ollama` and `llama-cpp-python`, which do not refuse longer prompts"""
     vllm_args: dict[str, Any] = Field(default_factory=dict)
     """command-line options for vLLM, by name: `{dtype: float32}` becomes `--dtype float32`"""
+    adapters: dict[Name, str] = Field(default_factory=dict)
+    """LoRA adapters of a model with `source`, by the names that clients use: each a hub id, or a folder in PEFT's
+    format. An adapter is a model of its own on the same replicas, with all other keys of this entry"""
     transformers_args: TransformersArgs = TransformersArgs()
     """options of `engine: transformers`"""
     structured_backend: Backend | None = None
@@ -155,6 +160,12 @@ class Model(Entry):
     def managed(self) -> bool:
         """Return whether we start and supervise this model's engine ourselves."""
         return self.source is not None
+
+    @property
+    def adapter_models(self) -> list[Model]:
+        """Return the models that its adapters are."""
+        own: dict[str, Any] = {"place": "", "adapters": {}, "adapter_of": self.name}
+        return [self.model_copy(update={"name": name, **own}) for name in self.adapters]
 
     @property
     def upstream_name(self) -> str:
@@ -182,7 +193,7 @@ class Model(Entry):
             raise ValueError("`base_url` contains the same URL twice; each URL is one replica")
         given = self.model_fields_set
         if not self.managed:
-            for key in sorted({"replicas", "gpus", "vllm_args", "transformers_args"} & given):
+            for key in sorted({"adapters", "replicas", "gpus", "vllm_args", "transformers_args"} & given):
                 raise ValueError(f"`{key}` is only for models with `source`, not for models with `base_url`")
         if self.managed:
             for key in sorted({"api_key", "upstream_model", "required"} & given):
@@ -195,6 +206,11 @@ class Model(Entry):
                 "one refuses to start, the other leaves the model out"
             )
         return self
+
+
+def without_adapters(models: Mapping[str, Model]) -> list[Model]:
+    """Return the models that have weights and replicas of their own."""
+    return [model for model in models.values() if model.adapter_of is None]
 
 
 class RouteEntry(Entry):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from router.config.models import Config
+from router.config.models import Config, without_adapters
 from router.engine.gpu import check_gpu_args, check_gpus, visible_gpus
 from router.engine.launchers import LAUNCHERS
 from router.engine.source import check_source_exists, parse
@@ -19,12 +19,12 @@ def check_managed(config: Config) -> None:
         ConfigError: a `source` is invalid or missing, an argument of the engine is invalid, a GPU is missing or its
             memory shares exceed 1, or the engine is not installed. The message names the model and the key.
     """
-    for model in {**config.written, **config.models}.values():
+    for model in without_adapters({**config.written, **config.models}):
         if model.managed:
             parse(model)
             LAUNCHERS[model.engine].check_args(model)
             check_gpu_args(model)
-    managed = [model for model in config.models.values() if model.managed]
+    managed = [model for model in without_adapters(config.models) if model.managed]
     for model in managed:
         check_source_exists(model)
     check_gpus(managed, len(visible_gpus(os.environ)))

@@ -7,9 +7,9 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from router.config.models import Model
 from router.engine.command import Host
@@ -36,11 +36,32 @@ BACKOFF_S, MAX_BACKOFF_S = 1.0, 60.0
 log = logging.getLogger(__name__)
 
 
+class EngineAdapters(Protocol):
+    """The adapters of one replica, which its engine loads after each start. `router.adapters` has them."""
+
+    async def prepare(self, progress: Callable[[str], None]) -> Mapping[str, Any]:
+        """Prepare the adapters and return the model's `vllm_args` with those that they need."""
+        ...
+
+    async def load(self, socket: Path) -> None:
+        """Load the adapters into a healthy engine.
+
+        Raises:
+            EngineError: the engine did not answer.
+        """
+        ...
+
+    def engine_ended(self) -> None:
+        """Forget what the engine had loaded."""
+        ...
+
+
 class Supervisor:
     """Keeps one replica of a managed model running as long as `run` runs.
 
     `progress` is called with a line for the user at each step of a start, and every few seconds during long ones.
-    Without `warm_start`, or after a warm start that failed, the engine is started by itself.
+    Without `warm_start`, or after a warm start that failed, the engine is started by itself. A replica with
+    `adapters` is not ready before its engine has loaded them.
     """
 
     def __init__(
@@ -50,6 +71,7 @@ class Supervisor:
         state_dir: Path,
         progress: Callable[[str], None],
         warm_start: WarmStart | None = None,
+        adapters: EngineAdapters | None = None,
     ) -> None:
         self.phase: Phase = "preparing"
         self.detail = ""
@@ -60,6 +82,7 @@ class Supervisor:
         self._state_dir = state_dir
         self._progress = progress
         self._warm_start = warm_start
+        self._adapters = adapters
         self._start_cold = False
         self._name = model.name if model.replicas == 1 else f"{model.name}/{index}"
         self._log_size_limited = True
@@ -115,8 +138,11 @@ class Supervisor:
         if not self.restarts:
             self._set_phase("preparing", "preparing the model")
         path = await prepare(self._model, self._state_dir, self._progress)
-        launch = LAUNCHERS[self._model.engine].launch(
-            self._model,
+        model = self._model
+        if self._adapters is not None:
+            model = model.model_copy(update={"vllm_args": await self._adapters.prepare(self._progress)})
+        launch = LAUNCHERS[model.engine].launch(
+            model,
             self._index,
             path,
             self._socket,
@@ -139,6 +165,8 @@ class Supervisor:
             self._set_phase("restarting", "restarting")  # before the stop below, which may take seconds
             raise
         finally:
+            if self._adapters is not None:
+                self._adapters.engine_ended()
             await engine.stop()
 
     async def _start(self, engine: EngineProcess) -> None:
@@ -152,6 +180,8 @@ class Supervisor:
                 await engine.start(warm)
                 while await engine.health() != 200:
                     await engine.raise_if_ended(STARTING_POLL_S)
+                if self._adapters is not None:
+                    await self._adapters.load(self._socket)
         except TimeoutError:
             title = engine.launch.title
             raise EngineError(f"{title} was not ready after {START_TIMEOUT_S:.0f} s (more in {engine.log})") from None

@@ -71,6 +71,23 @@ class Replica:
     liveness: Liveness = field(default_factory=Unwatched)
     breaker: Breaker = field(default_factory=Breaker)
     share: cost.BusyShare = field(default_factory=cost.BusyShare)
+    worker: int = 0
+    """the number of this process's worker, counted from 0"""
+
+    @property
+    def in_flight(self) -> int:
+        """Return the number of requests for this replica's model."""
+        return self.share.in_flight
+
+    def asked_as(self, model: Model) -> Model:
+        """Return the model with the name that it has at this replica."""
+        return model
+
+    def load(self) -> None:
+        """Read what other processes have written. A replica of one process has nothing to read."""
+
+    def release_worker(self, worker: int, now: float) -> None:
+        """Count out the requests that a worker held when it died. A replica of one process has no others."""
 
     def available(self, now: float) -> bool:
         """Return whether a request may be sent to this replica."""
@@ -162,7 +179,7 @@ class Pool:
         chosen = 0
         if len(candidates) > 1:
             chosen = balance.least_loaded([replica.share.in_flight for replica in candidates], self._turn)
-        return Lease(candidates[chosen], self.model, now)
+        return Lease(candidates[chosen], candidates[chosen].asked_as(self.model), now)
 
     def untried(self, now: float, tried: Collection[str]) -> int:
         """Return the number of available replicas that are not in `tried`."""
@@ -174,14 +191,19 @@ class Pool:
             model=self.model.name,
             replicas=len(self.replicas),
             up=sum(replica.liveness.up and not replica.breaker.cooling_down(now) for replica in self.replicas),
-            in_flight=sum(replica.share.in_flight for replica in self.replicas),
+            in_flight=sum(replica.in_flight for replica in self.replicas),
             restarts=sum(replica.liveness.restarts for replica in self.replicas),
             detail=self._detail(now),
-            work=[
-                ReplicaWork(replica.name, replica.liveness.uptime.until(now), replica.share.busy_until(now))
-                for replica in self.replicas
-            ],
+            work=self._work(now),
         )
+
+    def _work(self, now: float) -> list[ReplicaWork]:
+        if self.model.adapter_of is not None:  # the hours of its replicas count once, for the model that has them
+            return [ReplicaWork(replica.name, 0.0, 0.0) for replica in self.replicas]
+        return [
+            ReplicaWork(replica.name, replica.liveness.uptime.until(now), replica.share.busy_until(now))
+            for replica in self.replicas
+        ]
 
     def _detail(self, now: float) -> str:
         return "; ".join(filter(None, (replica.detail(now) for replica in self.replicas)))

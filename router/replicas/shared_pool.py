@@ -62,11 +62,10 @@ class SharedLiveness:
 class SharedReplica(Replica):
     """A replica whose `share` and `breaker` are copies of the shared record, as of the last `load`."""
 
-    __slots__ = ("_cells", "_held", "_lock", "_prober", "_record", "worker")
+    __slots__ = ("_cells", "_held", "_lock", "_prober", "_record")
 
     def __init__(self, name: str, url: str, liveness: Liveness, lock: Lock, workers: int) -> None:
         super().__init__(name, url, liveness)
-        self.worker = 0
         self._lock = lock
         self._record = Struct(f"qdddqddqqq{workers}q")
         self._cells = cells(1 + 2 * self._record.size // CELL_BYTES)
@@ -149,20 +148,19 @@ class SharedReplica(Replica):
 class SharedPool(Pool):
     """A `Pool` that all workers share. It is created before the fork."""
 
-    def __init__(self, model: Model, replicas: Sequence[SharedReplica], lock: Lock) -> None:
+    def __init__(self, model: Model, replicas: Sequence[Replica], lock: Lock) -> None:
         super().__init__(model, replicas)
         self._lock = lock
-        self._shared = tuple(replicas)
         self._turns = cells(1)
 
     def set_worker(self, worker: int) -> None:
         """Set the number of this process's worker, counted from 0."""
-        for replica in self._shared:
+        for replica in self.replicas:
             replica.worker = worker
 
     def release_worker(self, worker: int, now: float) -> None:
         """Count out the requests that a worker held when it died."""
-        for replica in self._shared:
+        for replica in self.replicas:
             replica.release_worker(worker, now)
 
     def acquire(self, now: float, *, tried: Collection[str] = (), last_resort: bool = False) -> Lease:
@@ -187,5 +185,5 @@ class SharedPool(Pool):
             return super().status(now)
 
     def _load(self) -> None:
-        for replica in self._shared:
+        for replica in self.replicas:
             replica.load()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from router.config.models import Model
+from router.config.models import Model, without_adapters
 from router.policy.route_policies import RoutePolicies
 from server.commands.base import Subparsers, add_config_option, checked_config, print_error, stale_prices
 from server.commands.models import as_yaml
@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_error(line)
     if arguments.verbose:
         print("models:")  # noqa: T201
-        for model in config.written.values():
+        for model in without_adapters(config.written):
             print(resolved(model), end="")  # noqa: T201
     print(f"{arguments.config}: {len(config.models)} models, {len(config.routes)} routes: valid")  # noqa: T201
     return 0

@@ -37,10 +37,10 @@ def shared(replicas: int = 1, workers: int = 2) -> SharedPool:
 def of_worker(number: int, original: SharedPool) -> SharedPool:
     """What a forked worker has: the same cells, and a state of its own that says nothing until it is loaded."""
     twin = copy.copy(original)
-    replicas = [copy.copy(replica) for replica in original._shared]
+    replicas = [copy.copy(replica) for replica in original.replicas]
     for replica in replicas:
         replica.share, replica.breaker = BusyShare(9.0, 9, 9.0), Breaker(9, 9.0, 9.0, 9, 9)
-    twin.replicas = twin._shared = tuple(replicas)
+    twin.replicas = tuple(replicas)
     twin.set_worker(number)
     return twin
 
@@ -112,7 +112,7 @@ def test_a_probe_ends_with_the_worker_that_had_it(dies: int) -> None:
 def test_a_change_that_was_not_finished_is_none() -> None:
     original = shared()
     lease = of_worker(0, original).acquire(0.0)
-    [place] = original._shared
+    [place] = original.replicas
     place._record.pack_into(place._cells, place._offset(place._cells[0] + 1), *[7] * 12)
     worker = of_worker(1, original)
     assert worker.status(0.0).in_flight == 1
