@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from router.catalogue.bundled import find
 from router.catalogue.entry import CatalogueEntry
@@ -30,8 +28,6 @@ class Family:
     """how it writes tool calls"""
     thoughts: Thoughts | None = None
     """how it writes its thoughts"""
-    cpu_args: Mapping[str, Any] = field(default_factory=dict)
-    """what vLLM must be told on a CPU alone"""
 
     @property
     def entry(self) -> CatalogueEntry:
@@ -39,7 +35,6 @@ class Family:
         return find(self.name)
 
 
-NO_STATE_CACHE = {"enable_prefix_caching": False}
 CHATML = Tokens(end_of_text="<|endoftext|>", end_of_turn="<|im_end|>", special=("<|im_start|>",))
 THINK = ("<think>", "</think>")
 TOOL_CALL = ("<tool_call>", "</tool_call>")
@@ -152,7 +147,6 @@ FAMILIES = (
         tokens=NEMOTRON_H,
         template="nemotron-h",
         calls=formats.toolcall_list,
-        cpu_args=NO_STATE_CACHE,
     ),
     Family(
         name="nemotron-h-8b-reasoning",
@@ -161,7 +155,6 @@ FAMILIES = (
         template="nemotron-h-reasoning",
         calls=formats.toolcall_list,
         thoughts=formats.GOES_ON_THINKING,
-        cpu_args=NO_STATE_CACHE,
     ),
     Family(
         name="nemotron-3-nano-4b",
@@ -170,7 +163,6 @@ FAMILIES = (
         template="nemotron-3",
         calls=formats.qwen_xml,
         thoughts=formats.GOES_ON_THINKING,
-        cpu_args=NO_STATE_CACHE,
     ),
     Family(
         name="nemotron-nano-9b-v2",
@@ -179,7 +171,6 @@ FAMILIES = (
         template="nemotron-nano-v2",
         calls=formats.toolcall_list,
         thoughts=formats.GOES_ON_THINKING,
-        cpu_args=NO_STATE_CACHE,
     ),
     Family(
         name="smollm2-1.7b",
@@ -233,7 +224,6 @@ FAMILIES = (
         template="qwen3.5",
         calls=formats.qwen_xml,
         thoughts=formats.GOES_ON_THINKING,
-        cpu_args={"dtype": "bfloat16"},
     ),
     Family(
         name="qwen3.5-4b",
@@ -242,7 +232,6 @@ FAMILIES = (
         template="qwen3.5",
         calls=formats.qwen_xml,
         thoughts=formats.GOES_ON_THINKING,
-        cpu_args={"dtype": "bfloat16"},
     ),
     Family(
         name="qwen3-4b-instruct-2507",
@@ -257,7 +246,6 @@ FAMILIES = (
         tokens=GRANITE,
         template="granite-4",
         calls=formats.hermes,
-        cpu_args=NO_STATE_CACHE,
     ),
     Family(
         name="granite-4.0-1b",

@@ -62,7 +62,7 @@ def config_of(family: Family, weights: Path) -> Mapping[str, Any]:
         "catalogue": family.name,
         "source": str(weights),
         "context": CONTEXT,
-        "vllm_args": {**family.cpu_args, **tested},
+        "vllm_args": tested,
         "timeouts": {"first_byte_s": ANSWER_S, "idle_s": ANSWER_S, "total_s": ANSWER_S},
     }
     return {"models": {family.name: model}, "routes": {"auto": {"ladder": [family.name]}}}
