@@ -13,6 +13,7 @@ import pytest
 from tests.families.answers import Answer
 from tests.families.gateways import Served
 from tests.families.parser_cases import ANSWER, CALLS, THOUGHTS, TOOLS
+from tests.families.selection import for_families
 
 SHORT = {"max_tokens": 12}
 WARM = {"temperature": 1}
@@ -56,10 +57,9 @@ def test_json_schema(family: Served, stream: bool) -> None:
     assert_report(answer)
 
 
+@for_families(lambda family: family.thoughts is not None)
 @streamed
 def test_json_schema_after_thoughts(family: Served, stream: bool) -> None:
-    if family.family.thoughts is None:
-        pytest.skip("the model does not think")
     answer = family.ask(response_format=FORM, stream=stream, max_tokens=600, **WARM, **thoughts_first(family))
     assert answer.reasoning.strip() == THOUGHTS
     assert_report(answer)
@@ -75,10 +75,9 @@ def test_long_prompts(family: Served) -> None:
     assert [answer.content for answer in again] == [answer.content for answer in first]
 
 
+@for_families(lambda family: family.calls is not None)
 @streamed
 def test_required_call(family: Served, stream: bool) -> None:
-    if not family.family.entry.calls_tools:
-        pytest.skip("the model was not trained to call tools")
     asked = {"tools": [BOUNDED_TOOL], "tool_choice": "required", "max_tokens": 600, **WARM}
     answer = family.ask(stream=stream, **asked, **without_thoughts(family))
     calls = answer.parsed_calls()
@@ -87,10 +86,10 @@ def test_required_call(family: Served, stream: bool) -> None:
     assert all(call.arguments["city"] in ("Paris", "Oslo") for call in calls)
 
 
+@for_families(lambda family: family.calls is not None)
 @streamed
 def test_calls_in_the_family_s_format(family: Served, stream: bool) -> None:
-    if family.family.calls is None:
-        pytest.skip("the model was not trained to call tools")
+    assert family.family.calls is not None
     calls = CALLS["two calls"]
     answer = said(family, family.family.calls(calls), stream=stream, tools=TOOLS, tool_choice="auto")
     assert answer.parsed_calls() == calls
@@ -98,10 +97,9 @@ def test_calls_in_the_family_s_format(family: Served, stream: bool) -> None:
     assert answer.finish_reason == "tool_calls"
 
 
+@for_families(lambda family: family.thoughts is not None)
 @streamed
 def test_thoughts(family: Served, stream: bool) -> None:
-    if family.family.thoughts is None:
-        pytest.skip("the model does not think")
     answer = said(family, ANSWER, stream=stream)
     assert answer.reasoning.strip() == THOUGHTS
     assert answer.content.strip() == ANSWER

@@ -58,3 +58,9 @@ def test_every_entry_that_vllm_runs_is_tested_or_alike_one_that_is() -> None:
         if entry.engine == "vllm" and not any(alike(entry, other) for other in tested)
     ]
     assert untested == []
+
+
+def test_a_family_writes_calls_and_thoughts_if_its_entry_does() -> None:
+    for family in FAMILIES:
+        assert (family.calls is not None) == family.entry.calls_tools, family.name
+        assert (family.thoughts is not None) == (family.entry.thinking != "never"), family.name
