@@ -1,4 +1,4 @@
-"""All replicas of one configuration: the pools, and the probes and supervisors that watch the replicas.
+"""All replicas of one configuration: the pools, and the probes, supervisors and loader that take care of them.
 
 With several workers, the fleet is created before the fork. Its watchers run in a separate process, which publishes
 the liveness that they report. Every process has the pools.
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import monotonic
 
 from router.config.models import Config, Model
 from router.engine.supervisor import Supervisor
 from router.engine.warm_start import WarmStart
+from router.loading.loader import Loader
+from router.replicas.load_state import LoadState
 from router.replicas.pool import Liveness, Pool, Replica, Unwatched
 from router.replicas.probe import Probe
 from router.replicas.shared_memory import Lock
@@ -44,56 +46,74 @@ class Fleet:
     ) -> None:
         self._upstream, self._state_dir, self._progress = upstream, state_dir, progress
         self._warm_start = WarmStart(state_dir) if warm_start else None
-        self._watchers: list[Supervisor | Probe] = []
+        self._watchers: dict[str, list[Supervisor | Probe]] = {}
         self._published: list[tuple[Supervisor | Probe, SharedLiveness]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._shared: list[SharedPool] = []
+        self._earlier_restarts: list[int] = []
         self.pools: dict[str, Pool] = {}
         for name, model in config.models.items():
             replicas = list(self._replicas(model))
+            load_state = LoadState(workers) if name in config.on_demand or model.hours else None
             if workers == 1:
-                self.pools[name] = Pool(model, [Replica(*replica) for replica in replicas])
+                self.pools[name] = Pool(model, [Replica(*replica) for replica in replicas], load_state)
             else:
-                self.pools[name] = self._shared_pool(model, replicas, workers)
+                self.pools[name] = self._shared_pool(model, replicas, workers, load_state)
+        self._loader = Loader(config, self.pools, self._watchers, self._publish)
+        self._publish()
 
     def _replicas(self, model: Model) -> Iterable[tuple[str, str, Liveness]]:
         """Yield the name, URL and liveness of each replica."""
+        watchers = self._watchers[model.name] = []
         if model.managed:
             for i in range(model.replicas):
                 supervisor = Supervisor(model, i, self._state_dir, self._progress, self._warm_start)
-                self._watchers.append(supervisor)
+                watchers.append(supervisor)
                 yield f"{model.name}/{i}", f"{supervisor.address}:/v1", supervisor
             return
         for i, url in enumerate(model.base_url):
             name = f"{model.name}/{i}"
-            if health_path := DIALECTS[model.engine].health_path:
-                probe = Probe(name, url.removesuffix("/v1") + health_path, self._upstream)
-                self._watchers.append(probe)
+            health_path = DIALECTS[model.engine].health_path
+            if health_path or model.hours:
+                health_url = url.removesuffix("/v1") + health_path if health_path else None
+                probe = Probe(name, health_url, self._upstream)
+                watchers.append(probe)
                 yield name, url, probe
             else:
                 unwatched = Unwatched()
                 unwatched.uptime.note(monotonic(), up=True)
                 yield name, url, unwatched
 
-    def _shared_pool(self, model: Model, replicas: Iterable[tuple[str, str, Liveness]], workers: int) -> SharedPool:
+    def _shared_pool(
+        self,
+        model: Model,
+        replicas: Iterable[tuple[str, str, Liveness]],
+        workers: int,
+        load_state: LoadState | None,
+    ) -> SharedPool:
         lock = Lock()
         shared = []
         for name, url, watcher in replicas:
             liveness = watcher
             if isinstance(watcher, Supervisor | Probe):
-                liveness = SharedLiveness(lock, watcher.uptime)
+                liveness = SharedLiveness(lock, watcher.uptime, watcher.paid)
                 self._published.append((watcher, liveness))
+                self._earlier_restarts.append(0)
             shared.append(SharedReplica(name, url, liveness, lock, workers))
-        self._publish([0] * len(self._published))
-        pool = SharedPool(model, shared, lock)
+        pool = SharedPool(model, shared, lock, load_state)
         self._shared.append(pool)
         return pool
 
     def start(self) -> None:
         """Start every managed replica and every probe. Returns at once."""
-        self._tasks = [asyncio.create_task(watcher.run()) for watcher in self._watchers]
+        watchers = (watcher for watchers in self._watchers.values() for watcher in watchers)
+        self._tasks = [asyncio.create_task(watcher.run()) for watcher in watchers]
         if self._published:
+            # those that were counted by a fleet process that has died
+            self._earlier_restarts = [liveness.restarts for _, liveness in self._published]
             self._tasks.append(asyncio.create_task(self._keep_publishing()))
+        if self._loader.is_needed:
+            self._tasks.append(asyncio.create_task(self._loader.run()))
         for task in self._tasks:
             task.add_done_callback(_report)
 
@@ -126,15 +146,15 @@ class Fleet:
             if isinstance(watcher, Supervisor):
                 liveness.write(up=False, restarts=liveness.restarts + 1, detail="restarting: its supervisor stopped")
                 watcher.uptime.note(monotonic(), up=False)
+                watcher.paid.note(monotonic(), up=False)
 
     async def _keep_publishing(self) -> None:
-        earlier = [liveness.restarts for _, liveness in self._published]  # counted by watchers that have died
         while True:
-            self._publish(earlier)
+            self._publish()
             await asyncio.sleep(PUBLISH_INTERVAL_S)
 
-    def _publish(self, earlier_restarts: Sequence[int]) -> None:
-        for (watcher, liveness), earlier in zip(self._published, earlier_restarts, strict=True):
+    def _publish(self) -> None:
+        for (watcher, liveness), earlier in zip(self._published, self._earlier_restarts, strict=True):
             liveness.write(up=watcher.up, restarts=earlier + watcher.restarts, detail=watcher.detail)
 
 

@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from router.config.hours import Hours
+from router.config.swap import SwapGroup
 from router.errors import NotFound
 from router.money.price import Price
 from router.types import Ability, Backend, Tier
-from router.yaml.entry import Entry, as_tuple
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+from router.yaml.entry import Entry, Positive, as_tuple
 
 
 def _not_none(value: str) -> str:
@@ -62,8 +62,14 @@ def _header_value(value: SecretStr) -> SecretStr:
     return value
 
 
+def _hours(text: str) -> str:
+    Hours.parse(text)
+    return text
+
+
 class Timeouts(Entry):
-    """Time limits in seconds. `first_byte_s` and `idle_s` apply to streams only; the other two to every answer."""
+    """Time limits in seconds. `first_byte_s` and `idle_s` apply to streams only, `connect_s` and `total_s` to every
+    answer, `load_s` and `drain_s` to models that are not always loaded."""
 
     connect_s: Positive = 5.0
     """the longest time to connect to the replica"""
@@ -73,6 +79,10 @@ class Timeouts(Entry):
     """the longest time between two events of a stream"""
     total_s: Positive = 300.0
     """the longest time for the whole answer, streamed or not"""
+    load_s: Positive = 180.0
+    """the longest time that a request waits for the model to be loaded; then it goes to the next rung, or fails"""
+    drain_s: Positive = 60.0
+    """the longest time that requests may go on after their model is to be unloaded; then they are cut off"""
 
 
 class Requires(Entry):
@@ -118,6 +128,12 @@ class Model(Entry):
     abilities: Annotated[frozenset[Ability], BeforeValidator(_set_of_words)] = frozenset()
     """the capabilities of the model; a request that needs others goes to the next rung. The default depends on
     `engine`"""
+    idle_minutes: Positive | None = None
+    """a model with `source`: after so many minutes without a request it is unloaded; the next request loads it again,
+    and waits meanwhile. It is not loaded before its first request either"""
+    hours: Annotated[str, AfterValidator(_hours)] | None = None
+    """when the model runs: hours and a time zone, such as `22:00-06:00 Europe/Madrid` or
+    `Mon-Fri 20:00-08:00, Sat-Sun 00:00-24:00 Europe/Madrid`; at other times requests go to the next rung"""
     price: Price | None = None
     """the price of the model; without it, costs and savings are unknown"""
     timeouts: Timeouts = Timeouts()
@@ -132,6 +148,11 @@ class Model(Entry):
     def managed(self) -> bool:
         """Return whether we start and supervise this model's vLLM ourselves."""
         return self.source is not None
+
+    @property
+    def timetable(self) -> Hours | None:
+        """Return the hours at which the model runs, or None if it always runs."""
+        return Hours.parse(self.hours) if self.hours else None
 
     @property
     def upstream_name(self) -> str:
@@ -153,7 +174,7 @@ class Model(Entry):
             raise ValueError("`base_url` contains the same URL twice; each URL is one replica")
         given = self.model_fields_set
         if not self.managed:
-            for key in sorted({"replicas", "gpus", "vllm_args"} & given):
+            for key in sorted({"replicas", "gpus", "vllm_args", "idle_minutes"} & given):
                 raise ValueError(f"`{key}` is only for models with `source`, not for models with `base_url`")
         if self.managed:
             for key in sorted({"api_key", "upstream_model", "required"} & given):
@@ -194,6 +215,8 @@ class ModelsFile(Entry):
     """the models, by the names that clients use"""
     routes: dict[Name, RouteEntry] = Field(default_factory=dict)
     """the routes, by the names that clients use; each is a ladder of models"""
+    swap: dict[Name, SwapGroup] = Field(default_factory=dict)
+    """groups of models of which only some are loaded at a time, by names of your choice"""
 
 
 Rung = tuple[Model, ...]
@@ -222,13 +245,20 @@ class Route:
 class Config:
     """All of models.yaml. `left_out` maps each model that cannot be used here to a line that explains why.
 
-    `written` contains every model of the file, including those left out.
+    `written` contains every model of the file, including those left out. `swap` has the groups as the file has them.
     """
 
     models: Mapping[str, Model]
     routes: Mapping[str, Route]
     left_out: Mapping[str, str]
     written: Mapping[str, Model] = field(default_factory=dict)
+    swap: Mapping[str, SwapGroup] = field(default_factory=dict)
+
+    @property
+    def on_demand(self) -> frozenset[str]:
+        """Return the models that are loaded when they are asked: those of swap groups, and those with an idle time."""
+        grouped = {name for group in self.swap.values() for name in group.models if name in self.models}
+        return frozenset(grouped | {model.name for model in self.models.values() if model.idle_minutes})
 
     def route(self, name: str) -> Route | None:
         """Return the route of that name, or None. A model's name is a route of one rung: no other model answers."""

@@ -16,6 +16,8 @@ from router.engine.warm_start import WarmStart
 from router.errors import EngineError
 
 HEALTH_TIMEOUT_S = 5.0
+SLEEP_TIMEOUT_S = 120.0
+"""copying the weights of a large model out of a GPU or into it takes seconds"""
 START_LOG_BYTES = 200_000
 """more than what vLLM logs during a start"""
 
@@ -76,11 +78,29 @@ class EngineProcess:
 
     async def health(self) -> int | None:
         """Return the status of `GET /health`, or None if there was no answer in time."""
+        return await self._request("GET /health", HEALTH_TIMEOUT_S)
+
+    async def sleep(self) -> bool:
+        """Let it give its memory back, weights and KV cache, and keep what it has compiled. Return whether it did."""
+        return await self._request("POST /sleep?level=1", SLEEP_TIMEOUT_S) == 200
+
+    async def wake_up(self) -> None:
+        """Let it take its memory again.
+
+        Raises:
+            EngineError: it did not.
+        """
+        if await self._request("POST /wake_up", SLEEP_TIMEOUT_S) != 200:
+            raise EngineError(f"vLLM did not wake up from sleep (more in {self.log})")
+
+    async def _request(self, what: str, within_s: float) -> int | None:
+        """Return the status of a request without a body, or None if there was no answer in time."""
+        head = f"{what} HTTP/1.1\r\nHost: vllm\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         try:
-            async with asyncio.timeout(HEALTH_TIMEOUT_S):
+            async with asyncio.timeout(within_s):
                 reader, writer = await asyncio.open_unix_connection(str(self.socket))
                 try:
-                    writer.write(b"GET /health HTTP/1.1\r\nHost: vllm\r\nConnection: close\r\n\r\n")
+                    writer.write(head.encode())
                     answer = re.match(rb"HTTP/1\.[01] (\d{3})\b", await reader.readline())
                 finally:
                     writer.close()

@@ -8,6 +8,7 @@ import os
 from router.config.models import Config
 from router.engine.command import check_vllm_args
 from router.engine.gpu import check_gpu_args, check_gpus, visible_gpus
+from router.engine.memory import check_memory, total_memory
 from router.engine.source import check_source_exists, parse
 from router.errors import ConfigError
 
@@ -19,7 +20,8 @@ def check_managed(config: Config) -> None:
 
     Raises:
         ConfigError: a `source` is invalid or missing, a vLLM argument is reserved, a GPU is missing or its memory
-            shares exceed 1, or vLLM is not installed. The message names the model and the key.
+            shares exceed 1, the models cannot fit the memory, or vLLM is not installed. The message names the model
+            and the key.
     """
     for model in {**config.written, **config.models}.values():
         if model.managed:
@@ -31,7 +33,10 @@ def check_managed(config: Config) -> None:
         return
     for model in managed:
         check_source_exists(model)
-    check_gpus(managed, len(visible_gpus(os.environ)))
+    gpus = len(visible_gpus(os.environ))
+    check_gpus(managed, gpus, config.swap.values())
+    if not gpus:
+        check_memory(managed, config.swap.values(), os.environ, total_memory())
     if importlib.util.find_spec("vllm") is None:
         raise ConfigError(
             f"{managed[0].where}.source: vLLM is not installed: install it (`make serve` does),"
