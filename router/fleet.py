@@ -46,29 +46,30 @@ class Fleet:
     ) -> None:
         self._upstream, self._state_dir, self._progress = upstream, state_dir, progress
         self._warm_start = WarmStart(state_dir) if warm_start else None
-        self._watchers: dict[str, list[Supervisor | Probe]] = {}
+        self._watchers: list[Supervisor | Probe] = []
         self._published: list[tuple[Supervisor | Probe, SharedLiveness]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._shared: list[SharedPool] = []
         self._earlier_restarts: list[int] = []
         self.pools: dict[str, Pool] = {}
+        watchers: dict[str, list[Supervisor | Probe]] = {}
         for name, model in config.models.items():
             replicas = list(self._replicas(model))
+            watchers[name] = [watcher for _, _, watcher in replicas if isinstance(watcher, Supervisor | Probe)]
             load_state = LoadState(workers) if name in config.on_demand or model.hours else None
             if workers == 1:
                 self.pools[name] = Pool(model, [Replica(*replica) for replica in replicas], load_state)
             else:
                 self.pools[name] = self._shared_pool(model, replicas, workers, load_state)
-        self._loader = Loader(config, self.pools, self._watchers, self._publish)
+        self._loader = Loader(config, self.pools, watchers, self._publish)
         self._publish()
 
     def _replicas(self, model: Model) -> Iterable[tuple[str, str, Liveness]]:
         """Yield the name, URL and liveness of each replica."""
-        watchers = self._watchers[model.name] = []
         if model.managed:
             for i in range(model.replicas):
                 supervisor = Supervisor(model, i, self._state_dir, self._progress, self._warm_start)
-                watchers.append(supervisor)
+                self._watchers.append(supervisor)
                 yield f"{model.name}/{i}", f"{supervisor.address}:/v1", supervisor
             return
         for i, url in enumerate(model.base_url):
@@ -77,7 +78,7 @@ class Fleet:
             if health_path or model.hours:
                 health_url = url.removesuffix("/v1") + health_path if health_path else None
                 probe = Probe(name, health_url, self._upstream)
-                watchers.append(probe)
+                self._watchers.append(probe)
                 yield name, url, probe
             else:
                 unwatched = Unwatched()
@@ -106,8 +107,7 @@ class Fleet:
 
     def start(self) -> None:
         """Start every managed replica and every probe. Returns at once."""
-        watchers = (watcher for watchers in self._watchers.values() for watcher in watchers)
-        self._tasks = [asyncio.create_task(watcher.run()) for watcher in watchers]
+        self._tasks = [asyncio.create_task(watcher.run()) for watcher in self._watchers]
         if self._published:
             # those that were counted by a fleet process that has died
             self._earlier_restarts = [liveness.restarts for _, liveness in self._published]

@@ -113,7 +113,7 @@ def check_gpus(models: Iterable[Model], count: int, groups: Collection[SwapGroup
         ConfigError: the machine lacks a GPU, or the shares of one GPU's memory (`vllm_args.gpu_memory_utilization`)
             can add up to more than 1.
     """
-    users: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    users: dict[int, list[tuple[Model, int]]] = defaultdict(list)
     for model in models:
         check_gpu_args(model)
         if count == 0:
@@ -129,12 +129,16 @@ def check_gpus(models: Iterable[Model], count: int, groups: Collection[SwapGroup
             gpus = replica_gpus(model, index)
             _check_gpus_exist(model, gpus, count)
             for gpu in gpus:
-                users[gpu][model.name].append(_memory_share(model))
-    for gpu, shares in sorted(users.items()):
-        loaded = largest_together({name: sum(of_model) for name, of_model in shares.items()}, groups)
-        total = sum(loaded.values())
-        if total > 1 + ROUNDING_TOLERANCE:
-            terms = " + ".join(f"{share:g} ({name})" for name, share in loaded.items())
+                users[gpu].append((model, index))
+    for gpu, replicas in sorted(users.items()):
+        sizes: dict[str, float] = defaultdict(float)
+        for model, _ in replicas:
+            sizes[model.name] += _memory_share(model)
+        loaded = largest_together(sizes, groups)
+        if (total := sum(loaded.values())) > 1 + ROUNDING_TOLERANCE:
+            terms = " + ".join(
+                f"{_memory_share(model):g} ({model.name}/{index})" for model, index in replicas if model.name in loaded
+            )
             raise ConfigError(
                 f"GPU {gpu}: the shares of its memory add up to {total:.2f}, more than 1: {terms}."
                 " Set vllm_args.gpu_memory_utilization of these models, or give them other `gpus`"

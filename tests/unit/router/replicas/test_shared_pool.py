@@ -247,7 +247,7 @@ def test_processes_killed_at_any_moment_leave_nothing_behind() -> None:
 
 @pytest.mark.parametrize("detail", ["", "vLLM starting, 5 s", "d" * 1000, "é" * 200])
 def test_a_post_says_what_was_written(detail: str) -> None:
-    post = SharedLiveness(Lock(), Uptime())
+    post = SharedLiveness(Lock(), Uptime(), Uptime())
     assert (post.up, post.restarts, post.detail) == (False, 0, "")
     post.write(up=True, restarts=3, detail=detail)
     assert (post.up, post.restarts) == (True, 3)

@@ -253,8 +253,8 @@ def test_tokens_are_counted_by_the_replica_that_made_them() -> None:
     assert seen["tokens_total{kind=completion,model=slm}"] == 30
 
 
-def test_a_replicas_time_is_told_and_what_it_cost_where_it_is_paid_by_the_hour() -> None:
-    work = [ReplicaWork("llm/0", up_s=7200.0, busy_s=1800.0), ReplicaWork("llm/1", up_s=0.5, busy_s=0.0)]
+def test_a_replicas_time_is_told_and_what_it_cost_loaded_where_it_is_paid_by_the_hour() -> None:
+    work = [ReplicaWork("llm/0", 7200.0, 1800.0, paid_s=7500.0), ReplicaWork("llm/1", 0.5, 0.0, paid_s=0.5)]
     models = {"slm": SLM, "llm": BY_HOUR, "free": BY_HOUR.model_copy(update={"price": None})}
     statuses = [ModelStatus(name, 2, 2, 0, 0, work=work) for name in models]
     seen = samples(Metrics(Config(models, {}, {}), lambda: statuses))
@@ -263,7 +263,7 @@ def test_a_replicas_time_is_told_and_what_it_cost_where_it_is_paid_by_the_hour()
         assert seen[f"replica_busy_seconds_total{{model={name},replica=llm/0}}"] == 1800.0
     paid = {name: value for name, value in seen.items() if name.startswith("replica_paid")}
     assert paid == {
-        "replica_paid_usd_total{model=llm,replica=llm/0}": 7.2,
+        "replica_paid_usd_total{model=llm,replica=llm/0}": 7.5,
         "replica_paid_usd_total{model=llm,replica=llm/1}": 0.0005,
     }
 
@@ -294,6 +294,7 @@ def test_the_names_are_the_contract() -> None:
         "smallfirst_request_duration_seconds",
         "smallfirst_time_to_first_token_seconds",
         "smallfirst_answer_confidence",
+        "smallfirst_model_wait_seconds",
     }
     assert {name for name, kind in types.items() if kind == "counter"} == {
         name for name in METRIC_NAMES if name.endswith("_total")
