@@ -88,12 +88,11 @@ class _Entry:
     def look(self, now: float, wall: datetime) -> Member:
         """Read the state of the model."""
         self._read_hours(wall)
-        if (phase := self._read_phase()) != self.phase:
-            self.phase, self.since = phase, now
+        self._note_phase(now)
         in_flight, last_used = self.pool.activity()
         return Member(
             self.model.name,
-            phase,
+            self.phase,
             self.since,
             waiting_since=self.state.waiting_since,
             in_flight=in_flight,
@@ -131,10 +130,14 @@ class _Entry:
 
     def publish(self, now: float) -> None:
         """Show the state to requests."""
-        phase = self._read_phase()
-        may_wait = self.on_demand and self.opens_in_s is None and phase not in ("failed", "blocked")
+        self._note_phase(now)
+        may_wait = self.on_demand and self.opens_in_s is None and self.phase not in ("failed", "blocked")
         opens_at = None if self.opens_in_s is None else now + self.opens_in_s
-        self.state.write(SHOWN.get(phase, "unloaded"), may_wait=may_wait, opens_at=opens_at)
+        self.state.write(SHOWN.get(self.phase, "unloaded"), may_wait=may_wait, opens_at=opens_at)
+
+    def _note_phase(self, now: float) -> None:
+        if (phase := self._read_phase()) != self.phase:
+            self.phase, self.since = phase, now
 
     def _read_hours(self, wall: datetime) -> None:
         if (hours := self.model.timetable) is None:
