@@ -11,9 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from router.config.models import Config, Model, Route
 from router.decision import Judgement
 from router.money.price import Price
-from router.record import Attempt, Escalation, RequestRecord
+from router.record import Attempt, Escalation, ModelWait, RequestRecord
 from router.replicas.shared_memory import MAX_CELL
-from router.types import ModelStatus, ReplicaWork, Usage
+from router.types import LoadReport, ModelStatus, ReplicaWork, Usage
 from server.admission import Admission
 from server.observability.definitions import DURATION_BUCKETS_S, FIRST_TOKEN_BUCKETS_S, METRIC_NAMES
 from server.observability.metrics import ADMISSION, Metrics
@@ -283,6 +283,23 @@ async def test_gauges_are_read_at_the_scrape() -> None:
     assert "one is down" not in metrics.render()[0].decode()
     statuses[:] = [ModelStatus("slm", replicas=2, up=2, in_flight=0, restarts=5)]
     assert samples(metrics)["replicas_up{model=slm}"] == 2
+
+
+def test_a_model_that_is_not_always_loaded_tells_its_loads_and_who_waits() -> None:
+    load = LoadReport("unloaded", may_wait=True, waiting=2, loads=5, unloads={"swap": 3, "idle": 1})
+    statuses = [ModelStatus("slm", 2, 0, 0, 0, load=load), ModelStatus("llm", 1, 1, 0, 0)]
+    metrics = Metrics(CONFIG, lambda: statuses)
+    seen = samples(metrics)
+    assert (seen["replicas{model=slm}"], seen["replicas_expected{model=slm}"]) == (2, 0)
+    assert seen["replicas_expected{model=llm}"] == 1
+    assert seen["model_loads_total{model=slm}"] == 5
+    assert seen["model_unloads_total{model=slm,reason=swap}"] == 3
+    assert seen["requests_waiting{model=slm}"] == 2
+    assert not [name for name in seen if name.startswith(("model_loads", "requests_waiting")) and "llm" in name]
+    metrics.observe(record(waits=[ModelWait("slm", 1.5), ModelWait("llm", 0.5)]))
+    seen = samples(metrics)
+    assert seen["model_wait_seconds_sum{model=slm}"] == 1.5
+    assert seen["model_wait_seconds_count{model=llm}"] == 1
 
 
 def test_the_names_are_the_contract() -> None:
