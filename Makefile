@@ -18,7 +18,7 @@ test: lint  ## run every check and the tests, those against real vLLM included (
 	@$(BIN)/pytest
 
 test-engines: python  ## run the tests that start further engines of their own, and write docs/test-engines.md
-	@$(PYTHON) scripts/bootstrap.py --dev
+	@$(PYTHON) scripts/bootstrap.py --dev --engines
 	@$(BIN)/python scripts/test_engines.py
 
 lint: python  ## formatting, lint, types, import contracts

@@ -40,8 +40,9 @@ from router.structured.contract import Choices, OutputContract, outcome
 from router.structured.request.compiler import ConstraintCompiler
 from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import Ability, ChatCall, Reply, Usage
-from router.upstream.base import Upstream, request_headers
+from router.upstream.base import Upstream
 from router.upstream.dialects import DIALECTS
+from router.upstream.rewritten import rewritten
 
 log = logging.getLogger("smallfirst.dispatch")
 
@@ -103,7 +104,6 @@ class Dispatch:
         self._lease: Lease | None = None
         self._best: BestSoFar | None = None
         self._report: Failure | None = None  # what to report if nothing better follows
-        self._ladder: Ladder
 
     async def __aenter__(self) -> Reply:
         try:
@@ -150,7 +150,7 @@ class Dispatch:
         asked = self._call if self._contract is None else await self._contract.adapt(model, dialect)
         if judge is not None:
             asked = judge.adapt(asked)
-        eligibility.check(model, asked, wanted, record.cost_nano_usd or 0)
+        eligibility.check(model, dialect, asked, wanted, record.cost_nano_usd or 0)
         try:
             asking = self._ask(asked, self._shared.pools[model.name])
             reply = await (before_deadline(asking, self._call, record.started) if self._best else asking)
@@ -182,14 +182,14 @@ class Dispatch:
         exchange = lease.exchange = await self._shared.upstream.send(
             "POST",
             f"{lease.replica.url}/{asked.endpoint.path}",
-            headers=request_headers(model, f"{record.request_id}-{len(record.attempts)}"),
+            headers=dialect.headers(model, f"{record.request_id}-{len(record.attempts)}"),
             body=body,
             connect_s=model.timeouts.connect_s,
             within_s=first_by - sent_at,
         )
         if exchange.status != 200:
-            said = await exchange.read()
-            raise dialect.refusal(model, exchange.status, said, exchange.retry_after_s)
+            raise dialect.refusal(model, exchange.status, await exchange.read(), exchange.retry_after_s)
+        exchange = rewritten(exchange, dialect.rewrite(asked))
         lease.attempt.answered = True
         if checks is not None:
             stream = AnswerStream(self._call, EventSource(lease, exchange, dialect, first_by, end_by), checks)

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from router.catalogue import resolve
 from router.config import price_list
 from router.config.models import Config, Model, ModelsFile, Requires, Route, RouteEntry, Timeouts
 from router.config.swap import SwapGroup, swap_faults
@@ -73,6 +74,8 @@ def _engine_faults(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if entry.get("structured_backend") is not None and not dialect.has_structured_backend:
             owners = " or ".join(other.name for other in DIALECTS.values() if other.has_structured_backend)
             yield _fault(at, f"`structured_backend` is only for `engine: {owners}`")
+        if entry.get("context") is None and not dialect.refuses_long_prompts:
+            yield _fault(at, f"`engine: {dialect.name}` needs `context`: such a server does not refuse longer prompts")
 
 
 def _all_options(data: Mapping[str, Any], folder: Path, faults: list[Any]) -> dict[str, PolicyOptions]:
@@ -105,7 +108,8 @@ def _fault(at: KeyPath, message: str) -> dict[str, Any]:
 
 
 def _prepare(file: YamlDocument, env: Mapping[str, str], gpu: bool) -> tuple[dict[str, Any], dict[str, str]]:
-    """Add names, replace environment variables, and find the models that cannot be used on this machine."""
+    """Add names and what the catalogue says, replace environment variables, and find the models that cannot be used
+    on this machine."""
     data = dict(file.data)
     left_out: dict[str, str] = {}
     if not isinstance(data.get("models"), dict):
@@ -132,6 +136,12 @@ def _prepare(file: YamlDocument, env: Mapping[str, str], gpu: bool) -> tuple[dic
             if key != "api_key" or entry.get("required") is True:
                 raise ConfigError(f"{where}: the environment variable {unset} is not set")
             left_out[name] = f"{name} is left out: the environment variable {unset} is not set ({where})"
+        if (named_by := resolve.catalogue_key(filled)) is not None:
+            try:
+                filled = resolve.fill(filled)
+            except ValueError as error:
+                where = f"{file.where(('models', name, named_by))}: models.{name}.{named_by}"
+                raise ConfigError(f"{where}: {error}") from None
         wanted = entry.get("requires")
         if isinstance(wanted, dict) and isinstance(wanted.get("gpu"), bool) and wanted["gpu"] != gpu:
             has = "has a GPU" if gpu else "has no GPU"

@@ -1,6 +1,6 @@
 """Make `.venv` and install the locks into it. Only changed locks are installed, so a second run needs no network.
 
-    python3 scripts/bootstrap.py [--dev]
+    python3 scripts/bootstrap.py [--dev] [--engines]
 
 It uses only the standard library. The Makefile runs it after checking that the Python is new enough.
 An interrupted step can leave anything behind, so `.venv` counts as complete only between steps. If it is not complete
@@ -30,7 +30,7 @@ QUIET_FLAGS = () if sys.stdout.isatty() else ("--quiet",)
 
 
 def main() -> None:
-    """Install what this machine needs for `make serve` or, with --dev, for `make test`.
+    """Install what this machine needs for `make serve`; with --dev, for `make test`; --engines: `make test-engines`.
 
     Raises:
         SystemExit: a package of the system is missing, or a step failed.
@@ -49,6 +49,8 @@ def main() -> None:
     install(torch_build(engine))
     if "--dev" in sys.argv[1:]:
         install("dev")
+    if "--engines" in sys.argv[1:]:
+        install("llamacpp")
     install_project()
 
 

@@ -1,4 +1,4 @@
-"""Write docs/reference from the code, so that the reference cannot disagree with it.
+"""Write docs/reference and docs/models.md from the code, so that they cannot disagree with it.
 
     .venv/bin/python scripts/reference.py
 
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import get_args
 
 from installer import ROOT, print_line
+from reference_catalogue import PAGE, catalogue_page
 from reference_markdown import code, sentence, table
 from reference_models import models_page
 
@@ -56,6 +57,8 @@ def main() -> None:
     for name, text in pages().items():
         (FOLDER / name).write_text(text, encoding="utf-8")
         print_line(f"docs/reference/{name}")
+    PAGE.write_text(catalogue_page(), encoding="utf-8")
+    print_line("docs/models.md")
 
 
 def pages() -> dict[str, str]:

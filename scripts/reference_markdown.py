@@ -23,11 +23,12 @@ def anchor(heading: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """Return the text as a sentence: with a capital letter and a full stop."""
+    """Return the text as a sentence: with a capital letter, except in vLLM, and a full stop."""
     text = " ".join(text.split())
     if not text:
         return ""
-    return text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?", ":")) else ".")
+    start = text[0] if text.startswith("vLLM") else text[0].upper()
+    return start + text[1:] + ("" if text.endswith((".", "!", "?", ":")) else ".")
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
     make test-engines
 
-Takes minutes: each of them starts vLLM. `make test` leaves them out; it starts one engine, and that one once more.
+Takes minutes: each of them starts an engine. `make test` leaves them out; it starts one, and that one once more.
 """
 
 from __future__ import annotations
@@ -66,7 +66,13 @@ def machine() -> dict[str, str]:
         "memory": f"{memory_kib / 2**20:.0f} GiB",
         "Python": platform.python_version(),
         "vLLM": version(packages_distributions()["vllm"][0]),  # the builds for CPUs have other names
+        "llama.cpp": f"that of {pinned_llamacpp()}",
     }
+
+
+def pinned_llamacpp() -> str:
+    """Return the wheel with llama.cpp's server and its version, as locked."""
+    return next(line.split()[0] for line in _lines(str(ROOT / "requirements/llamacpp.txt")) if "==" in line)
 
 
 def report(outcomes: list[Outcome], where: dict[str, str], date: str) -> str:
@@ -75,7 +81,7 @@ def report(outcomes: list[Outcome], where: dict[str, str], date: str) -> str:
     lines = [
         "# Tests that start engines of their own",
         "",
-        "`make test-engines` ran these and wrote this page. `make test` leaves them out: each starts vLLM once more.",
+        "`make test-engines` ran these and wrote this page. `make test` leaves them out: each starts an engine.",
         "",
         f"{date}: {passed} of {len(outcomes)} passed.",
         "",

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 try:
     from router.errors import BadData, ConfigError
-    from server.commands import calibrate, check, prices, serve
+    from server.commands import add, calibrate, check, models, prices, serve
     from server.commands.base import Command, print_error
 except KeyboardInterrupt:
     sys.exit(0)  # as in `main`
 
-COMMANDS: tuple[Command, ...] = (serve, check, calibrate, prices)
+COMMANDS: tuple[Command, ...] = (serve, check, models, add, calibrate, prices)
 """in the order in which `smallfirst --help` lists them"""
 
 
@@ -22,11 +23,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         status: int = arguments.run(arguments)
+        sys.stdout.flush()
     except (ConfigError, BadData) as error:
         print_error(f"smallfirst: {error}")
         return 2
     except KeyboardInterrupt:
         return 0  # Ctrl-C is the usual way to stop it
+    except BrokenPipeError:  # the reader has seen enough, as in `smallfirst prices | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout once more when it exits
+        return 0
     return status
 
 

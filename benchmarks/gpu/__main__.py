@@ -15,9 +15,9 @@ from benchmarks.common.gateway import warn_of_other_engines
 from benchmarks.common.processes import scratch_folder
 from benchmarks.common.report import Renderer, write
 from benchmarks.gpu import figures, plot, report, sweep
-from benchmarks.gpu.architecture import SOURCE, parameters
+from benchmarks.gpu.architecture import SIZES, SOURCE, parameters
 from benchmarks.gpu.device import Gpu, NoGpu, find
-from benchmarks.gpu.layout import DoesNotFit, ServedModel, check_fits, models_yaml, prepare
+from benchmarks.gpu.layout import DoesNotFit, ServedModel, check_fits, models_yaml, prepare, variants
 from benchmarks.gpu.money import H100_HOUR_USD, PRICE_SOURCE
 from benchmarks.gpu.options import parse
 from router.engine.gpu import visible_gpus
@@ -45,11 +45,11 @@ async def measure(options: argparse.Namespace) -> None:
     warn_of_other_engines(say)
     with scratch_folder(say) as folder:
         served = prepare(options, folder)
-        texts = {one: models_yaml(served, options, one, gpu.memory_gib if gpu else None) for one in options.replicas}
+        texts = {one: models_yaml(served, options, one, gpu.memory_gib if gpu else None) for one in variants(options)}
         found = []
-        for replicas, text in texts.items():
-            say(f"{replicas} x {name(served, options)}")
-            layout = await sweep.measure(text, replicas, options, folder, say)
+        for variant, text in texts.items():
+            say(f"{name(served, options)}, {variant}")
+            layout = await sweep.measure(text, variant, options, folder, say)
             found.append(figures.of_layout(layout, served.source, options.gpu_hour_usd))
             whole = about | facts(served, options, gpu) | {"layouts": found, "comparison": figures.compare(found)}
             write(whole, options.out, RENDERER, say)
@@ -65,7 +65,7 @@ def facts(served: ServedModel, options: argparse.Namespace, gpu: Gpu | None) -> 
         "dummy": served.dummy,
         "tiny": options.tiny,
         "model": name(served, options),
-        "source": SOURCE if served.dummy and not options.tiny else "made up",
+        "source": SOURCE.format(name=SIZES[options.size][0]) if served.dummy and not options.tiny else "made up",
         "config": served.config,
         "parameters_of_model": parameters(served.config) if served.config else None,
         "gpu": asdict(gpu) if gpu else None,
@@ -79,7 +79,7 @@ def name(served: ServedModel, options: argparse.Namespace) -> str:
     """Return the name of the model for people."""
     if not served.dummy:
         return str(options.model)
-    return "a model of two tiny layers" if options.tiny else "Qwen3-8B's architecture"
+    return "a model of two tiny layers" if options.tiny else f"{SIZES[options.size][0]}'s architecture"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The architectures for dummy weights: Qwen3-8B as published, and a tiny version of it."""
+"""The architectures for dummy weights: Qwen3-8B and Qwen3-4B as published, and a tiny version of them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 SOURCE = (
-    "Qwen3-8B: config.json of Qwen/Qwen3-8B on the Hugging Face hub; layers, heads and untied embeddings also in"
-    " table 1 of the Qwen3 Technical Report (arXiv 2505.09388), which calls it 8.2B"
+    "config.json of Qwen/{name} on the Hugging Face hub; layers, heads and embeddings also in table 1 of the Qwen3"
+    " Technical Report (arXiv 2505.09388)"
 )
 
 QWEN3_8B: Mapping[str, Any] = {
@@ -37,6 +37,15 @@ QWEN3_8B: Mapping[str, Any] = {
     "use_sliding_window": False,
     "vocab_size": 151936,
 }
+
+QWEN3_4B: Mapping[str, Any] = {
+    **QWEN3_8B,
+    "hidden_size": 2560,
+    "intermediate_size": 9728,
+    "tie_word_embeddings": True,
+}
+
+SIZES = {"8b": ("Qwen3-8B", QWEN3_8B), "4b": ("Qwen3-4B", QWEN3_4B)}
 
 TINY: Mapping[str, Any] = {
     **QWEN3_8B,

@@ -17,7 +17,7 @@ def of_layout(layout: Layout, source: str, gpu_hour_usd: float) -> dict[str, Any
     """Return the figures of one layout at each concurrency. Of a local `source`, only the name is shown."""
     shown = Path(source).name if source.startswith("/") else source
     return {
-        "replicas": layout.replicas,
+        "layout": str(layout.variant),
         "models_yaml": layout.models_yaml.replace(source, shown),
         "commands": layout.commands,
         "started_in_s": round(layout.started_in_s, 1),
@@ -82,8 +82,8 @@ def compare(layouts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "concurrency": load["concurrency"],
-            "replicas": layout["replicas"],
-            "against": first["replicas"],
+            "layout": layout["layout"],
+            "against": first["layout"],
             "ratio": load["gateway"]["tokens_per_s"] / before["gateway"]["tokens_per_s"],
             "first_ms_p50": [before["gateway"]["first_ms_p50"], load["gateway"]["first_ms_p50"]],
             "gap_ms_p50": [before["gateway"]["gap_ms_p50"], load["gateway"]["gap_ms_p50"]],

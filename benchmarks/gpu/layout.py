@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from benchmarks.gpu import tokenizer
-from benchmarks.gpu.architecture import QWEN3_8B, TINY, parameters
+from benchmarks.gpu.architecture import SIZES, TINY, parameters
 
 NAME = "slm"
 RESERVE_GIB = 5.0  # for one replica's CUDA context, graphs and activations
@@ -22,6 +22,30 @@ BYTES_EACH = 2  # of a weight in bfloat16
 
 class DoesNotFit(Exception):
     """The replicas need more memory than the GPU has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """How the model is served: on how many replicas, and in which precision if not the model's own."""
+
+    replicas: int
+    quantization: str | None = None
+
+    def __str__(self) -> str:
+        precision = f" in {self.quantization}" if self.quantization else ""
+        return f"{self.replicas} replica{'s' if self.replicas > 1 else ''}{precision}"
+
+    @property
+    def file_name(self) -> str:
+        """Return a name for files of this variant."""
+        return f"{self.replicas}-{self.quantization or 'plain'}"
+
+
+def variants(options: argparse.Namespace) -> Iterator[Variant]:
+    """Yield what is measured, one after the other. The first is what the others are compared with."""
+    yield from map(Variant, options.replicas)
+    if options.fp8:
+        yield Variant(1, "fp8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +63,7 @@ class ServedModel:
 
 def dummy_config(options: argparse.Namespace) -> dict[str, Any] | None:
     """Return the architecture for random weights; None: the weights are real."""
-    return None if options.model else dict(TINY if options.tiny else QWEN3_8B)
+    return None if options.model else dict(TINY if options.tiny else SIZES[options.size][1])
 
 
 def prepare(options: argparse.Namespace, folder: Path) -> ServedModel:
@@ -71,13 +95,16 @@ def check_fits(options: argparse.Namespace, gpu_gib: float) -> None:
             kv_cache_gib(dummy_config(options), memory_share(options, replicas) * gpu_gib, options.kv_cache_gib)
 
 
-def models_yaml(served: ServedModel, options: argparse.Namespace, replicas: int, gpu_gib: float | None) -> str:
-    """Return a models.yaml with these replicas of the model on a GPU of `gpu_gib`, or on the CPU (None).
+def models_yaml(served: ServedModel, options: argparse.Namespace, variant: Variant, gpu_gib: float | None) -> str:
+    """Return a models.yaml with a variant of the model on a GPU of `gpu_gib`, or on the CPU (None).
 
     Raises:
         DoesNotFit: weights and reserve leave no memory for the KV cache.
     """
+    replicas = variant.replicas
     args: dict[str, Any] = {"load_format": "dummy"} if served.dummy else {}
+    if variant.quantization:
+        args["quantization"] = variant.quantization
     entry: dict[str, Any] = {"tier": "slm", "engine": "vllm", "source": served.source, "context": options.context}
     entry["replicas"] = replicas
     if gpu_gib is not None:

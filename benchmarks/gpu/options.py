@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from benchmarks.common.options import add_load, add_out, fill_defaults, positive, share, whole, whole_list
+from benchmarks.gpu.architecture import SIZES
 from benchmarks.gpu.money import H100_HOUR_USD
 from router.engine.command import RESERVED_ARGS
 
@@ -27,7 +28,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu",
-        description="The whole product on one NVIDIA GPU: a model of 8B parameters through `smallfirst serve`, "
+        description="The whole product on one NVIDIA GPU: a model of 8B or 4B parameters through `smallfirst serve`, "
         "asked directly and through the gateway at rising concurrency, with one replica and with two.",
     )
     what = parser.add_argument_group("what is served")
@@ -36,13 +37,15 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     weights.add_argument(
         "--dummy",
         action="store_true",
-        help="Qwen3-8B's architecture with random weights and a tokenizer made on the spot: no download, no network",
+        help="Qwen3's architecture with random weights and a tokenizer made on the spot: no download, no network",
     )
+    what.add_argument("--size", choices=tuple(SIZES), default="8b", help="of the dummy weights (default: 8b)")
     what.add_argument("--tiny", action="store_true", help="dummy weights of two small layers, to try the whole path")
     what.add_argument("--device", choices=("gpu", "cpu"), default="gpu", help="cpu only with --tiny")
     what.add_argument("--gpu", type=whole(0), default=0, metavar="N", help="which GPU, from 0 (default: 0)")
     what.add_argument("--replicas", type=whole_list, default=[1, 2], metavar="N,N",
                       help="replicas to measure, one number after the other, on one GPU (default: 1,2)")  # fmt: skip
+    what.add_argument("--fp8", action="store_true", help="measure one replica in fp8, too, against bf16")
     what.add_argument("--gpu-memory", type=_positive_share, default=0.9, metavar="SHARE",
                       help="share of the GPU's memory for all replicas together (default: %(default)s)")  # fmt: skip
     what.add_argument("--kv-cache-gib", type=positive, metavar="GIB",
@@ -63,6 +66,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("--device cpu needs --tiny: 8B parameters are too slow on a CPU")
     if options.tiny and options.model:
         parser.error("--tiny has its own model: leave out --model")
+    if options.fp8 and (options.device == "cpu" or "quantization" in options.vllm_args):
+        parser.error("--fp8 needs a GPU, and no `quantization` in --vllm-args")
     if options.tiny and options.concurrency == list(CONCURRENCY):
         options.concurrency = list(TINY_CONCURRENCY)
     fill_defaults(options, QUICK if options.quick else TINY if options.tiny else FULL)

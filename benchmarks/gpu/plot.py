@@ -23,14 +23,14 @@ def draw(report: dict[str, Any], file: Path) -> None:
     for layout, style in zip(report["layouts"], STYLES, strict=False):
         loads = layout["loads"]
         at = [load["concurrency"] for load in loads]
-        replicas = f"{layout['replicas']} replica{'s' if layout['replicas'] > 1 else ''}"
+        name = layout["layout"]
         for axes, key in ((speed, "tokens_per_s"), (first, "first_ms_p50"), (gap, "gap_ms_p50")):
             for target, colour in TARGETS.items():
                 values = [load[target][key] for load in loads]
-                axes.plot(at, values, style, marker="o", color=colour, label=f"{target}, {replicas}")
+                axes.plot(at, values, style, marker="o", color=colour, label=f"{target}, {name}")
         for share, colour in zip(loads[0]["usd_per_mtok"], UTILISATIONS, strict=False):
             values = [load["usd_per_mtok"][share] for load in loads]
-            label = f"{replicas}, {float(share):.0%} utilisation"
+            label = f"{name}, {float(share):.0%} utilisation"
             price.plot(at, values, style, marker="o", color=colour, label=label)
     for axes in (speed, first, gap):
         axes.set_ylim(bottom=0)

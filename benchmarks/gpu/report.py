@@ -28,7 +28,7 @@ LAYOUT_HEAD = (
     *("at a time", "tokens/s direct", "gateway", "gateway / direct (95%)", "first token p50 ms direct", "gateway"),
     *("p99 direct", "gateway", "gap p50 ms direct", "gateway", "gateway CPU us/request", "us/event", "of a core"),
 )
-COMPARISON_HEAD = ("at a time", "replicas", "against", "throughput ratio", "first token p50 ms", "gap p50 ms")
+COMPARISON_HEAD = ("at a time", "layout", "against", "throughput ratio", "first token p50 ms", "gap p50 ms")
 CLIENT_BOTTLENECK = 0.8
 """share of one core from which on the load client may be the bottleneck"""
 
@@ -74,7 +74,7 @@ def _count(parameters: int) -> str:
 
 
 def _layout(layout: dict[str, Any]) -> list[str]:
-    replicas, loads = layout["replicas"], layout["loads"]
+    loads = layout["loads"]
     cache = ", ".join(f"{one['kv_cache_tokens']}" for one in layout["engines"])
     sizes = f"Prompts of {loads[0]['prompt_tokens']} tokens, answers of {loads[0]['max_tokens']}."
     started = f"Ready after {layout['started_in_s']:.0f} s, {layout['restarts_until_ready']} restarts."
@@ -88,7 +88,7 @@ def _layout(layout: dict[str, Any]) -> list[str]:
         for one in layout["engines"]
     )
     return [
-        f"## {replicas} replica{'s' if replicas > 1 else ''}",
+        f"## {layout['layout']}",
         "",
         f"{started} KV cache: {cache} tokens.{memory} {sizes}",
         "",
@@ -123,8 +123,8 @@ def _comparison(rows: list[dict[str, Any]]) -> list[str]:
     cells = [
         [
             str(row["concurrency"]),
-            str(row["replicas"]),
-            str(row["against"]),
+            row["layout"],
+            row["against"],
             f"{row['ratio']:.3f}",
             " -> ".join(f"{value:.1f}" for value in row["first_ms_p50"]),
             " -> ".join(f"{value:.2f}" for value in row["gap_ms_p50"]),
@@ -132,7 +132,7 @@ def _comparison(rows: list[dict[str, Any]]) -> list[str]:
         for row in rows
     ]
     return [
-        "## Several replicas on one device",
+        "## Compared",
         "",
         "The same total load, through the gateway.",
         "",
@@ -143,10 +143,10 @@ def _comparison(rows: list[dict[str, Any]]) -> list[str]:
 
 def _money(report: dict[str, Any]) -> list[str]:
     shares = list(report["layouts"][0]["loads"][0]["usd_per_mtok"])
-    head = ["replicas", "at a time", *(f"$/M at {float(share):.0%} utilisation" for share in shares)]
+    head = ["layout", "at a time", *(f"$/M at {float(share):.0%} utilisation" for share in shares)]
     rows = [
         [
-            str(layout["replicas"]),
+            layout["layout"],
             str(load["concurrency"]),
             *(f"{load['usd_per_mtok'][share]:.3f}" for share in shares),
         ]

@@ -13,6 +13,7 @@ from benchmarks.common.gateway import RunningGateway, Servers, Start, running_ga
 from benchmarks.common.report import Say
 from benchmarks.common.servers import serving
 from benchmarks.gpu.engine_metrics import EngineMetrics, scrape
+from benchmarks.gpu.layout import Variant
 from benchmarks.vllm.bodies import Bodies, prompt_tokens
 from benchmarks.vllm.measure import Measurement
 from benchmarks.vllm.samples import Round, Workload
@@ -25,7 +26,7 @@ PROBE_WORDS = (32, 96)
 class Layout:
     """What was started, and what was measured."""
 
-    replicas: int
+    variant: Variant
     models_yaml: str
     commands: tuple[str, ...]
     started_in_s: float
@@ -36,18 +37,18 @@ class Layout:
     rounds: tuple[Round, ...]
 
 
-async def measure(text: str, replicas: int, options: argparse.Namespace, folder: Path, say: Say) -> Layout:
+async def measure(text: str, variant: Variant, options: argparse.Namespace, folder: Path, say: Say) -> Layout:
     """Start the layout of a models.yaml, measure it, and stop it.
 
     Raises:
         StartFailed: it did not start.
         LoadFailed, WrongTokenCount: an answer was not as it must be.
     """
-    config = folder / f"models-{replicas}.yaml"
+    config = folder / f"models-{variant.file_name}.yaml"
     config.write_text(text, encoding="utf-8")
     start = Start(
         config,
-        folder / f"gateway-{replicas}.log",
+        folder / f"gateway-{variant.file_name}.log",
         flags=(f"--state-dir={folder / 'state'}", f"--max-in-flight={max(256, *options.concurrency)}"),
         environment={"CUDA_VISIBLE_DEVICES": ""} if options.device == "cpu" else {},
         limit_s=options.start_limit,
@@ -58,15 +59,15 @@ async def measure(text: str, replicas: int, options: argparse.Namespace, folder:
         words = await words_for(direct, options.prompt_tokens)
         workloads = [workload(concurrency, options) for concurrency in options.concurrency]
         rounds = await Measurement(direct, gateway, Bodies(words), say).rounds(workloads, options.rounds)
-        return await _layout(text, replicas, started, rounds, on_gpu=options.device == "gpu")
+        return await _layout(text, variant, started, rounds, on_gpu=options.device == "gpu")
 
 
 async def _layout(
-    text: str, replicas: int, started: RunningGateway, rounds: Sequence[Round], *, on_gpu: bool
+    text: str, variant: Variant, started: RunningGateway, rounds: Sequence[Round], *, on_gpu: bool
 ) -> Layout:
     engines = [await scrape(root) for root in started.engines]
     return Layout(
-        replicas=replicas,
+        variant=variant,
         models_yaml=text,
         commands=started.commands,
         started_in_s=started.started_in_s,

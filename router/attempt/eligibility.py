@@ -10,22 +10,25 @@ from router.errors import NotEligible
 from router.messages.prompt import texts
 from router.money import cost
 from router.types import NANO, Ability, ChatCall
+from router.upstream.base import Dialect
 
 SLICE = 64 * 1024  # characters counted at a time: a long text is known to be too long after its beginning
 LETTERS = re.compile(r"[^\W_]")  # rows of underscores, as in forms, are few tokens
 NOT_TEXT: frozenset[Ability] = frozenset({"image", "audio", "file"})
 LETTERS_PER_TOKEN_AT_MOST = 16
 """no real text is that dense: a prompt with more letters than this a token surely does not fit"""
+BYTES_PER_TOKEN_AT_LEAST = 3
+"""a low estimate for prose and code in any script"""
 
 
-def check(model: Model, call: ChatCall, needs: Set[Ability], spent_nano_usd: int = 0) -> None:
+def check(model: Model, dialect: Dialect, call: ChatCall, needs: Set[Ability], spent_nano_usd: int = 0) -> None:
     """Check that the model may be asked; `spent_nano_usd`: the cost of the request's earlier attempts.
 
     Only the model's own tokenizer knows the exact length of a prompt. A prompt that may fit is sent, and the engine
-    refuses it before any work if it does not.
+    refuses it before any work if it does not. To an engine that does not refuse, only a prompt that should fit is sent.
 
     Raises:
-        NotEligible: the model lacks an ability, the prompt surely does not fit, or the call could cost too much.
+        NotEligible: the model lacks an ability, the prompt does not fit, or the call could cost too much.
     """
     if missing := sorted(needs - model.abilities):
         raise NotEligible(
@@ -33,7 +36,15 @@ def check(model: Model, call: ChatCall, needs: Set[Ability], spent_nano_usd: int
             reason="ability",
             code="unsupported_by_model",
         )
-    if model.context is not None and _surely_longer_than(model.context, call):
+    if dialect.has_one_choice and call.choices > 1:
+        raise NotEligible(
+            f"The model '{model.name}' gives one answer; this request asks for {call.choices}.",
+            reason="ability",
+            param="n",
+            code="unsupported_by_model",
+        )
+    is_longer = _surely_longer_than if dialect.refuses_long_prompts else _probably_longer_than
+    if model.context is not None and is_longer(model.context, call):
         raise NotEligible(
             f"The model '{model.name}' has a context of {model.context} tokens; this request needs more.",
             reason="context",
@@ -58,6 +69,12 @@ def _check_cost(model: Model, call: ChatCall, needs: Set[Ability], left_nano_usd
         param="routing.max_cost_usd",
         code="max_cost_exceeded",
     )
+
+
+def _probably_longer_than(context: int, call: ChatCall) -> bool:
+    tools = len(bytes(call.fields.get("tools", b"")))
+    prompt = sum(len(text.encode(errors="replace")) for text in texts(call)) + tools
+    return prompt / BYTES_PER_TOKEN_AT_LEAST + (call.max_tokens or 0) > context
 
 
 def _surely_longer_than(context: int, call: ChatCall) -> bool:

@@ -173,10 +173,10 @@ class AnswerStream:
 
     async def _release_held(self, checker: StreamChecker, verify: Verify) -> None:
         """Let the held events leave: as they came, or written again if the check changed the answer."""
-        self._choices = checker.choices()
+        self._choices = checker.unsettled_choices()
         if instead := await verify(self._choices, self._reader.usage):
             self._choices = instead
-            self._held = render_stream(instead, checker.sent, self._frame)
+            self._held = render_stream(checker.with_settled(instead), checker.sent, self._frame)
             if self._usage:
                 self._held.append(write({**self._frame, "choices": [], "usage": self._usage}))
         self._ready += self._held

@@ -101,9 +101,15 @@ class Model(Entry):
     tier: Tier
     """`slm`: a small model; `llm`: a large one"""
     engine: str
-    """the kind of server that runs the model: `vllm`, or `openai` for any other server with OpenAI's API"""
+    """the kind of server that runs the model: `vllm`, `llamacpp` (llama.cpp's `llama-server`), `llama-cpp-python`,
+    `ollama`, `sglang`, or `openai` for any other server with OpenAI's API"""
     source: str | None = Field(None, min_length=1)
-    """the weights that smallfirst serves with vLLM: a hub id, a folder, or a file in a Python package"""
+    """the weights that smallfirst serves with vLLM: a hub id, a folder, or a file in a Python package; or
+    `catalogue:NAME`, which means `catalogue: NAME` with the weights from the hub"""
+    catalogue: str | None = Field(None, min_length=1)
+    """the name of an entry of [the catalogue](../models.md), which fills in `tier`, `engine`, `source`, `context` (at
+    most 32,768), `vllm_args` and `abilities`; what is written here wins, `vllm_args` key by key, and `null` there
+    leaves a key out; beside it, `source` may name a folder with the same weights"""
     base_url: Annotated[tuple[Annotated[str, AfterValidator(_http_url)], ...], BeforeValidator(_one_or_many)] = ()
     """the URL of a running server's API, such as `http://host:port/v1`; in a list, each URL is one replica"""
     api_key: Annotated[SecretStr, AfterValidator(_header_value)] | None = None
@@ -120,7 +126,8 @@ class Model(Entry):
     gpus: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(as_tuple)] = ()
     """the indexes of the GPUs that the replicas use; the default is all visible GPUs"""
     context: int | None = Field(None, ge=1)
-    """the most tokens that prompt and answer may have together; a longer prompt goes directly to the next rung"""
+    """the most tokens that prompt and answer may have together; a longer prompt goes directly to the next rung; it is
+    required for `ollama` and `llama-cpp-python`, which do not refuse longer prompts"""
     vllm_args: dict[str, Any] = Field(default_factory=dict)
     """command-line options for vLLM, by name: `{dtype: float32}` becomes `--dtype float32`"""
     structured_backend: Backend | None = None

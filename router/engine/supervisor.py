@@ -60,8 +60,7 @@ class Supervisor:
         self.paid = Uptime()
         """the time for which its process has memory, loading included"""
         self.holds_memory = False
-        self.has_failed = False
-        """whether it waits to be restarted after a failure"""
+        self.has_failed = False  # and waits to be restarted
         self._model = model
         self._index = index
         self._state_dir = state_dir
@@ -76,8 +75,7 @@ class Supervisor:
         self._path: str | None = None
         self._wanted = asyncio.Event()
         self._wanted.set()
-        self._why_not_up = ""
-        """why it is drained or unloaded on purpose"""
+        self._why_not_up = ""  # why it is drained or unloaded on purpose
         self._scope: asyncio.Timeout | None = None
 
     @property
@@ -184,8 +182,8 @@ class Supervisor:
         gpus = await asyncio.to_thread(visible_gpus, os.environ)
         host = Host(os.environ, gpus=gpus, cores=len(os.sched_getaffinity(0)))
         launch = vllm_launch(self._model, self._index, path, self._socket, host)
-        log_path = log_file(self._state_dir, self._model.name, str(self._index))
-        return EngineProcess(launch, self._folder, self._socket, log_path)
+        log = log_file(self._state_dir, self._model.name, str(self._index))
+        return EngineProcess(launch, self._folder, self._socket, log)
 
     async def _while_wanted(self, running: Coroutine[None, None, None]) -> bool:
         """Run it until the replica is not wanted any more; return whether it is wanted after all."""

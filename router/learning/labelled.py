@@ -23,7 +23,8 @@ from router.messages.chat import CHAT
 from router.messages.choice import Choice, has_tool_call
 from router.messages.completions import COMPLETIONS
 from router.messages.prompt import rough_tokens, texts
-from router.structured.answer.stream_checker import may_be_call
+from router.structured.answer.text_calls.parse import may_become_calls
+from router.structured.constraint import Tool
 from router.structured.request.output_format import format_fields
 from router.types import ChatCall, Endpoint
 
@@ -200,7 +201,8 @@ def _vote_score(share: float, samples: int) -> float:
 def _is_call(call: ChatCall, answer: _Answer) -> bool:
     """Return whether the answer is a tool call, including one written as text."""
     message = (answer.choice or {}).get("message") or {}
-    written = bool(call.body.get("tools")) and bool(message.get("content")) and may_be_call(message["content"])
+    tools = {tool["function"]["name"]: Tool(tool["function"]["name"]) for tool in call.body.get("tools") or ()}
+    written = bool(tools) and bool(message.get("content")) and may_become_calls(tools, message["content"])
     return written or has_tool_call(message)
 
 

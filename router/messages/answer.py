@@ -12,6 +12,8 @@ from router.errors import UpstreamFailed
 from router.types import Usage
 
 DONE = b"[DONE]"
+ABORTED = ("abort", "error")
+"""finish reasons of vLLM and SGLang, unknown to OpenAI's API: the engine gave up"""
 _FAST_DECODER = msgspec.json.Decoder()
 
 
@@ -19,7 +21,7 @@ def parse_whole(body: bytes, choices_wanted: int) -> dict[str, Any]:
     """Parse a whole answer. It has at least `choices_wanted` choices, each with a finish_reason.
 
     Raises:
-        UpstreamFailed: the body is not JSON, or the answer is incomplete.
+        UpstreamFailed: the body is not JSON, or the answer is incomplete or was aborted.
     """
     try:
         answer = _FAST_DECODER.decode(body)
@@ -31,6 +33,8 @@ def parse_whole(body: bytes, choices_wanted: int) -> dict[str, Any]:
     for choice in choices:
         if not isinstance(choice, dict) or not choice.get("finish_reason"):
             raise UpstreamFailed("the upstream answered with a choice without a finish_reason")
+        if choice["finish_reason"] in ABORTED:
+            raise _aborted()
     if len(choices) < choices_wanted:
         raise UpstreamFailed(f"the upstream answered with {len(choices)} choices instead of {choices_wanted}")
     return dict(answer)
@@ -88,7 +92,8 @@ class StreamReader:
         """Parse one event, update the state and return the event.
 
         Raises:
-            UpstreamFailed: the event is not a JSON object, or its choices are not a list of objects.
+            UpstreamFailed: the event is not a JSON object, its choices are not a list of objects, or the upstream
+                aborted the answer.
         """
         try:
             chunk = _FAST_DECODER.decode(event)
@@ -108,7 +113,9 @@ class StreamReader:
     def _read_choice(self, choice: object) -> None:
         if not isinstance(choice, dict):
             raise _invalid_choices()
-        if choice.get("finish_reason"):
+        if reason := choice.get("finish_reason"):
+            if reason in ABORTED:
+                raise _aborted()
             index = choice.get("index")
             self._finished.add(index if isinstance(index, int) else 0)
         delta = choice.get("delta")
@@ -117,6 +124,10 @@ class StreamReader:
             and (delta.get("content") or any(value for key, value in delta.items() if key != "role"))
         ) or choice.get("text"):
             self.events += 1
+
+
+def _aborted() -> UpstreamFailed:
+    return UpstreamFailed("the upstream aborted its answer")
 
 
 def _invalid_choices() -> UpstreamFailed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Protocol
 
 from router.config.models import Model
@@ -13,6 +13,8 @@ from router.types import Ability, ChatCall
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """the longest answer that is kept in memory"""
+Rewrite = Callable[[bytes], bytes]
+"""takes a whole answer, or one event of a stream, and returns it in OpenAI's form"""
 
 
 class Exchange(Protocol):
@@ -88,10 +90,26 @@ class Dialect(ABC):
     """whether `structured_backend` in models.yaml applies to the engine"""
     decodes_format_beside_calls: bool = True
     """whether the engine can constrain a format and still let the model call tools"""
+    refuses_long_prompts: ClassVar[bool] = True
+    """whether the engine refuses prompts that exceed its context; otherwise its models need a `context`, and only
+    prompts that should fit are sent"""
+    has_one_choice: ClassVar[bool] = False
+    """whether the engine returns a single answer, whatever `n` and however many prompts a request has"""
+
+    def headers(self, model: Model, attempt_id: str) -> dict[str, str]:
+        """Return the headers of a request. Each attempt has an id: the engine may still work on the previous one."""
+        headers = {"Content-Type": "application/json", "X-Request-Id": attempt_id}
+        if model.api_key is not None:
+            headers["Authorization"] = f"Bearer {model.api_key.get_secret_value()}"
+        return headers
 
     @abstractmethod
     def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
         """Return the JSON to send, and the names of the fields that were removed for this engine."""
+
+    def rewrite(self, call: ChatCall) -> Rewrite | None:
+        """Return how this call's answer is brought into OpenAI's form; None: the engine's answers have that form."""
+        return None
 
     @abstractmethod
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
@@ -104,11 +122,3 @@ class Dialect(ABC):
     @abstractmethod
     def tool_fields(self, request: ToolRequest) -> EngineFields:
         """Write required tool calls in the fields of the engine."""
-
-
-def request_headers(model: Model, attempt_id: str) -> dict[str, str]:
-    """Return the headers of a request. Each attempt has its own id: the engine may still work on the previous one."""
-    headers = {"Content-Type": "application/json", "X-Request-Id": attempt_id}
-    if model.api_key is not None:
-        headers["Authorization"] = f"Bearer {model.api_key.get_secret_value()}"
-    return headers

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from router.config import price_list
+from router.config.from_catalogue import licence_warnings
 from router.config.models import Config
 from router.engine.gpu import gpu_present
 from router.engine.preflight import check_managed
@@ -46,14 +48,15 @@ def load_config(path: Path) -> Config:
 
 
 def checked_config(path: Path) -> Config:
-    """Read models.yaml, check the models that have a `source`, and print which models are left out.
+    """Read models.yaml and check the models that have a `source`. Print which models are left out, and which must not
+    be used commercially.
 
     Raises:
         ConfigError: the file is wrong, or a model cannot be started on this machine.
     """
     config = load_config(path)
     check_managed(config)
-    for line in config.left_out.values():
+    for line in (*config.left_out.values(), *licence_warnings(config.models.values())):
         print_error(line)
     return config
 
@@ -61,6 +64,12 @@ def checked_config(path: Path) -> Config:
 def stale_prices(config: Config) -> list[str]:
     """Return one line for each price of models.yaml that was looked up too long ago."""
     return price_list.stale_price_warnings(config.written.values(), datetime.now(UTC).date())
+
+
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of cells as lines, with columns of equal width."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def print_error(line: str) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from router.config.models import Config
+from router.config.models import Config, Model
 from router.policy.route_policies import RoutePolicies
 from server.commands.base import Subparsers, add_config_option, checked_config, print_error, stale_prices
+from server.commands.models import as_yaml
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command's options."""
     parser = subparsers.add_parser("check", help="report what is wrong with a models.yaml, without starting anything")
     add_config_option(parser)
+    parser.add_argument("--verbose", action="store_true",
+                        help="also print every model, with what the catalogue fills in")  # fmt: skip
     parser.set_defaults(run=run)
 
 
@@ -25,6 +28,10 @@ def run(arguments: argparse.Namespace) -> int:
         print_error(line)
     for line in loading_lines(config):
         print(line)  # noqa: T201
+    if arguments.verbose:
+        print("models:")  # noqa: T201
+        for model in config.written.values():
+            print(resolved(model), end="")  # noqa: T201
     print(f"{arguments.config}: {len(config.models)} models, {len(config.routes)} routes: valid")  # noqa: T201
     return 0
 
@@ -39,3 +46,11 @@ def loading_lines(config: Config) -> Iterator[str]:
             yield f"{model.name}: loaded on demand, unloaded after {model.idle_minutes:g} minutes without a request"
         if model.hours:
             yield f"{model.name}: runs {model.hours}"
+
+
+def resolved(model: Model) -> str:
+    """Return a model as YAML: what models.yaml says, and what the catalogue and the engine add. Keys are left out."""
+    left_out = {"name", "place", "api_key"}
+    written = model.model_dump(mode="json", exclude_unset=True, exclude=left_out)
+    written["abilities"] = sorted(model.abilities)
+    return as_yaml({model.name: written})

@@ -11,7 +11,7 @@ from router.config.price_list import bundled
 from router.money.cost import MTOK
 from router.money.price import Price
 from router.types import NANO
-from server.commands.base import Subparsers, load_config
+from server.commands.base import Subparsers, align, load_config
 
 Row = Sequence[str]
 HEADER: Row = ("USD a million tokens", "input", "cached", "output", "as of", "source")
@@ -35,9 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
 def price_table(config: Config | None) -> str:
     """Return a table of the bundled prices, or of those of models.yaml and where an hour breaks even."""
     if config is None:
-        return "\n".join(_align([HEADER, *_rows(bundled())]))
+        return "\n".join(align([HEADER, *_rows(bundled())]))
     prices = {name: model.price for name, model in config.written.items()}
-    return "\n".join([*_align([HEADER, *_rows(prices)]), *_break_even(config)])
+    return "\n".join([*align([HEADER, *_rows(prices)]), *_break_even(config)])
 
 
 def _rows(prices: Mapping[str, Price | None]) -> Iterator[Row]:
@@ -54,11 +54,6 @@ def _rows(prices: Mapping[str, Price | None]) -> Iterator[Row]:
                 yield name, *usd, *provenance
             else:
                 yield f"  all of prompts above {rate.above:,} tokens", *usd, "", ""
-
-
-def _align(rows: Sequence[Row]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _break_even(config: Config) -> Iterator[str]:

@@ -14,7 +14,7 @@ from benchmarks.gpu.__main__ import facts
 from benchmarks.gpu.architecture import QWEN3_8B
 from benchmarks.gpu.device import Gpu
 from benchmarks.gpu.engine_metrics import EngineMetrics, parse
-from benchmarks.gpu.layout import ServedModel
+from benchmarks.gpu.layout import ServedModel, Variant
 from benchmarks.gpu.money import usd_per_mtok
 from benchmarks.gpu.options import parse as parse_options
 from benchmarks.gpu.sweep import Layout, line_through, workload
@@ -45,7 +45,7 @@ def layout(replicas: int, gateway_s: float) -> Layout:
     rounds = [round_of(concurrency, 1.0, gateway_s) for _ in range(3) for concurrency in (1, 8)]
     engines = (EngineMetrics(110592, parse(METRICS).counters),) * replicas
     text = "models:\n  slm: {source: /tmp/x/model}\n"
-    return Layout(replicas, text, ("python -m vllm",) * replicas, 80.0, 0, engines, 70000, tuple(rounds))
+    return Layout(Variant(replicas), text, ("python -m vllm",) * replicas, 80.0, 0, engines, 70000, tuple(rounds))
 
 
 def example() -> dict[str, Any]:
@@ -97,7 +97,10 @@ def test_figures_of_one_load() -> None:
 
 def test_more_replicas_against_the_first_layout() -> None:
     rows = example()["comparison"]
-    assert [(row["concurrency"], row["replicas"], row["ratio"]) for row in rows] == [(1, 2, 1.25), (8, 2, 1.25)]
+    assert [(row["concurrency"], row["layout"], row["ratio"]) for row in rows] == [
+        (1, "2 replicas", 1.25),
+        (8, "2 replicas", 1.25),
+    ]
     assert figures.compare([figures.of_layout(layout(1, 1.0), "a/b", 1.0)]) == []
 
 
@@ -108,7 +111,7 @@ def test_the_text_begins_with_what_the_weights_are() -> None:
     assert "source: model" in text, "no folder of this machine"
     assert "## 2 replicas" in text
     assert "KV cache: 110592, 110592 tokens" in text
-    assert "| 8 | 2 | 1 | 1.250 |" in text
+    assert "| 8 | 2 replicas | 1 replica | 1.250 |" in text
     assert "$2.69" in text
     assert "no H100" not in text
 

@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from benchmarks.gpu.layout import DoesNotFit, ServedModel, check_fits, kv_cache_gib, memory_share, models_yaml, prepare
+from benchmarks.gpu.layout import (
+    DoesNotFit,
+    ServedModel,
+    Variant,
+    check_fits,
+    kv_cache_gib,
+    memory_share,
+    models_yaml,
+    prepare,
+    variants,
+)
 from benchmarks.gpu.options import parse
 from router.config.models import Model
 from router.engine.command import check_vllm_args
@@ -20,11 +30,17 @@ from router.load_config import load
 H100_GIB = 79.6
 
 
-def model_of(argv: list[str], replicas: int, folder: Path, gpu_gib: float | None = H100_GIB) -> Model:
+def model_of(
+    argv: list[str],
+    replicas: int,
+    folder: Path,
+    gpu_gib: float | None = H100_GIB,
+    quantization: str | None = None,
+) -> Model:
     """What the product reads from the file that is written for these options."""
     options = parse(argv)
     file = folder / "models.yaml"
-    file.write_text(models_yaml(prepare(options, folder), options, replicas, gpu_gib))
+    file.write_text(models_yaml(prepare(options, folder), options, Variant(replicas, quantization), gpu_gib))
     model = load(file, {}, gpu=gpu_gib is not None).models["slm"]
     check_vllm_args(model)
     check_gpus([model], 0 if gpu_gib is None else 1)
@@ -42,6 +58,15 @@ def test_one_replica_lets_vllm_find_its_cache(tmp_path: Path) -> None:
     written = {file.name for file in source.path.iterdir()}
     assert written == {"config.json", "tokenizer.json", "tokenizer_config.json"}
     assert json.loads((source.path / "config.json").read_text())["num_hidden_layers"] == 36
+
+
+def test_fp8_is_measured_last_on_one_replica(tmp_path: Path) -> None:
+    assert [str(one) for one in variants(parse([]))] == ["1 replica", "2 replicas"]
+    measured = list(variants(parse(["--fp8"])))
+    assert [str(one) for one in measured] == ["1 replica", "2 replicas", "1 replica in fp8"]
+    assert len({one.file_name for one in measured}) == 3
+    model = model_of(["--fp8"], 1, tmp_path, quantization="fp8")
+    assert model.vllm_args == {"load_format": "dummy", "quantization": "fp8", "gpu_memory_utilization": 0.9}
 
 
 def test_two_replicas_share_the_gpu(tmp_path: Path) -> None:

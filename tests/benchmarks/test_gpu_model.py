@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.gpu import tokenizer
-from benchmarks.gpu.architecture import QWEN3_8B, TINY, kv_bytes_per_token, parameters
+from benchmarks.gpu.architecture import QWEN3_4B, QWEN3_8B, TINY, kv_bytes_per_token, parameters
 from benchmarks.vllm.bodies import Bodies
 
 TEXTS = ["", "Hello, world 42!", "Grüße aus Köln — naïve café", "日本語\n\tπ≈3.14", "baca dofu", "a\x00b\x7f\u00ad"]
@@ -19,6 +19,7 @@ TEXTS = ["", "Hello, world 42!", "Grüße aus Köln — naïve café", "日本�
 def test_the_architecture_has_the_published_size() -> None:
     assert parameters(QWEN3_8B) == 8_190_735_360  # the hub says 8.19B, the report 8.2B
     assert kv_bytes_per_token(QWEN3_8B) == 147_456
+    assert parameters(QWEN3_4B) == 4_022_468_096  # the report says 4.0B
 
 
 def test_the_tiny_one_is_tiny_and_of_the_same_family() -> None:

@@ -37,6 +37,8 @@ def test_defaults() -> None:
         (["--vllm-args", "{port: 1}"], "smallfirst serve --port"),
         (["--replicas", "0"], "from 1"),
         (["--context", "300"], "too small"),
+        (["--fp8", "--vllm-args", "{quantization: awq}"], "no `quantization`"),
+        (["--fp8", "--tiny", "--device", "cpu"], "needs a GPU"),
     ],
 )
 def test_what_is_wrong_is_said(argv: list[str], word: str, capsys: pytest.CaptureFixture[str]) -> None:

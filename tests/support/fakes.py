@@ -83,7 +83,7 @@ def call(
 def ineligible(one: Model, asked: ChatCall, needs: frozenset[Ability], spent_nano_usd: int = 0) -> Failure | None:
     """Why a model may not be asked, as the dispatch takes it; None: it may."""
     try:
-        eligibility.check(one, asked, needs, spent_nano_usd)
+        eligibility.check(one, DIALECTS[one.engine], asked, needs, spent_nano_usd)
     except ApiError as error:
         return classify(error)
     return None

@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tests.support.written_calls import WRITERS
+
 Message = dict[str, Any]
 Kind = Callable[[dict[str, Any], int], Message]
 """makes the message of right arguments and of a number that decides what is left open"""
@@ -54,6 +56,10 @@ def _bare(arguments: object, *, name: str = "weather", key: str = "arguments") -
     return json.dumps({"name": name, key: arguments}, ensure_ascii=False)
 
 
+def _written(number: int, *calls: tuple[str, dict[str, Any]]) -> str:
+    return WRITERS[number % len(WRITERS)].write(calls)
+
+
 RIGHT: Kinds = {
     "plain": lambda given, _: _calls(_call(given)),
     "spaced": lambda given, _: _calls(_call(json.dumps(given, indent=4))),
@@ -74,6 +80,7 @@ MEANT: Kinds = {
     "in tags, after a thought": lambda given, _: {
         "content": f"<think>\nWhich city?\n</think>\n<tool_call>{_bare(given)}</tool_call>"
     },
+    "in the format of a family": lambda given, number: {"content": _written(number, ("weather", given))},
 }
 WRONG: Kinds = {
     "an unknown function": lambda given, _: _calls(_call(given, name="wether")),
@@ -120,5 +127,8 @@ TWO_MEANT: Kinds = {
     "an empty text for no arguments": lambda given, _: _calls(_call(given), _call("", name="ping", id="b")),
     "two in tags": lambda given, _: {
         "content": f"<tool_call>{_bare(given)}</tool_call>\n<tool_call>{_bare({}, name='ping')}</tool_call>"
+    },
+    "two in the format of a family": lambda given, number: {
+        "content": _written(number, ("weather", given), ("ping", {}))
     },
 }

@@ -231,10 +231,10 @@ def test_the_api_description_shows_the_endpoint(endpoint: None) -> None:
 # --- a dialect
 
 
-class Llamacpp(Dialect):
+class Triton(Dialect):
     """An engine that calls its limits by other names."""
 
-    name = "llamacpp"
+    name = "triton"
     abilities: ClassVar[frozenset[Ability]] = frozenset({"structured"})
     health_path = "/healthy"
 
@@ -255,16 +255,16 @@ class Llamacpp(Dialect):
 
 @pytest.fixture
 def dialect() -> Iterator[None]:
-    register_dialect(Llamacpp)
+    register_dialect(Triton)
     yield
-    unregister_dialect("llamacpp")
+    unregister_dialect("triton")
 
 
 async def test_a_dialect_writes_its_fields_and_reads_its_refusals(dialect: None) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
     wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     script = {"slm-0": [lambda: FakeExchange(status=500)], "llm-0": [answers('{"a": 1}')]}
-    gateway = Dispatching([model(engine="llamacpp"), large()], script)
+    gateway = Dispatching([model(engine="triton"), large()], script)
     await gateway.ask(max_tokens=7, response_format=wanted)
     sent = gateway.upstream.sent[0].body
     assert (sent["n_predict"], sent["json_schema"]) == (7, schema)
@@ -273,15 +273,15 @@ async def test_a_dialect_writes_its_fields_and_reads_its_refusals(dialect: None)
 
 
 def test_models_yaml_knows_the_dialect_and_its_abilities(dialect: None, tmp_path: Any) -> None:
-    loaded = load(written(tmp_path, engine="llamacpp"), {}, gpu=False).models["small"]
-    assert (loaded.engine, loaded.abilities) == ("llamacpp", frozenset({"structured"}))
+    loaded = load(written(tmp_path, engine="triton"), {}, gpu=False).models["small"]
+    assert (loaded.engine, loaded.abilities) == ("triton", frozenset({"structured"}))
     with pytest.raises(ConfigError, match="`structured_backend` is only for `engine: vllm`"):
-        load(written(tmp_path, engine="llamacpp, structured_backend: guidance"), {}, gpu=False)
+        load(written(tmp_path, engine="triton, structured_backend: guidance"), {}, gpu=False)
 
 
 def test_a_dialect_that_nobody_registered_is_refused(tmp_path: Any) -> None:
-    with pytest.raises(ConfigError, match=r"models\.small\.engine: expected 'openai' or 'vllm', got 'llamacpp'"):
-        load(written(tmp_path, engine="llamacpp"), {}, gpu=False)
+    with pytest.raises(ConfigError, match=r"models\.small\.engine: expected 'openai', .* or 'vllm', got 'triton'"):
+        load(written(tmp_path, engine="triton"), {}, gpu=False)
 
 
 async def test_the_fleet_asks_the_dialects_health_path(dialect: None, tmp_path: Any) -> None:
@@ -295,7 +295,7 @@ async def test_the_fleet_asks_the_dialects_health_path(dialect: None, tmp_path: 
             asked.append(url)
             raise UpstreamFailed("down")
 
-    attached = model(engine="llamacpp")
+    attached = model(engine="triton")
     fleet = Fleet(config(attached), Upstream(), tmp_path, print)  # type: ignore[arg-type]
     [probe] = [replica.liveness for replica in fleet.pools["slm"].replicas]
     assert isinstance(probe, Probe)

@@ -10,15 +10,9 @@ from typing import Any, NamedTuple
 
 from router.messages.strict_json import NotJson
 from router.structured.answer.instance import instance_fault, one_line
-from router.structured.answer.reasoning import split_reasoning
 from router.structured.answer.repair import repair_json
 from router.structured.constraint import CallConstraint, Tool
 from router.structured.workers.grammar_workers import Fault, GrammarWorkers
-
-CALL_OPEN, CALL_CLOSE = "<tool_call>", "</tool_call>"
-"""tags around calls that models write as text"""
-_OPTIONAL_KEYS = frozenset({"type", "id"})
-"""allowed beside the name and the arguments of a call that is written as text"""
 
 _Function = Mapping[str, Any]
 
@@ -66,31 +60,6 @@ async def check_calls(
             return CheckedCalls(fault)
         checked.append({**call, "type": "function", "function": function})
     return CheckedCalls(None, {"tool_calls": _with_unique_ids(checked)})
-
-
-def parse_text_calls(constraint: CallConstraint, content: str) -> Mapping[str, Any] | None:
-    """Parse calls that a model wrote as text; return them as a message, or None if the content is something else.
-
-    The content must consist of calls only, apart from leading reasoning: plain, in a code fence or in `<tool_call>`
-    tags. Each is an object with a name and `arguments` or `parameters`; an array of them is allowed too. If a name is
-    not that of a tool, the content is an answer in JSON, unless a call is required.
-    """
-    functions: list[dict[str, Any]] = []
-    for part in _tagged_parts(split_reasoning(content)[1].strip()):
-        try:
-            _, value = repair_json(part, prose=False)
-        except NotJson:
-            return None
-        for item in value if isinstance(value, list) else [value]:
-            function = _parse_function(item)
-            if function is None or not (constraint.required or function["name"] in constraint.tools):
-                return None
-            functions.append(function)
-    if not functions or (constraint.legacy and len(functions) > 1):
-        return None
-    if constraint.legacy:
-        return {"function_call": functions[0]}
-    return {"tool_calls": [{"function": function} for function in functions]}
 
 
 def truncated_arguments(message: Mapping[str, Any], fault: Fault) -> str | None:
@@ -151,28 +120,3 @@ def _with_unique_ids(calls: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         used.add(unique)
         result.append({**call, "id": unique})
     return result
-
-
-def _tagged_parts(text: str) -> list[str]:
-    """Return the contents of the `<tool_call>` tags that a text consists of, or the text itself if it has none."""
-    if not text.startswith(CALL_OPEN):
-        return [text]
-    *parts, rest = text.split(CALL_CLOSE)
-    if rest.strip() or not all(part.lstrip().startswith(CALL_OPEN) for part in parts):
-        return [text]
-    return [part.lstrip().removeprefix(CALL_OPEN) for part in parts]
-
-
-def _parse_function(item: object) -> dict[str, Any] | None:
-    if (
-        isinstance(item, Mapping)
-        and isinstance(item.get("function"), Mapping)
-        and item.keys() <= {*_OPTIONAL_KEYS, "function"}
-    ):
-        item = item["function"]
-    if not isinstance(item, Mapping) or item.get("type", "function") != "function":
-        return None
-    arguments = "parameters" if "parameters" in item else "arguments"
-    if item.keys() - _OPTIONAL_KEYS != {"name", arguments} or not isinstance(item["name"], str):
-        return None
-    return {"name": item["name"], "arguments": item[arguments]}

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from router.messages.strict_json import NotJson, loads
-from router.structured.answer.calls import CALL_OPEN, check_calls, parse_text_calls, truncated_arguments
+from router.structured.answer.calls import check_calls, truncated_arguments
 from router.structured.answer.instance import instance_fault, one_line
 from router.structured.answer.json_prefix import JsonPrefix
-from router.structured.answer.reasoning import split_reasoning
+from router.structured.answer.reasoning import removed_reasoning, separations
 from router.structured.answer.repair import repair_json, strip_opening, text_candidates
+from router.structured.answer.text_calls.parse import is_beginning_of_calls, parse_text_calls
 from router.structured.constraint import CallConstraint, Constraint, OutputFormat
 from router.structured.workers.grammar_workers import CheckResult, Fault, GrammarWorkers, Match, WorkLimitExceeded
 from router.types import Verdict
@@ -132,7 +133,8 @@ async def _check_format(output_format: OutputFormat, message: _Fields, workers: 
     fault, text = await check(output_format, content, workers)
     if fault or text == content:
         return CheckResult(output_format.kind, fault)
-    return CheckResult(output_format.kind, changes={"content": text, **_reasoning_field(message, content)})
+    reasoning = removed_reasoning(content, text)
+    return CheckResult(output_format.kind, changes={"content": text, **_reasoning_field(message, reasoning)})
 
 
 async def _check_json(output_format: OutputFormat, content: str, workers: GrammarWorkers) -> tuple[Fault | None, str]:
@@ -175,12 +177,12 @@ async def _check_text_calls(
 ) -> CheckResult | None:
     content = message.get("content")
     parsed = parse_text_calls(constraint, content) if isinstance(content, str) else None
-    if parsed is None or not isinstance(content, str):
+    if parsed is None:
         return None
-    fault, fields = await check_calls(constraint, parsed, workers)
+    fault, fields = await check_calls(constraint, parsed.fields, workers)
     if fault:
         return CheckResult("tools", fault)
-    changes = {"content": None, **fields, **_reasoning_field(message, content)}
+    changes = {"content": None, **fields, **_reasoning_field(message, parsed.reasoning)}
     return CheckResult("tools", None, changes, "function_call" if constraint.legacy else "tool_calls")
 
 
@@ -188,9 +190,8 @@ def _changed_fields(message: _Fields, fields: _Fields) -> _Fields:
     return {name: value for name, value in fields.items() if message.get(name) != value}
 
 
-def _reasoning_field(message: _Fields, content: str) -> _Fields:
-    """Return the field for the reasoning that precedes the content, unless the message has one already."""
-    reasoning, _ = split_reasoning(content)
+def _reasoning_field(message: _Fields, reasoning: str) -> _Fields:
+    """Return the field for the reasoning that preceded the answer, unless the message has one already."""
     has_field = message.get("reasoning_content") or message.get("reasoning")
     return {"reasoning_content": reasoning} if reasoning and not has_field else {}
 
@@ -200,16 +201,22 @@ async def _is_truncated(constraint: Constraint, message: _Fields, fault: Fault, 
         arguments = truncated_arguments(message, fault)
         return arguments is not None and _is_json_prefix(arguments)
     content = message.get("content")
-    if not isinstance(content, str | None):
+    content = "" if content is None else content
+    if not isinstance(content, str):
         return False
-    rest = strip_opening(content or "")
-    output_format = constraint.output_format
-    if output_format is None:
-        return _is_json_prefix(rest.removeprefix(CALL_OPEN))
+    if constraint.output_format is None:
+        return constraint.calls is not None and is_beginning_of_calls(constraint.calls.tools, content)
+    for _, answer in separations(content):
+        if await _is_beginning_of_format(constraint.output_format, strip_opening(answer), workers):
+            return True
+    return False
+
+
+async def _is_beginning_of_format(output_format: OutputFormat, text: str, workers: GrammarWorkers) -> bool:
     if output_format.kind in ("json_schema", "json_object"):
-        return _is_json_prefix(rest)
+        return _is_json_prefix(text)
     try:
-        return (await _match(output_format, rest, workers)).status == "incomplete"
+        return (await _match(output_format, text, workers)).status == "incomplete"
     except WorkLimitExceeded:
         return False
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from router.messages.strict_json import NotJson, loads
-from router.structured.answer.reasoning import split_reasoning
+from router.structured.answer.reasoning import separations
 from router.structured.constraint import OutputFormat
 
 _FENCE = "```"
@@ -52,29 +52,31 @@ def text_candidates(output_format: OutputFormat, text: str) -> Iterator[str]:
     """Yield the repaired texts to try for a choice, a regex or a grammar."""
     if output_format.kind == "structural_tag":
         return
-    bare = _unfenced(split_reasoning(text)[1].strip())
-    yield bare
-    yield (unquoted := _unquoted(bare))
-    if output_format.kind == "choice":
-        yield bare.removesuffix(".")
-        yield _unquoted(bare.removesuffix("."))
-        yield unquoted.removesuffix(".")
+    for _, answer in separations(text):
+        bare = _unfenced(answer.strip())
+        yield bare
+        yield (unquoted := _unquoted(bare))
+        if output_format.kind == "choice":
+            yield bare.removesuffix(".")
+            yield _unquoted(bare.removesuffix("."))
+            yield unquoted.removesuffix(".")
 
 
 def strip_opening(text: str) -> str:
-    """Return a text so far without its reasoning and the opening line of its code fence."""
-    rest = split_reasoning(text)[1].lstrip()
+    """Return a text so far without the opening line of its code fence."""
+    rest = text.lstrip()
     return _without_fence_info(rest.removeprefix(_FENCE)) if rest.startswith(_FENCE) else rest
 
 
 def _json_candidates(text: str, prose: bool) -> Iterator[str]:
-    rest = split_reasoning(text)[1]
-    yield rest
-    inside = _unfenced(rest)
-    yield inside
-    yield _without_trailing_commas(inside)
-    if prose:
-        yield from _only_container(rest)
+    answer = text
+    for _, answer in separations(text):
+        yield answer
+        inside = _unfenced(answer)
+        yield inside
+        yield _without_trailing_commas(inside)
+    if prose:  # words around the answer, not around what the reasoning considers
+        yield from _only_container(answer)
 
 
 def _unfenced(text: str) -> str:

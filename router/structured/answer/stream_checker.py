@@ -6,7 +6,9 @@ Sent events cannot be taken back. So each event is either sent at once, or held 
 |---|---|---|---|
 | hold: nothing is guaranteed | held | held | held |
 | check: decoding enforces the format, or the client asked for it | sent while it may be valid | the same | held |
-| talk: the text is free, and calls are optional | sent, unless it looks like a call | held | held after a call |
+| talk: the text is free, and calls are optional | sent, unless it may be calls | held | held after a call |
+
+Where a call is required, content at the beginning is held: it may be the call, written as text.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from typing import Any, Literal
 from router.errors import StructuredOutputViolation
 from router.messages.strict_json import NotJson
 from router.structured.answer.assemble import StreamAssembler
+from router.structured.answer.free_text import FreeText
 from router.structured.answer.json_prefix import JsonPrefix
-from router.structured.answer.reasoning import drop_reasoning, may_be_reasoning, split_reasoning
 from router.structured.answer.runaway import RunawayDetector
 from router.structured.constraint import Constraint
 from router.types import ConstraintKind
@@ -26,10 +28,6 @@ from router.types import ConstraintKind
 Mode = Literal["hold", "check", "talk"]
 Broken = Callable[[ConstraintKind, str, Mapping[str, Any]], StructuredOutputViolation]
 """makes the error from the checked kind, the fault, and the choice so far"""
-_OPENERS = ("<tool_call>", "```tool_call", "```json", "```")
-_KEYS = ('"name"', '"arguments"', '"parameters"', '"function"', '"type"')
-_MAX_HEAD_CHARS = 256
-"""after the reasoning; a text that may still be a call after so many characters counts as one"""
 
 
 class StreamChecker:
@@ -47,6 +45,8 @@ class StreamChecker:
         self._broken = broken
         self._assembler = StreamAssembler()
         self._texts: dict[tuple[str, str], _Text] = {}
+        self._free_texts: dict[str, FreeText] = {}
+        """in the mode `talk`: the content of each choice"""
         self.is_holding = self._must_hold = mode == "hold"
         self._has_content = False
         self.has_begun = False
@@ -55,6 +55,31 @@ class StreamChecker:
     def choices(self) -> list[dict[str, Any]]:
         """Return the choices received so far."""
         return self._assembler.choices()
+
+    def unsettled_choices(self) -> list[dict[str, Any]]:
+        """Return the choices without the reasoning that was already sent as their content: only the rest can change."""
+        return [
+            {**choice, "message": {**choice["message"], "content": choice["message"]["content"][len(settled) :]}}
+            if (settled := self._settled(choice["index"]))
+            else choice
+            for choice in self.choices()
+        ]
+
+    def with_settled(self, choices: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Return choices with the reasoning that `unsettled_choices` left out."""
+        return [
+            {**choice, "message": {**choice["message"], "content": settled + (choice["message"]["content"] or "")}}
+            if (settled := self._settled(choice["index"]))
+            else choice
+            for choice in choices
+        ]
+
+    def _settled(self, index: int) -> str:
+        """Return the reasoning at the beginning of a choice's content, if a part of it was already sent."""
+        text = self._free_texts.get(str(index))
+        if text is None or not text.reasoning_chars or not _content(self.sent, index):
+            return ""
+        return _content(self.choices(), index)[: text.reasoning_chars]
 
     def feed(self, chunk: Mapping[str, Any]) -> bool:
         """Take the next chunk; return whether it may be sent, together with all held events.
@@ -65,7 +90,7 @@ class StreamChecker:
         """
         for part in chunk.get("choices") or ():
             self._read(part)
-        hold = self._must_hold or self._may_be_call
+        hold = self._must_hold or self._may_be_calls
         if hold and not self.is_holding:
             self.sent = self._assembler.choices()
         self.is_holding = hold
@@ -78,11 +103,14 @@ class StreamChecker:
         index, delta = str(part.get("index", 0)), part.get("delta")
         message: Mapping[str, Any] = delta if isinstance(delta, dict) else {"content": part.get("text")}
         for key, piece in _pieces(message):
+            if self._mode == "talk" and key == "content":
+                self._read_free_text(index, piece)
+                continue
             if (text := self._texts.get((index, key))) is None:
                 text = self._texts[index, key] = _Text(is_json=self._is_json(key))
-            if self._mode == "talk" and key == "content":
-                text.may_be_call = text.may_be_call and may_be_call(text.add(piece))
-            elif fault := self._fault(
+            if key == "content" and self._constraint.output_format is None and not self.has_begun:
+                self._mode = "hold"  # a call is required, and may be written as text
+            if fault := self._fault(
                 text, piece, is_attributable=key == "content" or self._assembler.has_distinct_calls(part)
             ):
                 raise self._broken(
@@ -90,12 +118,18 @@ class StreamChecker:
                     fault,
                     next((choice for choice in self.choices() if str(choice["index"]) == index), {}),
                 )
-        if part.get("finish_reason") and (self._mode != "talk" or self._may_be_call):
+        if part.get("finish_reason") and (self._mode != "talk" or self._may_be_calls):
             self._must_hold = True
 
+    def _read_free_text(self, index: str, piece: str) -> None:
+        calls = self._constraint.calls
+        if (text := self._free_texts.get(index)) is None:
+            text = self._free_texts[index] = FreeText(calls.tools if calls else {})
+        text.add(piece)
+
     @property
-    def _may_be_call(self) -> bool:
-        return self._mode == "talk" and any(text.may_be_call for text in self._texts.values())
+    def _may_be_calls(self) -> bool:
+        return self._mode == "talk" and any(text.may_be_calls for text in self._free_texts.values())
 
     def _is_json(self, key: str) -> bool:
         output_format = self._constraint.output_format
@@ -124,19 +158,15 @@ class StreamChecker:
 class _Text:
     """One text of a choice: its content, or the arguments of one call."""
 
-    __slots__ = ("_head", "may_be_call", "prefix", "runaway")
+    __slots__ = ("prefix", "runaway")
 
     def __init__(self, *, is_json: bool) -> None:
         self.prefix = JsonPrefix() if is_json else None
         self.runaway = RunawayDetector()
-        self.may_be_call = True  # a call that the model writes as text
-        self._head = ""
 
-    def add(self, piece: str) -> str:
-        """Return the beginning of the text, as much of it as `may_be_call` needs."""
-        if len(self._head) < _MAX_HEAD_CHARS:
-            self._head = drop_reasoning(self._head + piece)[:_MAX_HEAD_CHARS]
-        return self._head
+
+def _content(choices: Iterable[Mapping[str, Any]], index: int) -> str:
+    return next((choice["message"]["content"] or "" for choice in choices if choice["index"] == index), "")
 
 
 def _has_content(part: Mapping[str, Any]) -> bool:
@@ -159,21 +189,3 @@ def _call_pieces(calls: object, legacy: object) -> Iterator[tuple[str, str]]:
         yield f"call {number}", arguments if isinstance(arguments, str) else ""
     if isinstance(legacy, dict):
         yield "function_call", str(legacy.get("arguments") or "")
-
-
-def may_be_call(text: str) -> bool:
-    """Return whether a text with this beginning may be a tool call that the model writes as its content."""
-    if may_be_reasoning(text):
-        return True
-    rest = split_reasoning(text)[1].lstrip()
-    for opener in _OPENERS:
-        if rest.startswith(opener):
-            rest = rest[len(opener) :].lstrip()
-        elif opener.startswith(rest):
-            return True
-    if rest.startswith("["):
-        rest = rest[1:].lstrip()
-    if not rest.startswith("{"):
-        return not rest
-    key = rest[1:].lstrip()
-    return any(key.startswith(word) or word.startswith(key) for word in _KEYS)

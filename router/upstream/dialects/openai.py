@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 import msgspec
 
 from router.config.models import Model
-from router.errors import ApiError, Overloaded, UpstreamFailed, UpstreamRejected, UpstreamTimedOut
+from router.errors import ApiError, NotEligible, Overloaded, UpstreamFailed, UpstreamRejected, UpstreamTimedOut
 from router.messages import strict_json
 from router.structured.engine.constrained_call import EngineFields, FormatRequest, ToolRequest, response_format
 from router.types import Ability, ChatCall
 from router.upstream.base import Dialect
 from router.upstream.dialects import register
+from router.upstream.request_fields import drop
 
 # vLLM's own sampling and serving parameters. OpenAI's API refuses them, and requests work without them.
 VLLM_ONLY = frozenset(
@@ -52,7 +53,7 @@ MAX_MESSAGE_CHARS = 500
 MIN_KEY_CHARS = 8
 PROMPT_TOO_LONG_CODES = ("context_length_exceeded", "exceed_context_size_error")
 PROMPT_TOO_LONG_MESSAGES = ("maximum context length", "max_model_len", "longer than the model's context length")
-"""parts of the messages of servers that send no code: vLLM 0.32, SGLang"""
+"""parts of the messages of servers that send no code: vLLM 0.32, SGLang 0.5"""
 
 
 @register
@@ -65,9 +66,7 @@ class OpenAIDialect(Dialect):
     def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
         """Return the body without vLLM's own parameters, and their names."""
         fields = fields_for_model(call, model)
-        dropped = tuple(sorted(VLLM_ONLY & fields.keys()))
-        for name in dropped:
-            del fields[name]
+        dropped = drop(fields, VLLM_ONLY)
         return msgspec.json.encode(fields), dropped
 
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
@@ -131,6 +130,14 @@ def _redact(secret: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         return {_redact(secret, name): _redact(secret, part) for name, part in value.items()}
     return [_redact(secret, part) for part in value] if isinstance(value, list) else value
+
+
+def unable(model: Model, error: Mapping[str, Any]) -> NotEligible:
+    """Return the error for a request that needs what the upstream's model or server cannot do: another one may."""
+    message = str(redact_key(error, model).get("message") or "")[:MAX_MESSAGE_CHARS]
+    return NotEligible(
+        f"The model '{model.name}' cannot serve this request: {message}", reason="ability", code="unsupported_by_model"
+    )
 
 
 def is_prompt_too_long(status: int, error: Mapping[str, Any]) -> bool:

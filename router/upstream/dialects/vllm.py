@@ -15,6 +15,7 @@ from router.types import Ability, Backend, ChatCall
 from router.upstream.base import Dialect
 from router.upstream.dialects import register
 from router.upstream.dialects.openai import error_object, fields_for_model, is_prompt_too_long, refusal
+from router.upstream.request_fields import use_system_role
 
 # the error types and messages of vLLM 0.32, which sends no code
 VLLM_TYPES = ("BadRequestError", "Bad Request", "NotFoundError", "Not Found")
@@ -46,9 +47,7 @@ class VllmDialect(Dialect):
     def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
         """Return the whole body. Messages of `developer` become `system`, because chat templates know no other."""
         fields = fields_for_model(call, model)
-        messages = call.endpoint.messages(call.body)
-        if any(message["role"] == "developer" for message in messages):
-            fields["messages"] = [_as_system(message) for message in messages]
+        use_system_role(call, fields)
         return msgspec.json.encode(fields), ()
 
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
@@ -100,7 +99,3 @@ def _decodable(tool: Mapping[str, Any], calls: CallConstraint, backend: Backend 
     known = calls.tools.get(function["name"])
     parameters = known.parameters if known else None
     return {**tool, "function": {**function, "parameters": parameters.closed}} if parameters else tool
-
-
-def _as_system(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {**message, "role": "system"} if message.get("role") == "developer" else message

@@ -16,7 +16,7 @@ import bootstrap
 import installer
 
 CHOICES = ("engine-cpu", "engine-cuda", "torch-cpu", "torch-cuda")
-LOCKS = ("bootstrap", "gateway", "dev", *CHOICES)
+LOCKS = ("bootstrap", "gateway", "dev", "llamacpp", *CHOICES)
 
 
 class Checkout:
@@ -98,6 +98,8 @@ def test_dev_comes_on_top(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -
     checkout.run()
     monkeypatch.setattr(sys, "argv", ["bootstrap.py", "--dev"])
     assert checkout.run() == ["dev"]
+    monkeypatch.setattr(sys, "argv", ["bootstrap.py", "--dev", "--engines"])
+    assert checkout.run() == ["llamacpp"]
 
 
 @pytest.mark.parametrize("title", ["new environment", "installing uv", "installing gateway", "installing torch-cpu"])

@@ -37,7 +37,8 @@ def test_the_report_says_how_each_test_ended() -> None:
 
 def test_it_names_neither_the_machine_nor_its_folders() -> None:
     where = script.machine()
-    assert set(where) == {"CPU", "memory", "Python", "vLLM"}
+    assert set(where) == {"CPU", "memory", "Python", "vLLM", "llama.cpp"}
+    assert where["llama.cpp"].startswith("that of xllamacpp==")
     assert all(where.values())
     assert os.uname().nodename not in "".join(where.values())
     assert str(script.ROOT) not in "".join(where.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -52,3 +53,21 @@ print({"fastapi", "uvicorn", "aiohttp", "prometheus_client"} & set(sys.modules))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
     assert "--prot" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["prices", "models"])
+def test_a_reader_that_has_seen_enough_ends_a_command_quietly(command: str) -> None:
+    """As in `smallfirst prices | head -1`: the pipe's reading end is closed before the command writes."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "server.cli", command],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")

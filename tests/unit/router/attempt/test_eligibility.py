@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from router.attempt.abilities import needs
-from router.attempt.eligibility import LETTERS_PER_TOKEN_AT_MOST
+from router.attempt.eligibility import BYTES_PER_TOKEN_AT_LEAST, LETTERS_PER_TOKEN_AT_MOST
 from router.attempt.failure import Failure
 from router.money.price import Price, PromptTier
 from router.types import Ability, RoutingOptions
@@ -145,3 +145,27 @@ def test_what_is_no_text_has_no_worst_case(part: str) -> None:
     assert ineligible(model(abilities=able), one, needs(one)) is None, "hours are paid already"
     free = call(messages=messages, max_tokens=1)
     assert ineligible(large(abilities=able), free, needs(free)) is None, "no limit, no worst case"
+
+
+# --- engines with limits of their own
+
+
+@pytest.mark.parametrize("fields", [{"n": 2}, {"endpoint": "completions", "prompt": ["a", "b"]}])
+@pytest.mark.parametrize(("engine", "reason"), [("vllm", None), ("ollama", "ability")])
+def test_an_engine_with_one_choice(engine: str, reason: str | None, fields: Any) -> None:
+    failure = ineligible(model(engine=engine, context=2048), call(**fields), frozenset())
+    assert (failure and failure.reason) == reason
+    assert failure is None or (failure.retry, failure.error.param) == (False, "n")
+
+
+@pytest.mark.parametrize(("engine", "reason"), [("vllm", None), ("ollama", "context")])
+def test_a_prompt_that_may_be_too_long_is_sent_to_an_engine_that_refuses_it(engine: str, reason: str | None) -> None:
+    words = "word " * (100 * BYTES_PER_TOKEN_AT_LEAST // 5 + 1)
+    failure = ineligible(model(engine=engine, context=100), saying(words), frozenset())
+    assert (failure and failure.reason) == reason
+
+
+@given(st.text(max_size=50), st.integers(0, 40))
+def test_a_prompt_of_an_engine_that_refuses_none_has_room(text: str, wanted: int) -> None:
+    failure = ineligible(model(engine="ollama", context=40), saying(text, max_tokens=wanted), frozenset())
+    assert (failure is None) == (len(text.encode()) / BYTES_PER_TOKEN_AT_LEAST + wanted <= 40)

@@ -50,6 +50,8 @@ def test_a_whole_answer() -> None:
         event(choices=[{"finish_reason": None}]),
         event(choices=[{"finish_reason": "stop"}, {"finish_reason": ""}]),
         event(error={"message": "out of memory"}),
+        event(choices=[{"finish_reason": "abort"}]),
+        event(choices=[{"finish_reason": "stop"}, {"finish_reason": "error"}]),
     ],
     ids=lambda body: repr(body[:30]),
 )

@@ -119,6 +119,21 @@ def test_thoughts_before_the_answer_move_to_where_they_belong(given, told):
     assert may_leave["message"].get("reasoning_content") == told
 
 
+def test_the_prompt_may_have_opened_the_reasoning():
+    _, may_leave = both(PERSON, said(f"a {{}} or b?\n</think>\n\n```json\n{A}\n```"))
+    assert (may_leave["message"]["content"], may_leave["message"]["reasoning_content"]) == (A, "a {} or b?")
+    choice = Constraint(OutputFormat("choice", "guided_choice", choices=("yes", "no")))
+    _, may_leave = both(choice, said("yes or no?</think>\n\nno."))
+    assert (may_leave["message"]["content"], may_leave["message"]["reasoning_content"]) == ("no", "yes or no?")
+    assert judged(PERSON, f"Perhaps {A}.</think>I do not know.").word == "invalid"
+
+
+def test_the_end_of_reasoning_inside_a_string_is_a_part_of_it():
+    _, may_leave = both(OBJECT, said('{"a": "</think>",}'))
+    assert may_leave["message"]["content"] == '{"a": "</think>"}'
+    assert "reasoning_content" not in may_leave["message"]
+
+
 @pytest.mark.parametrize("content", ["[]", "1", "null", '"{}"', "true", "So: [1]"])
 def test_json_object_wants_an_object(content):
     assert judged(OBJECT, content) == Verdict("invalid", "the value is not a JSON object")
@@ -221,7 +236,11 @@ def test_content_that_has_the_format_is_no_call():
         (LEGACY, said(None, function_call={"name": "weather", "arguments": '{"ci'}), True),
         (REQUIRED, said('{"name": "weather", "argu'), True),
         (REQUIRED, said('<tool_call>\n{"name": "weather", "argu'), True),
+        (REQUIRED, said("[weather(city='Pa"), True),
+        (REQUIRED, said("<tool_call>\n<function=weather>\n<parameter=city>\nPa"), True),
+        (REQUIRED, said("Which city?</think><tool_call>"), True),
         (REQUIRED, said("Well, "), False),
+        (PERSON, said('Who?</think>{"name": "A'), True),
     ],
 )
 def test_an_answer_cut_at_the_limit_says_so_whatever_it_said(constraint, choice, is_cut):

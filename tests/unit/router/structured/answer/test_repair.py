@@ -178,8 +178,6 @@ def test_what_a_text_may_not_mean(kind, text):
     assert "yes" not in text_candidates(OutputFormat(kind, kind), text)
 
 
-@pytest.mark.parametrize(
-    "text", ['```json\n{"a"', '<think>x</think>\n{"a"', '\ufeff{"a"', '```\n{"a"', '``` json\n{"a"']
-)
+@pytest.mark.parametrize("text", ['```json\n{"a"', '\n{"a"', '```\n{"a"', '``` json\n{"a"'])
 def test_what_an_answer_has_come_to(text):
     assert strip_opening(text).lstrip() in ('{"a"', 'json\n{"a"')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from router.errors import StructuredOutputViolation
-from router.structured.answer.stream_checker import StreamChecker, may_be_call
+from router.structured.answer.stream_checker import StreamChecker
 from router.structured.constraint import CallConstraint, Constraint, OutputFormat, Tool
 
 JSON = Constraint(OutputFormat("json_object", "response_format"))
@@ -87,7 +87,13 @@ def test_a_text_where_calls_may_be_made_leaves_at_once_and_so_does_its_end():
 
 
 def test_a_text_that_looks_like_a_call_waits():
-    assert left(TALK, "talk", ROLE, {"content": '{"na'}, {"content": 'me": "f"}'}) == [True, False, False, False]
+    assert left(TALK, "talk", ROLE, {"content": '{"na'}, {"content": 'me": "f",'}) == [True, False, False, False]
+
+
+def test_where_a_call_is_required_the_text_waits():
+    content = [{"content": "<tool_call>"}, {"content": "{}"}]
+    assert left(MUST, "check", ROLE, *content) == [True, False, False, False]
+    assert left(MUST, "check", call("{}", name="f"), {"content": "So."}, finish="tool_calls") == [True, True, False]
 
 
 def test_it_leaves_once_it_is_no_call():
@@ -166,16 +172,6 @@ def test_a_delta_that_is_none_says_nothing():
     assert not checker.has_begun
 
 
-@pytest.mark.parametrize("text", ["<think>" + "hm, " * 1000, '{"name' + "x" * 1000, '{"name": "' + "x" * 1000])
-def test_of_what_may_be_a_call_only_the_beginning_is_looked_at(text):
-    checker = following(TALK, "talk")
-    for at in range(0, len(text), 7):
-        checker.feed(chunk({"content": text[at : at + 7]}))
-    (seen,) = checker._texts.values()
-    assert len(seen.add("")) <= 256
-    assert seen.may_be_call == may_be_call(text)
-
-
 @pytest.mark.parametrize(("after", "leaves"), [("Paris.", True), ('{"name": "f"', False)])
 def test_what_follows_thoughts_decides(after, leaves):
     checker = following(TALK, "talk")
@@ -189,30 +185,3 @@ def test_a_completion_is_text():
     assert checker.feed({"choices": [{"index": 0, "text": "{", "finish_reason": None}]})
     assert not checker.feed({"choices": [{"index": 0, "text": "}", "finish_reason": "stop"}]})
     assert checker.choices() == [{"index": 0, "text": "{}", "finish_reason": "stop"}]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        " ",
-        "{",
-        '{"',
-        '{"name": "f"',
-        '{ "arguments"',
-        "[",
-        '[{"na',
-        "<",
-        "<tool_ca",
-        "<tool_call>",
-        "``",
-        "```json\n{",
-    ],
-)
-def test_what_may_be_a_call(text):
-    assert may_be_call(text)
-
-
-@pytest.mark.parametrize("text", ["Hello", '{"city"', "{1", "[1", "[link](x)", "<p>", "```py", "`x`", "< tool_call>"])
-def test_what_is_none(text):
-    assert not may_be_call(text)

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from router.attempt.failure import classify
 from router.errors import ApiError, Overloaded, UpstreamFailed, UpstreamRejected, UpstreamTimedOut
 from router.upstream.base import Dialect
+from router.upstream.dialects import DIALECTS
 from router.upstream.dialects.openai import VLLM_ONLY, OpenAIDialect
 from router.upstream.dialects.vllm import VllmDialect
 from server.endpoints.chat import CHAT_ENDPOINT
@@ -19,6 +20,8 @@ from tests.support.fakes import call, large, model
 
 OPENAI, VLLM = OpenAIDialect(), VllmDialect()
 BOTH = pytest.mark.parametrize("dialect", [OPENAI, VLLM], ids=["openai", "vllm"])
+FORWARDING = pytest.mark.parametrize("name", ["openai", "vllm", "llamacpp", "sglang"])
+EACH = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 CANARY = "sk-canary-1234"
 
 
@@ -45,13 +48,13 @@ def shown(error: ApiError) -> dict[str, Any]:
 # --- what is sent
 
 
-@BOTH
+@EACH
 def test_the_upstream_gets_its_own_name_of_the_model(dialect: Dialect) -> None:
     assert sent(dialect, call(), model(upstream_model="org/Model"))["model"] == "org/Model"
     assert sent(dialect, call(), model("slm"))["model"] == "slm"
 
 
-@BOTH
+@EACH
 def test_a_stream_always_tells_its_usage(dialect: Dialect) -> None:
     assert sent(dialect, call(stream=True))["stream_options"] == {"include_usage": True}
     assert sent(dialect, call(stream=True, stream_options=None))["stream_options"] == {"include_usage": True}
@@ -63,7 +66,7 @@ def test_a_stream_always_tells_its_usage(dialect: Dialect) -> None:
     assert "stream_options" not in sent(dialect, call())
 
 
-@BOTH
+@EACH
 def test_the_clients_own_body_is_not_changed(dialect: Dialect) -> None:
     messages = [{"role": "developer", "content": "x"}]
     options = {"include_usage": False}
@@ -73,16 +76,18 @@ def test_the_clients_own_body_is_not_changed(dialect: Dialect) -> None:
     assert json.dumps(one.body) == before
 
 
-@BOTH
-def test_unknown_fields_big_integers_and_all_of_unicode_survive(dialect: Dialect) -> None:
+@FORWARDING
+def test_unknown_fields_big_integers_and_all_of_unicode_survive(name: str) -> None:
+    dialect = DIALECTS[name]
     one = call(zzz={"deep": [1, None, True]}, seed=2**63 - 1, huge=10**300, text="\u20ac \U0001f600 \x00", f=1e-7)
     body = sent(dialect, one)
     for key in ("zzz", "seed", "huge", "text", "f"):
         assert body[key] == one.body[key], key
 
 
-@BOTH
-def test_what_need_not_change_goes_on_as_it_was_written(dialect: Dialect) -> None:
+@FORWARDING
+def test_what_need_not_change_goes_on_as_it_was_written(name: str) -> None:
+    dialect = DIALECTS[name]
     odd = b'{"a":1e2,"a": 1.0 , "b":"\\u20AC \xe2\x82\xac"}'
     raw = b'{"model": "auto", "zzz" : ' + odd + b',  "messages":[{"role":"user", "content":"x"}]}'
     sent_, _ = dialect.body(decode(CHAT_ENDPOINT, raw), model())
@@ -122,7 +127,7 @@ def observed(message: str, param: str | None = None, code: int = 400, kind: str 
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize(
     "error",
     [
@@ -212,7 +217,7 @@ def test_vllms_codes_and_types_are_kept_where_they_are_words(
 # --- what any server answers
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("body", [{"error": {"message": f"Incorrect API key: {CANARY}"}}, CANARY.encode()])
 def test_our_key_is_never_shown(dialect: Dialect, status: int, body: Any) -> None:
@@ -233,7 +238,7 @@ ODD_KEY = "sk-a\\b\"c'd-0123"
 KEYS = pytest.mark.parametrize("key", [CANARY, ODD_KEY], ids=["plain", "odd"])
 
 
-@BOTH
+@EACH
 @KEYS
 @pytest.mark.parametrize("status", [400, 404, 408, 422, 429, 500, 503])
 @pytest.mark.parametrize(
@@ -255,7 +260,7 @@ def test_our_key_is_redacted_wherever_it_stands(dialect: Dialect, key: str, stat
         assert part not in seen
 
 
-@BOTH
+@EACH
 @KEYS
 @pytest.mark.parametrize("shape", [lambda text: {"error": text}, lambda text: {"detail": text}, lambda text: text,
                                    lambda text: {"error": {"message": text}}])  # fmt: skip
@@ -266,7 +271,7 @@ def test_a_message_is_not_cut_within_our_key_before_it_is_redacted(dialect: Dial
         assert json.dumps(key)[1:7] not in seen
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("key", ["EMPTY", "x", "1234567"])
 def test_a_key_of_few_characters_is_a_placeholder(dialect: Dialect, key: str) -> None:
     seen = refused_with(key, dialect, {"error": {"message": f"an {key} box, 2048", "param": key}})
@@ -275,7 +280,7 @@ def test_a_key_of_few_characters_is_a_placeholder(dialect: Dialect, key: str) ->
     assert "[redacted]" in refused_with("12345678", dialect, {"error": {"message": "12345678"}})
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("number", [b"NaN", b"-Infinity", b"1e999"])
 def test_what_no_json_can_hold_is_not_handed_on(dialect: Dialect, number: bytes) -> None:
     got = refused(dialect, 400, b'{"error": {"message": "a", "extra": %s}}' % number)

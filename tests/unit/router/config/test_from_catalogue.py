@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from router.config.from_catalogue import entry_of, licence_warnings
+from router.config.models import Model
+
+
+def managed(**fields: Any) -> Model:
+    return Model(name="m", tier="slm", engine="vllm", **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"source": "./weights", "catalogue": "phi-4-mini"}, "phi-4-mini"),
+        ({"source": "salesforce/llama-xlam-2-8b-fc-r"}, "xlam-2-8b"),
+        ({"source": "org/unknown"}, None),
+        ({"base_url": ("http://x/v1",)}, None),
+    ],
+)
+def test_a_model_is_known_by_its_entry_or_by_its_weights(fields: dict[str, Any], name: str | None) -> None:
+    entry = entry_of(managed(**fields))
+    assert (entry and entry.name) == name
+
+
+def test_a_model_that_is_not_for_commercial_use_is_named_in_one_line() -> None:
+    models = [managed(source="./w", catalogue="xlam-2-8b"), managed(source="./w", catalogue="lfm2.5-1.2b")]
+    assert licence_warnings(models) == [
+        "m: Salesforce/Llama-xLAM-2-8b-fc-r is not for commercial use: research only (CC-BY-NC-4.0)"
+    ]
