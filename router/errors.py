@@ -3,7 +3,7 @@
 SmallfirstError
 ├── ConfigError               models.yaml or a setting is wrong; the server does not start
 ├── BadData                   labelled calls are not in the documented format; nothing is learned from them
-├── EngineError               a managed vLLM could not be prepared or started
+├── EngineError               a managed engine could not be prepared or started
 └── ApiError                  sent to the client: status, type, code, param
     ├── BadRequest            400  the request itself is wrong
     │   └── NotEligible       400  this model cannot take the request, but another may
@@ -42,7 +42,7 @@ class BadData(SmallfirstError):
 
 
 class EngineError(SmallfirstError):
-    """A managed vLLM could not be prepared or started. The message names the model and the reason."""
+    """A managed engine could not be prepared or started. The message names the model and the reason."""
 
 
 class ApiError(SmallfirstError):

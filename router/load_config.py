@@ -11,7 +11,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from router.catalogue import resolve
 from router.config import price_list
-from router.config.models import Config, Model, ModelsFile, Requires, Route, RouteEntry, Timeouts
+from router.config.models import Config, Model, ModelsFile, Requires, Route, RouteEntry, Timeouts, TransformersArgs
 from router.config.swap import SwapGroup, swap_faults
 from router.errors import ConfigError, one_of
 from router.money.price import Price, PromptTier
@@ -69,8 +69,16 @@ def _engine_faults(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield _fault((*at, "engine"), f"expected {one_of(DIALECTS)}")
             continue
         if entry.get("source") is not None and not dialect.can_be_started:
-            startable = " or ".join(other.name for other in DIALECTS.values() if other.can_be_started)
-            yield _fault(at, f"`source` needs `engine: {startable}`: smallfirst cannot start other engines")
+            startable = " or ".join(f"`engine: {other.name}`" for other in DIALECTS.values() if other.can_be_started)
+            yield _fault(at, f"`source` needs {startable}: smallfirst cannot start other engines")
+        if entry.get("base_url") is not None and not dialect.can_be_attached:
+            yield _fault(
+                at, f"`engine: {dialect.name}` needs `source`; write `engine: openai` for a server that already runs"
+            )
+        for other in DIALECTS.values():
+            if (key := other.arguments_key) and key in entry and key != dialect.arguments_key:
+                instead = f"; write `{dialect.arguments_key}`" if dialect.arguments_key else ""
+                yield _fault(at, f"`{key}` is only for `engine: {other.name}`{instead}")
         if entry.get("structured_backend") is not None and not dialect.has_structured_backend:
             owners = " or ".join(other.name for other in DIALECTS.values() if other.has_structured_backend)
             yield _fault(at, f"`structured_backend` is only for `engine: {owners}`")
@@ -251,6 +259,7 @@ def _known_keys(key: KeyPath, file: YamlDocument) -> list[str]:
         "price": PromptTier if "tiers" in key[3:] else Price,
         "timeouts": Timeouts,
         "requires": Requires,
+        "transformers_args": TransformersArgs,
     }
     schema = owner.get(str(key[2]), Model) if len(key) > 3 else Model
     also = {"bundled"} if schema is Price else set()

@@ -2,7 +2,7 @@
 
     make test-engines
 
-Takes minutes: each of them starts an engine. `make test` leaves them out; it starts one, and that one once more.
+Takes minutes: each of them starts an engine. `make test` leaves them out; it starts two, and one of them once more.
 """
 
 from __future__ import annotations

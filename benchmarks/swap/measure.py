@@ -23,7 +23,7 @@ from benchmarks.common.processes import Command, Processes, free_port
 from benchmarks.common.report import Say
 from benchmarks.common.servers import CHAT, get
 from tests.support.standin_vllm import install
-from tests.support.tiny_llama import write_tiny_llama
+from tests.support.tiny_llama import make_tiny_llama
 
 SAMPLE_S = 0.1
 LIMIT_S = 600.0
@@ -104,13 +104,19 @@ def figures(
 
 def _config(options: argparse.Namespace, folder: Path, names: str) -> dict[str, Any]:
     models = {}
-    for number, name in enumerate(names):
+    for name in names:
         weights = folder / f"weights-{name}"
         if options.stand_in:
             weights.mkdir()
         else:
-            write_tiny_llama(weights, number)
-        models[name] = {"tier": "slm", "engine": "vllm", "source": str(weights), "timeouts": {"load_s": LIMIT_S}}
+            make_tiny_llama(weights)
+        models[name] = {
+            "tier": "slm",
+            "engine": "vllm",
+            "source": str(weights),
+            "context": 512,
+            "timeouts": {"load_s": LIMIT_S},
+        }
     group = {"models": list(names), "keep": options.keep, "turn_s": options.turn_s}
     return {"models": models, "swap": {GROUP: group}}
 

@@ -79,6 +79,8 @@ class CatalogueEntry(Entry):
     family: str
     hub_id: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
     engine: str = "vllm"
+    own_code: bool = False
+    """whether the model needs the Python code of its own repository, which the user must allow to run"""
     architecture: str
     """the class that serves it: vLLM's, or that of its own code"""
     parameters: int = Field(ge=1)

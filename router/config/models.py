@@ -5,16 +5,15 @@ docs/reference/models-yaml.md is generated from this file: the docstring below a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, get_args
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from router.config.hours import Hours
 from router.config.swap import SwapGroup
+from router.config.values import check_hours, header_value, http_url
 from router.errors import NotFound
 from router.money.price import Price
 from router.types import Ability, Backend, Tier
@@ -43,30 +42,6 @@ def _set_of_words(value: object) -> object:
     return frozenset(value)
 
 
-def _http_url(value: str) -> str:
-    if not re.fullmatch(r"[!-~]+", value) or set(value) & set('\\"<>^`{|}'):
-        raise ValueError("URL contains invalid characters; expected one such as http://host:8000/v1")
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:  # .port raises over 65535
-        raise ValueError("expected a URL such as http://host:8000/v1")
-    if set(value) & set("@?#"):
-        raise ValueError("expected a URL without user, query or fragment")
-    return value.rstrip("/")
-
-
-def _header_value(value: SecretStr) -> SecretStr:
-    if not re.fullmatch(r"[!-~]+", value.get_secret_value()):
-        raise ValueError("expected a key of visible ASCII characters, without spaces or line breaks")
-    if value.get_secret_value().startswith("$"):
-        raise ValueError("expected ${env.NAME}, or the key itself")
-    return value
-
-
-def _hours(text: str) -> str:
-    Hours.parse(text)
-    return text
-
-
 class Timeouts(Entry):
     """Time limits in seconds. `first_byte_s` and `idle_s` apply to streams only, `connect_s` and `total_s` to every
     answer, `load_s` and `drain_s` to models that are not always loaded."""
@@ -92,8 +67,21 @@ class Requires(Entry):
     """`true`: the model needs an NVIDIA GPU; `false`: the model is only for machines without one"""
 
 
+class TransformersArgs(Entry):
+    """Options of `engine: transformers`."""
+
+    trust_remote_code: bool = False
+    """`true`: run the Python code that comes with the weights, as the user who runs the gateway; read it first"""
+    python: Annotated[str, Field(min_length=1)] | None = None
+    """the Python interpreter of another environment, for models whose code needs other packages than the gateway has"""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """the type of the weights in memory; `auto`: as they are stored, but float32 without a GPU"""
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.92
+    """the share of a GPU's memory that the engine may use; the shares of all models on the GPU are added up"""
+
+
 class Model(Entry):
-    """One model: managed (`source`: smallfirst starts vLLM) or attached (`base_url`: the server already runs)."""
+    """One model: managed (`source`: smallfirst starts the engine) or attached (`base_url`: the server already runs)."""
 
     name: Name
     place: str = ""
@@ -101,18 +89,19 @@ class Model(Entry):
     tier: Tier
     """`slm`: a small model; `llm`: a large one"""
     engine: str
-    """the kind of server that runs the model: `vllm`, `llamacpp` (llama.cpp's `llama-server`), `llama-cpp-python`,
-    `ollama`, `sglang`, or `openai` for any other server with OpenAI's API"""
+    """the kind of server that runs the model: `vllm`, `transformers` for models that vLLM does not have, `llamacpp`
+    (llama.cpp's `llama-server`), `llama-cpp-python`, `ollama`, `sglang`, or `openai` for any other server with OpenAI's
+    API"""
     source: str | None = Field(None, min_length=1)
-    """the weights that smallfirst serves with vLLM: a hub id, a folder, or a file in a Python package; or
+    """the weights that smallfirst serves itself: a hub id, a folder, or a file in a Python package; or
     `catalogue:NAME`, which means `catalogue: NAME` with the weights from the hub"""
     catalogue: str | None = Field(None, min_length=1)
     """the name of an entry of [the catalogue](../models.md), which fills in `tier`, `engine`, `source`, `context` (at
     most 32,768), `vllm_args` and `abilities`; what is written here wins, `vllm_args` key by key, and `null` there
     leaves a key out; beside it, `source` may name a folder with the same weights"""
-    base_url: Annotated[tuple[Annotated[str, AfterValidator(_http_url)], ...], BeforeValidator(_one_or_many)] = ()
+    base_url: Annotated[tuple[Annotated[str, AfterValidator(http_url)], ...], BeforeValidator(_one_or_many)] = ()
     """the URL of a running server's API, such as `http://host:port/v1`; in a list, each URL is one replica"""
-    api_key: Annotated[SecretStr, AfterValidator(_header_value)] | None = None
+    api_key: Annotated[SecretStr, AfterValidator(header_value)] | None = None
     """the key that is sent to the upstream as a bearer token; if it is `${env.NAME}` and the variable is not set, the
     model is left out"""
     required: bool = False
@@ -122,7 +111,7 @@ class Model(Entry):
     upstream_model: str | None = Field(None, min_length=1)
     """the name of the model at the upstream; the default is the name of this entry"""
     replicas: int = Field(1, ge=1, le=64)
-    """the number of vLLM processes that smallfirst starts for the model"""
+    """the number of engines that smallfirst starts for the model"""
     gpus: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(as_tuple)] = ()
     """the indexes of the GPUs that the replicas use; the default is all visible GPUs"""
     context: int | None = Field(None, ge=1)
@@ -130,6 +119,8 @@ class Model(Entry):
     required for `ollama` and `llama-cpp-python`, which do not refuse longer prompts"""
     vllm_args: dict[str, Any] = Field(default_factory=dict)
     """command-line options for vLLM, by name: `{dtype: float32}` becomes `--dtype float32`"""
+    transformers_args: TransformersArgs = TransformersArgs()
+    """options of `engine: transformers`"""
     structured_backend: Backend | None = None
     """the structured output backend of an attached vLLM; if omitted, structured streams are buffered until verified"""
     abilities: Annotated[frozenset[Ability], BeforeValidator(_set_of_words)] = frozenset()
@@ -138,7 +129,7 @@ class Model(Entry):
     idle_minutes: Positive | None = None
     """a model with `source`: after so many minutes without a request it is unloaded; the next request loads it again,
     and waits meanwhile. It is not loaded before its first request either"""
-    hours: Annotated[str, AfterValidator(_hours)] | None = None
+    hours: Annotated[str, AfterValidator(check_hours)] | None = None
     """when the model runs: hours and a time zone, such as `22:00-06:00 Europe/Madrid` or
     `Mon-Fri 20:00-08:00, Sat-Sun 00:00-24:00 Europe/Madrid`; at other times requests go to the next rung"""
     price: Price | None = None
@@ -153,7 +144,7 @@ class Model(Entry):
 
     @property
     def managed(self) -> bool:
-        """Return whether we start and supervise this model's vLLM ourselves."""
+        """Return whether we start and supervise this model's engine ourselves."""
         return self.source is not None
 
     @property
@@ -167,21 +158,27 @@ class Model(Entry):
         return self.upstream_model or self.name
 
     @property
+    def engine_args(self) -> Mapping[str, Any]:
+        """Return the engine's own arguments that are written in models.yaml."""
+        return self.vllm_args or self.transformers_args.model_dump(exclude_unset=True)
+
+    @property
     def backend(self) -> Backend | None:
-        """Return the structured output backend; for a vLLM that we start it is pinned to guidance by default."""
+        """Return the structured output backend; an engine that we start uses guidance by default."""
         return self.structured_backend or ("guidance" if self.managed else None)
 
     @model_validator(mode="after")
     def _managed_or_attached(self) -> Model:
         if self.managed == bool(self.base_url):
             raise ValueError(
-                "expected exactly one of `source` (smallfirst starts vLLM) and `base_url` (the server already runs)"
+                "expected exactly one of `source` (smallfirst starts the engine)"
+                " and `base_url` (the server already runs)"
             )
         if len(set(self.base_url)) < len(self.base_url):
             raise ValueError("`base_url` contains the same URL twice; each URL is one replica")
         given = self.model_fields_set
         if not self.managed:
-            for key in sorted({"replicas", "gpus", "vllm_args", "idle_minutes"} & given):
+            for key in sorted({"replicas", "gpus", "vllm_args", "transformers_args", "idle_minutes"} & given):
                 raise ValueError(f"`{key}` is only for models with `source`, not for models with `base_url`")
         if self.managed:
             for key in sorted({"api_key", "upstream_model", "required"} & given):

@@ -1,1 +1,1 @@
-"""Starts and supervises vLLM processes, and fetches and prepares models."""
+"""Starts and supervises engines, and fetches and prepares models."""

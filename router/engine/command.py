@@ -12,6 +12,7 @@ from typing import Any
 
 from router.config.models import Model
 from router.engine.gpu import cuda_visible_devices
+from router.engine.progress import VLLM_STAGES, Stages
 from router.errors import ConfigError
 
 # Arguments that the gateway sets itself, and what the user should write instead.
@@ -78,6 +79,10 @@ class Launch:
     command is started by itself"""
     fork_children: bool = False
     """whether a warm start also forks the processes that the engine starts itself"""
+    title: str = "vLLM"
+    """the engine's name in messages"""
+    stages: Stages = VLLM_STAGES
+    """how the engine's log shows what it is doing while it starts"""
     can_sleep: bool = False
     """whether the engine can give its memory back without ending (`POST /sleep`, `POST /wake_up`)"""
 

@@ -62,11 +62,11 @@ class EngineProcess:
         """
         if self._process is not None and (status := await self._process.exited(timeout_s)) is not None:
             why = await asyncio.to_thread(read_failure_reason, self.log)
-            raise EngineError(f"vLLM {explain(status)}{why and f': {why}'} (more in {self.log})")
+            raise EngineError(f"{self.launch.title} {explain(status)}{why and f': {why}'} (more in {self.log})")
 
     async def stage(self) -> str:
         """Return what it is doing while it starts, in words for the person who waits."""
-        return stage_of(await asyncio.to_thread(self._start_of_log))
+        return stage_of(await asyncio.to_thread(self._start_of_log), self.launch.stages)
 
     async def limit_log_size(self) -> None:
         """Empty the log if it is too long.
@@ -91,11 +91,11 @@ class EngineProcess:
             EngineError: it did not.
         """
         if await self._request("POST /wake_up", SLEEP_TIMEOUT_S) != 200:
-            raise EngineError(f"vLLM did not wake up from sleep (more in {self.log})")
+            raise EngineError(f"{self.launch.title} did not wake up from sleep (more in {self.log})")
 
     async def _request(self, what: str, within_s: float) -> int | None:
         """Return the status of a request without a body, or None if there was no answer in time."""
-        head = f"{what} HTTP/1.1\r\nHost: vllm\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        head = f"{what} HTTP/1.1\r\nHost: engine\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         try:
             async with asyncio.timeout(within_s):
                 reader, writer = await asyncio.open_unix_connection(str(self.socket))

@@ -20,7 +20,7 @@ PARALLEL_SIZE_ARGS = ("tensor_parallel_size", "pipeline_parallel_size", "data_pa
 
 
 def visible_gpus(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the NVIDIA GPUs that vLLM can use here, named as in CUDA_VISIBLE_DEVICES.
+    """Return the NVIDIA GPUs that an engine can use here, named as in CUDA_VISIBLE_DEVICES.
 
     If that is set, return the GPUs it lists (numbers or UUIDs) up to the first invalid entry, as CUDA does.
     Otherwise return all GPUs.
@@ -45,7 +45,7 @@ def visible_gpus(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def gpu_present() -> bool:
-    """Return whether vLLM can use an NVIDIA GPU here."""
+    """Return whether an engine can use an NVIDIA GPU here."""
     return bool(visible_gpus(os.environ))
 
 
@@ -110,15 +110,15 @@ def check_gpus(models: Iterable[Model], count: int, groups: Collection[SwapGroup
     """Check that the managed models fit the machine's `count` GPUs. Of a swap group, the `keep` largest ones count.
 
     Raises:
-        ConfigError: the machine lacks a GPU, or the shares of one GPU's memory (`vllm_args.gpu_memory_utilization`)
-            can add up to more than 1.
+        ConfigError: the machine lacks a GPU, or the shares of one GPU's memory (`gpu_memory_utilization`) can add up
+            to more than 1.
     """
     users: dict[int, list[tuple[Model, int]]] = defaultdict(list)
     for model in models:
         check_gpu_args(model)
         if count == 0:
             if model.gpus:
-                raise ConfigError(f"{model.where}.gpus: this machine has no NVIDIA GPU that vLLM can use")
+                raise ConfigError(f"{model.where}.gpus: this machine has no NVIDIA GPU that an engine can use")
             continue
         if (needed := gpus_needed(model)) > count:
             raise ConfigError(
@@ -141,7 +141,7 @@ def check_gpus(models: Iterable[Model], count: int, groups: Collection[SwapGroup
             )
             raise ConfigError(
                 f"GPU {gpu}: the shares of its memory add up to {total:.2f}, more than 1: {terms}."
-                " Set vllm_args.gpu_memory_utilization of these models, or give them other `gpus`"
+                " Set gpu_memory_utilization in the arguments of these models' engines, or give them other `gpus`"
             )
 
 
@@ -162,5 +162,5 @@ def _check_gpus_exist(model: Model, gpus: Iterable[int], count: int) -> None:
 
 
 def _memory_share(model: Model) -> float:
-    share: float = model.vllm_args.get("gpu_memory_utilization", DEFAULT_MEMORY_SHARE)
+    share: float = model.engine_args.get("gpu_memory_utilization", DEFAULT_MEMORY_SHARE)
     return share

@@ -8,13 +8,11 @@ from pathlib import Path
 
 from router.config.models import Model
 from router.config.swap import SwapGroup
-from router.engine.command import CPU_ENV
 from router.engine.gpu import largest_together
+from router.engine.launchers import GIB, KV_CACHE_VARIABLE, LAUNCHERS
 from router.engine.source import HubModel, LocalPath, PackageFile, locate, parse
 from router.errors import ConfigError
 
-GIB = 2**30
-KV_CACHE_VARIABLE = "VLLM_CPU_KVCACHE_SPACE"
 WEIGHTS = (".safetensors", ".bin", ".gguf")
 
 
@@ -28,15 +26,16 @@ def check_memory(
     Raises:
         ConfigError: they cannot fit. The message has the sum.
     """
-    kv_cache = _kv_cache_bytes(environ)
-    sizes = {model.name: (kv_cache + weights_bytes(model)) * model.replicas for model in models}
+    sizes = {
+        model.name: (LAUNCHERS[model.engine].reserved_bytes(environ) + weights_bytes(model)) * model.replicas
+        for model in models
+    }
     loaded = largest_together(sizes, groups)
     if (needed := sum(loaded.values())) > total_bytes:
         terms = " + ".join(f"{size / GIB:.1f} ({name})" for name, size in loaded.items())
         raise ConfigError(
             f"models: KV caches and weights need at least {needed / GIB:.1f} GiB of memory, more than this machine's"
-            f" {total_bytes / GIB:.1f}: {terms}. Put models into a `swap` group with a smaller `keep`, or set"
-            f" {KV_CACHE_VARIABLE} (GiB, now {kv_cache / GIB:g})"
+            f" {total_bytes / GIB:.1f}: {terms}. Put models into a `swap` group, or set {KV_CACHE_VARIABLE} (GiB)"
         )
 
 
@@ -60,11 +59,3 @@ def weights_bytes(model: Model) -> float:
 
 def _size(file: Path) -> int:
     return file.stat().st_size if file.is_file() else 0
-
-
-def _kv_cache_bytes(environ: Mapping[str, str]) -> float:
-    """Return the size of one replica's KV cache. vLLM reports a wrong value at its start."""
-    try:
-        return float(environ.get(KV_CACHE_VARIABLE, CPU_ENV[KV_CACHE_VARIABLE])) * GIB
-    except ValueError:
-        return 0

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 
 from router.config.models import Config
-from router.engine.command import check_vllm_args
 from router.engine.gpu import check_gpu_args, check_gpus, visible_gpus
+from router.engine.launchers import LAUNCHERS
 from router.engine.memory import check_memory, total_memory
 from router.engine.source import check_source_exists, parse
-from router.errors import ConfigError
 
 
 def check_managed(config: Config) -> None:
@@ -19,26 +17,21 @@ def check_managed(config: Config) -> None:
     The settings of every model are checked. What the machine must provide is checked only for models it serves.
 
     Raises:
-        ConfigError: a `source` is invalid or missing, a vLLM argument is reserved, a GPU is missing or its memory
-            shares exceed 1, the models cannot fit the memory, or vLLM is not installed. The message names the model
-            and the key.
+        ConfigError: a `source` is invalid or missing, an argument of the engine is invalid, a GPU is missing or its
+            memory shares exceed 1, the models cannot fit the memory, or the engine is not installed. The message names
+            the model and the key.
     """
     for model in {**config.written, **config.models}.values():
         if model.managed:
             parse(model)
-            check_vllm_args(model)
+            LAUNCHERS[model.engine].check_args(model)
             check_gpu_args(model)
     managed = [model for model in config.models.values() if model.managed]
-    if not managed:
-        return
     for model in managed:
         check_source_exists(model)
     gpus = len(visible_gpus(os.environ))
     check_gpus(managed, gpus, config.swap.values())
     if not gpus:
         check_memory(managed, config.swap.values(), os.environ, total_memory())
-    if importlib.util.find_spec("vllm") is None:
-        raise ConfigError(
-            f"{managed[0].where}.source: vLLM is not installed: install it (`make serve` does),"
-            " or run it elsewhere and attach it by `base_url`"
-        )
+    for model in managed:
+        LAUNCHERS[model.engine].check_installed(model)

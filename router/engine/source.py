@@ -1,4 +1,4 @@
-"""Turns a managed model's `source` into a folder of weights that vLLM can serve."""
+"""Turns a managed model's `source` into a folder of weights that an engine can serve."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prepares, starts and monitors one managed vLLM, restarts it when it dies or hangs, and stops it when not wanted."""
+"""Prepares, starts and monitors one managed engine, restarts it when it fails, and stops it when it is not wanted."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from router.config.models import Model
-from router.engine.command import Host, vllm_launch
+from router.engine.command import Host
 from router.engine.engine_process import EngineProcess
 from router.engine.gpu import visible_gpus
+from router.engine.launchers import LAUNCHERS
 from router.engine.paths import log_file, runtime_folder
 from router.engine.source import prepare
 from router.engine.warm_start import WarmStart
@@ -42,7 +43,7 @@ class Supervisor:
     """Keeps one replica of a managed model running as long as `run` runs, except while it is unloaded.
 
     `progress` is called with a line for the user at each step of a start, and every few seconds during long ones.
-    Without `warm_start`, or after a warm start that failed, vLLM is started by itself.
+    Without `warm_start`, or after a warm start that failed, the engine is started by itself.
     """
 
     def __init__(
@@ -61,8 +62,7 @@ class Supervisor:
         """the time for which its process has memory, loading included"""
         self.holds_memory = False
         self.has_failed = False  # and waits to be restarted
-        self._model = model
-        self._index = index
+        self._model, self._index = model, index
         self._state_dir = state_dir
         self._progress = progress
         self._warm_start = warm_start
@@ -70,7 +70,7 @@ class Supervisor:
         self._name = model.name if model.replicas == 1 else f"{model.name}/{index}"
         self._log_size_limited = True
         self._folder = runtime_folder()
-        self._socket = self._folder / "vllm.sock"
+        self._socket = self._folder / "engine.sock"
         self._ready_since: float | None = None
         self._path: str | None = None
         self._wanted = asyncio.Event()
@@ -85,7 +85,7 @@ class Supervisor:
 
     @property
     def up(self) -> bool:
-        """Return whether the replica can take requests."""
+        """Return whether it can take requests."""
         return self.phase == "ready" and not self._why_not_up
 
     @property
@@ -111,8 +111,9 @@ class Supervisor:
         """Stop the replica, or let it sleep, until `load`."""
         self._why_not_up = why
         self._wanted.clear()
-        if self._scope is not None:
-            self._scope.reschedule(asyncio.get_running_loop().time())
+        scope, self._scope = self._scope, None
+        if scope is not None:
+            scope.reschedule(asyncio.get_running_loop().time())
 
     async def run(self) -> None:
         """Keep the replica running until cancelled, then stop all of its processes.
@@ -151,7 +152,7 @@ class Supervisor:
 
         Raises:
             EngineError: the replica could not start or stopped running. The message says why.
-            ConfigError: `vllm_args` is invalid.
+            ConfigError: an argument of the engine is invalid.
         """
         if self._path is None:
             if not self.restarts:
@@ -160,10 +161,9 @@ class Supervisor:
         if not self._wanted.is_set():
             self._set_phase("unloaded", "")
             await self._wanted.wait()
-            self._set_phase("starting", "vLLM starting")
         engine = await self._engine(self._path)
-        if not self.restarts:
-            self._set_phase("starting", "vLLM starting")
+        if not self.restarts or self.phase == "unloaded":
+            self._set_phase("starting", f"{engine.launch.title} starting")
         self._log_size_limited = True
         self._hold_memory(True)
         try:
@@ -181,7 +181,7 @@ class Supervisor:
     async def _engine(self, path: str) -> EngineProcess:
         gpus = await asyncio.to_thread(visible_gpus, os.environ)
         host = Host(os.environ, gpus=gpus, cores=len(os.sched_getaffinity(0)))
-        launch = vllm_launch(self._model, self._index, path, self._socket, host)
+        launch = LAUNCHERS[self._model.engine].launch(self._model, self._index, path, self._socket, host)
         log = log_file(self._state_dir, self._model.name, str(self._index))
         return EngineProcess(launch, self._folder, self._socket, log)
 
@@ -209,7 +209,7 @@ class Supervisor:
         """
         self._set_phase("unloading", "")
         if not await engine.sleep():
-            log.warning("%s: vLLM does not sleep; it is stopped instead", self._name)
+            log.warning("%s: %s does not sleep; it is stopped instead", self._name, engine.launch.title)
             return False
         self._hold_memory(False)
         self._set_phase("asleep", "")
@@ -219,7 +219,7 @@ class Supervisor:
             await engine.raise_if_ended(0)
         began = time.monotonic()
         self._hold_memory(True)
-        self._set_phase("starting", "vLLM wakes up")
+        self._set_phase("starting", f"{engine.launch.title} wakes up")
         await engine.wake_up()
         self._set_phase("ready", "")
         self._progress(f"{self._name}: awake after {time.monotonic() - began:.0f} s")
@@ -237,7 +237,8 @@ class Supervisor:
                 while await engine.health() != 200:
                     await engine.raise_if_ended(STARTING_POLL_S)
         except TimeoutError:
-            raise EngineError(f"vLLM was not ready after {START_TIMEOUT_S:.0f} s (more in {engine.log})") from None
+            title = engine.launch.title
+            raise EngineError(f"{title} was not ready after {START_TIMEOUT_S:.0f} s (more in {engine.log})") from None
         finally:
             reporter.cancel()
         self._start_cold = False
@@ -252,30 +253,29 @@ class Supervisor:
         while True:
             stage, now = await engine.stage(), time.monotonic()
             if stage != told or now - told_at >= PROGRESS_INTERVAL_S:
-                self._detail = f"vLLM starting: {stage}"
+                self._detail = f"{engine.launch.title} starting: {stage}"
                 self._progress(f"{self._name}: {stage}{f', {now - began:.0f} s so far' if stage == told else ''}")
                 told, told_at = stage, now
             await asyncio.sleep(STARTING_POLL_S)
 
     async def _monitor(self, engine: EngineProcess) -> None:
-        answered = time.monotonic()
-        misses = 0
+        title = engine.launch.title
+        answered, misses = time.monotonic(), 0
         while time.monotonic() - answered < HANG_TIMEOUT_S:
             await engine.raise_if_ended(READY_POLL_S)
             await self._limit_log_size(engine)
             status = await engine.health()
             if status == 200:
-                answered = time.monotonic()
-                misses = 0
+                answered, misses = time.monotonic(), 0
                 self._set_phase("ready", "")
                 continue
             misses += 1
             if status is not None or misses >= MISSES_UNTIL_UNRESPONSIVE:
-                self._set_phase("unresponsive", "vLLM does not answer its health check")
-        raise EngineError(f"vLLM did not answer its health check for {HANG_TIMEOUT_S:.0f} s (more in {engine.log})")
+                self._set_phase("unresponsive", f"{title} does not answer its health check")
+        raise EngineError(f"{title} did not answer its health check for {HANG_TIMEOUT_S:.0f} s (more in {engine.log})")
 
     async def _limit_log_size(self, engine: EngineProcess) -> None:
-        """Limit the size of the log. A failure, such as a full disk, is logged once and stops no healthy vLLM."""
+        """Limit the size of the log. A failure, such as a full disk, is logged once and stops no healthy engine."""
         try:
             await engine.limit_log_size()
         except OSError as error:

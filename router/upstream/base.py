@@ -86,6 +86,10 @@ class Dialect(ABC):
     """the path of the health check, outside `/v1`; None: only its answers show whether the server is up"""
     can_be_started: ClassVar[bool] = False
     """whether smallfirst can start and supervise the engine (`source`)"""
+    can_be_attached: ClassVar[bool] = True
+    """whether the engine may already run elsewhere (`base_url`)"""
+    arguments_key: ClassVar[str | None] = None
+    """the key of models.yaml with the engine's own arguments"""
     has_structured_backend: ClassVar[bool] = False
     """whether `structured_backend` in models.yaml applies to the engine"""
     decodes_format_beside_calls: bool = True
@@ -102,6 +106,10 @@ class Dialect(ABC):
         if model.api_key is not None:
             headers["Authorization"] = f"Bearer {model.api_key.get_secret_value()}"
         return headers
+
+    def limits(self, model: Model) -> tuple[str, ...]:
+        """Return what the engine cannot do although OpenAI's API has it, for `smallfirst check` and `/ready`."""
+        return ()
 
     @abstractmethod
     def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:

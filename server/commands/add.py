@@ -19,6 +19,7 @@ from router.config.models import Config
 from router.engine.preflight import check_managed
 from router.errors import ConfigError
 from router.policy.route_policies import RoutePolicies
+from router.upstream.dialects import DIALECTS
 from router.yaml.document import YamlDocument
 from router.yaml.edit import CannotEdit, add_entry, add_item
 from server.commands.base import Subparsers, add_config_option, load_config, print_error
@@ -35,6 +36,12 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--gpu-memory-utilization", dest="share", type=float, metavar="SHARE",
                         help="the share of the GPU's memory, if other models use the same GPU (default: vLLM's, "
                              "0.92)")  # fmt: skip
+    parser.add_argument(
+        "--trust-remote-code",
+        dest="trust",
+        action="store_true",
+        help="let the Python code that comes with the weights run, for a model that needs it",
+    )
     parser.add_argument("--route", metavar="NAME",
                         help="also add it to the ladder of this route: before the first larger model, as far as the "
                              "sizes are known, and before every large one (default: to none)")  # fmt: skip
@@ -47,6 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
         entry = find(arguments.name)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    if entry.own_code != arguments.trust:
+        raise ConfigError(_wrong_trust(entry))
     path: Path = arguments.config
     name: str = arguments.alias or entry.name
     before = load_config(path)  # a file that is wrong already is reported as it is
@@ -62,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         edited = _edited(text, name, entry, arguments, before)
     except CannotEdit as error:
-        lines = "".join(f"\n  {line}" for line in _body(entry, arguments.share))
+        lines = "".join(f"\n  {line}" for line in _body(entry, arguments))
         raise ConfigError(f"{path}: {error}; add this to it yourself:\n{name}:{lines}") from None
     after = _replace(path, edited, _check)
     for line in licence_warnings([after.written[name]]):
@@ -95,7 +104,7 @@ def _edited(text: str, name: str, entry: CatalogueEntry, arguments: argparse.Nam
         CannotEdit: the text has a form that cannot be changed safely.
     """
     data, route = yaml.safe_load(text), arguments.route
-    body = _body(entry, arguments.share)
+    body = _body(entry, arguments)
     edited = add_entry(text, "models", name, body)
     expected = data | {"models": data["models"] | {name: yaml.safe_load("\n".join(body))}}
     if route is not None:  # only this list may change, even where another route is an alias of it
@@ -113,12 +122,24 @@ def _edited(text: str, name: str, entry: CatalogueEntry, arguments: argparse.Nam
     return edited
 
 
-def _body(entry: CatalogueEntry, share: float | None) -> list[str]:
+def _body(entry: CatalogueEntry, arguments: argparse.Namespace) -> list[str]:
+    args = [] if arguments.share is None else [f"gpu_memory_utilization: {arguments.share}"]
+    if arguments.trust:
+        args.append("trust_remote_code: true")
     return [
         f"source: catalogue:{entry.name}   # {_summary(entry)}",
-        *([] if share is None else [f"vllm_args: {{gpu_memory_utilization: {share}}}"]),
+        *([f"{DIALECTS[entry.engine].arguments_key}: {{{', '.join(args)}}}"] if args else []),
         "# price: {replica_hour_usd: 0.60}   # what an hour of its GPU costs you",
     ]
+
+
+def _wrong_trust(entry: CatalogueEntry) -> str:
+    if not entry.own_code:
+        return f"--trust-remote-code: {entry.name} has no code of its own"
+    return (
+        f"{entry.name} needs the Python code of {entry.sources[0]}, which would run as the user who runs the gateway."
+        " Read it, and if you trust it, write --trust-remote-code"
+    )
 
 
 def _summary(entry: CatalogueEntry) -> str:

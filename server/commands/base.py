@@ -16,6 +16,7 @@ from router.config.models import Config
 from router.engine.gpu import gpu_present
 from router.engine.preflight import check_managed
 from router.load_config import load
+from router.upstream.dialects import DIALECTS
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -48,8 +49,8 @@ def load_config(path: Path) -> Config:
 
 
 def checked_config(path: Path) -> Config:
-    """Read models.yaml and check the models that have a `source`. Print which models are left out, and which must not
-    be used commercially.
+    """Read models.yaml and check the models that have a `source`. Print which models are left out or limited, and which
+    must not be used commercially.
 
     Raises:
         ConfigError: the file is wrong, or a model cannot be started on this machine.
@@ -58,6 +59,9 @@ def checked_config(path: Path) -> Config:
     check_managed(config)
     for line in (*config.left_out.values(), *licence_warnings(config.models.values())):
         print_error(line)
+    for model in config.models.values():
+        if limits := DIALECTS[model.engine].limits(model):
+            print_error(f"{model.name}: engine {model.engine}: {'; '.join(limits)}")
     return config
 
 

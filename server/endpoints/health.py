@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from router.config.models import Config
+from router.config.models import Config, Model
 from router.types import ModelStatus
+from router.upstream.dialects import DIALECTS
 
 Readiness = Literal["ready", "degraded", "unavailable"]
 
@@ -30,7 +31,12 @@ def readiness(config: Config, statuses: Sequence[ModelStatus]) -> tuple[Readines
             "restarts": status.restarts,
             **({"load": status.load.phase, "waiting": status.load.waiting} if status.load else {}),
             **({"detail": status.detail} if status.detail else {}),
+            **({"limits": list(limits)} if (limits := _limits(config.models[status.model])) else {}),
         }
         for status in statuses
     }
     return state, {"status": state, "models": models, "left_out": sorted(config.left_out)}
+
+
+def _limits(model: Model) -> tuple[str, ...]:
+    return DIALECTS[model.engine].limits(model)

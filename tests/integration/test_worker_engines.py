@@ -31,6 +31,7 @@ SERVE = """
 import os, sys
 from router.engine import supervisor
 from router.engine.command import Launch
+from router.engine.launchers import LAUNCHERS
 from server import cli
 from server.commands import base
 
@@ -40,7 +41,7 @@ async def prepared(*_):
 def launch(model, index, path, socket, host):
     return Launch((sys.executable, "-c", ENGINE, "--uds", str(socket)), dict(os.environ))
 
-supervisor.prepare, supervisor.vllm_launch, base.check_managed = prepared, launch, lambda _: None
+supervisor.prepare, LAUNCHERS["vllm"].launch, base.check_managed = prepared, launch, lambda _: None
 supervisor.STARTING_POLL_S = supervisor.READY_POLL_S = 0.05
 sys.exit(cli.main())
 """

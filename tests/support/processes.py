@@ -49,12 +49,15 @@ def descendants(root: int) -> list[Process]:
         for pid in parents.get(below.pop(), []):
             below.append(pid)
             try:
-                # an engine that was forked has set its title, with blanks between its arguments
-                command = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").replace("\0", " ").split(" ")
-                found.append(Process(pid, _stat(pid)[19], tuple(command)))
+                found.append(Process(pid, _stat(pid)[19], command_of(pid)))
             except OSError:
                 continue
     return found
+
+
+def command_of(pid: int) -> tuple[str, ...]:
+    """Return a command in words. An engine that was forked has set its title, with blanks between its arguments."""
+    return tuple(Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").replace("\0", " ").split(" "))
 
 
 def wait_for_vllm(root: int) -> Process:

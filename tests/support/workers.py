@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.gateway import Gateway
-from tests.support.processes import Process, descendants
+from tests.support.processes import Process, command_of, descendants
 from tests.support.waiting import PATIENCE_S
 
 LISTEN = "0A"
@@ -37,7 +37,7 @@ def _holds(pid: int, inode: str) -> bool:
 
 def children(gateway: Gateway) -> list[Process]:
     """The forked processes: what they started has another command."""
-    command = tuple(Path(f"/proc/{gateway.process.pid}/cmdline").read_text().rstrip("\0").split("\0"))
+    command = command_of(gateway.process.pid)
     return [process for process in descendants(gateway.process.pid) if process.command == command]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.gateway import Gateway
 from tests.support.processes import descendants
-from tests.support.tiny_llama import write_tiny_llama
+from tests.support.tiny_llama import make_tiny_llama
 from tests.support.waiting import wait_until
 from tests.vllm.conftest import ANSWER_S, START_S
 
@@ -37,10 +37,11 @@ def test_two_models_take_turns_in_memory(tmp_path: Path) -> None:
         name: {
             "tier": "slm",
             "engine": "vllm",
-            "source": str(write_tiny_llama(tmp_path / name, seed)),
+            "source": str(make_tiny_llama(tmp_path / name)),
+            "context": 512,
             "timeouts": LIMITS,
         }
-        for seed, name in enumerate(("a", "b"))
+        for name in "ab"
     }
     config = {"models": models, "swap": {"small": {"models": ["a", "b"], "keep": 1, "turn_s": 1}}}
     with Gateway(config, tmp_path / "gateway", patch=KEEP_ALIVE) as gateway:

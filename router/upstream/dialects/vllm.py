@@ -42,6 +42,7 @@ class VllmDialect(Dialect):
     health_path = "/health"
     can_be_started = True
     has_structured_backend = True
+    arguments_key = "vllm_args"
     decodes_format_beside_calls = False  # with a constrained format, vLLM cannot make calls
 
     def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:

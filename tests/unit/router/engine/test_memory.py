@@ -6,7 +6,8 @@ import pytest
 
 from router.config.models import Model
 from router.config.swap import SwapGroup
-from router.engine.memory import GIB, check_memory, total_memory, weights_bytes
+from router.engine.launchers import GIB
+from router.engine.memory import check_memory, total_memory, weights_bytes
 from router.errors import ConfigError
 
 
@@ -20,9 +21,13 @@ def test_kv_caches_of_all_that_can_be_loaded_together_must_fit() -> None:
     with pytest.raises(ConfigError, match=r"at least 4\.0 GiB .* 3\.9: 1\.0 \(a\) \+ 2\.0 \(b\) \+ 1\.0 \(c\)"):
         check_memory(models, (), {}, int(3.9 * GIB))
     check_memory(models, [SwapGroup(models=("a", "c"), keep=1)], {}, 3 * GIB)
-    with pytest.raises(ConfigError, match=r"VLLM_CPU_KVCACHE_SPACE \(GiB, now 10\)"):
+    with pytest.raises(ConfigError, match=r"VLLM_CPU_KVCACHE_SPACE \(GiB\)"):
         check_memory(models, (), {"VLLM_CPU_KVCACHE_SPACE": "10"}, 39 * GIB)
     check_memory(models, (), {"VLLM_CPU_KVCACHE_SPACE": "much"}, GIB)
+
+
+def test_an_engine_without_a_cache_of_its_own_needs_its_weights_only() -> None:
+    check_memory([model("a", engine="transformers")], (), {}, 1)
 
 
 def test_weights_that_are_here_count(tmp_path: Path) -> None:

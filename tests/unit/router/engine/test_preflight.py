@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from router.config.models import Config
-from router.engine import preflight
+from router.engine import launchers, preflight
 from router.engine.preflight import check_managed
 from router.errors import ConfigError
 from router.load_config import load
@@ -35,7 +35,7 @@ def configured(folder: Path, *, gpu: bool = False, **models: str) -> Config:
 @pytest.fixture(autouse=True)
 def _two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "visible_gpus", lambda _: ("0", "1"))
-    monkeypatch.setattr(preflight.importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(launchers.importlib.util, "find_spec", lambda _: object())
 
 
 def test_what_is_right_is_accepted(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_source_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_managed_models_need_vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(launchers.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"models\.a\.source: vLLM is not installed: .*`base_url`"):
         check_managed(configured(tmp_path, a="source: owner/model"))
     check_managed(configured(tmp_path))

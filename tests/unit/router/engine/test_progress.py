@@ -1,26 +1,29 @@
-"""What a starting vLLM is doing, from what it has logged."""
+"""What a starting engine is doing, from what it has logged."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.engine.progress import LOADING_CODE, STAGES, stage_of
+from router.engine.progress import VLLM_STAGES, Stages, stage_of
+from router.engine.transformers_launch import STAGES as TRANSFORMERS_STAGES
 
 
 def test_an_empty_log_means_that_the_code_is_loading() -> None:
-    assert stage_of("") == LOADING_CODE
+    assert stage_of("") == VLLM_STAGES.first
 
 
-def test_each_message_begins_its_stage() -> None:
+@pytest.mark.parametrize("stages", [VLLM_STAGES, TRANSFORMERS_STAGES])
+def test_each_message_begins_its_stage(stages: Stages) -> None:
     log = ""
-    stages = [stage_of(log)]
-    for words, _ in STAGES:
+    told = [stage_of(log, stages)]
+    for words, _ in stages.later:
         log += f"(EngineCore pid=12) INFO 11-28 07:55:05 [core.py:133] {words} and more\n"
-        stages.append(stage_of(log))
-    assert all(earlier != later for earlier, later in pairwise(stages))
+        told.append(stage_of(log, stages))
+    assert all(earlier != later for earlier, later in pairwise(told))
 
 
 def test_files_of_weights_are_counted() -> None:

@@ -19,6 +19,7 @@ from router.config.models import Model
 from router.engine import engine_process, paths, supervisor
 from router.engine.command import Launch
 from router.engine.engine_process import EngineProcess
+from router.engine.launchers import LAUNCHERS
 from router.engine.process import Guarded
 from router.engine.supervisor import Supervisor, backoff_s
 from router.engine.warm_start import WarmStart
@@ -96,7 +97,7 @@ async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
     bench = Bench(tmp_path, SERVER)
     monkeypatch.setattr(supervisor, "prepare", prepared)
-    monkeypatch.setattr(supervisor, "vllm_launch", bench.launch)
+    monkeypatch.setattr(LAUNCHERS["vllm"], "launch", bench.launch)
     yield bench
     bench.task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -213,12 +214,12 @@ async def test_an_error_that_nobody_expected_is_logged_and_the_start_tried_again
     def fail(*_: Any, **__: Any) -> Launch:
         raise TypeError("date is not JSON serializable")
 
-    monkeypatch.setattr(supervisor, "vllm_launch", fail)
+    monkeypatch.setattr(LAUNCHERS["vllm"], "launch", fail)
     bench.start()
     await bench.until(lambda: bench.subject.restarts >= 2)
     assert "TypeError: date is not JSON serializable; next start in" in caplog.text
     assert "Traceback" in caplog.text
-    monkeypatch.setattr(supervisor, "vllm_launch", bench.launch)
+    monkeypatch.setattr(LAUNCHERS["vllm"], "launch", bench.launch)
     await bench.until(lambda: bench.subject.up)
 
 
@@ -269,7 +270,7 @@ async def test_after_a_warm_start_that_failed_the_next_one_is_cold(
 ) -> None:
     launch = bench.launch
     monkeypatch.setattr(
-        supervisor, "vllm_launch", lambda *args: dataclasses.replace(launch(*args), preload=("no_such_module",))
+        LAUNCHERS["vllm"], "launch", lambda *args: dataclasses.replace(launch(*args), preload=("no_such_module",))
     )
     warm_start = WarmStart(bench.log.parents[1])
     bench.subject = Supervisor(bench.subject._model, 0, bench.log.parents[1], bench.lines.append, warm_start)
@@ -418,7 +419,8 @@ while True:
 def sleeping(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """A bench whose engine can sleep, which a vLLM on a CPU cannot."""
     launch = bench.launch
-    monkeypatch.setattr(supervisor, "vllm_launch", lambda *args: dataclasses.replace(launch(*args), can_sleep=True))
+    launcher = LAUNCHERS["vllm"]
+    monkeypatch.setattr(launcher, "launch", lambda *args: dataclasses.replace(launch(*args), can_sleep=True))
     bench.program = SLEEPER
     return bench
 

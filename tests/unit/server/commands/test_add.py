@@ -167,3 +167,18 @@ def test_a_folder_without_room_is_told(
     monkeypatch.setattr("server.commands.add.tempfile.mkstemp", refuse)
     assert add(config, "phi-4-mini") == 2
     assert capsys.readouterr().err == f"smallfirst: {config}: cannot be written: Permission denied\n"
+
+
+def test_a_models_own_code_needs_the_users_word(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = config.read_text()
+    assert add(config, "hymba-1.5b") == 2
+    err = capsys.readouterr().err
+    assert "https://huggingface.co/nvidia/Hymba-1.5B-Instruct" in err
+    assert "write --trust-remote-code" in err
+    assert config.read_text() == before
+    assert add(config, "phi-4-mini", "--trust-remote-code") == 2
+    assert "phi-4-mini has no code of its own" in capsys.readouterr().err
+    assert add(config, "hymba-1.5b", "--trust-remote-code", "--gpu-memory-utilization", "0.3") == 0
+    args = yaml.safe_load(config.read_text())["models"]["hymba-1.5b"]["transformers_args"]
+    assert args == {"gpu_memory_utilization": 0.3, "trust_remote_code": True}
+    assert main(["check", "--config", str(config)]) == 0

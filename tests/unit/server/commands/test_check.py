@@ -12,7 +12,6 @@ from router.catalogue.bundled import catalogue, find
 from router.catalogue.resolve import settings
 from router.config.models import Config, Model
 from router.config.swap import SwapGroup
-from router.upstream.dialects import DIALECTS
 from server.cli import main
 from server.commands.check import loading_lines
 
@@ -26,18 +25,18 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", catalogue())
 def test_every_entry_is_accepted(name: str, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config.write_text(
-        f"models:\n  small: {{source: 'catalogue:{name}'}}\n{API}routes: {{auto: {{ladder: [small, large]}}}}\n"
-    )
     entry = find(name)
+    trust = "transformers_args: {trust_remote_code: true}" if entry.own_code else ""
+    config.write_text(
+        f"models:\n  small: {{source: 'catalogue:{name}', {trust}}}\n{API}"
+        "routes: {auto: {ladder: [small, large]}}\n"
+    )
     status = main(["check", "--config", str(config)])
     out, err = capsys.readouterr()
-    if entry.engine not in DIALECTS:
-        assert (status, "models.small.engine: expected" in err) == (2, True)
-        return
     assert (status, out) == (0, f"{config}: 2 models, 1 routes: valid\n")
     assert ("not for commercial use" in err) == (entry.licence.commercial == "forbidden")
-    assert len(err.splitlines()) == (entry.licence.commercial == "forbidden")
+    assert ("small: engine transformers: one request at a time" in err) == (entry.engine == "transformers")
+    assert len(err.splitlines()) == (entry.licence.commercial == "forbidden") + (entry.engine == "transformers")
 
 
 def test_serve_says_it_too_when_it_starts(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
