@@ -166,14 +166,14 @@ class Dispatch:
 
     async def _ask(self, asked: ChatCall, pool: Pool) -> Reply:
         """Lease a replica, send it the request, and read its answer, or the beginning of its stream."""
-        record, model, ladder = self._record, pool.model, self._ladder
+        record, ladder = self._record, self._ladder
         if pool.load_state is None:
             lease = self._lease = pool.acquire(monotonic(), tried=ladder.tried, last_resort=ladder.is_last)
         else:
             lease = self._lease = await acquire_when_loaded(pool, pool.load_state, record, ladder)
         record.attempts.append(lease.attempt)
         record.structured = "none"
-        dialect = DIALECTS[model.engine]
+        model, dialect = lease.model, DIALECTS[lease.model.engine]
         checks = self._stream_checks(model) if asked.stream else None
         body, record.dropped = dialect.body(asked, model)
         sent_at = monotonic()

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from time import monotonic
 
-from router.config.models import Config, Model
+from router.adapters.model_adapters import AdapterLiveness, ModelAdapters, ReplicaAdapters
+from router.config.models import Config, Model, without_adapters
 from router.engine.supervisor import Supervisor
 from router.engine.warm_start import WarmStart
 from router.loading.loader import Loader
+from router.replicas.adapter_replica import AdapterReplica, AdapterSlot
 from router.replicas.load_state import LoadState
 from router.replicas.pool import Liveness, Pool, Replica, Unwatched
 from router.replicas.probe import Probe
@@ -46,29 +48,47 @@ class Fleet:
     ) -> None:
         self._upstream, self._state_dir, self._progress = upstream, state_dir, progress
         self._warm_start = WarmStart(state_dir) if warm_start else None
-        self._watchers: list[Supervisor | Probe] = []
-        self._published: list[tuple[Supervisor | Probe, SharedLiveness]] = []
+        self._watchers: list[Supervisor | Probe | ModelAdapters] = []
+        self._published: list[tuple[Supervisor | Probe | AdapterLiveness, SharedLiveness]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._shared: list[SharedPool] = []
         self._earlier_restarts: list[int] = []
         self.pools: dict[str, Pool] = {}
-        watchers: dict[str, list[Supervisor | Probe]] = {}
-        for name, model in config.models.items():
-            replicas = list(self._replicas(model))
-            watchers[name] = [watcher for _, _, watcher in replicas if isinstance(watcher, Supervisor | Probe)]
-            load_state = LoadState(workers) if name in config.on_demand or model.hours else None
-            if workers == 1:
-                self.pools[name] = Pool(model, [Replica(*replica) for replica in replicas], load_state)
-            else:
-                self.pools[name] = self._shared_pool(model, replicas, workers, load_state)
-        self._loader = Loader(config, self.pools, watchers, self._publish)
+        self._workers = workers
+        self._watched: dict[str, list[Supervisor | Probe]] = {}
+        for model in without_adapters(config.models):
+            load_state = LoadState(workers) if model.name in config.on_demand or model.hours else None
+            self._add(model, [other for other in config.models.values() if other.adapter_of == model.name], load_state)
+        self._loader = Loader(config, self.pools, self._watched, self._publish)
         self._publish()
 
-    def _replicas(self, model: Model) -> Iterable[tuple[str, str, Liveness]]:
+    def _add(self, model: Model, adapters: Sequence[Model], load_state: LoadState | None) -> None:
+        """Add the pool of a model, and those of its adapters on the same replicas."""
+        lock = Lock() if self._workers > 1 else None
+        loaders: list[ReplicaAdapters] = []
+        slots: list[dict[str, AdapterSlot]] = []
+        if adapters:
+            of_model = ModelAdapters(model, self._state_dir)
+            self._watchers.append(of_model)
+            for _ in range(model.replicas):
+                slots.append({adapter.name: AdapterSlot(self._workers, lock) for adapter in adapters})
+                loaders.append(of_model.replica(slots[-1]))
+        watched = list(self._replicas(model, loaders))
+        self._watched[model.name] = [one for _, _, one in watched if isinstance(one, Supervisor | Probe)]
+        replicas = [self._replica(*one, lock) for one in watched]
+        self._add_pool(model, replicas, lock, load_state)
+        for adapter in adapters:
+            of_adapter: list[Replica] = []
+            for replica, (_, _, supervisor), loader, slot in zip(replicas, watched, loaders, slots, strict=True):
+                liveness = self._shared_liveness(loader.liveness(adapter.name, supervisor), lock)
+                of_adapter.append(AdapterReplica(replica, liveness, slot[adapter.name]))
+            self._add_pool(adapter, of_adapter, lock, load_state)
+
+    def _replicas(self, model: Model, adapters: Sequence[ReplicaAdapters]) -> Iterable[tuple[str, str, Liveness]]:
         """Yield the name, URL and liveness of each replica."""
         if model.managed:
-            for i in range(model.replicas):
-                supervisor = Supervisor(model, i, self._state_dir, self._progress, self._warm_start)
+            for i, loader in enumerate(adapters or [None] * model.replicas):
+                supervisor = Supervisor(model, i, self._state_dir, self._progress, self._warm_start, loader)
                 self._watchers.append(supervisor)
                 yield f"{model.name}/{i}", f"{supervisor.address}:/v1", supervisor
             return
@@ -85,25 +105,29 @@ class Fleet:
                 unwatched.uptime.note(monotonic(), up=True)
                 yield name, url, unwatched
 
-    def _shared_pool(
-        self,
-        model: Model,
-        replicas: Iterable[tuple[str, str, Liveness]],
-        workers: int,
-        load_state: LoadState | None,
-    ) -> SharedPool:
-        lock = Lock()
-        shared = []
-        for name, url, watcher in replicas:
-            liveness = watcher
-            if isinstance(watcher, Supervisor | Probe):
-                liveness = SharedLiveness(lock, watcher.uptime, watcher.paid)
-                self._published.append((watcher, liveness))
-                self._earlier_restarts.append(0)
-            shared.append(SharedReplica(name, url, liveness, lock, workers))
-        pool = SharedPool(model, shared, lock, load_state)
+    def _replica(self, name: str, url: str, watcher: Liveness, lock: Lock | None) -> Replica:
+        if lock is None:
+            return Replica(name, url, watcher)
+        return SharedReplica(name, url, self._shared_liveness(watcher, lock), lock, self._workers)
+
+    def _shared_liveness(self, watcher: Liveness, lock: Lock | None) -> Liveness:
+        """Return the liveness as all processes see it."""
+        if lock is None or not isinstance(watcher, Supervisor | Probe | AdapterLiveness):
+            return watcher
+        shared = SharedLiveness(lock, watcher.uptime, watcher.paid)
+        self._published.append((watcher, shared))
+        self._earlier_restarts.append(0)
+        return shared
+
+    def _add_pool(
+        self, model: Model, replicas: Sequence[Replica], lock: Lock | None, load_state: LoadState | None
+    ) -> None:
+        if lock is None:
+            self.pools[model.name] = Pool(model, replicas, load_state)
+            return
+        pool = SharedPool(model, replicas, lock, load_state)
+        self.pools[model.name] = pool
         self._shared.append(pool)
-        return pool
 
     def start(self) -> None:
         """Start every managed replica and every probe. Returns at once."""
@@ -143,8 +167,9 @@ class Fleet:
     def mark_down(self) -> None:
         """Publish that the watchers' process died, and the supervised replicas with it."""
         for watcher, liveness in self._published:
-            if isinstance(watcher, Supervisor):
-                liveness.write(up=False, restarts=liveness.restarts + 1, detail="restarting: its supervisor stopped")
+            if not isinstance(watcher, Probe):
+                restarts = liveness.restarts + isinstance(watcher, Supervisor)
+                liveness.write(up=False, restarts=restarts, detail="restarting: its supervisor stopped")
                 watcher.uptime.note(monotonic(), up=False)
                 watcher.paid.note(monotonic(), up=False)
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from router.catalogue import resolve
 from router.config import price_list
+from router.config.adapters import with_adapters
 from router.config.models import Config, Model, ModelsFile, Requires, Route, RouteEntry, Timeouts, TransformersArgs
 from router.config.swap import SwapGroup, swap_faults
 from router.errors import ConfigError, one_of
@@ -46,16 +47,17 @@ def load(path: Path, env: Mapping[str, str], *, gpu: bool) -> Config:
     options = _all_options(data, path.parent, faults)
     if faults or entries is None:
         raise ConfigError("\n".join(_explain(file, fault) for fault in faults))
-    models = {name: model for name, model in entries.models.items() if name not in left_out}
+    written = with_adapters(file, entries.models, left_out)
+    models = {name: model for name, model in written.items() if name not in left_out}
     if not models:
         reasons = "".join(f"\n  {line}" for line in left_out.values())
         raise ConfigError(f"{path}: models: every model is left out:{reasons}")
     routes = {}
     for name, entry in entries.routes.items():
-        rungs = _rungs(file, name, entry, entries.models, left_out)
-        fallback = entries.models[entry.ladder[-1][0]]
+        rungs = _rungs(file, name, entry, written, left_out)
+        fallback = written[entry.ladder[-1][0]]
         routes[name] = Route(name, rungs, fallback, entry.policy, options[name])
-    return Config(models, routes, left_out, entries.models, entries.swap)
+    return Config(models, routes, left_out, written, entries.swap)
 
 
 def _engine_faults(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -82,6 +84,9 @@ def _engine_faults(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if entry.get("structured_backend") is not None and not dialect.has_structured_backend:
             owners = " or ".join(other.name for other in DIALECTS.values() if other.has_structured_backend)
             yield _fault(at, f"`structured_backend` is only for `engine: {owners}`")
+        if entry.get("adapters") is not None and not dialect.loads_adapters:
+            owners = " or ".join(other.name for other in DIALECTS.values() if other.loads_adapters)
+            yield _fault((*at, "adapters"), f"`adapters` need `engine: {owners}`")
         if entry.get("context") is None and not dialect.refuses_long_prompts:
             yield _fault(at, f"`engine: {dialect.name}` needs `context`: such a server does not refuse longer prompts")
 
@@ -127,9 +132,9 @@ def _prepare(file: YamlDocument, env: Mapping[str, str], gpu: bool) -> tuple[dic
         if not isinstance(entry, dict):
             models[name] = entry
             continue
-        for key in _INTERNAL_FIELDS & entry.keys():
+        for key in _INTERNAL_FIELDS.keys() & entry.keys():
             where = file.where(("models", name, key))
-            raise ConfigError(f"{where}: models.{name}.{key}: unknown key: the name of a model is its key in `models`")
+            raise ConfigError(f"{where}: models.{name}.{key}: unknown key: {_INTERNAL_FIELDS[key]}")
         filled = {"name": name, "place": f"{file.where(('models', name))}: models.{name}"}
         for key, value in entry.items():
             where = f"{file.where(('models', name, key))}: models.{name}.{key}"
@@ -193,7 +198,11 @@ def _rungs(
     return rungs
 
 
-_INTERNAL_FIELDS = {"name", "place"}  # fields of a model that are not keys of models.yaml
+_INTERNAL_FIELDS = {  # fields of a model that are not keys of models.yaml
+    "name": "the name of a model is its key in `models`",
+    "place": "the name of a model is its key in `models`",
+    "adapter_of": "an adapter is written in `adapters` of its model",
+}
 _CONSEQUENT_FAULTS = {"default_factory_not_called"}  # consequences of another fault, which is reported
 _EXPECTED = {
     "string_type": "expected text",
@@ -263,7 +272,7 @@ def _known_keys(key: KeyPath, file: YamlDocument) -> list[str]:
     }
     schema = owner.get(str(key[2]), Model) if len(key) > 3 else Model
     also = {"bundled"} if schema is Price else set()
-    return sorted((set(schema.model_fields) | also) - _INTERNAL_FIELDS)
+    return sorted((set(schema.model_fields) | also) - _INTERNAL_FIELDS.keys())
 
 
 def _keys_of_other_policies(key: KeyPath) -> Iterator[str]:

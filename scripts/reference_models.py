@@ -24,7 +24,7 @@ from reference_markdown import anchor, code, sentence, table
 from router.config.models import ModelsFile
 from router.policy import POLICIES
 
-HIDDEN_KEYS = frozenset({"name", "place"})
+HIDDEN_KEYS = frozenset({"name", "place", "adapter_of"})
 """fields of a model that the reader of models.yaml fills in"""
 EXTRA_KEYS = {
     "Price": ("bundled", "text", "none", "The name of a bundled price, which `smallfirst prices` lists. It replaces "

@@ -32,7 +32,7 @@ async def acquire_when_loaded(pool: Pool, load_state: LoadState, record: Request
                 if (left_s := end_by - monotonic()) <= 0:
                     raise
             waited = record.held = True
-            await load_state.wait(lambda: pool.is_live or not load_state.may_wait, since=began, within_s=left_s)
+            await load_state.wait(lambda: load_state.is_loaded or not load_state.may_wait, since=began, within_s=left_s)
     finally:
         record.held = held
         if waited:

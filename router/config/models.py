@@ -7,39 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from router.config.hours import Hours
 from router.config.swap import SwapGroup
-from router.config.values import check_hours, header_value, http_url
+from router.config.values import check_hours, header_value, http_url, known_abilities, not_none
 from router.errors import NotFound
 from router.money.price import Price
 from router.types import Ability, Backend, Tier
 from router.yaml.entry import Entry, Positive, as_tuple
 
-
-def _not_none(value: str) -> str:
-    if value == "none":
-        raise ValueError("`none` is reserved; choose another name")
-    return value
-
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$"), AfterValidator(_not_none)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$"), AfterValidator(not_none)]
 
 
 def _one_or_many(value: object) -> object:
     return (value,) if isinstance(value, str) else as_tuple(value)
-
-
-def _set_of_words(value: object) -> object:
-    if not isinstance(value, list):
-        return value
-    unknown = [word for word in value if word not in get_args(Ability)]
-    if unknown:
-        raise ValueError(f"unknown ability {unknown[0]!r}; expected some of {', '.join(get_args(Ability))}")
-    return frozenset(value)
 
 
 class Timeouts(Entry):
@@ -86,6 +70,8 @@ class Model(Entry):
     name: Name
     place: str = ""
     """`file:line: key` of the entry; `load_config` sets it, as it does the name"""
+    adapter_of: str | None = None
+    """the model whose adapter this is; `load_config` makes one model of each adapter"""
     tier: Tier
     """`slm`: a small model; `llm`: a large one"""
     engine: str
@@ -119,11 +105,14 @@ class Model(Entry):
     required for `ollama` and `llama-cpp-python`, which do not refuse longer prompts"""
     vllm_args: dict[str, Any] = Field(default_factory=dict)
     """command-line options for vLLM, by name: `{dtype: float32}` becomes `--dtype float32`"""
+    adapters: dict[Name, str] = Field(default_factory=dict)
+    """LoRA adapters of a model with `source`, by the names that clients use: each a hub id, or a folder in PEFT's
+    format. An adapter is a model of its own on the same replicas, with all other keys of this entry"""
     transformers_args: TransformersArgs = TransformersArgs()
     """options of `engine: transformers`"""
     structured_backend: Backend | None = None
     """the structured output backend of an attached vLLM; if omitted, structured streams are buffered until verified"""
-    abilities: Annotated[frozenset[Ability], BeforeValidator(_set_of_words)] = frozenset()
+    abilities: Annotated[frozenset[Ability], BeforeValidator(known_abilities)] = frozenset()
     """the capabilities of the model; a request that needs others goes to the next rung. The default depends on
     `engine`"""
     idle_minutes: Positive | None = None
@@ -153,6 +142,12 @@ class Model(Entry):
         return Hours.parse(self.hours) if self.hours else None
 
     @property
+    def adapter_models(self) -> list[Model]:
+        """Return the models that its adapters are."""
+        own: dict[str, Any] = {"place": "", "adapters": {}, "adapter_of": self.name}
+        return [self.model_copy(update={"name": name, **own}) for name in self.adapters]
+
+    @property
     def upstream_name(self) -> str:
         """Return the name of the model at the upstream."""
         return self.upstream_model or self.name
@@ -178,7 +173,8 @@ class Model(Entry):
             raise ValueError("`base_url` contains the same URL twice; each URL is one replica")
         given = self.model_fields_set
         if not self.managed:
-            for key in sorted({"replicas", "gpus", "vllm_args", "transformers_args", "idle_minutes"} & given):
+            only_managed = {"adapters", "replicas", "gpus", "vllm_args", "transformers_args", "idle_minutes"}
+            for key in sorted(only_managed & given):
                 raise ValueError(f"`{key}` is only for models with `source`, not for models with `base_url`")
         if self.managed:
             for key in sorted({"api_key", "upstream_model", "required"} & given):
@@ -191,6 +187,11 @@ class Model(Entry):
                 "one refuses to start, the other leaves the model out"
             )
         return self
+
+
+def without_adapters(models: Mapping[str, Model]) -> list[Model]:
+    """Return the models that have weights and replicas of their own."""
+    return [model for model in models.values() if model.adapter_of is None]
 
 
 class RouteEntry(Entry):
@@ -262,7 +263,7 @@ class Config:
     def on_demand(self) -> frozenset[str]:
         """Return the models that are loaded when they are asked: those of swap groups, and those with an idle time."""
         grouped = {name for group in self.swap.values() for name in group.models if name in self.models}
-        return frozenset(grouped | {model.name for model in self.models.values() if model.idle_minutes})
+        return frozenset(grouped | {model.name for model in without_adapters(self.models) if model.idle_minutes})
 
     def route(self, name: str) -> Route | None:
         """Return the route of that name, or None. A model's name is a route of one rung: no other model answers."""

@@ -3,11 +3,38 @@
 from __future__ import annotations
 
 import re
+from typing import get_args
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from router.config.hours import Hours
+from router.types import Ability
+
+
+def not_none(value: str) -> str:
+    """Check a name.
+
+    Raises:
+        ValueError: it is the reserved one.
+    """
+    if value == "none":
+        raise ValueError("`none` is reserved; choose another name")
+    return value
+
+
+def known_abilities(value: object) -> object:
+    """Return a list of abilities as a set, and any other value unchanged.
+
+    Raises:
+        ValueError: one of them is unknown.
+    """
+    if not isinstance(value, list):
+        return value
+    unknown = [word for word in value if word not in get_args(Ability)]
+    if unknown:
+        raise ValueError(f"unknown ability {unknown[0]!r}; expected some of {', '.join(get_args(Ability))}")
+    return frozenset(value)
 
 
 def http_url(value: str) -> str:

@@ -52,6 +52,9 @@ STRUCTURED_OUTPUTS_ARG = "structured_outputs_config"
 # tools, and guidance enforces every argument in it.
 JSON_SCHEMA_TOOLS_ENV = ("VLLM_ENFORCE_STRICT_TOOL_CALLING", "0")
 
+# Adapters are loaded while vLLM runs: each version under a new name, from a new folder.
+LOAD_ADAPTERS_ENV = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
+
 # Environment variables passed to engine programs. None of them can contain one of the gateway's keys.
 ENV_ALLOWLIST = re.compile(
     r"PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TZ|TMPDIR|XDG_\w+|LD_\w+|PYTHON\w+|VIRTUAL_ENV"
@@ -114,6 +117,8 @@ def vllm_launch(model: Model, index: int, path: str, socket: Path, host: Host) -
     env = NO_TELEMETRY_ENV | filter_env(host.environ)
     if model.backend == "guidance":
         env.setdefault(*JSON_SCHEMA_TOOLS_ENV)
+    if model.adapters:
+        env |= LOAD_ADAPTERS_ENV
     env.setdefault("HF_HUB_OFFLINE", "1")  # the weights are in a local folder, so the hub is not needed
     env["VLLM_RPC_BASE_PATH"] = str(socket.parent)  # vLLM's own sockets, in the same private folder
     if model.gpus:

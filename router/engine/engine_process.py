@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import shutil
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ SLEEP_TIMEOUT_S = 120.0
 START_LOG_BYTES = 200_000
 """more than what vLLM logs during a start"""
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(slots=True)
 class EngineProcess:
@@ -31,6 +34,7 @@ class EngineProcess:
     socket: Path
     log: Path
     _process: Guarded | None = field(default=None, init=False)
+    _log_size_limited: bool = field(default=True, init=False)
 
     async def start(self, warm_start: WarmStart | None) -> None:
         """Start it, in a fork of a warm parent if one is given.
@@ -42,12 +46,12 @@ class EngineProcess:
         # vLLM does not start if sockets of an earlier process are in its folder
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(mode=0o700)
-        with rotate_log(self.log).open("ab") as log:
+        with rotate_log(self.log).open("ab") as output:
             if warm_start is None:
                 argv, env = self.launch.argv, self.launch.env
-                self._process = await Guarded.start(argv, env, stdout=log, stderr=log, remove_after=self.folder)
+                self._process = await Guarded.start(argv, env, stdout=output, stderr=output, remove_after=self.folder)
             else:
-                self._process = await warm_start.start(self.launch, log, remove_after=self.folder)
+                self._process = await warm_start.start(self.launch, output, remove_after=self.folder)
 
     async def stop(self) -> None:
         """Stop it and all of its processes. Idempotent."""
@@ -69,12 +73,13 @@ class EngineProcess:
         return stage_of(await asyncio.to_thread(self._start_of_log), self.launch.stages)
 
     async def limit_log_size(self) -> None:
-        """Empty the log if it is too long.
-
-        Raises:
-            OSError: the log does not exist, or could not be copied.
-        """
-        await asyncio.to_thread(limit_log_size, self.log)
+        """Empty the log if it is too long. A failure, such as a full disk, is logged once, and stops no engine."""
+        try:
+            await asyncio.to_thread(limit_log_size, self.log)
+        except OSError as error:
+            if self._log_size_limited:
+                log.warning("%s: could not limit the size of its log: %s", self.log.stem, error)
+            self._log_size_limited = False
 
     async def health(self) -> int | None:
         """Return the status of `GET /health`, or None if there was no answer in time."""

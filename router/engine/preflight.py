@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from router.config.models import Config
+from router.config.models import Config, without_adapters
 from router.engine.gpu import check_gpu_args, check_gpus, visible_gpus
 from router.engine.launchers import LAUNCHERS
 from router.engine.memory import check_memory, total_memory
@@ -21,12 +21,12 @@ def check_managed(config: Config) -> None:
             memory shares exceed 1, the models cannot fit the memory, or the engine is not installed. The message names
             the model and the key.
     """
-    for model in {**config.written, **config.models}.values():
+    for model in without_adapters({**config.written, **config.models}):
         if model.managed:
             parse(model)
             LAUNCHERS[model.engine].check_args(model)
             check_gpu_args(model)
-    managed = [model for model in config.models.values() if model.managed]
+    managed = [model for model in without_adapters(config.models) if model.managed]
     for model in managed:
         check_source_exists(model)
     gpus = len(visible_gpus(os.environ))

@@ -54,7 +54,15 @@ def parse(model: Model) -> Source:
     Raises:
         ConfigError: the source has none of these forms.
     """
-    source = model.source or ""
+    return parse_source(model.source or "", f"{model.where}.source")
+
+
+def parse_source(source: str, where: str) -> Source:
+    """Parse the text of a source. `where` names file, line and key.
+
+    Raises:
+        ConfigError: the source has none of the forms.
+    """
     if source.startswith("package:"):
         package, _, file = source.removeprefix("package:").partition("/")
         if package.isidentifier() and file:
@@ -64,7 +72,7 @@ def parse(model: Model) -> Source:
     elif re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source):
         return HubModel(source)
     raise ConfigError(
-        f"{model.where}.source: expected a hub id (owner/model), a folder (./weights or an absolute path),"
+        f"{where}: expected a hub id (owner/model), a folder (./weights or an absolute path),"
         f" or a file in a Python package (package:NAME/FILE.gguf), got {source!r}"
     )
 
@@ -79,11 +87,20 @@ async def prepare(model: Model, state_dir: Path, progress: Callable[[str], None]
     """
     match parse(model):
         case HubModel(id=hub_id):
-            return await _run_program("fetch", model.name, f"downloading {hub_id}", [hub_id], state_dir, progress)
+            return await fetch(model.name, hub_id, state_dir, progress)
         case LocalPath(path=path):
             return await _prepare_local(model.name, path, state_dir, progress)
         case PackageFile() as file:
             return await _prepare_local(model.name, locate(file), state_dir, progress)
+
+
+async def fetch(name: str, hub_id: str, state_dir: Path, progress: Callable[[str], None]) -> str:
+    """Return the folder of a repository of the hub. Download it first if it is missing. `name` is for people.
+
+    Raises:
+        EngineError: it is not available. The message says why.
+    """
+    return await _run_program("fetch", name, f"downloading {hub_id}", [hub_id], state_dir, progress)
 
 
 def locate(source: PackageFile) -> Path:

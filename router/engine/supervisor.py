@@ -14,6 +14,7 @@ from typing import Literal
 
 from router.config.models import Model
 from router.engine.command import Host
+from router.engine.engine_adapters import EngineAdapters
 from router.engine.engine_process import EngineProcess
 from router.engine.gpu import visible_gpus
 from router.engine.launchers import LAUNCHERS
@@ -43,7 +44,8 @@ class Supervisor:
     """Keeps one replica of a managed model running as long as `run` runs, except while it is unloaded.
 
     `progress` is called with a line for the user at each step of a start, and every few seconds during long ones.
-    Without `warm_start`, or after a warm start that failed, the engine is started by itself.
+    Without `warm_start`, or after a warm start that failed, the engine is started by itself. A replica with
+    `adapters` is not ready before its engine has loaded them.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Supervisor:
         state_dir: Path,
         progress: Callable[[str], None],
         warm_start: WarmStart | None = None,
+        adapters: EngineAdapters | None = None,
     ) -> None:
         self.phase: Phase = "preparing"
         self._detail = ""
@@ -66,9 +69,9 @@ class Supervisor:
         self._state_dir = state_dir
         self._progress = progress
         self._warm_start = warm_start
+        self._adapters = adapters
         self._start_cold = False
         self._name = model.name if model.replicas == 1 else f"{model.name}/{index}"
-        self._log_size_limited = True
         self._folder = runtime_folder()
         self._socket = self._folder / "engine.sock"
         self._ready_since: float | None = None
@@ -164,7 +167,6 @@ class Supervisor:
         engine = await self._engine(self._path)
         if not self.restarts or self.phase == "unloaded":
             self._set_phase("starting", f"{engine.launch.title} starting")
-        self._log_size_limited = True
         self._hold_memory(True)
         try:
             is_wanted = await self._while_wanted(self._start(engine))
@@ -175,14 +177,19 @@ class Supervisor:
             self._set_phase("restarting", "restarting")  # before the stop below, which may take seconds
             raise
         finally:
+            if self._adapters is not None:
+                self._adapters.engine_ended()
             await engine.stop()
             self._hold_memory(False)
 
     async def _engine(self, path: str) -> EngineProcess:
         gpus = await asyncio.to_thread(visible_gpus, os.environ)
         host = Host(os.environ, gpus=gpus, cores=len(os.sched_getaffinity(0)))
-        launch = LAUNCHERS[self._model.engine].launch(self._model, self._index, path, self._socket, host)
-        log = log_file(self._state_dir, self._model.name, str(self._index))
+        model = self._model
+        if self._adapters is not None:
+            model = model.model_copy(update={"vllm_args": await self._adapters.prepare(self._progress)})
+        launch = LAUNCHERS[model.engine].launch(model, self._index, path, self._socket, host)
+        log = log_file(self._state_dir, model.name, str(self._index))
         return EngineProcess(launch, self._folder, self._socket, log)
 
     async def _while_wanted(self, running: Coroutine[None, None, None]) -> bool:
@@ -236,6 +243,8 @@ class Supervisor:
                 await engine.start(warm)
                 while await engine.health() != 200:
                     await engine.raise_if_ended(STARTING_POLL_S)
+                if self._adapters is not None:
+                    await self._adapters.load(self._socket)
         except TimeoutError:
             title = engine.launch.title
             raise EngineError(f"{title} was not ready after {START_TIMEOUT_S:.0f} s (more in {engine.log})") from None
@@ -263,7 +272,7 @@ class Supervisor:
         answered, misses = time.monotonic(), 0
         while time.monotonic() - answered < HANG_TIMEOUT_S:
             await engine.raise_if_ended(READY_POLL_S)
-            await self._limit_log_size(engine)
+            await engine.limit_log_size()
             status = await engine.health()
             if status == 200:
                 answered, misses = time.monotonic(), 0
@@ -273,15 +282,6 @@ class Supervisor:
             if status is not None or misses >= MISSES_UNTIL_UNRESPONSIVE:
                 self._set_phase("unresponsive", f"{title} does not answer its health check")
         raise EngineError(f"{title} did not answer its health check for {HANG_TIMEOUT_S:.0f} s (more in {engine.log})")
-
-    async def _limit_log_size(self, engine: EngineProcess) -> None:
-        """Limit the size of the log. A failure, such as a full disk, is logged once and stops no healthy engine."""
-        try:
-            await engine.limit_log_size()
-        except OSError as error:
-            if self._log_size_limited:
-                log.warning("%s: could not limit the size of its log: %s", self._name, error)
-            self._log_size_limited = False
 
     def _ready_for_s(self) -> float:
         return 0.0 if self._ready_since is None else time.monotonic() - self._ready_since

@@ -27,7 +27,7 @@ SHOWN: dict[Phase, LoadPhase] = {
 """phases as clients and metrics see them; a failed model should be loaded, and all others are unloaded"""
 DRAINING = "finishes its requests before it is unloaded"
 NOT_LOADED = "not loaded: it is loaded on demand"
-LAST_LOAD_FAILED = "its last start failed"
+LAST_LOAD_FAILED = "it failed, and is not started again yet"
 
 
 class Loadable(Protocol):
@@ -84,6 +84,11 @@ class _Entry:
     @property
     def model(self) -> Model:
         return self.pool.model
+
+    @property
+    def is_loaded(self) -> bool:
+        """Return whether requests find the model loaded, or should."""
+        return SHOWN.get(self._read_phase()) == "loaded"
 
     def look(self, now: float, wall: datetime) -> Member:
         """Read the state of the model."""
@@ -173,7 +178,8 @@ class _Group(NamedTuple):
 class Loader:
     """Runs beside the replicas of the models that are not always loaded. None of them is loaded before `step`.
 
-    `replicas` and `pools` are by model. `publish` shows the replicas' liveness to the workers.
+    `replicas` and `pools` are by model; adapters are loaded with their model. `publish` shows the replicas' liveness to
+    the workers.
     """
 
     def __init__(
@@ -187,7 +193,7 @@ class Loader:
         entries = {
             name: _Entry(pool, pool.load_state, replicas[name], on_demand=name in config.on_demand)
             for name, pool in pools.items()
-            if pool.load_state is not None
+            if pool.load_state is not None and name in replicas
         }
         for entry in entries.values():
             entry.unload()
@@ -221,9 +227,15 @@ class Loader:
             for step in decide(members, group.keep, group.turn_s, now):
                 log.info("%s: %s%s", step.model, step.action, f" ({step.reason})" if step.reason else "")
                 by_name[step.model].take(step)
-            for entry in group.entries:
+        entries = [entry for group in self._groups for entry in group.entries]
+        # A loaded model whose replicas are down is not waited for. So no request may see it like that on the way.
+        for entry in entries:
+            if not entry.is_loaded:
                 entry.publish(now)
         self._publish()
+        for entry in entries:
+            if entry.is_loaded:
+                entry.publish(now)
 
 
 def _closed_s(hours: Hours, closes_at: datetime) -> float:

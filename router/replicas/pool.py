@@ -82,6 +82,23 @@ class Replica:
     liveness: Liveness = field(default_factory=Unwatched)
     breaker: Breaker = field(default_factory=Breaker)
     share: cost.BusyShare = field(default_factory=cost.BusyShare)
+    worker: int = 0
+    """the number of this process's worker, counted from 0"""
+
+    @property
+    def in_flight(self) -> int:
+        """Return the number of requests for this replica's model."""
+        return self.share.in_flight
+
+    def asked_as(self, model: Model) -> Model:
+        """Return the model with the name that it has at this replica."""
+        return model
+
+    def load(self) -> None:
+        """Read what other processes have written. A replica of one process has nothing to read."""
+
+    def release_worker(self, worker: int, now: float) -> None:
+        """Count out the requests that a worker held when it died. A replica of one process has no others."""
 
     def available(self, now: float) -> bool:
         """Return whether a request may be sent to this replica."""
@@ -174,7 +191,7 @@ class Pool:
         chosen = 0
         if len(candidates) > 1:
             chosen = balance.least_loaded([replica.share.in_flight for replica in candidates], self._turn)
-        return Lease(candidates[chosen], self.model, now)
+        return Lease(candidates[chosen], candidates[chosen].asked_as(self.model), now)
 
     def untried(self, now: float, tried: Collection[str]) -> int:
         """Return the number of available replicas that are not in `tried`."""
@@ -186,23 +203,15 @@ class Pool:
             model=self.model.name,
             replicas=len(self.replicas),
             up=sum(replica.liveness.up and not replica.breaker.cooling_down(now) for replica in self.replicas),
-            in_flight=sum(replica.share.in_flight for replica in self.replicas),
+            in_flight=sum(replica.in_flight for replica in self.replicas),
             restarts=sum(replica.liveness.restarts for replica in self.replicas),
             detail=self._detail(now),
-            work=[
-                ReplicaWork(
-                    replica.name,
-                    up_s=replica.liveness.uptime.until(now),
-                    busy_s=replica.share.busy_until(now),
-                    paid_s=replica.liveness.paid.until(now),
-                )
-                for replica in self.replicas
-            ],
+            work=self._work(now),
             load=self.load_state.report() if self.load_state else None,
         )
 
     def activity(self) -> tuple[int, float]:
-        """Return the requests in flight, and when the last one began or ended (0: there was none)."""
+        """Return the requests in flight at the replicas, and when the last one began or ended (0: there was none)."""
         shares = [replica.share for replica in self.replicas]
         return sum(share.in_flight for share in shares), max(share.since for share in shares)
 
@@ -210,6 +219,19 @@ class Pool:
     def is_live(self) -> bool:
         """Return whether a replica is up. Needs no lock."""
         return any(replica.liveness.up for replica in self.replicas)
+
+    def _work(self, now: float) -> list[ReplicaWork]:
+        if self.model.adapter_of is not None:  # the hours of its replicas count once, for the model that has them
+            return [ReplicaWork(replica.name, 0.0, 0.0, 0.0) for replica in self.replicas]
+        return [
+            ReplicaWork(
+                replica.name,
+                up_s=replica.liveness.uptime.until(now),
+                busy_s=replica.share.busy_until(now),
+                paid_s=replica.liveness.paid.until(now),
+            )
+            for replica in self.replicas
+        ]
 
     def _detail(self, now: float) -> str:
         return "; ".join(filter(None, (replica.detail(now) for replica in self.replicas)))
@@ -221,7 +243,7 @@ class Pool:
             if (opens_in_s := self.load_state.opens_in_s(now)) is not None:
                 message = f"The model '{self.model.name}' runs at other hours: {self.model.hours}."
                 return OutsideHours(message, retry_after_s=max(1.0, opens_in_s))
-            if self.load_state.may_wait:
+            if self.load_state.may_wait and not self.load_state.is_loaded:
                 return NotLoaded(f"The model '{self.model.name}' was not loaded in time: {reason}.", retry_after_s=5.0)
         return Unavailable(
             f"The model '{self.model.name}' is not available: {reason}.",

@@ -64,11 +64,10 @@ class SharedLiveness:
 class SharedReplica(Replica):
     """A replica whose `share` and `breaker` are copies of the shared record, as of the last `load`."""
 
-    __slots__ = ("_cells", "_held", "_lock", "_prober", "_record", "worker")
+    __slots__ = ("_cells", "_held", "_lock", "_prober", "_record")
 
     def __init__(self, name: str, url: str, liveness: Liveness, lock: Lock, workers: int) -> None:
         super().__init__(name, url, liveness)
-        self.worker = 0
         self._lock = lock
         self._record = Struct(f"qdddqddqqq{workers}q")
         self._cells = cells(1 + 2 * self._record.size // CELL_BYTES)
@@ -152,23 +151,22 @@ class SharedPool(Pool):
     """A `Pool` that all workers share. It is created before the fork."""
 
     def __init__(
-        self, model: Model, replicas: Sequence[SharedReplica], lock: Lock, load_state: LoadState | None = None
+        self, model: Model, replicas: Sequence[Replica], lock: Lock, load_state: LoadState | None = None
     ) -> None:
         super().__init__(model, replicas, load_state)
         self._lock = lock
-        self._shared = tuple(replicas)
         self._turns = cells(1)
 
     def set_worker(self, worker: int) -> None:
         """Set the number of this process's worker, counted from 0."""
-        for replica in self._shared:
+        for replica in self.replicas:
             replica.worker = worker
         if self.load_state is not None:
             self.load_state.worker = worker
 
     def release_worker(self, worker: int, now: float) -> None:
         """Count out the requests that a worker held when it died, and those that waited."""
-        for replica in self._shared:
+        for replica in self.replicas:
             replica.release_worker(worker, now)
         if self.load_state is not None:
             self.load_state.release_worker(worker)
@@ -201,5 +199,5 @@ class SharedPool(Pool):
             return super().status(now)
 
     def _load(self) -> None:
-        for replica in self._shared:
+        for replica in self.replicas:
             replica.load()

@@ -86,6 +86,8 @@ class Dialect(ABC):
     """the path of the health check, outside `/v1`; None: only its answers show whether the server is up"""
     can_be_started: ClassVar[bool] = False
     """whether smallfirst can start and supervise the engine (`source`)"""
+    loads_adapters: ClassVar[bool] = False
+    """whether smallfirst can load adapters into an engine that it has started (`adapters`)"""
     can_be_attached: ClassVar[bool] = True
     """whether the engine may already run elsewhere (`base_url`)"""
     arguments_key: ClassVar[str | None] = None

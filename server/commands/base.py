@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from router.adapters.preflight import check_adapters
 from router.config import price_list
 from router.config.from_catalogue import licence_warnings
-from router.config.models import Config
+from router.config.models import Config, without_adapters
 from router.engine.gpu import gpu_present
 from router.engine.preflight import check_managed
 from router.load_config import load
@@ -57,7 +58,8 @@ def checked_config(path: Path) -> Config:
     """
     config = load_config(path)
     check_managed(config)
-    for line in (*config.left_out.values(), *licence_warnings(config.models.values())):
+    check_adapters(config)
+    for line in (*config.left_out.values(), *licence_warnings(without_adapters(config.models))):
         print_error(line)
     for model in config.models.values():
         if limits := DIALECTS[model.engine].limits(model):
@@ -67,7 +69,7 @@ def checked_config(path: Path) -> Config:
 
 def stale_prices(config: Config) -> list[str]:
     """Return one line for each price of models.yaml that was looked up too long ago."""
-    return price_list.stale_price_warnings(config.written.values(), datetime.now(UTC).date())
+    return price_list.stale_price_warnings(without_adapters(config.written), datetime.now(UTC).date())
 
 
 def align(rows: Sequence[Sequence[str]]) -> list[str]:

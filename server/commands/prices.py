@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from router.config.models import Config
+from router.config.models import Config, without_adapters
 from router.config.price_list import bundled
 from router.money.cost import MTOK
 from router.money.price import Price
@@ -36,7 +36,7 @@ def price_table(config: Config | None) -> str:
     """Return a table of the bundled prices, or of those of models.yaml and where an hour breaks even."""
     if config is None:
         return "\n".join(align([HEADER, *_rows(bundled())]))
-    prices = {name: model.price for name, model in config.written.items()}
+    prices = {model.name: model.price for model in without_adapters(config.written)}
     return "\n".join([*align([HEADER, *_rows(prices)]), *_break_even(config)])
 
 

@@ -18,6 +18,9 @@ class ModelList:
             name: {"id": name, "object": "model", "created": created, "owned_by": "smallfirst"}
             for name in sorted({*config.routes, *config.models})
         }
+        for name, model in config.models.items():
+            if model.adapter_of is not None:
+                self._entries[name]["parent"] = model.adapter_of
 
     def all(self) -> dict[str, Any]:
         """Return the list, sorted by id."""

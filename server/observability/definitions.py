@@ -40,7 +40,10 @@ COUNTERS = {
         ("model", "kind"),
         "Tokens of all attempts, as counted by the upstreams. The kind cached_prompt is a part of prompt.",
     ),
-    "replica_tokens_total": CounterSpec(("model", "replica", "kind"), "Tokens of all attempts, by replica."),
+    "replica_tokens_total": CounterSpec(
+        ("model", "replica", "kind"),
+        "Tokens of all attempts, by replica and the model that has it; an adapter's tokens count for its model.",
+    ),
     "cost_usd_total": CounterSpec(
         ("route", "model"), "US dollars that all attempts cost, by the model that was tried.", NANO
     ),
@@ -91,7 +94,7 @@ SCRAPED_METRICS: dict[str, tuple[Labels, str]] = {
         "Replicas that should be up now: not those of a model that is unloaded on purpose, or not loaded yet.",
     ),
     "replicas_up": (("model",), "Replicas that can serve requests."),
-    "replica_in_flight": (("model",), "Requests that the replicas are processing."),
+    "replica_in_flight": (("model",), "Requests that the replicas are processing, including those for adapters."),
     "replica_restarts_total": (("model",), "Restarts of replicas."),
     "replica_up_seconds_total": (("model", "replica"), "Seconds for which the replica was up."),
     "replica_busy_seconds_total": (("model", "replica"), "Seconds for which the replica had at least one request."),

@@ -30,7 +30,9 @@ def gauges(
     yield _per_replica("replica_up_seconds_total", statuses, lambda _, work: work.up_s)
     yield _per_replica("replica_busy_seconds_total", statuses, lambda _, work: work.busy_s)
     yield _per_replica("replica_paid_usd_total", statuses, lambda model, work: _paid_usd(models[model], work))
-    loads = [(status.model, status.load) for status in statuses if status.load is not None]
+    # an adapter is loaded with its model, and counted as its model's
+    own = [status for status in statuses if models[status.model].adapter_of is None]
+    loads = [(status.model, status.load) for status in own if status.load is not None]
     yield _metric("model_loads_total", [((model,), load.loads) for model, load in loads])
     unloads = [((model, reason), count) for model, load in loads for reason, count in load.unloads.items()]
     yield _metric("model_unloads_total", unloads)

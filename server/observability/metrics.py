@@ -168,6 +168,15 @@ class Metrics(Collector):
                 for word in get_args(VerdictWord):
                     self._count("structured_verdicts_total", name, kind, word, amount=0)
 
+    def _by_model_of_replica(self, tokens: Mapping[Labels, Sequence[int]]) -> dict[Labels, list[int]]:
+        """Count the tokens of adapters for the model whose replicas they use, as its hours are."""
+        sums: dict[Labels, list[int]] = {}
+        for (name, replica, kind), [count] in tokens.items():
+            model = self._models.get(name)
+            owner = name if model is None else model.adapter_of or name
+            sums.setdefault((owner, replica, kind), [0])[0] += count
+        return sums
+
     def render(self) -> tuple[bytes, str]:
         """Return the body of a scrape and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
@@ -175,7 +184,9 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield every metric. prometheus_client calls it."""
         counted = sum_counters(self._worker_counters)
-        counted["tokens_total"] = _sum_over_replicas(counted.get("replica_tokens_total", {}))
+        by_replica = counted.get("replica_tokens_total", {})
+        counted["tokens_total"] = _sum_over_replicas(by_replica)
+        counted["replica_tokens_total"] = self._by_model_of_replica(by_replica)
         for name, (label_names, text, scale) in COUNTERS.items():
             counter = CounterMetricFamily(PREFIX + name, text, labels=label_names)
             for labels, [value] in counted.get(name, {}).items():

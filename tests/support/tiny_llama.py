@@ -1,4 +1,4 @@
-"""A Llama of a few thousand random weights, with a tokenizer of its own: a model that an engine of the tests can load.
+"""A tiny Llama with random weights and a tokenizer of its own: a model that an engine of the tests can load.
 
 One token is one byte, so every text can be written, and the context is longer than any answer of a test. The files are
 written without torch, which takes seconds to import.
@@ -39,8 +39,8 @@ Tools: {{ tools | tojson }}<|im_end|>
 
 SIZES = {
     "vocab_size": 260,  # one more than there are tokens, as in many real models
-    "hidden_size": 32,
-    "intermediate_size": 64,
+    "hidden_size": 128,  # heads of 32: vLLM has no smaller ones on a CPU
+    "intermediate_size": 256,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,

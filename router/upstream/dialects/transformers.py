@@ -49,6 +49,7 @@ class TransformersDialect(VllmDialect):
     name = "transformers"
     abilities: ClassVar[frozenset[Ability]] = frozenset({"tools", "structured", "logprobs"})
     can_be_attached = False
+    loads_adapters = False
     has_structured_backend = False  # it is always guidance
     arguments_key = "transformers_args"
 

@@ -41,6 +41,7 @@ class VllmDialect(Dialect):
     abilities: ClassVar[frozenset[Ability]] = frozenset({"completions", "tools", "structured", "logprobs"})
     health_path = "/health"
     can_be_started = True
+    loads_adapters = True
     has_structured_backend = True
     arguments_key = "vllm_args"
     decodes_format_beside_calls = False  # with a constrained format, vLLM cannot make calls

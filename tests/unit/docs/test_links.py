@@ -17,7 +17,7 @@ PAGES = sorted(
     for file in ROOT.glob(pattern)
 )
 SUFFIXES = "py|md|yaml|yml|json|toml|sh|txt|in|svg|png"
-NOT_OURS = {"evidence.json"}
+NOT_OURS = {"adapter_config.json", "evidence.json"}
 """names of files that a user makes"""
 
 LINK = re.compile(r"\]\(([^()\s\\]+)\)")

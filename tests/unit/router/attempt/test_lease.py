@@ -35,6 +35,14 @@ class Engine:
         return self.state.is_loaded
 
 
+class Down(Engine):
+    """A replica that does not answer its health check."""
+
+    @property
+    def up(self) -> bool:
+        return False
+
+
 def on_demand(load_s: float = 60.0, *, models: int = 2, stream: bool = False) -> tuple[Dispatching, LoadState]:
     """Return a route whose small model is not loaded, and that model's state."""
     small = model(timeouts=Timeouts(load_s=load_s))
@@ -132,3 +140,13 @@ async def test_the_clients_deadline_ends_the_wait() -> None:
     error = await one.fails(UpstreamTimedOut, routing={"deadline_ms": 20})
     assert error.code == "deadline_exceeded"
     assert state.report().waiting == 0
+
+
+async def test_a_loaded_model_that_is_down_is_not_waited_for() -> None:
+    one, state = on_demand()
+    state.write("loaded", may_wait=True, opens_at=None)
+    [replica] = one.pools["slm"].replicas
+    replica.liveness = Down(state)
+    await one.ask()
+    assert one.steps == [("slm", "llm", "unavailable")]
+    assert one.record.waits == []

@@ -55,6 +55,15 @@ def test_tools_are_a_json_schema_to_guidance_and_vllms_own_grammars_to_xgrammar(
     assert name not in launch(model(structured_backend="xgrammar")).env
 
 
+def test_adapters_are_loaded_while_it_runs() -> None:
+    subject = model(adapters={"orders": "./orders"}, vllm_args={"enable_lora": True, "max_lora_rank": 16})
+    made = launch(subject, {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "0"})
+    assert "--enable-lora" in made.argv
+    assert value(made.argv, "--max-lora-rank") == "16"
+    assert made.env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in launch(model()).env
+
+
 def test_what_the_user_sets_wins_over_our_defaults() -> None:
     subject = model(vllm_args={"structured_outputs_config": {"reasoning_parser": "qwen3"}, "dtype": "bfloat16"})
     argv = launch(subject).argv

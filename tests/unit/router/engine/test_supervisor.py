@@ -114,6 +114,78 @@ async def test_ready_when_health_answers_and_nothing_left_when_cancelled(bench: 
     assert any("ready after" in line for line in bench.lines)
 
 
+class Adapters:
+    """Adapters of a replica that only note what they are told."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.calls: list[str] = []
+        self.fails = False
+        self.hangs = False
+
+    async def prepare(self, progress: Callable[[str], None]) -> dict[str, Any]:
+        self.calls.append("prepare")
+        return {"enable_lora": True}
+
+    async def load(self, socket: Path) -> None:
+        self.calls.append(f"load while {self.bench.subject.phase}")
+        assert f"unix:{socket}" == self.bench.subject.address
+        if self.hangs:
+            await asyncio.sleep(600)
+        if self.fails:
+            raise EngineError("vLLM did not answer load_lora_adapter")
+
+    def engine_ended(self) -> None:
+        self.calls.append("engine ended")
+
+
+@pytest.fixture
+def adapters(bench: Bench) -> Adapters:
+    made = Adapters(bench)
+    bench.subject._adapters = made
+    return made
+
+
+async def test_adapters_are_loaded_before_it_is_ready_and_after_each_start(
+    bench: Bench, adapters: Adapters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args: list[Any] = []
+
+    def launch(*given: Any) -> Launch:
+        args.append(given[0].vllm_args)
+        return bench.launch(*given)
+
+    monkeypatch.setattr(LAUNCHERS["vllm"], "launch", launch)
+    bench.start()
+    await bench.until(lambda: bench.subject.up)
+    assert adapters.calls == ["prepare", "load while starting"]
+    os.kill(bench.server_pid(), signal.SIGKILL)
+    await bench.until(lambda: bench.subject.restarts == 1 and bench.subject.up)
+    assert adapters.calls[2:] == ["engine ended", "prepare", "load while restarting"]
+    assert args == [{"enable_lora": True}] * 2
+
+
+async def test_an_engine_that_does_not_answer_a_load_is_started_again(
+    bench: Bench, adapters: Adapters, caplog: pytest.LogCaptureFixture
+) -> None:
+    adapters.fails = True
+    bench.start()
+    await bench.until(lambda: bench.subject.restarts == 1)
+    assert "tiny: vLLM did not answer load_lora_adapter; next start in" in caplog.text
+    adapters.fails = False
+    await bench.until(lambda: bench.subject.up)
+
+
+async def test_a_load_can_be_cancelled(bench: Bench, adapters: Adapters) -> None:
+    adapters.hangs = True
+    bench.start()
+    await bench.until(lambda: "load while starting" in adapters.calls)
+    bench.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await bench.task
+    assert adapters.calls[-1] == "engine ended"
+
+
 async def test_a_crash_is_followed_by_a_restart(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.start()
     await bench.until(lambda: bench.subject.phase == "ready")

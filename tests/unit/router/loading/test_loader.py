@@ -185,7 +185,7 @@ def test_a_failed_model_is_not_waited_for_until_it_may_be_started_again() -> Non
     bench.engines["a"].holds_memory = False
     bench.tick()
     assert bench.told("a") == ["load", "unload"]
-    with pytest.raises(Unavailable, match="its last start failed") as caught:
+    with pytest.raises(Unavailable, match="it failed, and is not started again yet") as caught:
         bench.lease("a")
     assert not isinstance(caught.value, NotLoaded)
     bench.wait_for("b", bench.now)
@@ -270,3 +270,17 @@ def test_the_clock_may_be_set_back() -> None:
 def test_without_such_models_there_is_nothing_to_do() -> None:
     config = Config({"a": managed("a")}, {}, {})
     assert not Loader(config, {"a": Pool(managed("a"), [])}, {"a": []}, lambda: None).is_needed
+
+
+def test_no_request_sees_a_loaded_model_whose_replicas_are_not_published_yet() -> None:
+    bench = Bench(managed("a"), managed("b"), keep=1)
+    seen: list[tuple[str, bool]] = []
+    bench.loader._publish = lambda: seen.append((bench.states["a"].report().phase, bench.engines["a"].up))
+    bench.wait_for("a", bench.now)
+    bench.tick()
+    bench.loaded("a")
+    bench.wait_for("a", None)
+    bench.wait_for("b", bench.now)
+    bench.tick(5.0)
+    assert seen == [("loading", False), ("loading", True), ("draining", False)]
+    assert bench.states["a"].report().phase == "draining"

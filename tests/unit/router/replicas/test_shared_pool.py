@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from router import fleet
 from router.config.models import Model
-from router.errors import Unavailable
+from router.errors import NotLoaded, Unavailable
 from router.fleet import Fleet
 from router.money.cost import BusyShare
 from router.replicas.breaker import FAILURES_TO_OPEN, FIRST_COOLDOWN_S, Breaker
@@ -37,10 +38,10 @@ def shared(replicas: int = 1, workers: int = 2) -> SharedPool:
 def of_worker(number: int, original: SharedPool) -> SharedPool:
     """What a forked worker has: the same cells, and a state of its own that says nothing until it is loaded."""
     twin = copy.copy(original)
-    replicas = [copy.copy(replica) for replica in original._shared]
+    replicas = [copy.copy(replica) for replica in original.replicas]
     for replica in replicas:
         replica.share, replica.breaker = BusyShare(9.0, 9, 9.0), Breaker(9, 9.0, 9.0, 9, 9)
-    twin.replicas = twin._shared = tuple(replicas)
+    twin.replicas = tuple(replicas)
     twin.set_worker(number)
     return twin
 
@@ -112,7 +113,7 @@ def test_a_probe_ends_with_the_worker_that_had_it(dies: int) -> None:
 def test_a_change_that_was_not_finished_is_none() -> None:
     original = shared()
     lease = of_worker(0, original).acquire(0.0)
-    [place] = original._shared
+    [place] = original.replicas
     place._record.pack_into(place._cells, place._offset(place._cells[0] + 1), *[7] * 12)
     worker = of_worker(1, original)
     assert worker.status(0.0).in_flight == 1
@@ -344,3 +345,19 @@ def test_managed_replicas_have_the_same_address_in_all_processes(tmp_path: Path)
     addresses = {replica.url for replica in one.pools["tiny"].replicas}
     assert len(addresses) == 2
     assert {f"{watcher.address}:/v1" for watcher in one._watchers} == addresses  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_request_for_an_adapter_loads_its_model(tmp_path: Path, workers: int) -> None:
+    small = MANAGED.model_copy(update={"adapters": {"orders": "o/lora"}, "idle_minutes": 15.0})
+    one = Fleet(config(small, *small.adapter_models), FakeUpstream({}), tmp_path, print, workers=workers)
+    base, adapter = one.pools["tiny"].load_state, one.pools["orders"].load_state
+    assert base is adapter is not None
+    with pytest.raises(NotLoaded):
+        one.pools["orders"].acquire(1.0)
+    waiting = asyncio.create_task(adapter.wait(lambda: False, since=1.0, within_s=60))
+    await asyncio.sleep(0)
+    one._loader.step(2.0, datetime.now(UTC))
+    assert (base.report().phase, base.report().loads) == ("loading", 1)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)

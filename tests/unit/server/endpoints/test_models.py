@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from router.config.models import Config, Route
+from router.config.models import Config, Model, Route
 from router.errors import NotFound
 from server.endpoints.models import ModelList
 from tests.support.fakes import config, large, model
@@ -18,6 +18,13 @@ def test_lists_routes_and_models_sorted() -> None:
         assert entry.keys() == {"id", "object", "created", "owned_by"}
         assert entry["object"] == "model"
         assert isinstance(entry["created"], int)
+
+
+def test_an_adapter_names_its_model() -> None:
+    base = Model(name="tiny", tier="slm", engine="vllm", source="owner/tiny", adapters={"orders": "./orders"})
+    listed = ModelList(config(base, *base.adapter_models))
+    assert listed.one("orders")["parent"] == "tiny"
+    assert "parent" not in listed.one("tiny")
 
 
 def test_what_is_left_out_is_not_listed() -> None:

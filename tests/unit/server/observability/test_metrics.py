@@ -253,6 +253,23 @@ def test_tokens_are_counted_by_the_replica_that_made_them() -> None:
     assert seen["tokens_total{kind=completion,model=slm}"] == 30
 
 
+def test_an_adapters_tokens_count_where_its_replicas_hours_do() -> None:
+    base = Model(name="small", tier="slm", engine="vllm", source="o/m", price=BY_HOUR.price, adapters={"orders": "o/l"})
+    [orders] = base.adapter_models
+    work = [ReplicaWork("small/0", up_s=3600.0, busy_s=1.0, paid_s=3600.0)], [ReplicaWork("small/0", 0.0, 0.0, 0.0)]
+    statuses = [ModelStatus(name, 1, 1, 0, 0, work=one) for name, one in zip(("small", "orders"), work, strict=True)]
+    metrics = Metrics(Config({"small": base, "orders": orders}, {}, {}), lambda: statuses)
+    asked = [Attempt(name, "small/0", base.price, answered=True, usage=USAGE) for name in ("small", "orders", "orders")]
+    metrics.observe(record(model="orders", attempts=asked))
+    seen = samples(metrics)
+    assert seen["replica_tokens_total{kind=prompt,model=small,replica=small/0}"] == 3 * USAGE.prompt
+    assert not any(name.startswith("replica_tokens_total") and "model=orders" in name for name in seen)
+    assert seen["tokens_total{kind=prompt,model=orders}"] == 2 * USAGE.prompt
+    paid = {name: value for name, value in seen.items() if name.startswith("replica_paid_usd_total")}
+    assert sum(paid.values()) == seen["replica_paid_usd_total{model=small,replica=small/0}"] > 0, "paid once"
+    assert len(paid) == 2, "and the series of the adapter says that its cost is part of it"
+
+
 def test_a_replicas_time_is_told_and_what_it_cost_loaded_where_it_is_paid_by_the_hour() -> None:
     work = [ReplicaWork("llm/0", 7200.0, 1800.0, paid_s=7500.0), ReplicaWork("llm/1", 0.5, 0.0, paid_s=0.5)]
     models = {"slm": SLM, "llm": BY_HOUR, "free": BY_HOUR.model_copy(update={"price": None})}

@@ -1,0 +1,1 @@
+"""LoRA adapters of managed models: their versions, and what each engine has loaded."""
