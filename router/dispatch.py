@@ -18,6 +18,7 @@ from router.attempt.best_so_far import BestSoFar, before_deadline
 from router.attempt.event_source import EventSource
 from router.attempt.failure import Failure, classify, to_report
 from router.attempt.ladder import Ladder, Move, allowed_rungs
+from router.attempt.lease import acquire_when_loaded
 from router.attempt.stream import AnswerStream, StreamChecks
 from router.attempt.whole_answer import read_whole
 from router.config.models import Config, Model, Route
@@ -96,16 +97,13 @@ class Dispatch:
         "_shared",
     )
 
-    _ladder: Ladder
-
     def __init__(self, shared: Dispatcher, call: ChatCall, route: Route, record: RequestRecord) -> None:
         self._shared, self._call, self._route, self._record = shared, call, route, record
         self._contract: OutputContract | None = None
         self._judge: Judge | None = None
         self._lease: Lease | None = None
         self._best: BestSoFar | None = None
-        self._report: Failure | None = None
-        """the failure to report if nothing better follows"""
+        self._report: Failure | None = None  # what to report if nothing better follows
 
     async def __aenter__(self) -> Reply:
         try:
@@ -153,27 +151,29 @@ class Dispatch:
         if judge is not None:
             asked = judge.adapt(asked)
         eligibility.check(model, dialect, asked, wanted, record.cost_nano_usd or 0)
-        pool = self._shared.pools[model.name]
-        lease = self._lease = pool.acquire(monotonic(), tried=ladder.tried, last_resort=ladder.is_last)
-        record.attempts.append(lease.attempt)
-        record.structured = "none"
         try:
-            asking = self._ask(asked, lease)
+            asking = self._ask(asked, self._shared.pools[model.name])
             reply = await (before_deadline(asking, self._call, record.started) if self._best else asking)
         finally:
             if judge is not None:
                 record.judgements += judge.judgements
         if judge is not None and not judge.accepted:
             gain = judge.judgements[-1].gain
-            unsure = BestSoFar(reply, model.name, lease.attempt, gain, record.structured, record.dropped)
+            unsure = BestSoFar(reply, model.name, record.attempts[-1], gain, record.structured, record.dropped)
             self._best = BestSoFar.better_of(self._best, unsure)
             raise judge.low_confidence_error()
         return reply
 
-    async def _ask(self, asked: ChatCall, lease: Lease) -> Reply:
-        """Send the request to the leased replica, and read its answer, or the beginning of its stream."""
-        record, model = self._record, lease.model
-        dialect = DIALECTS[model.engine]
+    async def _ask(self, asked: ChatCall, pool: Pool) -> Reply:
+        """Lease a replica, send it the request, and read its answer, or the beginning of its stream."""
+        record, ladder = self._record, self._ladder
+        if pool.load_state is None:
+            lease = self._lease = pool.acquire(monotonic(), tried=ladder.tried, last_resort=ladder.is_last)
+        else:
+            lease = self._lease = await acquire_when_loaded(pool, pool.load_state, record, ladder)
+        record.attempts.append(lease.attempt)
+        record.structured = "none"
+        model, dialect = lease.model, DIALECTS[lease.model.engine]
         checks = self._stream_checks(model) if asked.stream else None
         body, record.dropped = dialect.body(asked, model)
         sent_at = monotonic()
@@ -197,8 +197,8 @@ class Dispatch:
             reply = Reply(events=stream)
         else:
             judge = self._judge if isinstance(self._judge, WholeAnswerJudge) else None
-            verify = self._verify if self._contract else None
-            reply = Reply(body=await read_whole(self._call, lease, exchange, judge, verify))
+            check = self._verify if self._contract else None
+            reply = Reply(body=await read_whole(self._call, lease, exchange, judge, check))
         now = monotonic()
         self._shared.latencies.note(model.name, now - sent_at, now)
         if not asked.stream:

@@ -12,6 +12,8 @@ SmallfirstError
     ├── BodyTooLarge          413
     ├── Overloaded            503, with Retry-After
     ├── Unavailable           503  no replica can serve now
+    │   ├── NotLoaded         503  the model is not loaded; a request may wait for it
+    │   └── OutsideHours      503  the model's hours are over
     ├── UpstreamRejected      the upstream's own 4xx, status and body kept
     ├── UpstreamError         the upstream did not do its part
     │   ├── UpstreamFailed    502  broken answer, lost connection, 5xx, our API key rejected
@@ -127,6 +129,18 @@ class Unavailable(ApiError):
     status = 503
     type = "server_error"
     code = "model_unavailable"
+
+
+class NotLoaded(Unavailable):
+    """The model is loaded on demand, and is not loaded now. The client gets this if it took too long."""
+
+    code = "model_not_loaded"
+
+
+class OutsideHours(Unavailable):
+    """The model runs at other hours."""
+
+    code = "outside_hours"
 
 
 class UpstreamRejected(ApiError):

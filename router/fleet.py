@@ -1,4 +1,4 @@
-"""All replicas of one configuration: the pools, and the probes and supervisors that watch the replicas.
+"""All replicas of one configuration: the pools, and the probes, supervisors and loader that take care of them.
 
 With several workers, the fleet is created before the fork. Its watchers run in a separate process, which publishes
 the liveness that they report. Every process has the pools.
@@ -16,7 +16,9 @@ from router.adapters.model_adapters import AdapterLiveness, ModelAdapters, Repli
 from router.config.models import Config, Model, without_adapters
 from router.engine.supervisor import Supervisor
 from router.engine.warm_start import WarmStart
+from router.loading.loader import Loader
 from router.replicas.adapter_replica import AdapterReplica, AdapterSlot
+from router.replicas.load_state import LoadState
 from router.replicas.pool import Liveness, Pool, Replica, Unwatched
 from router.replicas.probe import Probe
 from router.replicas.shared_memory import Lock
@@ -50,12 +52,17 @@ class Fleet:
         self._published: list[tuple[Supervisor | Probe | AdapterLiveness, SharedLiveness]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._shared: list[SharedPool] = []
+        self._earlier_restarts: list[int] = []
         self.pools: dict[str, Pool] = {}
         self._workers = workers
+        self._watched: dict[str, list[Supervisor | Probe]] = {}
         for model in without_adapters(config.models):
-            self._add(model, [other for other in config.models.values() if other.adapter_of == model.name])
+            load_state = LoadState(workers) if model.name in config.on_demand or model.hours else None
+            self._add(model, [other for other in config.models.values() if other.adapter_of == model.name], load_state)
+        self._loader = Loader(config, self.pools, self._watched, self._publish)
+        self._publish()
 
-    def _add(self, model: Model, adapters: Sequence[Model]) -> None:
+    def _add(self, model: Model, adapters: Sequence[Model], load_state: LoadState | None) -> None:
         """Add the pool of a model, and those of its adapters on the same replicas."""
         lock = Lock() if self._workers > 1 else None
         loaders: list[ReplicaAdapters] = []
@@ -67,14 +74,15 @@ class Fleet:
                 slots.append({adapter.name: AdapterSlot(self._workers, lock) for adapter in adapters})
                 loaders.append(of_model.replica(slots[-1]))
         watched = list(self._replicas(model, loaders))
+        self._watched[model.name] = [one for _, _, one in watched if isinstance(one, Supervisor | Probe)]
         replicas = [self._replica(*one, lock) for one in watched]
-        self._add_pool(model, replicas, lock)
+        self._add_pool(model, replicas, lock, load_state)
         for adapter in adapters:
             of_adapter: list[Replica] = []
             for replica, (_, _, supervisor), loader, slot in zip(replicas, watched, loaders, slots, strict=True):
                 liveness = self._shared_liveness(loader.liveness(adapter.name, supervisor), lock)
                 of_adapter.append(AdapterReplica(replica, liveness, slot[adapter.name]))
-            self._add_pool(adapter, of_adapter, lock)
+            self._add_pool(adapter, of_adapter, lock, load_state)
 
     def _replicas(self, model: Model, adapters: Sequence[ReplicaAdapters]) -> Iterable[tuple[str, str, Liveness]]:
         """Yield the name, URL and liveness of each replica."""
@@ -86,8 +94,10 @@ class Fleet:
             return
         for i, url in enumerate(model.base_url):
             name = f"{model.name}/{i}"
-            if health_path := DIALECTS[model.engine].health_path:
-                probe = Probe(name, url.removesuffix("/v1") + health_path, self._upstream)
+            health_path = DIALECTS[model.engine].health_path
+            if health_path or model.hours:
+                health_url = url.removesuffix("/v1") + health_path if health_path else None
+                probe = Probe(name, health_url, self._upstream)
                 self._watchers.append(probe)
                 yield name, url, probe
             else:
@@ -104,16 +114,18 @@ class Fleet:
         """Return the liveness as all processes see it."""
         if lock is None or not isinstance(watcher, Supervisor | Probe | AdapterLiveness):
             return watcher
-        shared = SharedLiveness(lock, watcher.uptime)
-        shared.write(up=watcher.up, restarts=watcher.restarts, detail=watcher.detail)
+        shared = SharedLiveness(lock, watcher.uptime, watcher.paid)
         self._published.append((watcher, shared))
+        self._earlier_restarts.append(0)
         return shared
 
-    def _add_pool(self, model: Model, replicas: Sequence[Replica], lock: Lock | None) -> None:
+    def _add_pool(
+        self, model: Model, replicas: Sequence[Replica], lock: Lock | None, load_state: LoadState | None
+    ) -> None:
         if lock is None:
-            self.pools[model.name] = Pool(model, replicas)
+            self.pools[model.name] = Pool(model, replicas, load_state)
             return
-        pool = SharedPool(model, replicas, lock)
+        pool = SharedPool(model, replicas, lock, load_state)
         self.pools[model.name] = pool
         self._shared.append(pool)
 
@@ -121,7 +133,11 @@ class Fleet:
         """Start every managed replica and every probe. Returns at once."""
         self._tasks = [asyncio.create_task(watcher.run()) for watcher in self._watchers]
         if self._published:
+            # those that were counted by a fleet process that has died
+            self._earlier_restarts = [liveness.restarts for _, liveness in self._published]
             self._tasks.append(asyncio.create_task(self._keep_publishing()))
+        if self._loader.is_needed:
+            self._tasks.append(asyncio.create_task(self._loader.run()))
         for task in self._tasks:
             task.add_done_callback(_report)
 
@@ -155,15 +171,15 @@ class Fleet:
                 restarts = liveness.restarts + isinstance(watcher, Supervisor)
                 liveness.write(up=False, restarts=restarts, detail="restarting: its supervisor stopped")
                 watcher.uptime.note(monotonic(), up=False)
+                watcher.paid.note(monotonic(), up=False)
 
     async def _keep_publishing(self) -> None:
-        earlier = [liveness.restarts for _, liveness in self._published]  # counted by watchers that have died
         while True:
-            self._publish(earlier)
+            self._publish()
             await asyncio.sleep(PUBLISH_INTERVAL_S)
 
-    def _publish(self, earlier_restarts: Sequence[int]) -> None:
-        for (watcher, liveness), earlier in zip(self._published, earlier_restarts, strict=True):
+    def _publish(self) -> None:
+        for (watcher, liveness), earlier in zip(self._published, self._earlier_restarts, strict=True):
             liveness.write(up=watcher.up, restarts=earlier + watcher.restarts, detail=watcher.detail)
 
 

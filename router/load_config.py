@@ -13,6 +13,7 @@ from router.catalogue import resolve
 from router.config import price_list
 from router.config.adapters import with_adapters
 from router.config.models import Config, Model, ModelsFile, Requires, Route, RouteEntry, Timeouts, TransformersArgs
+from router.config.swap import SwapGroup, swap_faults
 from router.errors import ConfigError, one_of
 from router.money.price import Price, PromptTier
 from router.policy import POLICIES
@@ -42,6 +43,7 @@ def load(path: Path, env: Mapping[str, str], *, gpu: bool) -> Config:
     except ValidationError as error:
         faults += [fault for fault in error.errors() if fault["type"] not in _CONSEQUENT_FAULTS]
     faults += _engine_faults(data)
+    faults += (_fault(at, message) for at, message in swap_faults(data))
     options = _all_options(data, path.parent, faults)
     if faults or entries is None:
         raise ConfigError("\n".join(_explain(file, fault) for fault in faults))
@@ -55,7 +57,7 @@ def load(path: Path, env: Mapping[str, str], *, gpu: bool) -> Config:
         rungs = _rungs(file, name, entry, written, left_out)
         fallback = written[entry.ladder[-1][0]]
         routes[name] = Route(name, rungs, fallback, entry.policy, options[name])
-    return Config(models, routes, left_out, written)
+    return Config(models, routes, left_out, written, entries.swap)
 
 
 def _engine_faults(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -260,6 +262,8 @@ def _known_keys(key: KeyPath, file: YamlDocument) -> list[str]:
         for part in key[2:-1]:
             schema = _nested(schema, str(part)) or schema
         return sorted({*schema.model_fields, *(RouteEntry.model_fields if schema is policy.Options else ())})
+    if key[0] == "swap":
+        return sorted(SwapGroup.model_fields)
     owner: dict[str, type[BaseModel]] = {
         "price": PromptTier if "tiers" in key[3:] else Price,
         "timeouts": Timeouts,

@@ -65,6 +65,13 @@ class Escalation(Struct, frozen=True):
     reason: EscalationReason
 
 
+class ModelWait(NamedTuple):
+    """A request's wait for a model to be loaded."""
+
+    model: str
+    seconds: float
+
+
 class Bill(NamedTuple):
     """A request's costs in nano-dollars. None means unknown."""
 
@@ -86,6 +93,7 @@ class RequestRecord(Struct):
     stream: bool = False
     decision: Decision | None = None
     attempts: list[Attempt] = []
+    waits: list[ModelWait] = []
     retries: list[tuple[str, str]] = []
     """(model, reason) of each retry on the same rung"""
     escalations: list[Escalation] = []

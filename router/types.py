@@ -33,9 +33,11 @@ EscalationReason = Literal[
     "cost",
     "confidence",
     "policy",
+    "hours",
 ]
 ESCALATION_REASONS: Mapping[EscalationReason, str] = {
-    "unavailable": "No replica of the model could take the request, or none could be reached.",
+    "unavailable": "No replica of the model could take the request, none could be reached, or the model was not loaded "
+    "in time.",
     "timeout": "The model did not answer in time, or the upstream answered with status 408 or 504.",
     "upstream_error": "The upstream sent another 5xx status, a broken or cut answer, or refused our API key.",
     "overloaded": "The upstream answered with status 429, 503 or 529: it has no room now.",
@@ -46,6 +48,7 @@ ESCALATION_REASONS: Mapping[EscalationReason, str] = {
     "cost": "The model is more expensive than the client's `routing.max_cost_usd` allows.",
     "confidence": "The answer is too likely to be worse than the fallback's.",
     "policy": "The policy chose a higher rung as the first one.",
+    "hours": "The model's `hours` are over, or nearly over.",
 }
 """the meaning of each reason; docs/reference/reasons.md is generated from it"""
 
@@ -217,12 +220,32 @@ class Reply(Struct, frozen=True):
     events: AsyncIterator[list[bytes]] | None = None
 
 
+LoadPhase = Literal["unloaded", "loading", "loaded", "draining"]
+UnloadReason = Literal["swap", "idle", "hours", "failed"]
+"""why a model is unloaded: another one needs its place, nobody asks it, its hours are over, it could not be loaded"""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """The current state of a model that is not always loaded."""
+
+    phase: LoadPhase
+    may_wait: bool
+    """whether a request for it would wait until it is loaded"""
+    waiting: int
+    """the requests that wait for it"""
+    loads: int
+    """how often it was loaded"""
+    unloads: Mapping[UnloadReason, int]
+
+
 class ReplicaWork(NamedTuple):
-    """The seconds for which a replica was up, and for which it had at least one request in flight."""
+    """Seconds of one replica: up, with at least one request in flight, and paid for if its price is by the hour."""
 
     replica: str
     up_s: float
     busy_s: float
+    paid_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,3 +259,15 @@ class ModelStatus:
     restarts: int
     detail: str = ""
     work: Sequence[ReplicaWork] = ()
+    load: LoadReport | None = None
+    """None: the model is always loaded"""
+
+    @property
+    def expected(self) -> int:
+        """Return the number of replicas that should be up: none of a model that is not loaded, on purpose."""
+        return self.replicas if self.load is None or self.load.phase == "loaded" else 0
+
+    @property
+    def can_answer(self) -> bool:
+        """Return whether a request can be answered, if need be after the model was loaded."""
+        return self.up > 0 or (self.load is not None and self.load.may_wait)

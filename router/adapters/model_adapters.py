@@ -268,6 +268,11 @@ class AdapterLiveness:
         self._adapter, self._engine, self._supervisor = adapter, engine, supervisor
 
     @property
+    def paid(self) -> Uptime:
+        """No time: the replica is paid for once, as its model's."""
+        return Uptime()
+
+    @property
     def up(self) -> bool:
         """Whether the replica runs and has loaded the version that serves."""
         return self._supervisor.up and self._engine.serves(self._adapter)

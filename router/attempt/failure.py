@@ -9,6 +9,7 @@ from router.errors import (
     ApiError,
     LowConfidence,
     NotEligible,
+    OutsideHours,
     Overloaded,
     StructuredOutputViolation,
     Unavailable,
@@ -65,6 +66,8 @@ def classify(error: ApiError, *, caused_by_judge: bool = False) -> Failure:
             return Failure(error, "upstream_error", retry=True, speaks_against_replica=True)
         case Overloaded():
             return Failure(error, "overloaded", retry=True, needs_other_replica=True)
+        case OutsideHours():
+            return Failure(error, "hours", retry=False)
         case Unavailable():
             return Failure(error, "unavailable", retry=False)
         case _:

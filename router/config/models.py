@@ -5,65 +5,30 @@ docs/reference/models-yaml.md is generated from this file: the docstring below a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, get_args
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from router.config.hours import Hours
+from router.config.swap import SwapGroup
+from router.config.values import check_hours, header_value, http_url, known_abilities, not_none
 from router.errors import NotFound
 from router.money.price import Price
 from router.types import Ability, Backend, Tier
-from router.yaml.entry import Entry, as_tuple
+from router.yaml.entry import Entry, Positive, as_tuple
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-def _not_none(value: str) -> str:
-    if value == "none":
-        raise ValueError("`none` is reserved; choose another name")
-    return value
-
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$"), AfterValidator(_not_none)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$"), AfterValidator(not_none)]
 
 
 def _one_or_many(value: object) -> object:
     return (value,) if isinstance(value, str) else as_tuple(value)
 
 
-def _set_of_words(value: object) -> object:
-    if not isinstance(value, list):
-        return value
-    unknown = [word for word in value if word not in get_args(Ability)]
-    if unknown:
-        raise ValueError(f"unknown ability {unknown[0]!r}; expected some of {', '.join(get_args(Ability))}")
-    return frozenset(value)
-
-
-def _http_url(value: str) -> str:
-    if not re.fullmatch(r"[!-~]+", value) or set(value) & set('\\"<>^`{|}'):
-        raise ValueError("URL contains invalid characters; expected one such as http://host:8000/v1")
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:  # .port raises over 65535
-        raise ValueError("expected a URL such as http://host:8000/v1")
-    if set(value) & set("@?#"):
-        raise ValueError("expected a URL without user, query or fragment")
-    return value.rstrip("/")
-
-
-def _header_value(value: SecretStr) -> SecretStr:
-    if not re.fullmatch(r"[!-~]+", value.get_secret_value()):
-        raise ValueError("expected a key of visible ASCII characters, without spaces or line breaks")
-    if value.get_secret_value().startswith("$"):
-        raise ValueError("expected ${env.NAME}, or the key itself")
-    return value
-
-
 class Timeouts(Entry):
-    """Time limits in seconds. `first_byte_s` and `idle_s` apply to streams only; the other two to every answer."""
+    """Time limits in seconds. `first_byte_s` and `idle_s` apply to streams only, `connect_s` and `total_s` to every
+    answer, `load_s` and `drain_s` to models that are not always loaded."""
 
     connect_s: Positive = 5.0
     """the longest time to connect to the replica"""
@@ -73,6 +38,10 @@ class Timeouts(Entry):
     """the longest time between two events of a stream"""
     total_s: Positive = 300.0
     """the longest time for the whole answer, streamed or not"""
+    load_s: Positive = 180.0
+    """the longest time that a request waits for the model to be loaded; then it goes to the next rung, or fails"""
+    drain_s: Positive = 60.0
+    """the longest time that requests may go on after their model is to be unloaded; then they are cut off"""
 
 
 class Requires(Entry):
@@ -116,9 +85,9 @@ class Model(Entry):
     """the name of an entry of [the catalogue](../models.md), which fills in `tier`, `engine`, `source`, `context` (at
     most 32,768), `vllm_args` and `abilities`; what is written here wins, `vllm_args` key by key, and `null` there
     leaves a key out; beside it, `source` may name a folder with the same weights"""
-    base_url: Annotated[tuple[Annotated[str, AfterValidator(_http_url)], ...], BeforeValidator(_one_or_many)] = ()
+    base_url: Annotated[tuple[Annotated[str, AfterValidator(http_url)], ...], BeforeValidator(_one_or_many)] = ()
     """the URL of a running server's API, such as `http://host:port/v1`; in a list, each URL is one replica"""
-    api_key: Annotated[SecretStr, AfterValidator(_header_value)] | None = None
+    api_key: Annotated[SecretStr, AfterValidator(header_value)] | None = None
     """the key that is sent to the upstream as a bearer token; if it is `${env.NAME}` and the variable is not set, the
     model is left out"""
     required: bool = False
@@ -143,9 +112,15 @@ class Model(Entry):
     """options of `engine: transformers`"""
     structured_backend: Backend | None = None
     """the structured output backend of an attached vLLM; if omitted, structured streams are buffered until verified"""
-    abilities: Annotated[frozenset[Ability], BeforeValidator(_set_of_words)] = frozenset()
+    abilities: Annotated[frozenset[Ability], BeforeValidator(known_abilities)] = frozenset()
     """the capabilities of the model; a request that needs others goes to the next rung. The default depends on
     `engine`"""
+    idle_minutes: Positive | None = None
+    """a model with `source`: after so many minutes without a request it is unloaded; the next request loads it again,
+    and waits meanwhile. It is not loaded before its first request either"""
+    hours: Annotated[str, AfterValidator(check_hours)] | None = None
+    """when the model runs: hours and a time zone, such as `22:00-06:00 Europe/Madrid` or
+    `Mon-Fri 20:00-08:00, Sat-Sun 00:00-24:00 Europe/Madrid`; at other times requests go to the next rung"""
     price: Price | None = None
     """the price of the model; without it, costs and savings are unknown"""
     timeouts: Timeouts = Timeouts()
@@ -160,6 +135,11 @@ class Model(Entry):
     def managed(self) -> bool:
         """Return whether we start and supervise this model's engine ourselves."""
         return self.source is not None
+
+    @property
+    def timetable(self) -> Hours | None:
+        """Return the hours at which the model runs, or None if it always runs."""
+        return Hours.parse(self.hours) if self.hours else None
 
     @property
     def adapter_models(self) -> list[Model]:
@@ -193,7 +173,8 @@ class Model(Entry):
             raise ValueError("`base_url` contains the same URL twice; each URL is one replica")
         given = self.model_fields_set
         if not self.managed:
-            for key in sorted({"adapters", "replicas", "gpus", "vllm_args", "transformers_args"} & given):
+            only_managed = {"adapters", "replicas", "gpus", "vllm_args", "transformers_args", "idle_minutes"}
+            for key in sorted(only_managed & given):
                 raise ValueError(f"`{key}` is only for models with `source`, not for models with `base_url`")
         if self.managed:
             for key in sorted({"api_key", "upstream_model", "required"} & given):
@@ -239,6 +220,8 @@ class ModelsFile(Entry):
     """the models, by the names that clients use"""
     routes: dict[Name, RouteEntry] = Field(default_factory=dict)
     """the routes, by the names that clients use; each is a ladder of models"""
+    swap: dict[Name, SwapGroup] = Field(default_factory=dict)
+    """groups of models of which only some are loaded at a time, by names of your choice"""
 
 
 Rung = tuple[Model, ...]
@@ -267,13 +250,20 @@ class Route:
 class Config:
     """All of models.yaml. `left_out` maps each model that cannot be used here to a line that explains why.
 
-    `written` contains every model of the file, including those left out.
+    `written` contains every model of the file, including those left out. `swap` has the groups as the file has them.
     """
 
     models: Mapping[str, Model]
     routes: Mapping[str, Route]
     left_out: Mapping[str, str]
     written: Mapping[str, Model] = field(default_factory=dict)
+    swap: Mapping[str, SwapGroup] = field(default_factory=dict)
+
+    @property
+    def on_demand(self) -> frozenset[str]:
+        """Return the models that are loaded when they are asked: those of swap groups, and those with an idle time."""
+        grouped = {name for group in self.swap.values() for name in group.models if name in self.models}
+        return frozenset(grouped | {model.name for model in without_adapters(self.models) if model.idle_minutes})
 
     def route(self, name: str) -> Route | None:
         """Return the route of that name, or None. A model's name is a route of one rung: no other model answers."""

@@ -85,6 +85,8 @@ class Launch:
     """the engine's name in messages"""
     stages: Stages = VLLM_STAGES
     """how the engine's log shows what it is doing while it starts"""
+    can_sleep: bool = False
+    """whether the engine can give its memory back without ending (`POST /sleep`, `POST /wake_up`)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +128,13 @@ def vllm_launch(
         env["CUDA_VISIBLE_DEVICES"] = cuda_visible_devices(model, index, host.gpus)
     if not host.gpus:
         env = CPU_ENV | {"OMP_NUM_THREADS": str(host.cores)} | env
+    can_sleep = bool(host.gpus) and args.get("enable_sleep_mode") is True  # on a CPU, sleep frees nothing
+    if can_sleep:
+        env["VLLM_SERVER_DEV_MODE"] = "1"  # only then vLLM has the paths for it, on its private socket
     argv = (sys.executable, "-m", "vllm.entrypoints.openai.api_server", *to_flags(args))
     # A process that uses CUDA must not be forked, so on a GPU vLLM starts its own processes as it likes.
-    return Launch(argv, env, PRELOAD if host.gpus else CPU_PRELOAD, fork_children=not host.gpus)
+    preload = PRELOAD if host.gpus else CPU_PRELOAD
+    return Launch(argv, env, preload, fork_children=not host.gpus, can_sleep=can_sleep)
 
 
 def check_vllm_args(model: Model) -> None:

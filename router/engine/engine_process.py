@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import shutil
 from dataclasses import dataclass, field
@@ -16,8 +17,12 @@ from router.engine.warm_start import WarmStart
 from router.errors import EngineError
 
 HEALTH_TIMEOUT_S = 5.0
+SLEEP_TIMEOUT_S = 120.0
+"""copying the weights of a large model out of a GPU or into it takes seconds"""
 START_LOG_BYTES = 200_000
 """more than what vLLM logs during a start"""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -29,6 +34,7 @@ class EngineProcess:
     socket: Path
     log: Path
     _process: Guarded | None = field(default=None, init=False)
+    _log_size_limited: bool = field(default=True, init=False)
 
     async def start(self, warm_start: WarmStart | None) -> None:
         """Start it, in a fork of a warm parent if one is given.
@@ -40,12 +46,12 @@ class EngineProcess:
         # vLLM does not start if sockets of an earlier process are in its folder
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(mode=0o700)
-        with rotate_log(self.log).open("ab") as log:
+        with rotate_log(self.log).open("ab") as output:
             if warm_start is None:
                 argv, env = self.launch.argv, self.launch.env
-                self._process = await Guarded.start(argv, env, stdout=log, stderr=log, remove_after=self.folder)
+                self._process = await Guarded.start(argv, env, stdout=output, stderr=output, remove_after=self.folder)
             else:
-                self._process = await warm_start.start(self.launch, log, remove_after=self.folder)
+                self._process = await warm_start.start(self.launch, output, remove_after=self.folder)
 
     async def stop(self) -> None:
         """Stop it and all of its processes. Idempotent."""
@@ -67,20 +73,39 @@ class EngineProcess:
         return stage_of(await asyncio.to_thread(self._start_of_log), self.launch.stages)
 
     async def limit_log_size(self) -> None:
-        """Empty the log if it is too long.
-
-        Raises:
-            OSError: the log does not exist, or could not be copied.
-        """
-        await asyncio.to_thread(limit_log_size, self.log)
+        """Empty the log if it is too long. A failure, such as a full disk, is logged once, and stops no engine."""
+        try:
+            await asyncio.to_thread(limit_log_size, self.log)
+        except OSError as error:
+            if self._log_size_limited:
+                log.warning("%s: could not limit the size of its log: %s", self.log.stem, error)
+            self._log_size_limited = False
 
     async def health(self) -> int | None:
         """Return the status of `GET /health`, or None if there was no answer in time."""
+        return await self._request("GET /health", HEALTH_TIMEOUT_S)
+
+    async def sleep(self) -> bool:
+        """Let it give its memory back, weights and KV cache, and keep what it has compiled. Return whether it did."""
+        return await self._request("POST /sleep?level=1", SLEEP_TIMEOUT_S) == 200
+
+    async def wake_up(self) -> None:
+        """Let it take its memory again.
+
+        Raises:
+            EngineError: it did not.
+        """
+        if await self._request("POST /wake_up", SLEEP_TIMEOUT_S) != 200:
+            raise EngineError(f"{self.launch.title} did not wake up from sleep (more in {self.log})")
+
+    async def _request(self, what: str, within_s: float) -> int | None:
+        """Return the status of a request without a body, or None if there was no answer in time."""
+        head = f"{what} HTTP/1.1\r\nHost: engine\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         try:
-            async with asyncio.timeout(HEALTH_TIMEOUT_S):
+            async with asyncio.timeout(within_s):
                 reader, writer = await asyncio.open_unix_connection(str(self.socket))
                 try:
-                    writer.write(b"GET /health HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n")
+                    writer.write(head.encode())
                     answer = re.match(rb"HTTP/1\.[01] (\d{3})\b", await reader.readline())
                 finally:
                     writer.close()

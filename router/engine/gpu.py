@@ -8,9 +8,10 @@ import os
 import shutil
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from router.config.models import Model
+from router.config.swap import SwapGroup
 from router.errors import ConfigError
 
 DEFAULT_MEMORY_SHARE = 0.92  # vLLM's own default of --gpu-memory-utilization
@@ -105,14 +106,14 @@ def check_gpu_args(model: Model) -> None:
         )
 
 
-def check_gpus(models: Iterable[Model], count: int) -> None:
-    """Check that the managed models fit the machine's `count` GPUs.
+def check_gpus(models: Iterable[Model], count: int, groups: Collection[SwapGroup] = ()) -> None:
+    """Check that the managed models fit the machine's `count` GPUs. Of a swap group, the `keep` largest ones count.
 
     Raises:
-        ConfigError: the machine lacks a GPU, or the shares of one GPU's memory (`gpu_memory_utilization`)
-            add up to more than 1.
+        ConfigError: the machine lacks a GPU, or the shares of one GPU's memory (`gpu_memory_utilization`) can add up
+            to more than 1.
     """
-    users: dict[int, list[tuple[str, float]]] = defaultdict(list)
+    users: dict[int, list[tuple[Model, int]]] = defaultdict(list)
     for model in models:
         check_gpu_args(model)
         if count == 0:
@@ -128,15 +129,30 @@ def check_gpus(models: Iterable[Model], count: int) -> None:
             gpus = replica_gpus(model, index)
             _check_gpus_exist(model, gpus, count)
             for gpu in gpus:
-                users[gpu].append((f"{model.name}/{index}", _memory_share(model)))
-    for gpu, shares in sorted(users.items()):
-        total = sum(share for _, share in shares)
-        if total > 1 + ROUNDING_TOLERANCE:
-            terms = " + ".join(f"{share:g} ({name})" for name, share in shares)
+                users[gpu].append((model, index))
+    for gpu, replicas in sorted(users.items()):
+        sizes: dict[str, float] = defaultdict(float)
+        for model, _ in replicas:
+            sizes[model.name] += _memory_share(model)
+        loaded = largest_together(sizes, groups)
+        if (total := sum(loaded.values())) > 1 + ROUNDING_TOLERANCE:
+            terms = " + ".join(
+                f"{_memory_share(model):g} ({model.name}/{index})" for model, index in replicas if model.name in loaded
+            )
             raise ConfigError(
                 f"GPU {gpu}: the shares of its memory add up to {total:.2f}, more than 1: {terms}."
                 " Set gpu_memory_utilization in the arguments of these models' engines, or give them other `gpus`"
             )
+
+
+def largest_together(sizes: Mapping[str, float], groups: Iterable[SwapGroup]) -> dict[str, float]:
+    """Return the sizes of the models that need the most of all that can be loaded at the same time."""
+    kept = dict(sizes)
+    for group in groups:
+        members = sorted((name for name in group.models if name in kept), key=lambda name: -sizes[name])
+        for name in members[group.keep :]:
+            del kept[name]
+    return kept
 
 
 def _check_gpus_exist(model: Model, gpus: Iterable[int], count: int) -> None:

@@ -10,10 +10,13 @@ from pathlib import Path
 
 from router.catalogue.bundled import find
 from router.config.models import Model
-from router.engine.command import Host, Launch, check_vllm_args, vllm_launch
+from router.engine.command import CPU_ENV, Host, Launch, check_vllm_args, vllm_launch
 from router.engine.cpu import architectures_of
 from router.engine.transformers_launch import transformers_launch
 from router.errors import ConfigError
+
+GIB = 2**30
+KV_CACHE_VARIABLE = "VLLM_CPU_KVCACHE_SPACE"
 
 
 class Launcher(ABC):
@@ -35,6 +38,10 @@ class Launcher(ABC):
             ConfigError: it cannot. The message says what to do.
         """
 
+    def reserved_bytes(self, environ: Mapping[str, str]) -> float:
+        """Return the memory that a replica reserves beside its weights on a machine without a GPU."""
+        return 0.0
+
     @abstractmethod
     def launch(self, model: Model, index: int, path: str, socket: Path, host: Host) -> Launch:
         """Return the command that serves one replica, with weights from the folder `path`, on `socket`.
@@ -46,6 +53,13 @@ class Launcher(ABC):
 
 class VllmLauncher(Launcher):
     """vLLM."""
+
+    def reserved_bytes(self, environ: Mapping[str, str]) -> float:
+        """Return the size of the KV cache. vLLM itself reports a wrong value, at its start."""
+        try:
+            return float(environ.get(KV_CACHE_VARIABLE, CPU_ENV[KV_CACHE_VARIABLE])) * GIB
+        except ValueError:
+            return 0.0
 
     def check_args(self, model: Model) -> None:
         """Check `vllm_args`."""

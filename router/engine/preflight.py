@@ -7,6 +7,7 @@ import os
 from router.config.models import Config, without_adapters
 from router.engine.gpu import check_gpu_args, check_gpus, visible_gpus
 from router.engine.launchers import LAUNCHERS
+from router.engine.memory import check_memory, total_memory
 from router.engine.source import check_source_exists, parse
 
 
@@ -17,7 +18,8 @@ def check_managed(config: Config) -> None:
 
     Raises:
         ConfigError: a `source` is invalid or missing, an argument of the engine is invalid, a GPU is missing or its
-            memory shares exceed 1, or the engine is not installed. The message names the model and the key.
+            memory shares exceed 1, the models cannot fit the memory, or the engine is not installed. The message names
+            the model and the key.
     """
     for model in without_adapters({**config.written, **config.models}):
         if model.managed:
@@ -27,6 +29,9 @@ def check_managed(config: Config) -> None:
     managed = [model for model in without_adapters(config.models) if model.managed]
     for model in managed:
         check_source_exists(model)
-    check_gpus(managed, len(visible_gpus(os.environ)))
+    gpus = len(visible_gpus(os.environ))
+    check_gpus(managed, gpus, config.swap.values())
+    if not gpus:
+        check_memory(managed, config.swap.values(), os.environ, total_memory())
     for model in managed:
         LAUNCHERS[model.engine].check_installed(model)

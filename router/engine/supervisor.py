@@ -1,18 +1,20 @@
-"""Prepares, starts and monitors one managed engine, and restarts it when it dies or hangs."""
+"""Prepares, starts and monitors one managed engine, restarts it when it fails, and stops it when it is not wanted."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 from router.config.models import Model
 from router.engine.command import Host
+from router.engine.engine_adapters import EngineAdapters
 from router.engine.engine_process import EngineProcess
 from router.engine.gpu import visible_gpus
 from router.engine.launchers import LAUNCHERS
@@ -22,7 +24,9 @@ from router.engine.warm_start import WarmStart
 from router.errors import EngineError, SmallfirstError
 from router.replicas.uptime import Uptime
 
-Phase = Literal["preparing", "starting", "ready", "unresponsive", "restarting", "stopped"]
+Phase = Literal[
+    "preparing", "starting", "ready", "unresponsive", "restarting", "unloading", "asleep", "unloaded", "stopped"
+]
 
 START_TIMEOUT_S = 900.0  # a start that takes longer has failed
 HANG_TIMEOUT_S = 60.0  # a process that does not answer /health for this long is stuck
@@ -36,28 +40,8 @@ BACKOFF_S, MAX_BACKOFF_S = 1.0, 60.0
 log = logging.getLogger(__name__)
 
 
-class EngineAdapters(Protocol):
-    """The adapters of one replica, which its engine loads after each start. `router.adapters` has them."""
-
-    async def prepare(self, progress: Callable[[str], None]) -> Mapping[str, Any]:
-        """Prepare the adapters and return the model's `vllm_args` with those that they need."""
-        ...
-
-    async def load(self, socket: Path) -> None:
-        """Load the adapters into a healthy engine.
-
-        Raises:
-            EngineError: the engine did not answer.
-        """
-        ...
-
-    def engine_ended(self) -> None:
-        """Forget what the engine had loaded."""
-        ...
-
-
 class Supervisor:
-    """Keeps one replica of a managed model running as long as `run` runs.
+    """Keeps one replica of a managed model running as long as `run` runs, except while it is unloaded.
 
     `progress` is called with a line for the user at each step of a start, and every few seconds during long ones.
     Without `warm_start`, or after a warm start that failed, the engine is started by itself. A replica with
@@ -74,21 +58,28 @@ class Supervisor:
         adapters: EngineAdapters | None = None,
     ) -> None:
         self.phase: Phase = "preparing"
-        self.detail = ""
+        self._detail = ""
         self.restarts = 0
         self.uptime = Uptime()
-        self._model = model
-        self._index = index
+        self.paid = Uptime()
+        """the time for which its process has memory, loading included"""
+        self.holds_memory = False
+        self.has_failed = False  # and waits to be restarted
+        self._model, self._index = model, index
         self._state_dir = state_dir
         self._progress = progress
         self._warm_start = warm_start
         self._adapters = adapters
         self._start_cold = False
         self._name = model.name if model.replicas == 1 else f"{model.name}/{index}"
-        self._log_size_limited = True
         self._folder = runtime_folder()
         self._socket = self._folder / "engine.sock"
         self._ready_since: float | None = None
+        self._path: str | None = None
+        self._wanted = asyncio.Event()
+        self._wanted.set()
+        self._why_not_up = ""  # why it is drained or unloaded on purpose
+        self._scope: asyncio.Timeout | None = None
 
     @property
     def address(self) -> str:
@@ -97,8 +88,35 @@ class Supervisor:
 
     @property
     def up(self) -> bool:
-        """Return whether the replica can take requests."""
-        return self.phase == "ready"
+        """Return whether it can take requests."""
+        return self.phase == "ready" and not self._why_not_up
+
+    @property
+    def is_loaded(self) -> bool:
+        """Return whether it has been started."""
+        return self.phase in ("ready", "unresponsive")
+
+    @property
+    def detail(self) -> str:
+        """Return why no request may be sent, in one line. Empty when it is up."""
+        return self._why_not_up or self._detail
+
+    def load(self) -> None:
+        """Start the replica, or let a drained one take requests again. Replicas are loaded at first."""
+        self._why_not_up = ""
+        self._wanted.set()
+
+    def drain(self, why: str) -> None:
+        """Let the replica take no new requests; `why` in one line for people."""
+        self._why_not_up = why
+
+    def unload(self, why: str) -> None:
+        """Stop the replica, or let it sleep, until `load`."""
+        self._why_not_up = why
+        self._wanted.clear()
+        scope, self._scope = self._scope, None
+        if scope is not None:
+            scope.reschedule(asyncio.get_running_loop().time())
 
     async def run(self) -> None:
         """Keep the replica running until cancelled, then stop all of its processes.
@@ -112,6 +130,8 @@ class Supervisor:
                 self._ready_since = None
                 try:
                     await self._run_once()
+                    failures, self._start_cold = 0, False
+                    continue
                 except (SmallfirstError, OSError) as error:
                     reason = str(error)
                 except Exception as error:
@@ -120,47 +140,39 @@ class Supervisor:
                 failures = 1 if self._ready_for_s() >= STABLE_S else failures + 1
                 delay = backoff_s(failures)
                 self.restarts += 1
+                self.has_failed, self._path = True, None
                 # clients see the detail, so the reason goes only to the operator's log
                 self._set_phase("restarting", f"restarting; next start in {delay:.0f} s")
                 log.warning("%s: %s; next start in %.0f s", self._name, reason, delay)
                 await asyncio.sleep(delay)
+                self.has_failed = False
         finally:
             self._set_phase("stopped", "")
             shutil.rmtree(self._folder, ignore_errors=True)
 
     async def _run_once(self) -> None:
-        """Start the replica once and monitor it. This always ends with an error.
+        """Start the replica when it is wanted, and monitor it until it is not, or until it fails.
 
         Raises:
             EngineError: the replica could not start or stopped running. The message says why.
             ConfigError: an argument of the engine is invalid.
         """
-        if not self.restarts:
-            self._set_phase("preparing", "preparing the model")
-        path = await prepare(self._model, self._state_dir, self._progress)
-        model = self._model
-        if self._adapters is not None:
-            model = model.model_copy(update={"vllm_args": await self._adapters.prepare(self._progress)})
-        launch = LAUNCHERS[model.engine].launch(
-            model,
-            self._index,
-            path,
-            self._socket,
-            Host(
-                os.environ,
-                gpus=await asyncio.to_thread(visible_gpus, os.environ),
-                cores=len(os.sched_getaffinity(0)),
-            ),
-        )
-        if not self.restarts:
-            self._set_phase("starting", f"{launch.title} starting")
-        self._log_size_limited = True
-        engine = EngineProcess(
-            launch, self._folder, self._socket, log_file(self._state_dir, self._model.name, str(self._index))
-        )
+        if self._path is None:
+            if not self.restarts:
+                self._set_phase("preparing", "preparing the model")
+            self._path = await prepare(self._model, self._state_dir, self._progress)
+        if not self._wanted.is_set():
+            self._set_phase("unloaded", "")
+            await self._wanted.wait()
+        engine = await self._engine(self._path)
+        if not self.restarts or self.phase == "unloaded":
+            self._set_phase("starting", f"{engine.launch.title} starting")
+        self._hold_memory(True)
         try:
-            await self._start(engine)
-            await self._monitor(engine)
+            is_wanted = await self._while_wanted(self._start(engine))
+            while not is_wanted and self._ready_since and engine.launch.can_sleep and await self._sleep(engine):
+                is_wanted = await self._while_wanted(self._monitor(engine))
+            self._set_phase("unloading", "")
         except Exception:
             self._set_phase("restarting", "restarting")  # before the stop below, which may take seconds
             raise
@@ -168,9 +180,60 @@ class Supervisor:
             if self._adapters is not None:
                 self._adapters.engine_ended()
             await engine.stop()
+            self._hold_memory(False)
+
+    async def _engine(self, path: str) -> EngineProcess:
+        gpus = await asyncio.to_thread(visible_gpus, os.environ)
+        host = Host(os.environ, gpus=gpus, cores=len(os.sched_getaffinity(0)))
+        model = self._model
+        if self._adapters is not None:
+            model = model.model_copy(update={"vllm_args": await self._adapters.prepare(self._progress)})
+        launch = LAUNCHERS[model.engine].launch(model, self._index, path, self._socket, host)
+        log = log_file(self._state_dir, model.name, str(self._index))
+        return EngineProcess(launch, self._folder, self._socket, log)
+
+    async def _while_wanted(self, running: Coroutine[None, None, None]) -> bool:
+        """Run it until the replica is not wanted any more; return whether it is wanted after all."""
+        if not self._wanted.is_set():
+            running.close()
+            return False
+        scope = self._scope = asyncio.timeout(None)
+        try:
+            async with scope:
+                await running
+        except TimeoutError:
+            if not scope.expired():
+                raise
+        finally:
+            self._scope = None
+        return self._wanted.is_set()
+
+    async def _sleep(self, engine: EngineProcess) -> bool:
+        """Let the engine sleep until the replica is wanted. Return False if it cannot sleep.
+
+        Raises:
+            EngineError: it ended meanwhile, or does not wake up.
+        """
+        self._set_phase("unloading", "")
+        if not await engine.sleep():
+            log.warning("%s: %s does not sleep; it is stopped instead", self._name, engine.launch.title)
+            return False
+        self._hold_memory(False)
+        self._set_phase("asleep", "")
+        while not self._wanted.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), READY_POLL_S)
+            await engine.raise_if_ended(0)
+        began = time.monotonic()
+        self._hold_memory(True)
+        self._set_phase("starting", f"{engine.launch.title} wakes up")
+        await engine.wake_up()
+        self._set_phase("ready", "")
+        self._progress(f"{self._name}: awake after {time.monotonic() - began:.0f} s")
+        return True
 
     async def _start(self, engine: EngineProcess) -> None:
-        """Start the engine and wait until it is healthy. After a warm start that failed, the next one is cold."""
+        """Start the engine, and monitor it when it is healthy. After a warm start that failed, the next one is cold."""
         warm = self._warm_start if engine.launch.preload and not self._start_cold else None
         self._start_cold = warm is not None
         began = time.monotonic()
@@ -191,6 +254,7 @@ class Supervisor:
         self._ready_since = time.monotonic()
         self._set_phase("ready", "")
         self._progress(f"{self._name}: ready after {self._ready_since - began:.0f} s")
+        await self._monitor(engine)
 
     async def _report_start(self, engine: EngineProcess, began: float) -> None:
         """Say what the engine is doing when that changes, and again every few seconds while it does not."""
@@ -198,22 +262,20 @@ class Supervisor:
         while True:
             stage, now = await engine.stage(), time.monotonic()
             if stage != told or now - told_at >= PROGRESS_INTERVAL_S:
-                self.detail = f"{engine.launch.title} starting: {stage}"
+                self._detail = f"{engine.launch.title} starting: {stage}"
                 self._progress(f"{self._name}: {stage}{f', {now - began:.0f} s so far' if stage == told else ''}")
                 told, told_at = stage, now
             await asyncio.sleep(STARTING_POLL_S)
 
     async def _monitor(self, engine: EngineProcess) -> None:
         title = engine.launch.title
-        answered = time.monotonic()
-        misses = 0
+        answered, misses = time.monotonic(), 0
         while time.monotonic() - answered < HANG_TIMEOUT_S:
             await engine.raise_if_ended(READY_POLL_S)
-            await self._limit_log_size(engine)
+            await engine.limit_log_size()
             status = await engine.health()
             if status == 200:
-                answered = time.monotonic()
-                misses = 0
+                answered, misses = time.monotonic(), 0
                 self._set_phase("ready", "")
                 continue
             misses += 1
@@ -221,21 +283,16 @@ class Supervisor:
                 self._set_phase("unresponsive", f"{title} does not answer its health check")
         raise EngineError(f"{title} did not answer its health check for {HANG_TIMEOUT_S:.0f} s (more in {engine.log})")
 
-    async def _limit_log_size(self, engine: EngineProcess) -> None:
-        """Limit the size of the log. A failure, such as a full disk, is logged once and stops no healthy engine."""
-        try:
-            await engine.limit_log_size()
-        except OSError as error:
-            if self._log_size_limited:
-                log.warning("%s: could not limit the size of its log: %s", self._name, error)
-            self._log_size_limited = False
-
     def _ready_for_s(self) -> float:
         return 0.0 if self._ready_since is None else time.monotonic() - self._ready_since
 
     def _set_phase(self, phase: Phase, detail: str) -> None:
-        self.phase, self.detail = phase, detail
-        self.uptime.note(time.monotonic(), up=self.up)
+        self.phase, self._detail = phase, detail
+        self.uptime.note(time.monotonic(), up=phase == "ready")
+
+    def _hold_memory(self, holds: bool) -> None:
+        self.holds_memory = holds
+        self.paid.note(time.monotonic(), up=holds)
 
 
 def backoff_s(failures: int) -> float:

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from router.config.models import Model
-from router.errors import Unavailable
+from router.errors import NotLoaded, OutsideHours, Unavailable
 from router.money import cost
 from router.record import Attempt
 from router.replicas import balance
 from router.replicas.breaker import Breaker
+from router.replicas.load_state import LoadState
 from router.replicas.uptime import Uptime
 from router.types import ModelStatus, ReplicaWork
 from router.upstream.base import Exchange
@@ -51,6 +52,11 @@ class Liveness(Protocol):
         """Total time for which it was up."""
         ...
 
+    @property
+    def paid(self) -> Uptime:
+        """Total time for which it is paid, if its price is by the hour."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Unwatched:
@@ -60,6 +66,11 @@ class Unwatched:
     detail: str = ""
     restarts: int = 0
     uptime: Uptime = field(default_factory=Uptime)
+
+    @property
+    def paid(self) -> Uptime:
+        """Total time up."""
+        return self.uptime
 
 
 @dataclass(slots=True)
@@ -153,11 +164,12 @@ class Lease:
 
 
 class Pool:
-    """The replicas of one model."""
+    """The replicas of one model. `load_state` is for a model that is not always loaded."""
 
-    def __init__(self, model: Model, replicas: Sequence[Replica]) -> None:
+    def __init__(self, model: Model, replicas: Sequence[Replica], load_state: LoadState | None = None) -> None:
         self.model = model
         self.replicas = tuple(replicas)
+        self.load_state = load_state
         self._turn = 0
 
     def acquire(self, now: float, *, tried: Collection[str] = (), last_resort: bool = False) -> Lease:
@@ -195,13 +207,29 @@ class Pool:
             restarts=sum(replica.liveness.restarts for replica in self.replicas),
             detail=self._detail(now),
             work=self._work(now),
+            load=self.load_state.report() if self.load_state else None,
         )
+
+    def activity(self) -> tuple[int, float]:
+        """Return the requests in flight at the replicas, and when the last one began or ended (0: there was none)."""
+        shares = [replica.share for replica in self.replicas]
+        return sum(share.in_flight for share in shares), max(share.since for share in shares)
+
+    @property
+    def is_live(self) -> bool:
+        """Return whether a replica is up. Needs no lock."""
+        return any(replica.liveness.up for replica in self.replicas)
 
     def _work(self, now: float) -> list[ReplicaWork]:
         if self.model.adapter_of is not None:  # the hours of its replicas count once, for the model that has them
-            return [ReplicaWork(replica.name, 0.0, 0.0) for replica in self.replicas]
+            return [ReplicaWork(replica.name, 0.0, 0.0, 0.0) for replica in self.replicas]
         return [
-            ReplicaWork(replica.name, replica.liveness.uptime.until(now), replica.share.busy_until(now))
+            ReplicaWork(
+                replica.name,
+                up_s=replica.liveness.uptime.until(now),
+                busy_s=replica.share.busy_until(now),
+                paid_s=replica.liveness.paid.until(now),
+            )
             for replica in self.replicas
         ]
 
@@ -211,6 +239,12 @@ class Pool:
     def _unavailable(self, now: float) -> Unavailable:
         waits_s = [replica.breaker.retry_after_s(now) for replica in self.replicas if replica.liveness.up]
         reason = self._detail(now) or "a recovery probe is in progress"
+        if self.load_state is not None and not self.is_live:
+            if (opens_in_s := self.load_state.opens_in_s(now)) is not None:
+                message = f"The model '{self.model.name}' runs at other hours: {self.model.hours}."
+                return OutsideHours(message, retry_after_s=max(1.0, opens_in_s))
+            if self.load_state.may_wait and not self.load_state.is_loaded:
+                return NotLoaded(f"The model '{self.model.name}' was not loaded in time: {reason}.", retry_after_s=5.0)
         return Unavailable(
             f"The model '{self.model.name}' is not available: {reason}.",
             retry_after_s=max(1.0, min(waits_s, default=5.0)),

@@ -18,33 +18,67 @@ FAILURES_TO_GO_DOWN = 2
 
 
 class Probe:
-    """Liveness of one attached replica. It starts as up, so the gateway's start does not wait for a first check."""
+    """Liveness of one attached replica. It starts as up, so the gateway's start does not wait for a first check.
 
-    def __init__(self, name: str, health_url: str, upstream: Upstream) -> None:
+    Without a `health_url` only its answers show its health. A model with hours is up only within them (`load`,
+    `unload`), and is not asked for its health at other times.
+    """
+
+    is_loaded = True
+    has_failed = False
+
+    def __init__(self, name: str, health_url: str | None, upstream: Upstream) -> None:
         self.name = name
         self.restarts = 0
         self._url = health_url
         self._upstream = upstream
         self.uptime = Uptime()
         self._failures = 0
+        self._closed = ""
+
+    @property
+    def paid(self) -> Uptime:
+        """Total time up."""
+        return self.uptime
 
     @property
     def up(self) -> bool:
-        """Whether fewer than `FAILURES_TO_GO_DOWN` checks in a row have failed."""
-        return self._failures < FAILURES_TO_GO_DOWN
+        """Whether fewer than `FAILURES_TO_GO_DOWN` checks in a row have failed, within its hours."""
+        return self._failures < FAILURES_TO_GO_DOWN and not self._closed
 
     @property
     def detail(self) -> str:
         """The reason why it is down, in one line. Empty when it is up."""
-        return "" if self.up else f"{self.name} does not answer its health check"
+        return "" if self.up else self._closed or f"{self.name} does not answer its health check"
+
+    @property
+    def holds_memory(self) -> bool:
+        """Whether it runs."""
+        return not self._closed
+
+    def load(self) -> None:
+        """Begin the hours."""
+        self._closed, self._failures = "", 0
+
+    def drain(self, why: str) -> None:
+        """Send no new requests. It goes on to be paid."""
+        self._closed = why
+
+    def unload(self, why: str) -> None:
+        """End the hours."""
+        self._closed = why
+        self.uptime.note(monotonic(), up=False)
 
     async def run(self) -> None:
         """Probe until cancelled."""
         while True:
-            self._note(await self._is_healthy())
-            await asyncio.sleep(PERIOD_S if self.up and not self._failures else TIMEOUT_S)
+            if not self._closed:
+                self._note(await self._is_healthy())
+            await asyncio.sleep(PERIOD_S if not self._failures else TIMEOUT_S)
 
     async def _is_healthy(self) -> bool:
+        if self._url is None:
+            return True
         exchange = None
         try:
             exchange = await self._upstream.send(
@@ -60,6 +94,8 @@ class Probe:
         return exchange.status < 500
 
     def _note(self, healthy: bool) -> None:
+        if self._closed:  # its hours ended during the check
+            return
         was_up = self.up
         self._failures = 0 if healthy else self._failures + 1
         self.uptime.note(monotonic(), up=self.up)

@@ -15,6 +15,7 @@ from collections.abc import Collection, Sequence
 from struct import Struct
 
 from router.config.models import Model
+from router.replicas.load_state import LoadState
 from router.replicas.pool import Health, Lease, Liveness, Pool, Replica
 from router.replicas.shared_memory import CELL_BYTES, Lock, cells
 from router.replicas.uptime import Uptime
@@ -26,10 +27,11 @@ UP, RESTARTS, LENGTH, TEXT = 0, 1, 2, 3  # cells of a `SharedLiveness`
 
 
 class SharedLiveness:
-    """A replica's liveness as its watcher last published it. `uptime` is in shared memory itself."""
+    """A replica's liveness as its watcher last published it. `uptime` and `paid` are in shared memory themselves."""
 
-    def __init__(self, lock: Lock, uptime: Uptime) -> None:
+    def __init__(self, lock: Lock, uptime: Uptime, paid: Uptime) -> None:
         self.uptime = uptime
+        self.paid = paid
         self._cells = cells(TEXT + DETAIL_BYTES // CELL_BYTES)
         self._text = self._cells[TEXT:].cast("B")
         self._lock = lock
@@ -148,8 +150,10 @@ class SharedReplica(Replica):
 class SharedPool(Pool):
     """A `Pool` that all workers share. It is created before the fork."""
 
-    def __init__(self, model: Model, replicas: Sequence[Replica], lock: Lock) -> None:
-        super().__init__(model, replicas)
+    def __init__(
+        self, model: Model, replicas: Sequence[Replica], lock: Lock, load_state: LoadState | None = None
+    ) -> None:
+        super().__init__(model, replicas, load_state)
         self._lock = lock
         self._turns = cells(1)
 
@@ -157,11 +161,15 @@ class SharedPool(Pool):
         """Set the number of this process's worker, counted from 0."""
         for replica in self.replicas:
             replica.worker = worker
+        if self.load_state is not None:
+            self.load_state.worker = worker
 
     def release_worker(self, worker: int, now: float) -> None:
-        """Count out the requests that a worker held when it died."""
+        """Count out the requests that a worker held when it died, and those that waited."""
         for replica in self.replicas:
             replica.release_worker(worker, now)
+        if self.load_state is not None:
+            self.load_state.release_worker(worker)
 
     def acquire(self, now: float, *, tried: Collection[str] = (), last_resort: bool = False) -> Lease:
         """Lease the replica with the least load from all workers; see `Pool.acquire`."""
@@ -177,6 +185,12 @@ class SharedPool(Pool):
         with self._lock:
             self._load()
             return super().untried(now, tried)
+
+    def activity(self) -> tuple[int, float]:
+        """Return the requests in flight, and when the last one began or ended."""
+        with self._lock:
+            self._load()
+            return super().activity()
 
     def status(self, now: float) -> ModelStatus:
         """Return the current status."""

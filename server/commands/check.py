@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 
-from router.config.models import Model, without_adapters
+from router.config.models import Config, Model, without_adapters
 from router.policy.route_policies import RoutePolicies
 from server.commands.base import Subparsers, add_config_option, checked_config, print_error, stale_prices
 from server.commands.models import as_yaml
@@ -25,12 +26,26 @@ def run(arguments: argparse.Namespace) -> int:
     RoutePolicies(config)
     for line in stale_prices(config):
         print_error(line)
+    for line in loading_lines(config):
+        print(line)  # noqa: T201
     if arguments.verbose:
         print("models:")  # noqa: T201
         for model in without_adapters(config.written):
             print(resolved(model), end="")  # noqa: T201
     print(f"{arguments.config}: {len(config.models)} models, {len(config.routes)} routes: valid")  # noqa: T201
     return 0
+
+
+def loading_lines(config: Config) -> Iterator[str]:
+    """Yield a line for each swap group, and for each model that is unloaded when idle or has hours."""
+    for name, group in config.swap.items():
+        members = [model for model in group.models if model in config.models]
+        yield f"swap.{name}: {min(group.keep, len(members))} of {', '.join(members)} loaded at a time, on demand"
+    for model in without_adapters(config.models):
+        if model.idle_minutes:
+            yield f"{model.name}: loaded on demand, unloaded after {model.idle_minutes:g} minutes without a request"
+        if model.hours:
+            yield f"{model.name}: runs {model.hours}"
 
 
 def resolved(model: Model) -> str:

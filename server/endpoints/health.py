@@ -15,20 +15,21 @@ Readiness = Literal["ready", "degraded", "unavailable"]
 def readiness(config: Config, statuses: Sequence[ModelStatus]) -> tuple[Readiness, dict[str, Any]]:
     """Return the state and the body of /ready. Pure.
 
-    ready: every replica is up. degraded: some replicas are down, but at least one route can answer. unavailable: no
-    route can answer. Without routes, each model counts as one.
+    ready: every replica is up that should be. degraded: some are down, but at least one route can answer. unavailable:
+    no route can answer. Without routes, each model counts as one. A model that is loaded on demand can answer.
     """
-    up = {status.model: status.up for status in statuses}
+    can_answer = {status.model: status.can_answer for status in statuses}
     served = [[model.name for model in route.ladder] for route in config.routes.values()]
     served = served or [[name] for name in config.models]
     state: Readiness = "unavailable"
-    if any(any(up[name] for name in ladder) for ladder in served):
-        state = "ready" if all(status.up == status.replicas for status in statuses) else "degraded"
+    if any(any(can_answer[name] for name in ladder) for ladder in served):
+        state = "ready" if all(status.up >= status.expected for status in statuses) else "degraded"
     models = {
         status.model: {
             "replicas": status.replicas,
             "up": status.up,
             "restarts": status.restarts,
+            **({"load": status.load.phase, "waiting": status.load.waiting} if status.load else {}),
             **({"detail": status.detail} if status.detail else {}),
             **({"limits": list(limits)} if (limits := _limits(config.models[status.model])) else {}),
         }

@@ -19,6 +19,7 @@ from router.errors import (
     ApiError,
     BadRequest,
     BodyTooLarge,
+    OutsideHours,
     Overloaded,
     StructuredOutputViolation,
     Unavailable,
@@ -90,6 +91,8 @@ def _outcome_of(error: ApiError) -> Outcome:
             return "timeout"
         case Overloaded():
             return "overloaded"
+        case OutsideHours():  # nothing has failed
+            return "client_error"
         case UpstreamFailed() | Unavailable():
             return "upstream_error"
     if error.status >= 500:

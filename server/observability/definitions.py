@@ -76,6 +76,9 @@ HISTOGRAMS = {
         "Seconds from the start of the request to the first content of the answer.",
         FIRST_TOKEN_BUCKETS_S,
     ),
+    "model_wait_seconds": HistogramSpec(
+        ("model",), "Seconds that requests waited for a model to be loaded.", DURATION_BUCKETS_S
+    ),
     "answer_confidence": HistogramSpec(
         ("route", "model"),
         "Estimated probability that a judged answer is as good as the fallback's.",
@@ -86,12 +89,22 @@ SCRAPED_METRICS: dict[str, tuple[Labels, str]] = {
     "requests_in_flight": ((), "Requests that have a slot and are processed."),
     "requests_queued": ((), "Requests that wait in the queue for a slot."),
     "replicas": (("model",), "Replicas that are configured."),
+    "replicas_expected": (
+        ("model",),
+        "Replicas that should be up now: not those of a model that is unloaded on purpose, or not loaded yet.",
+    ),
     "replicas_up": (("model",), "Replicas that can serve requests."),
     "replica_in_flight": (("model",), "Requests that the replicas are processing, including those for adapters."),
     "replica_restarts_total": (("model",), "Restarts of replicas."),
     "replica_up_seconds_total": (("model", "replica"), "Seconds for which the replica was up."),
     "replica_busy_seconds_total": (("model", "replica"), "Seconds for which the replica had at least one request."),
-    "replica_paid_usd_total": (("model", "replica"), "US dollars that the replica's time up cost, idle time included."),
+    "replica_paid_usd_total": (
+        ("model", "replica"),
+        "US dollars that the replica cost while it was loaded, with the time that it was idle or was being loaded.",
+    ),
+    "model_loads_total": (("model",), "How often a model that is not always loaded was loaded."),
+    "model_unloads_total": (("model", "reason"), "How often it was unloaded, by reason."),
+    "requests_waiting": (("model",), "Requests that wait for the model to be loaded."),
     "model_info": (("model", "tier"), "Always 1. The labels give a model and its tier."),
     "build_info": (("version",), "Always 1. The label gives the version."),
 }

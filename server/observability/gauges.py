@@ -23,12 +23,20 @@ def gauges(
     yield _metric("requests_in_flight", [((), in_flight)])
     yield _metric("requests_queued", [((), queued)])
     yield _per_model("replicas", statuses, lambda status: status.replicas)
+    yield _per_model("replicas_expected", statuses, lambda status: status.expected)
     yield _per_model("replicas_up", statuses, lambda status: status.up)
     yield _per_model("replica_in_flight", statuses, lambda status: status.in_flight)
     yield _per_model("replica_restarts_total", statuses, lambda status: status.restarts)
     yield _per_replica("replica_up_seconds_total", statuses, lambda _, work: work.up_s)
     yield _per_replica("replica_busy_seconds_total", statuses, lambda _, work: work.busy_s)
     yield _per_replica("replica_paid_usd_total", statuses, lambda model, work: _paid_usd(models[model], work))
+    # an adapter is loaded with its model, and counted as its model's
+    own = [status for status in statuses if models[status.model].adapter_of is None]
+    loads = [(status.model, status.load) for status in own if status.load is not None]
+    yield _metric("model_loads_total", [((model,), load.loads) for model, load in loads])
+    unloads = [((model, reason), count) for model, load in loads for reason, count in load.unloads.items()]
+    yield _metric("model_unloads_total", unloads)
+    yield _metric("requests_waiting", [((model,), load.waiting) for model, load in loads])
     yield _metric("model_info", [((name, model.tier), 1) for name, model in models.items()])
     yield _metric("build_info", [((version("smallfirst"),), 1)])
 
@@ -54,5 +62,5 @@ def _per_replica(
 
 
 def _paid_usd(model: Model, work: ReplicaWork) -> float | None:
-    paid = None if model.price is None else cost.time_cost(work.up_s, model.price)
+    paid = None if model.price is None else cost.time_cost(work.paid_s, model.price)
     return None if paid is None else paid / NANO

@@ -118,6 +118,9 @@ class Metrics(Collector):
         for step in record.escalations:
             ladder = self._model_label(step.from_model), self._model_label(step.to_model)
             self._count("escalations_total", self._route_label(route), *ladder, step.reason)
+        for name, seconds in record.waits:
+            cell = self._counters.allocate(("model_wait_seconds", self._model_label(name)), len(DURATION_BUCKETS_S) + 2)
+            self._observe(cell, DURATION_BUCKETS_S, seconds)
         for name, reason in record.retries:
             self._count("retries_total", self._model_label(name), reason)
         for name, kind, word in record.verdicts:

@@ -21,7 +21,7 @@ async def announce_when_ready(
         if state != "unavailable":
             break
         await asyncio.sleep(READY_POLL_S)
-    waiting = [f"  not yet: {status.detail}" for status in statuses() if status.detail]
+    waiting = [f"  not yet: {status.detail}" for status in statuses() if status.up < status.expected and status.detail]
     show("\n".join([banner_text(config, url, keys=keys), *waiting]))
 
 

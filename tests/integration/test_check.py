@@ -145,3 +145,10 @@ def test_more_workers_than_slots_are_told_with_both_flags(smallfirst: Command) -
 def test_the_projects_own_models_yaml_is_valid(smallfirst: Command, path: str) -> None:
     done = smallfirst("check", (gateways.ROOT / path).read_text())
     assert done.code == 0, done.stderr
+
+
+def test_what_is_not_always_loaded_is_listed(smallfirst: Command) -> None:
+    far = "{tier: slm, engine: vllm, base_url: http://127.0.0.1:9/v1, hours: '22:00-06:00 Europe/Madrid'}"
+    done = smallfirst("check", f"models: {{far: {far}}}")
+    assert done.code == 0, done.stderr
+    assert "far: runs 22:00-06:00 Europe/Madrid" in done.stdout

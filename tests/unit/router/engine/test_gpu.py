@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from router.config.models import Model
+from router.config.swap import SwapGroup
 from router.engine import gpu
 from router.errors import ConfigError
 
@@ -54,6 +55,18 @@ def test_too_much_on_one_gpu_is_refused_with_gpu_models_and_shares() -> None:
     ]
     with pytest.raises(ConfigError, match=r"GPU 1: .* 1\.10, more than 1: 0\.5 \(a/1\) \+ 0\.6 \(b/0\)"):
         gpu.check_gpus(models, 2)
+
+
+def test_of_a_swap_group_the_largest_that_are_loaded_together_count() -> None:
+    shares = {"a": 0.5, "b": 0.4, "c": 0.3}
+    models = [model(name, vllm_args={"gpu_memory_utilization": share}) for name, share in shares.items()]
+    groups = [SwapGroup(models=("a", "b", "c"), keep=2)]
+    gpu.check_gpus(models, 1, groups)
+    other = model("d", vllm_args={"gpu_memory_utilization": 0.2})
+    with pytest.raises(
+        ConfigError, match=r"GPU 0: .* 1\.10, more than 1: 0\.5 \(a/0\) \+ 0\.4 \(b/0\) \+ 0\.2 \(d/0\)"
+    ):
+        gpu.check_gpus([*models, other], 1, groups)
 
 
 def test_two_replicas_without_shares_do_not_fit_one_gpu() -> None:

@@ -399,6 +399,156 @@ async def test_clients_are_told_no_path_of_ours(
     assert not any("/" in detail for detail in details)
 
 
+async def test_a_replica_that_is_not_wanted_is_prepared_and_started_when_it_is(bench: Bench) -> None:
+    bench.subject.unload("not loaded")
+    bench.start()
+    await bench.until(lambda: bench.subject.phase == "unloaded")
+    assert (bench.subject.up, bench.subject.detail, bench.subject.holds_memory) == (False, "not loaded", False)
+    assert not bench.log.exists(), "nothing was started"
+    bench.subject.load()
+    await bench.until(lambda: bench.subject.up)
+    assert (bench.subject.detail, bench.subject.holds_memory, bench.subject.restarts) == ("", True, 0)
+
+
+async def test_an_unloaded_replica_leaves_nothing_costs_nothing_and_can_be_loaded_again(bench: Bench) -> None:
+    bench.start()
+    await bench.until(lambda: bench.subject.up)
+    first = bench.server_pid()
+    bench.subject.unload("not loaded")
+    assert not bench.subject.up, "from now on"
+    await bench.until(lambda: bench.subject.phase == "unloaded")
+    assert not bench.subject.holds_memory
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+    now, paid = monotonic(), bench.subject.paid
+    assert paid.until(now) == paid.until(now + 9.0) > 0
+    bench.subject.load()
+    await bench.until(lambda: bench.subject.up)
+    assert paid.until(now + 9.0) > paid.until(now + 8.0)
+    assert (bench.subject.restarts, bench.server_pid() != first) == (0, True)
+
+
+async def test_loading_is_paid_but_not_up(bench: Bench) -> None:
+    bench.answer("503 Service Unavailable")
+    bench.start()
+    await bench.until(lambda: bench.subject.holds_memory)
+    now, subject = monotonic(), bench.subject
+    assert subject.paid.until(now + 1.0) > subject.paid.until(now)
+    assert subject.uptime.until(now + 1.0) == 0
+
+
+async def test_a_drained_replica_runs_on_and_takes_requests_again_when_it_is_loaded(bench: Bench) -> None:
+    bench.start()
+    await bench.until(lambda: bench.subject.up)
+    first = bench.server_pid()
+    bench.subject.drain("finishes its requests")
+    await asyncio.sleep(supervisor.READY_POLL_S * 5)
+    assert (bench.subject.up, bench.subject.is_loaded, bench.subject.detail) == (False, True, "finishes its requests")
+    bench.subject.load()
+    assert (bench.subject.up, bench.server_pid()) == (True, first)
+
+
+async def test_a_start_ends_when_the_replica_is_unloaded_meanwhile(bench: Bench) -> None:
+    bench.program = "import time; time.sleep(600)"
+    bench.start()
+    await bench.until(lambda: bench.subject.holds_memory and bench.log.exists())
+    bench.subject.unload("not loaded")
+    await bench.until(lambda: bench.subject.phase == "unloaded")
+    assert (bench.subject.restarts, bench.subject.has_failed) == (0, False)
+
+
+async def test_a_failed_replica_that_is_unloaded_is_not_restarted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "BACKOFF_S", 0.3)
+    bench.program = FAILING
+    bench.start()
+    await bench.until(lambda: bench.subject.has_failed)
+    bench.subject.unload("its last start failed")
+    await bench.until(lambda: bench.subject.phase == "unloaded")
+    assert (bench.subject.restarts, bench.subject.has_failed) == (1, False)
+
+
+SLEEPER = """
+import os, socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.bind(sys.argv[1])
+server.listen()
+print("serving", os.getpid(), flush=True)
+while True:
+    client, _ = server.accept()
+    asked = client.recv(4096).split(b" HTTP")[0].decode()
+    if "health" not in asked:
+        print(asked, flush=True)
+    status = "500 No" if asked in open(sys.argv[2]).read() and "health" not in asked else "200 OK"
+    client.sendall(b"HTTP/1.1 %s\\r\\ncontent-length: 0\\r\\n\\r\\n" % status.encode())
+    client.close()
+"""
+"""vLLM's paths for sleep; the status file names the one that fails"""
+
+
+@pytest.fixture
+def sleeping(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A bench whose engine can sleep, which a vLLM on a CPU cannot."""
+    launch = bench.launch
+    launcher = LAUNCHERS["vllm"]
+    monkeypatch.setattr(launcher, "launch", lambda *args: dataclasses.replace(launch(*args), can_sleep=True))
+    bench.program = SLEEPER
+    return bench
+
+
+async def test_an_engine_that_can_sleep_sleeps_instead_of_ending(sleeping: Bench) -> None:
+    subject = sleeping.subject
+    sleeping.start()
+    await sleeping.until(lambda: subject.up)
+    for naps in (1, 2):
+        subject.unload("not loaded")
+        await sleeping.until(lambda: subject.phase == "asleep")
+        assert (subject.up, subject.holds_memory, subject.detail) == (False, False, "not loaded")
+        now = monotonic()
+        assert subject.paid.until(now) == subject.paid.until(now + 9.0)
+        subject.load()
+        await sleeping.until(lambda: subject.up)
+        assert subject.holds_memory
+        assert sleeping.log.read_text().split("\n")[1:-1] == ["POST /sleep?level=1", "POST /wake_up"] * naps
+    assert any("awake after" in line for line in sleeping.lines)
+
+
+async def test_an_engine_that_does_not_sleep_is_stopped(sleeping: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    sleeping.answer("POST /sleep?level=1")
+    sleeping.start()
+    await sleeping.until(lambda: sleeping.subject.up)
+    first = sleeping.server_pid()
+    sleeping.subject.unload("not loaded")
+    await sleeping.until(lambda: sleeping.subject.phase == "unloaded")
+    assert "vLLM does not sleep; it is stopped instead" in caplog.text
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+
+
+async def test_an_engine_that_does_not_wake_up_is_started_anew(
+    sleeping: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    sleeping.answer("POST /wake_up")
+    sleeping.start()
+    await sleeping.until(lambda: sleeping.subject.up)
+    sleeping.subject.unload("not loaded")
+    await sleeping.until(lambda: sleeping.subject.phase == "asleep")
+    sleeping.subject.load()
+    await sleeping.until(lambda: sleeping.subject.restarts == 1 and sleeping.subject.up)
+    assert "vLLM did not wake up from sleep" in caplog.text
+
+
+async def test_an_engine_that_dies_in_its_sleep_is_noticed(sleeping: Bench) -> None:
+    sleeping.start()
+    await sleeping.until(lambda: sleeping.subject.up)
+    sleeping.subject.unload("not loaded")
+    await sleeping.until(lambda: sleeping.subject.phase == "asleep")
+    os.kill(sleeping.server_pid(), signal.SIGKILL)
+    await sleeping.until(lambda: sleeping.subject.phase == "unloaded")
+    assert sleeping.subject.restarts == 1
+
+
 def test_backoff_doubles_up_to_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "BACKOFF_S", 1.0)
     assert [backoff_s(failures) for failures in (1, 2, 3, 4, 5, 6, 7, 8, 10_000)] == [1, 2, 4, 8, 16, 32, 60, 60, 60]

@@ -21,6 +21,7 @@ class Watched:
     detail: str = ""
     restarts: int = 0
     uptime: Uptime = field(default_factory=Uptime)
+    paid: Uptime = field(default_factory=Uptime)
 
 
 def watched(*livenesses: Watched) -> Pool:
@@ -151,9 +152,9 @@ def test_a_replicas_work_is_the_time_that_it_was_up_and_the_time_with_a_request_
     second.uptime.note(4.0, up=False)
     leases = [one.acquire(2.0, tried=["slm/1"]) for _ in range(2)]
     leases[0].release(4.0, "good")
-    assert one.status(5.0).work == [ReplicaWork("slm/0", 4.0, 3.0), ReplicaWork("slm/1", 1.0, 0.0)]
+    assert one.status(5.0).work == [ReplicaWork("slm/0", 4.0, 3.0, 0.0), ReplicaWork("slm/1", 1.0, 0.0, 0.0)]
     leases[1].release(6.0, "good")
-    assert one.status(9.0).work[0] == ReplicaWork("slm/0", 8.0, 4.0)
+    assert one.status(9.0).work[0] == ReplicaWork("slm/0", 8.0, 4.0, 0.0)
 
 
 def test_a_replica_that_rests_is_not_up_until_its_cooldown_is_over() -> None:

@@ -113,3 +113,38 @@ async def test_one_that_hangs_is_down(monkeypatch: pytest.MonkeyPatch, hangs: An
 async def test_a_broken_body_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     ups, _, _, _ = await play(monkeypatch, *[lambda: FakeExchange(body=UpstreamFailed("cut"))] * 2)  # type: ignore[arg-type]
     assert ups[-1] is False
+
+
+async def test_outside_its_hours_nothing_is_asked_and_nothing_is_paid(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, _, watch, upstream = await play(monkeypatch, LIVES)
+    watch.drain("nearly over")
+    assert (watch.up, watch.detail) == (False, "nearly over")
+    before = watch.paid.until(1e9)
+    assert watch.paid.until(2e9) > before, "it still answers the requests that it has"
+    watch.unload("runs at other hours")
+    assert (watch.up, watch.detail, watch.holds_memory) == (False, "runs at other hours", False)
+    before = watch.paid.until(1e9)
+    assert watch.paid.until(2e9) == before
+
+    async def sleep(_: float) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(probe, "asyncio", SimpleNamespace(sleep=sleep))
+    with pytest.raises(asyncio.CancelledError):
+        await watch.run()
+    assert len(upstream.asked) == 1
+    watch.load()
+    assert (watch.up, watch.detail) == (True, "")
+
+
+async def test_without_a_health_path_it_is_up_within_its_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = Probe("api/0", None, Scripted())
+
+    async def sleep(_: float) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(probe, "asyncio", SimpleNamespace(sleep=sleep))
+    with pytest.raises(asyncio.CancelledError):
+        await watch.run()
+    assert watch.up
+    assert watch.uptime.until(2e9) > watch.uptime.until(1e9)

@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from router import fleet
 from router.config.models import Model
-from router.errors import Unavailable
+from router.errors import NotLoaded, Unavailable
 from router.fleet import Fleet
 from router.money.cost import BusyShare
 from router.replicas.breaker import FAILURES_TO_OPEN, FIRST_COOLDOWN_S, Breaker
@@ -247,7 +248,7 @@ def test_processes_killed_at_any_moment_leave_nothing_behind() -> None:
 
 @pytest.mark.parametrize("detail", ["", "vLLM starting, 5 s", "d" * 1000, "é" * 200])
 def test_a_post_says_what_was_written(detail: str) -> None:
-    post = SharedLiveness(Lock(), Uptime())
+    post = SharedLiveness(Lock(), Uptime(), Uptime())
     assert (post.up, post.restarts, post.detail) == (False, 0, "")
     post.write(up=True, restarts=3, detail=detail)
     assert (post.up, post.restarts) == (True, 3)
@@ -344,3 +345,19 @@ def test_managed_replicas_have_the_same_address_in_all_processes(tmp_path: Path)
     addresses = {replica.url for replica in one.pools["tiny"].replicas}
     assert len(addresses) == 2
     assert {f"{watcher.address}:/v1" for watcher in one._watchers} == addresses  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_request_for_an_adapter_loads_its_model(tmp_path: Path, workers: int) -> None:
+    small = MANAGED.model_copy(update={"adapters": {"orders": "o/lora"}, "idle_minutes": 15.0})
+    one = Fleet(config(small, *small.adapter_models), FakeUpstream({}), tmp_path, print, workers=workers)
+    base, adapter = one.pools["tiny"].load_state, one.pools["orders"].load_state
+    assert base is adapter is not None
+    with pytest.raises(NotLoaded):
+        one.pools["orders"].acquire(1.0)
+    waiting = asyncio.create_task(adapter.wait(lambda: False, since=1.0, within_s=60))
+    await asyncio.sleep(0)
+    one._loader.step(2.0, datetime.now(UTC))
+    assert (base.report().phase, base.report().loads) == ("loading", 1)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)

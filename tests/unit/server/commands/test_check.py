@@ -10,7 +10,10 @@ import yaml
 
 from router.catalogue.bundled import catalogue, find
 from router.catalogue.resolve import settings
+from router.config.models import Config, Model
+from router.config.swap import SwapGroup
 from server.cli import main
+from server.commands.check import loading_lines
 
 API = "  large: {tier: llm, engine: openai, base_url: http://127.0.0.1:9/v1}\n"
 
@@ -99,3 +102,17 @@ def test_what_is_wrong_is_told(model: str, message: str, config: Path, capsys: p
     config.write_text(f"models:\n  small:\n    {model}\n")
     assert main(["check", "--config", str(config)]) == 2
     assert message in capsys.readouterr().err
+
+
+def managed(name: str, **entry: object) -> Model:
+    return Model.model_validate({"name": name, "tier": "slm", "engine": "vllm", "source": "owner/model", **entry})
+
+
+def test_groups_idle_times_and_hours_have_a_line_each() -> None:
+    models = [managed("a"), managed("b", idle_minutes=2.5), managed("c", hours="22:00-06:00 UTC"), managed("d")]
+    group = SwapGroup(models=("a", "b", "left-out"), keep=2)
+    assert list(loading_lines(Config({model.name: model for model in models}, {}, {}, swap={"small": group}))) == [
+        "swap.small: 2 of a, b loaded at a time, on demand",
+        "b: loaded on demand, unloaded after 2.5 minutes without a request",
+        "c: runs 22:00-06:00 UTC",
+    ]

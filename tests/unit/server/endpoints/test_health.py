@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from router.config.models import Config, Route
-from router.types import ModelStatus
+from router.types import LoadPhase, LoadReport, ModelStatus
 from server.endpoints.health import readiness
 from tests.support.fakes import large, model
 
@@ -54,3 +54,30 @@ def test_body() -> None:
         },
         "left_out": ["gpu"],
     }
+
+
+def not_always_loaded(phase: LoadPhase, up: int, *, may_wait: bool) -> ModelStatus:
+    return ModelStatus("slm", 1, up, 0, 0, "not loaded", load=LoadReport(phase, may_wait, 3, 0, {}))
+
+
+@pytest.mark.parametrize(
+    ("phase", "up", "may_wait", "large_up", "state"),
+    [
+        ("unloaded", 0, True, 2, "ready"),
+        ("unloaded", 0, True, 0, "degraded"),  # the large one is down, and the small one can be loaded
+        ("unloaded", 0, False, 0, "unavailable"),  # outside its hours, or it cannot be loaded
+        ("unloaded", 0, False, 2, "ready"),
+        ("loading", 0, True, 2, "ready"),
+        ("draining", 0, True, 2, "ready"),
+        ("loaded", 1, True, 2, "ready"),
+        ("loaded", 0, True, 2, "degraded"),  # it should be up
+    ],
+)
+def test_a_model_that_is_unloaded_on_purpose_is_not_missed(
+    phase: LoadPhase, up: int, may_wait: bool, large_up: int, state: str
+) -> None:
+    small = not_always_loaded(phase, up, may_wait=may_wait)
+    got, body = readiness(CONFIG, [small, *statuses(llm=large_up, side=2)])
+    assert got == state
+    assert (body["models"]["slm"]["load"], body["models"]["slm"]["waiting"]) == (phase, 3)
+    assert "load" not in body["models"]["llm"]

@@ -11,9 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from router.config.models import Config, Model, Route
 from router.decision import Judgement
 from router.money.price import Price
-from router.record import Attempt, Escalation, RequestRecord
+from router.record import Attempt, Escalation, ModelWait, RequestRecord
 from router.replicas.shared_memory import MAX_CELL
-from router.types import ModelStatus, ReplicaWork, Usage
+from router.types import LoadReport, ModelStatus, ReplicaWork, Usage
 from server.admission import Admission
 from server.observability.definitions import DURATION_BUCKETS_S, FIRST_TOKEN_BUCKETS_S, METRIC_NAMES
 from server.observability.metrics import ADMISSION, Metrics
@@ -256,7 +256,7 @@ def test_tokens_are_counted_by_the_replica_that_made_them() -> None:
 def test_an_adapters_tokens_count_where_its_replicas_hours_do() -> None:
     base = Model(name="small", tier="slm", engine="vllm", source="o/m", price=BY_HOUR.price, adapters={"orders": "o/l"})
     [orders] = base.adapter_models
-    work = [ReplicaWork("small/0", up_s=3600.0, busy_s=1.0)], [ReplicaWork("small/0", 0.0, 0.0)]
+    work = [ReplicaWork("small/0", up_s=3600.0, busy_s=1.0, paid_s=3600.0)], [ReplicaWork("small/0", 0.0, 0.0, 0.0)]
     statuses = [ModelStatus(name, 1, 1, 0, 0, work=one) for name, one in zip(("small", "orders"), work, strict=True)]
     metrics = Metrics(Config({"small": base, "orders": orders}, {}, {}), lambda: statuses)
     asked = [Attempt(name, "small/0", base.price, answered=True, usage=USAGE) for name in ("small", "orders", "orders")]
@@ -270,8 +270,8 @@ def test_an_adapters_tokens_count_where_its_replicas_hours_do() -> None:
     assert len(paid) == 2, "and the series of the adapter says that its cost is part of it"
 
 
-def test_a_replicas_time_is_told_and_what_it_cost_where_it_is_paid_by_the_hour() -> None:
-    work = [ReplicaWork("llm/0", up_s=7200.0, busy_s=1800.0), ReplicaWork("llm/1", up_s=0.5, busy_s=0.0)]
+def test_a_replicas_time_is_told_and_what_it_cost_loaded_where_it_is_paid_by_the_hour() -> None:
+    work = [ReplicaWork("llm/0", 7200.0, 1800.0, paid_s=7500.0), ReplicaWork("llm/1", 0.5, 0.0, paid_s=0.5)]
     models = {"slm": SLM, "llm": BY_HOUR, "free": BY_HOUR.model_copy(update={"price": None})}
     statuses = [ModelStatus(name, 2, 2, 0, 0, work=work) for name in models]
     seen = samples(Metrics(Config(models, {}, {}), lambda: statuses))
@@ -280,7 +280,7 @@ def test_a_replicas_time_is_told_and_what_it_cost_where_it_is_paid_by_the_hour()
         assert seen[f"replica_busy_seconds_total{{model={name},replica=llm/0}}"] == 1800.0
     paid = {name: value for name, value in seen.items() if name.startswith("replica_paid")}
     assert paid == {
-        "replica_paid_usd_total{model=llm,replica=llm/0}": 7.2,
+        "replica_paid_usd_total{model=llm,replica=llm/0}": 7.5,
         "replica_paid_usd_total{model=llm,replica=llm/1}": 0.0005,
     }
 
@@ -302,6 +302,23 @@ async def test_gauges_are_read_at_the_scrape() -> None:
     assert samples(metrics)["replicas_up{model=slm}"] == 2
 
 
+def test_a_model_that_is_not_always_loaded_tells_its_loads_and_who_waits() -> None:
+    load = LoadReport("unloaded", may_wait=True, waiting=2, loads=5, unloads={"swap": 3, "idle": 1})
+    statuses = [ModelStatus("slm", 2, 0, 0, 0, load=load), ModelStatus("llm", 1, 1, 0, 0)]
+    metrics = Metrics(CONFIG, lambda: statuses)
+    seen = samples(metrics)
+    assert (seen["replicas{model=slm}"], seen["replicas_expected{model=slm}"]) == (2, 0)
+    assert seen["replicas_expected{model=llm}"] == 1
+    assert seen["model_loads_total{model=slm}"] == 5
+    assert seen["model_unloads_total{model=slm,reason=swap}"] == 3
+    assert seen["requests_waiting{model=slm}"] == 2
+    assert not [name for name in seen if name.startswith(("model_loads", "requests_waiting")) and "llm" in name]
+    metrics.observe(record(waits=[ModelWait("slm", 1.5), ModelWait("llm", 0.5)]))
+    seen = samples(metrics)
+    assert seen["model_wait_seconds_sum{model=slm}"] == 1.5
+    assert seen["model_wait_seconds_count{model=llm}"] == 1
+
+
 def test_the_names_are_the_contract() -> None:
     metrics = gateway(ModelStatus("slm", 1, 1, 0, 0))
     lines = metrics.render()[0].decode().splitlines()
@@ -311,6 +328,7 @@ def test_the_names_are_the_contract() -> None:
         "smallfirst_request_duration_seconds",
         "smallfirst_time_to_first_token_seconds",
         "smallfirst_answer_confidence",
+        "smallfirst_model_wait_seconds",
     }
     assert {name for name, kind in types.items() if kind == "counter"} == {
         name for name in METRIC_NAMES if name.endswith("_total")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from router.config.models import Config
-from router.types import ModelStatus
+from router.types import LoadReport, ModelStatus
 from server.processes import banner
 from tests.support.fakes import config, large, model
 
@@ -91,3 +91,13 @@ async def test_waits_until_a_route_can_answer_and_says_what_cannot_yet(monkeypat
     assert len(shown) == 1
     assert "smallfirst is ready" in shown[0]
     assert "not yet: slm loads" in shown[0]
+
+
+async def test_a_model_that_is_loaded_on_demand_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = LoadReport("unloaded", may_wait=True, waiting=0, loads=0, unloads={})
+    statuses = [ModelStatus("slm", 1, 0, 0, 0, "not loaded", load=load), ModelStatus("llm", 1, 0, 0, 0, "llm loads")]
+    shown: list[str] = []
+    async with asyncio.timeout(5):
+        await banner.announce_when_ready(CONFIG, lambda: statuses, URL, keys=False, show=shown.append)
+    assert "not yet: llm loads" in shown[0]
+    assert "not loaded" not in shown[0]

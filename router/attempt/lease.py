@@ -1,0 +1,39 @@
+"""A lease on a model that is not always loaded: the request waits until the model is loaded."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from router.attempt.ladder import Ladder
+from router.errors import NotLoaded
+from router.record import ModelWait, RequestRecord
+from router.replicas.load_state import LoadState
+from router.replicas.pool import Lease, Pool
+
+
+async def acquire_when_loaded(pool: Pool, load_state: LoadState, record: RequestRecord, ladder: Ladder) -> Lease:
+    """Lease a replica. Wait for the model if it is loaded on demand, for `timeouts.load_s` at most.
+
+    The request counts as waiting from its first wait on, and the fleet loads the model for it. If the client leaves,
+    the wait is cancelled, and nothing is left of it. While a stream waits it is held, so comments keep it alive.
+
+    Raises:
+        Unavailable: no replica can take the request, or the model was not loaded in time.
+    """
+    began = monotonic()
+    end_by = began + pool.model.timeouts.load_s
+    held = record.held
+    waited = False
+    try:
+        while True:
+            try:
+                return pool.acquire(monotonic(), tried=ladder.tried, last_resort=ladder.is_last)
+            except NotLoaded:
+                if (left_s := end_by - monotonic()) <= 0:
+                    raise
+            waited = record.held = True
+            await load_state.wait(lambda: load_state.is_loaded or not load_state.may_wait, since=began, within_s=left_s)
+    finally:
+        record.held = held
+        if waited:
+            record.waits.append(ModelWait(pool.model.name, monotonic() - began))
