@@ -56,7 +56,7 @@ def config_of(family: Family, weights: Path) -> Mapping[str, Any]:
         "logits_processors": [SCRIPTED_MODEL],
         # between the parts of a call, random weights would write spaces until the limit
         "structured_outputs_config": {"disable_any_whitespace": True},
-        "max_num_seqs": 4,
+        "max_num_seqs": 8,
     }
     model = {
         "catalogue": family.name,

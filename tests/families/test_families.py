@@ -6,6 +6,7 @@ Everything is real but the weights: gateway, vLLM, layers, decoding under a sche
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -49,6 +50,19 @@ def test_stream(family: Served) -> None:
     assert stream.finish_reason == whole.finish_reason
     assert stream.usage["completion_tokens"] == whole.usage["completion_tokens"]
     assert (stream.content, stream.reasoning) == (whole.content, whole.reasoning)
+
+
+def test_long_prompts_with_a_seed_at_once(family: Served) -> None:
+    """They are more than vLLM computes in one step, and a CPU's random numbers cannot be taken back."""
+    story = " ".join(f"On day {number} it rained in Oslo." for number in range(80))
+
+    def ask(number: int) -> Answer:
+        question = [{"role": "user", "content": f"{number}: {story}"}]
+        return family.ask(messages=question, temperature=1, seed=number, max_tokens=4)
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, range(8)))
+    assert all(answer.usage["completion_tokens"] > 0 for answer in answers)
 
 
 @streamed

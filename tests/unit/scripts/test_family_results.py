@@ -11,12 +11,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[3] / "scripts"))
 
 from family_results import MODULE, Outcome, alike, family_results
+from family_results import TESTS as TESTS_BY_ANSWER
 from reference_catalogue import FamilyResult
 
 from router.catalogue.bundled import catalogue, find
 from tests.families.entries import FAMILIES
 
-TESTS = ("test_chat", "test_long_prompts", "test_stream", "test_json_schema", "test_thoughts")
+TESTS = (*TESTS_BY_ANSWER["chat"], "test_stream", "test_json_schema", "test_thoughts")
 FAULT = "vLLM loses it"
 
 
