@@ -5,7 +5,7 @@ Its last column says what was started in this project's tests. They write docs/f
     {"phi-4-mini": {"answers": ["chat", "stream"], "engine": "vllm 0.32.0 CPU", "date": "2026-11-28"}}
 
 A key is the name of an entry, or of an architecture for all its entries. `answers` is what was asked and answered: some
-of chat, stream, json_schema, tool_call, reasoning.
+of chat, stream, json_schema, tool_call, reasoning. `faults`, if there are some: what that engine does wrong for it.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ class FamilyResult(BaseModel):
     answers: list[Literal["chat", "stream", "json_schema", "tool_call", "reasoning"]] = Field(min_length=1)
     engine: str
     date: date
+    faults: list[str] = []
 
 
 def catalogue_page() -> str:
@@ -97,7 +98,7 @@ def catalogue_page() -> str:
             table(COLUMNS, rows),
             EXPLANATION,
             "## Notes",
-            "\n".join(_notes(entries)) + "\n",
+            "\n".join(_notes(entries, results)) + "\n",
         ]
     )
 
@@ -137,8 +138,10 @@ def _row(entry: CatalogueEntry, results: Mapping[str, FamilyResult]) -> tuple[st
     )
 
 
-def _notes(entries: list[CatalogueEntry]) -> Iterator[str]:
+def _notes(entries: list[CatalogueEntry], results: Mapping[str, FamilyResult]) -> Iterator[str]:
     for entry in entries:
         missing = f"No source was found for: {', '.join(entry.unverified)}" if entry.unverified else ""
-        if words := " ".join(map(sentence, filter(None, (*entry.notes, missing)))):
+        result = results.get(entry.name)
+        faults = [f"Seen with {result.engine}: {fault}" for fault in result.faults] if result else []
+        if words := " ".join(map(sentence, filter(None, (*entry.notes, *faults, missing)))):
             yield f"- **{entry.name}**: {words}"

@@ -3,11 +3,13 @@
     make test-engines
 
 Takes minutes: each of them starts an engine. `make test` leaves them out; it starts two, and one of them once more.
+Those of the families also write docs/families.json, and with it docs/models.md.
 """
 
 from __future__ import annotations
 
 # ruff: noqa: S603 - the command is our own; S314 - and so is the XML
+import json
 import os
 import platform
 import subprocess
@@ -16,19 +18,18 @@ import tempfile
 import time
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
-from typing import NamedTuple
 from xml.etree import ElementTree
 
-ROOT = Path(__file__).resolve().parents[1]
+from family_results import Outcome, family_results
+from installer import ROOT
+from reference_catalogue import PAGE, RESULTS, catalogue_page
+
+from router.engine.gpu import visible_gpus
+
 REPORT = ROOT / "docs" / "test-engines.md"
-
-
-class Outcome(NamedTuple):
-    """How a test ended."""
-
-    name: str
-    word: str
-    seconds: float
+MARKERS = "engines or families"
+FAMILIES = "tests/families/"
+EXPECTED = "expected failure"
 
 
 def main() -> int:
@@ -36,10 +37,14 @@ def main() -> int:
     where = machine()
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results.xml"
-        command = [sys.executable, "-m", "pytest", "-m", "engines", f"--junit-xml={results}"]
+        command = [sys.executable, "-m", "pytest", "-m", MARKERS, f"--junit-xml={results}"]
         status = subprocess.run(command, cwd=ROOT, check=False).returncode
         outcomes = read(results.read_text(encoding="utf-8"))
-    REPORT.write_text(report(outcomes, where, time.strftime("%Y-%m-%d", time.gmtime())), encoding="utf-8")
+    date = time.strftime("%Y-%m-%d", time.gmtime())
+    REPORT.write_text(report(outcomes, where, date), encoding="utf-8")
+    families = family_results(outcomes, f"vllm {where['vLLM']} {'GPU' if visible_gpus(os.environ) else 'CPU'}", date)
+    RESULTS.write_text(json.dumps(families, indent=2) + "\n", encoding="utf-8")
+    PAGE.write_text(catalogue_page(), encoding="utf-8")
     return status
 
 
@@ -47,10 +52,17 @@ def read(xml: str) -> list[Outcome]:
     """Return each test's outcome, in the order in which they ran, from JUnit's XML."""
     found = []
     for case in ElementTree.fromstring(xml).iter("testcase"):  # noqa: S314 - pytest wrote it just now
-        bad = [kind for kind in ("failure", "error", "skipped") if case.find(kind) is not None]
-        words = {"failure": "failed", "error": "failed", "skipped": "skipped"}
         name = f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}"
-        found.append(Outcome(name, words[bad[0]] if bad else "passed", float(case.get("time", "0"))))
+        seconds = float(case.get("time", "0"))
+        skipped = case.find("skipped")
+        if case.find("failure") is not None or case.find("error") is not None:
+            found.append(Outcome(name, "failed", seconds))
+        elif skipped is None:
+            found.append(Outcome(name, "passed", seconds))
+        elif skipped.get("type") == "pytest.xfail":
+            found.append(Outcome(name, EXPECTED, seconds, skipped.get("message", "")))
+        else:
+            found.append(Outcome(name, "skipped", seconds))
     return found
 
 
@@ -77,21 +89,39 @@ def pinned_llamacpp() -> str:
 
 def report(outcomes: list[Outcome], where: dict[str, str], date: str) -> str:
     """Return the report."""
-    passed = sum(outcome.word == "passed" for outcome in outcomes)
+    rows = [(outcome.name, outcome.word, outcome.seconds) for outcome in outcomes if not _is_family(outcome)]
+    families: dict[str, list[Outcome]] = {}
+    for outcome in filter(_is_family, outcomes):
+        families.setdefault(outcome.name.partition("::")[0], []).append(outcome)
+    rows += [(name, _count(some), sum(outcome.seconds for outcome in some)) for name, some in families.items()]
     lines = [
         "# Tests that start engines of their own",
         "",
         "`make test-engines` ran these and wrote this page. `make test` leaves them out: each starts an engine.",
         "",
-        f"{date}: {passed} of {len(outcomes)} passed.",
+        f"{date}: {_count(outcomes)}.",
         "",
         *(f"- {name}: {value}" for name, value in where.items()),
         "",
         "| test | outcome | seconds |",
         "|---|---|---:|",
-        *(f"| `{outcome.name}` | {outcome.word} | {outcome.seconds:.0f} |" for outcome in outcomes),
+        *(f"| `{name}` | {word} | {seconds:.0f} |" for name, word, seconds in rows),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _is_family(outcome: Outcome) -> bool:
+    return outcome.name.startswith(FAMILIES)
+
+
+def _count(outcomes: list[Outcome]) -> str:
+    """Return how many ended how."""
+    words = [outcome.word for outcome in outcomes]
+    return ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(sorted(words, key=_order)))
+
+
+def _order(word: str) -> int:
+    return ("passed", "failed", EXPECTED, "skipped").index(word)
 
 
 def _lines(path: str) -> list[str]:

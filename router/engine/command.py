@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from router.config.models import Model
+from router.engine.cpu import cpu_args
 from router.engine.gpu import cuda_visible_devices
 from router.engine.progress import VLLM_STAGES, Stages
 from router.errors import ConfigError
@@ -32,8 +33,6 @@ DEFAULT_ARGS: dict[str, Any] = {
     "disable_uvicorn_access_log": True,  # the gateway writes its own
     "enable_prompt_tokens_details": True,  # cached input has its own price
 }
-# Without AVX-512, bfloat16 is five times slower than float32. Compiling a model gives no speedup on a CPU.
-CPU_ARGS: dict[str, Any] = {"dtype": "float32", "enforce_eager": True}
 # Waiting threads must sleep, as the gateway and other replicas share the cores.
 CPU_ENV = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
@@ -100,8 +99,12 @@ class Host:
     cores: int
 
 
-def vllm_launch(model: Model, index: int, path: str, socket: Path, host: Host) -> Launch:
+def vllm_launch(
+    model: Model, index: int, path: str, socket: Path, host: Host, architectures: Sequence[str] = ()
+) -> Launch:
     """Return the command that serves one replica of a managed model, with weights from the folder `path`, on `socket`.
+
+    `architectures` are those of the weights.
 
     Raises:
         ConfigError: `vllm_args` contains a reserved key, or the machine lacks a GPU of the model.
@@ -110,7 +113,7 @@ def vllm_launch(model: Model, index: int, path: str, socket: Path, host: Host) -
     args: dict[str, Any] = {"model": path, "uds": str(socket), "served_model_name": model.name}
     if model.context is not None:
         args["max_model_len"] = model.context
-    args |= DEFAULT_ARGS | ({} if host.gpus else CPU_ARGS) | model.vllm_args
+    args |= DEFAULT_ARGS | ({} if host.gpus else cpu_args(architectures)) | model.vllm_args
     # Without this, the first structured request that vLLM serves decides the backend for all later ones.
     args[STRUCTURED_OUTPUTS_ARG] = {"backend": model.backend} | args.get(STRUCTURED_OUTPUTS_ARG, {})
 

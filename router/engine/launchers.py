@@ -11,6 +11,7 @@ from pathlib import Path
 from router.catalogue.bundled import find
 from router.config.models import Model
 from router.engine.command import CPU_ENV, Host, Launch, check_vllm_args, vllm_launch
+from router.engine.cpu import architectures_of
 from router.engine.transformers_launch import transformers_launch
 from router.errors import ConfigError
 
@@ -74,7 +75,7 @@ class VllmLauncher(Launcher):
 
     def launch(self, model: Model, index: int, path: str, socket: Path, host: Host) -> Launch:
         """Return vLLM's command."""
-        return vllm_launch(model, index, path, socket, host)
+        return vllm_launch(model, index, path, socket, host, architectures_of(Path(path)))
 
 
 class TransformersLauncher(Launcher):

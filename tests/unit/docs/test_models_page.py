@@ -57,6 +57,12 @@ def test_a_result_is_that_of_the_entry_or_of_its_architecture(results: Path, mon
     assert "| chat (vllm 0.32.0 CPU, 2026-11-28) |" in catalogue_page()
 
 
+def test_what_an_engine_does_wrong_is_a_note(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results.write_text(json.dumps({"qwen3.5-4b": RESULT | {"faults": ["a stream loses calls"]}}))
+    monkeypatch.setattr(reference_catalogue, "RESULTS", results)
+    assert "Seen with vllm 0.32.0 CPU: a stream loses calls." in catalogue_page()
+
+
 @pytest.mark.parametrize(
     ("content", "error"),
     [

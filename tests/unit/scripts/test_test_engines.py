@@ -16,13 +16,16 @@ RESULTS = """<?xml version="1.0" encoding="utf-8"?>
 <testcase classname="tests.vllm.test_starts" name="test_b" time="3.1"><failure message="no">...</failure></testcase>
 <testcase classname="tests.vllm.test_starts" name="test_c" time="0.1"><error message="no">...</error></testcase>
 <testcase classname="tests.vllm.test_starts" name="test_d" time="0.0"><skipped message="no">...</skipped></testcase>
+<testcase classname="tests.families.test_families" name="test_chat[a]" time="2.0"/>
+<testcase classname="tests.families.test_families" name="test_call[a]" time="3.0"><skipped type="pytest.xfail"
+ message="vLLM loses it">...</skipped></testcase>
 </testsuite></testsuites>"""
 
 
 def test_the_report_says_how_each_test_ended() -> None:
     lines = script.report(script.read(RESULTS), {"CPU": "one", "vLLM": "0.1"}, "2026-01-02").splitlines()
-    assert "2026-01-02: 1 of 4 passed." in lines
-    assert lines[-9:] == [
+    assert "2026-01-02: 2 passed, 2 failed, 1 expected failure, 1 skipped." in lines
+    assert lines[-10:] == [
         "- CPU: one",
         "- vLLM: 0.1",
         "",
@@ -32,7 +35,14 @@ def test_the_report_says_how_each_test_ended() -> None:
         "| `tests/vllm/test_starts.py::test_b` | failed | 3 |",
         "| `tests/vllm/test_starts.py::test_c` | failed | 0 |",
         "| `tests/vllm/test_starts.py::test_d` | skipped | 0 |",
+        "| `tests/families/test_families.py` | 1 passed, 1 expected failure | 5 |",
     ]
+
+
+def test_the_reason_of_an_expected_failure_is_read() -> None:
+    assert script.read(RESULTS)[-1] == script.Outcome(
+        "tests/families/test_families.py::test_call[a]", "expected failure", 3.0, "vLLM loses it"
+    )
 
 
 def test_it_names_neither_the_machine_nor_its_folders() -> None:

@@ -1,0 +1,143 @@
+"""Each family is started and answers: a tiny model of its architecture, with the options of the catalogue.
+
+Everything is real but the weights: gateway, vLLM, layers, decoding under a schema, parsers.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.families.answers import Answer
+from tests.families.gateways import Served
+from tests.families.parser_cases import ANSWER, CALLS, THOUGHTS, TOOLS
+
+SHORT = {"max_tokens": 12}
+WARM = {"temperature": 1}
+"""at temperature 0, random weights repeat what a schema lets them repeat, such as spaces, until the limit"""
+REPORT = {
+    "type": "object",
+    "properties": {
+        "city": {"enum": ["Paris", "Oslo"]},
+        "days": {"type": "integer", "minimum": 0, "maximum": 99},
+    },
+    "required": ["city", "days"],
+    "additionalProperties": False,
+}
+FORM = {"type": "json_schema", "json_schema": {"name": "report", "schema": REPORT, "strict": True}}
+BOUNDED_TOOL = {
+    "type": "function",
+    "function": {"name": "report", "description": "Reports the weather.", "parameters": REPORT, "strict": True},
+}
+streamed = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+
+
+def test_chat(family: Served) -> None:
+    answer = family.ask(**SHORT)
+    assert answer.finish_reason in ("stop", "length")
+    assert 0 < answer.usage["completion_tokens"] <= SHORT["max_tokens"]
+    assert answer.usage["total_tokens"] == answer.usage["prompt_tokens"] + answer.usage["completion_tokens"]
+    assert answer.usage["prompt_tokens"] > 8, "the template wrote the question"
+
+
+def test_stream(family: Served) -> None:
+    whole = family.ask(**SHORT)
+    stream = family.ask(stream=True, stream_options={"include_usage": True}, **SHORT)
+    assert stream.finish_reason == whole.finish_reason
+    assert stream.usage["completion_tokens"] == whole.usage["completion_tokens"]
+    assert (stream.content, stream.reasoning) == (whole.content, whole.reasoning)
+
+
+@streamed
+def test_json_schema(family: Served, stream: bool) -> None:
+    answer = family.ask(response_format=FORM, stream=stream, max_tokens=600, **WARM, **without_thoughts(family))
+    assert_report(answer)
+
+
+@streamed
+def test_json_schema_after_thoughts(family: Served, stream: bool) -> None:
+    if family.family.thoughts is None:
+        pytest.skip("the model does not think")
+    answer = family.ask(response_format=FORM, stream=stream, max_tokens=600, **WARM, **thoughts_first(family))
+    assert answer.reasoning.strip() == THOUGHTS
+    assert_report(answer)
+
+
+def test_long_prompts(family: Served) -> None:
+    """States are computed in chunks of 128 or 256 tokens, and taken from the cache where a prompt starts as another."""
+    story = " ".join(f"On day {number} it rained in Oslo." for number in range(80))
+    asked = [{"messages": [{"role": "user", "content": f"{story} {end}"}], **SHORT} for end in ("Why?", "So what?")]
+    first = [family.ask(**fields) for fields in asked]
+    assert min(answer.usage["prompt_tokens"] for answer in first) > 512
+    again = [family.ask(**fields) for fields in asked]
+    assert [answer.content for answer in again] == [answer.content for answer in first]
+
+
+@streamed
+def test_required_call(family: Served, stream: bool) -> None:
+    if not family.family.entry.calls_tools:
+        pytest.skip("the model was not trained to call tools")
+    asked = {"tools": [BOUNDED_TOOL], "tool_choice": "required", "max_tokens": 600, **WARM}
+    answer = family.ask(stream=stream, **asked, **without_thoughts(family))
+    calls = answer.parsed_calls()
+    assert calls
+    assert {call.name for call in calls} == {"report"}
+    assert all(call.arguments["city"] in ("Paris", "Oslo") for call in calls)
+
+
+@streamed
+def test_calls_in_the_family_s_format(family: Served, stream: bool) -> None:
+    if family.family.calls is None:
+        pytest.skip("the model was not trained to call tools")
+    calls = CALLS["two calls"]
+    answer = said(family, family.family.calls(calls), stream=stream, tools=TOOLS, tool_choice="auto")
+    assert answer.parsed_calls() == calls
+    assert answer.content.strip() == ""
+    assert answer.finish_reason == "tool_calls"
+
+
+@streamed
+def test_thoughts(family: Served, stream: bool) -> None:
+    if family.family.thoughts is None:
+        pytest.skip("the model does not think")
+    answer = said(family, ANSWER, stream=stream)
+    assert answer.reasoning.strip() == THOUGHTS
+    assert answer.content.strip() == ANSWER
+
+
+def said(family: Served, text: str, **fields: Any) -> Answer:
+    """Return what arrives of a text that the model says, after thoughts where it thinks."""
+    thoughts = family.family.thoughts
+    if thoughts is not None:
+        text = f"{thoughts.before}{THOUGHTS}{thoughts.after}{text}"
+        fields["chat_template_kwargs"] = {"enable_thinking": True}
+    return family.ask(**family.script(text), max_tokens=600, **fields)
+
+
+def thoughts_first(family: Served) -> dict[str, Any]:
+    """Let the model end its thoughts: only then decoding enforces a format."""
+    thoughts = family.family.thoughts
+    assert thoughts is not None
+    switch = {"chat_template_kwargs": {"enable_thinking": True}}
+    # what ends the thoughts is the last that may be said freely
+    return family.script(f"{thoughts.before}{THOUGHTS}{thoughts.after.rstrip()}", ends=False) | switch
+
+
+def without_thoughts(family: Served) -> dict[str, Any]:
+    """Turn thoughts off, or where that is not possible let the model end them."""
+    match family.family.entry.thinking:
+        case "never":
+            return {}
+        case "always":
+            return thoughts_first(family)
+    return {"chat_template_kwargs": {"enable_thinking": False}}
+
+
+def assert_report(answer: Answer) -> None:
+    report = json.loads(answer.content)
+    assert report.keys() == {"city", "days"}
+    assert report["city"] in ("Paris", "Oslo")
+    assert 0 <= report["days"] <= 99
+    assert answer.finish_reason == "stop"
