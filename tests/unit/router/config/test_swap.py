@@ -76,6 +76,11 @@ def test_a_group_that_cannot_be_meant_is_refused(tmp_path: Path, swap: str, mess
         ("idle_minutes: 15", "timeouts: {drain_s: 1}", r"models.c.timeouts.drain_s: only for models of a `swap` group"),
         ("base_url: http://host/v1", "base_url: http://host/v1, idle_minutes: 1", "`idle_minutes` is only for models"),
         ("22:00-06:00 Europe/Madrid", "22-6 UTC", r"models.yaml:2: models.a.hours: '22-6' is not a range of hours"),
+        (
+            "22:00-06:00 Europe/Madrid",
+            "22:00-06:00, 12:00-12:01 UTC",
+            r"models.a: `timeouts.drain_s` .* 60 s; it is 60 s",
+        ),
         ("22:00-06:00 Europe/Madrid", "22:00-06:00 Madrid", r"models.a.hours: unknown time zone 'Madrid'"),
     ],
 )
