@@ -33,7 +33,7 @@ def test_every_entry_is_accepted(name: str, config: Path, capsys: pytest.Capture
     )
     status = main(["check", "--config", str(config)])
     out, err = capsys.readouterr()
-    assert (status, out) == (0, f"{config}: 2 models, 1 routes: valid\n")
+    assert (status, out) == (0, f"{config}: 2 models, 1 route: valid\n")
     assert ("not for commercial use" in err) == (entry.licence.commercial == "forbidden")
     assert ("small: engine transformers: one request at a time" in err) == (entry.engine == "transformers")
     assert len(err.splitlines()) == (entry.licence.commercial == "forbidden") + (entry.engine == "transformers")
