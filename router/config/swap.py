@@ -41,7 +41,10 @@ def swap_faults(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
                 yield at, f"expected each model in one group, once; it is in {group_of[member]!r} already"
             elif member not in models:
                 close = difflib.get_close_matches(str(member), models, n=1)
-                yield at, "unknown model" + (f"; did you mean {close[0]!r}?" if close else "; expected a name of `models`")
+                yield (
+                    at,
+                    "unknown model" + (f"; did you mean {close[0]!r}?" if close else "; expected a name of `models`"),
+                )
             elif models[member].get("source") is None:
                 yield at, "expected a model with `source`: smallfirst loads and unloads only the models that it starts"
             else:

@@ -161,7 +161,9 @@ def _check(path: Path) -> Config:
 def _replace(path: Path, text: str, check: Callable[[Path], Config]) -> Config:
     """Replace a file in one step by one that passes the check. Return what the check returns."""
     target = path.resolve()  # a link stays a link
-    if not (target.stat().st_mode & WRITABLE and os.access(target, os.W_OK)):  # a new file could replace it all the same
+    if not (
+        target.stat().st_mode & WRITABLE and os.access(target, os.W_OK)
+    ):  # a new file could replace it all the same
         raise ConfigError(f"{path}: cannot be written: the file is read-only")
     try:
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")

@@ -69,7 +69,11 @@ def test_adapters_of_a_model_that_is_left_out_are_left_out(read: Callable[..., C
         ("tickets: owner", "a b: owner", "starting with a letter or digit, got 'a b'"),
         ("tickets: owner", "none: owner", "models.yaml:10: models.small.adapters.none: `none` is reserved"),
         ("./adapters/orders", "5", "models.yaml:9: models.small.adapters.orders: expected text, got 5"),
-        ("[[orders, small], large]", "[xyz, large]", "unknown model 'xyz'; expected one of small, orders, tickets, large"),
+        (
+            "[[orders, small], large]",
+            "[xyz, large]",
+            "unknown model 'xyz'; expected one of small, orders, tickets, large",
+        ),
         ("[[orders, small], large]", "[order, large]", "unknown model 'order'; did you mean 'orders'?"),
         ("large: {", "large: {adapters: {a: ./a}, ", "models.yaml:11: models.large"),
         ("large: {", "large: {adapter_of: small, ", "unknown key: an adapter is written in `adapters` of its model"),

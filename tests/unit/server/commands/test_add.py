@@ -124,7 +124,10 @@ def test_a_file_that_cannot_be_edited_gets_the_entry_printed(
     config.write_text(f"models: {{large: {LARGE}}}\n")
     assert add(config, "phi-4-mini") == 2
     error = capsys.readouterr().err
-    assert "`models` is not a mapping with each key on its own line; add this to its `models` yourself:\nphi-4-mini:\n" in error
+    assert (
+        "`models` is not a mapping with each key on its own line; add this to its `models` yourself:\nphi-4-mini:\n"
+        in error
+    )
     assert "  source: catalogue:phi-4-mini" in error
 
 

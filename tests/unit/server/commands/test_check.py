@@ -116,3 +116,18 @@ def test_groups_idle_times_and_hours_have_a_line_each() -> None:
         "b: loaded on demand, unloaded after 2.5 minutes without a request",
         "c: runs 22:00-06:00 UTC",
     ]
+
+
+def test_what_will_probably_not_work_is_said(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.write_text(
+        "models:\n"
+        "  long: {source: 'catalogue:phi-3-mini-4k', context: 8192}\n"
+        "  ours: {tier: slm, engine: ollama, base_url: ['http://h:11434', 'http://h:11434/v1'], context: 4096}\n"
+        "  api: {tier: llm, engine: openai, base_url: http://api.example.com}\n"
+    )
+    assert main(["check", "--config", str(config)]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "long: context 8,192 is above the 4,096 tokens of microsoft/Phi-3-mini-4k-instruct; the engine will probably"
+        " not start",
+        "ours: base_url http://h:11434 has no path; the API of ollama is usually at http://h:11434/v1",
+    ]
