@@ -17,6 +17,7 @@ from router.config.from_catalogue import context_warnings, licence_warnings
 from router.config.models import Config, Model, without_adapters
 from router.engine.gpu import gpu_present
 from router.engine.preflight import check_managed
+from router.engine.source import HubModel, parse
 from router.load_config import load
 from router.upstream.dialects import DIALECTS
 
@@ -62,7 +63,8 @@ def checked_config(path: Path) -> Config:
     check_adapters(config)
     for line in (*config.left_out.values(), *licence_warnings(without_adapters(config.models))):
         print_error(line)
-    for line in (*context_warnings(without_adapters(config.models)), *url_warnings(without_adapters(config.models))):
+    own = without_adapters(config.models)
+    for line in (*context_warnings(own), *url_warnings(own), *folder_warnings(own)):
         print_error(line)
     for model in config.models.values():
         if limits := DIALECTS[model.engine].limits(model):
@@ -81,6 +83,15 @@ def url_warnings(models: Iterable[Model]) -> list[str]:
         if DIALECTS[model.engine].health_path
         for url in model.base_url
         if not urlsplit(url).path
+    ]
+
+
+def folder_warnings(models: Iterable[Model]) -> list[str]:
+    """Return one line for each `source` that names a repository of the hub, but is also a folder here."""
+    return [
+        f"{model.name}: source {model.source} is read as a hub id; for the folder of that name, write ./{model.source}"
+        for model in models
+        if model.source and isinstance(parse(model), HubModel) and Path(model.source).is_dir()
     ]
 
 

@@ -118,10 +118,16 @@ def test_groups_idle_times_and_hours_have_a_line_each() -> None:
     ]
 
 
-def test_what_will_probably_not_work_is_said(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_will_probably_not_work_is_said(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(config.parent)
+    Path("weights/phi").mkdir(parents=True)
     config.write_text(
         "models:\n"
         "  long: {source: 'catalogue:phi-3-mini-4k', context: 8192}\n"
+        "  hub: {tier: slm, engine: vllm, source: weights/phi}\n"
+        "  here: {tier: slm, engine: vllm, source: ./weights/phi}\n"
         "  ours: {tier: slm, engine: ollama, base_url: ['http://h:11434', 'http://h:11434/v1'], context: 4096}\n"
         "  api: {tier: llm, engine: openai, base_url: http://api.example.com}\n"
     )
@@ -130,4 +136,5 @@ def test_what_will_probably_not_work_is_said(config: Path, capsys: pytest.Captur
         "long: context 8,192 is above the 4,096 tokens of microsoft/Phi-3-mini-4k-instruct; the engine will probably"
         " not start",
         "ours: base_url http://h:11434 has no path; the API of ollama is usually at http://h:11434/v1",
+        "hub: source weights/phi is read as a hub id; for the folder of that name, write ./weights/phi",
     ]
