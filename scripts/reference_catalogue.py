@@ -84,7 +84,8 @@ ADVICE_ROWS = (
     ("Phi", "`phi-4-mini`",
      "MIT. It needs our chat template and the gateway's reading of calls, which the entry has."),
     ("Nemotron-H", "`nemotron-3-nano-4b`",
-     "Nemotron-H is for research only. Its successor is not. vLLM's tool parser for it loses calls that are both required and streamed."),
+     "Nemotron-H is for research only, its successor is not. vLLM's tool parser loses calls that are required and"
+     " streamed."),
     ("SmolLM2", "`smollm2-1.7b`; `smollm3-3b` if there are 12 GB",
      "Apache-2.0. The two smaller SmolLM2 were not trained to call tools. SmolLM3 also thinks, and has 65,536 tokens."),
     ("Hymba", "`granite-4.0-h-1b`",
