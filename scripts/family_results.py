@@ -10,7 +10,7 @@ from router.catalogue.entry import CatalogueEntry
 
 MODULE = "tests/families/test_families.py::"
 TESTS = {
-    "chat": ("test_chat", "test_long_prompts"),
+    "chat": ("test_chat", "test_long_prompts", "test_long_prompts_with_a_seed_at_once"),
     "stream": ("test_stream",),
     "json_schema": ("test_json_schema",),
     "tool_call": ("test_calls_in_the_family_s_format",),

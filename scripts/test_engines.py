@@ -1,6 +1,7 @@
 """Run the tests that start engines of their own, and write docs/test-engines.md: when, where, and how each ended.
 
     make test-engines
+    .venv/bin/python scripts/test_engines.py families   # these alone: docs/test-engines.md stays as it is
 
 Takes minutes: each of them starts an engine. `make test` leaves them out; it starts two, and one of them once more.
 Those of the families also write docs/families.json, and with it docs/models.md.
@@ -27,21 +28,22 @@ from reference_catalogue import PAGE, RESULTS, catalogue_page
 from router.engine.gpu import visible_gpus
 
 REPORT = ROOT / "docs" / "test-engines.md"
-MARKERS = "engines or families"
+ALL = "engines or families"
 FAMILIES = "tests/families/"
 EXPECTED = "expected failure"
 
 
-def main() -> int:
-    """Return pytest's exit status."""
+def main(markers: str) -> int:
+    """Run the tests with these markers, and return pytest's exit status."""
     where = machine()
     with tempfile.TemporaryDirectory() as folder:
-        results = Path(folder) / "results.xml"
-        command = [sys.executable, "-m", "pytest", "-m", MARKERS, f"--junit-xml={results}"]
+        xml = Path(folder) / "results.xml"
+        command = [sys.executable, "-m", "pytest", "-m", markers, f"--junit-xml={xml}"]
         status = subprocess.run(command, cwd=ROOT, check=False).returncode
-        outcomes = read(results.read_text(encoding="utf-8"))
+        outcomes = read(xml.read_text(encoding="utf-8"))
     date = time.strftime("%Y-%m-%d", time.gmtime())
-    REPORT.write_text(report(outcomes, where, date), encoding="utf-8")
+    if markers == ALL:
+        REPORT.write_text(report(outcomes, where, date), encoding="utf-8")
     families = family_results(outcomes, f"vllm {where['vLLM']} {'GPU' if visible_gpus(os.environ) else 'CPU'}", date)
     RESULTS.write_text(json.dumps(families, indent=2) + "\n", encoding="utf-8")
     PAGE.write_text(catalogue_page(), encoding="utf-8")
@@ -129,4 +131,4 @@ def _lines(path: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:] or (ALL,)))

@@ -10,13 +10,15 @@ import pytest
 from tests.families.entries import FAMILIES
 from tests.families.gateways import START_S, Served, served, warm_parent
 from tests.families.known_faults import FAULTS
+from tests.families.selection import is_for
 from tests.families.tiny_models import write_models
 
 FOLDER = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of this folder import vLLM."""
+    """All tests of this folder import vLLM. What a family cannot do is not asked of it."""
+    items[:] = [item for item in items if FOLDER not in item.path.parents or is_for(item)]
     for item in items:
         if FOLDER in item.path.parents:
             item.add_marker(pytest.mark.families)

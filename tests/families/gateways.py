@@ -54,9 +54,9 @@ def config_of(family: Family, weights: Path) -> Mapping[str, Any]:
     """Return the models.yaml of a gateway that serves the family, with the catalogue's options for it."""
     tested: dict[str, Any] = {
         "logits_processors": [SCRIPTED_MODEL],
-        # random weights would write spaces until the limit
+        # between the parts of a call, random weights would write spaces until the limit
         "structured_outputs_config": {"disable_any_whitespace": True},
-        "max_num_seqs": 4,
+        "max_num_seqs": 8,
     }
     model = {
         "catalogue": family.name,

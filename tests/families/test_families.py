@@ -6,6 +6,7 @@ Everything is real but the weights: gateway, vLLM, layers, decoding under a sche
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from tests.families.answers import Answer
 from tests.families.gateways import Served
 from tests.families.parser_cases import ANSWER, CALLS, THOUGHTS, TOOLS
+from tests.families.selection import for_families
 
 SHORT = {"max_tokens": 12}
 WARM = {"temperature": 1}
@@ -50,16 +52,28 @@ def test_stream(family: Served) -> None:
     assert (stream.content, stream.reasoning) == (whole.content, whole.reasoning)
 
 
+def test_long_prompts_with_a_seed_at_once(family: Served) -> None:
+    """They are more than vLLM computes in one step, and a CPU's random numbers cannot be taken back."""
+    story = " ".join(f"On day {number} it rained in Oslo." for number in range(80))
+
+    def ask(number: int) -> Answer:
+        question = [{"role": "user", "content": f"{number}: {story}"}]
+        return family.ask(messages=question, temperature=1, seed=number, max_tokens=4)
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, range(8)))
+    assert all(answer.usage["completion_tokens"] > 0 for answer in answers)
+
+
 @streamed
 def test_json_schema(family: Served, stream: bool) -> None:
     answer = family.ask(response_format=FORM, stream=stream, max_tokens=600, **WARM, **without_thoughts(family))
     assert_report(answer)
 
 
+@for_families(lambda family: family.thoughts is not None)
 @streamed
 def test_json_schema_after_thoughts(family: Served, stream: bool) -> None:
-    if family.family.thoughts is None:
-        pytest.skip("the model does not think")
     answer = family.ask(response_format=FORM, stream=stream, max_tokens=600, **WARM, **thoughts_first(family))
     assert answer.reasoning.strip() == THOUGHTS
     assert_report(answer)
@@ -75,10 +89,9 @@ def test_long_prompts(family: Served) -> None:
     assert [answer.content for answer in again] == [answer.content for answer in first]
 
 
+@for_families(lambda family: family.calls is not None)
 @streamed
 def test_required_call(family: Served, stream: bool) -> None:
-    if not family.family.entry.calls_tools:
-        pytest.skip("the model was not trained to call tools")
     asked = {"tools": [BOUNDED_TOOL], "tool_choice": "required", "max_tokens": 600, **WARM}
     answer = family.ask(stream=stream, **asked, **without_thoughts(family))
     calls = answer.parsed_calls()
@@ -87,10 +100,10 @@ def test_required_call(family: Served, stream: bool) -> None:
     assert all(call.arguments["city"] in ("Paris", "Oslo") for call in calls)
 
 
+@for_families(lambda family: family.calls is not None)
 @streamed
 def test_calls_in_the_family_s_format(family: Served, stream: bool) -> None:
-    if family.family.calls is None:
-        pytest.skip("the model was not trained to call tools")
+    assert family.family.calls is not None
     calls = CALLS["two calls"]
     answer = said(family, family.family.calls(calls), stream=stream, tools=TOOLS, tool_choice="auto")
     assert answer.parsed_calls() == calls
@@ -98,10 +111,9 @@ def test_calls_in_the_family_s_format(family: Served, stream: bool) -> None:
     assert answer.finish_reason == "tool_calls"
 
 
+@for_families(lambda family: family.thoughts is not None)
 @streamed
 def test_thoughts(family: Served, stream: bool) -> None:
-    if family.family.thoughts is None:
-        pytest.skip("the model does not think")
     answer = said(family, ANSWER, stream=stream)
     assert answer.reasoning.strip() == THOUGHTS
     assert answer.content.strip() == ANSWER

@@ -206,7 +206,7 @@ def test_outside_its_hours_a_model_is_not_missed(bench: Bench, workers: int) -> 
         }
         with bench.gateway(config, workers=workers) as gateway:
             gateway.wait_for_ready()
-            wait_until(lambda: gateway.metrics().value("smallfirst_replicas_up", model="day") == 1)
+            wait_until(lambda: gateway.metrics().value("smallfirst_replicas_expected", model="day") == 1)
             answer = ask(gateway, "auto")
             assert (answer.status_code, answer.headers["x-smallfirst-model"]) == (200, "all")
             assert answer.headers["x-smallfirst-reason"] == "hours"

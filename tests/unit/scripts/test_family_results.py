@@ -11,12 +11,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[3] / "scripts"))
 
 from family_results import MODULE, Outcome, alike, family_results
+from family_results import TESTS as TESTS_BY_ANSWER
 from reference_catalogue import FamilyResult
 
 from router.catalogue.bundled import catalogue, find
 from tests.families.entries import FAMILIES
 
-TESTS = ("test_chat", "test_long_prompts", "test_stream", "test_json_schema", "test_thoughts")
+TESTS = (*TESTS_BY_ANSWER["chat"], "test_stream", "test_json_schema", "test_thoughts")
 FAULT = "vLLM loses it"
 
 
@@ -58,3 +59,9 @@ def test_every_entry_that_vllm_runs_is_tested_or_alike_one_that_is() -> None:
         if entry.engine == "vllm" and not any(alike(entry, other) for other in tested)
     ]
     assert untested == []
+
+
+def test_a_family_writes_calls_and_thoughts_if_its_entry_does() -> None:
+    for family in FAMILIES:
+        assert (family.calls is not None) == family.entry.calls_tools, family.name
+        assert (family.thoughts is not None) == (family.entry.thinking != "never"), family.name

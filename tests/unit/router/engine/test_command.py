@@ -82,10 +82,12 @@ def test_a_cpu_gets_its_settings_and_a_gpu_does_not() -> None:
     on_cpu, on_gpu = launch(model()), launch(model(), gpus="0")
     assert value(on_cpu.argv, "--dtype") == "float32"
     assert "--enforce-eager" in on_cpu.argv
+    assert "--no-enable-chunked-prefill" in on_cpu.argv
     assert on_cpu.env["OMP_NUM_THREADS"] == "2"
     assert on_cpu.env["VLLM_CPU_KVCACHE_SPACE"] == "1"
     assert "--dtype" not in on_gpu.argv
     assert "--enforce-eager" not in on_gpu.argv
+    assert "--no-enable-chunked-prefill" not in on_gpu.argv
     assert not {"OMP_NUM_THREADS", "VLLM_CPU_KVCACHE_SPACE"} & set(on_gpu.env)
 
 
