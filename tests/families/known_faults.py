@@ -10,10 +10,9 @@ REQUIRED_IS_LOST = (
 )
 REQUIRED_IS_FREE = "vLLM does not constrain required calls for the parser gemma4"
 NO_TOKEN_ENDS_THOUGHTS = (
-    "decoding enforces a format after thoughts only if the tokenizer has a token for </think>; this family writes it as"
-    " text"
+    "after thoughts, decoding enforces a format only if the tokenizer has a token for </think>, which is not known of"
+    " this family's"
 )
-
 
 TEXT_TAGS = ("nemotron-h-8b-reasoning", "nemotron-nano-9b-v2", "phi-4-mini-reasoning")
 FAULTS: Mapping[str, str] = {
