@@ -182,7 +182,8 @@ def _rungs(
         where = f"{file.where((*at, 'ladder', i))}: routes.{name}.ladder[{i}]"
         for model in rung:
             if model not in models:
-                raise ConfigError(f"{where}: unknown model {model!r}{_suggestion(model, models)}")
+                known = _suggestion(model, models) or f"; expected one of {', '.join(models)}"
+                raise ConfigError(f"{where}: unknown model {model!r}{known}")
             if model in named:
                 raise ConfigError(f"{where}: {model!r} is in the ladder twice")
             named.add(model)
@@ -229,7 +230,7 @@ def _explain(file: YamlDocument, fault: Any) -> str:
         key = key[:2]
     message = _EXPECTED.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
     message = message.replace("Input should be", "expected")
-    value = _value_at(file.data, key)
+    value = key[-1] if fault["loc"][-1] == "[key]" else _value_at(file.data, key)
     if fault["type"] == "extra_forbidden":
         known = _known_keys(key, file)
         message = NOT_BUILT.get(str(key[-1])) or (

@@ -57,7 +57,16 @@ models:
   rung.
 - `smallfirst check --verbose` prints every model with what the catalogue filled in.
 - `smallfirst check` and `smallfirst serve` print one line for each model that is not for commercial use.
-- Any other hub id works as well, with the options that you write."""
+- Any other hub id works as well, with the options that you write.
+- **Less memory**: `vllm_args: {quantization: fp8}` makes vLLM keep the weights in fp8 on a GPU. For int4, name
+  quantised weights as the `source` beside `catalogue`.
+- **Without a network**: copy the folder that `hf download microsoft/Phi-4-mini-instruct --local-dir Phi-4-mini` writes
+  elsewhere, and name it as the `source`. A relative folder begins with `./`. A hub id whose files are in the cache of
+  the hub (`HF_HOME`) starts without a network, too."""
+
+ADVICE = """\
+These are choices by licence, engine and format. We have not compared the quality of answers: measure it on your own
+calls with [`smallfirst calibrate`](routing.md#learning-from-your-own-calls)."""
 
 EXPLANATION = """\
 - **Tools**: the tool parser of vLLM; or `in text`: no parser of vLLM fits the model's format, so the calls arrive as
@@ -69,6 +78,24 @@ EXPLANATION = """\
   estimate is in `router/catalogue/memory.py`.
 - **Started here**: what this project's tests asked of the architecture, with small random weights on a CPU; they say
   nothing about the quality of answers."""
+
+
+ADVICE_ROWS = (
+    ("Phi", "`phi-4-mini`",
+     "MIT. It needs our chat template and the gateway's reading of calls, which the entry has."),
+    ("Nemotron-H", "`nemotron-3-nano-4b`",
+     "Nemotron-H is for research only, its successor is not. vLLM's tool parser loses calls that are required and"
+     " streamed."),
+    ("SmolLM2", "`smollm2-1.7b`; `smollm3-3b` if there are 12 GB",
+     "Apache-2.0. The two smaller SmolLM2 were not trained to call tools. SmolLM3 also thinks, and has 65,536 tokens."),
+    ("Hymba", "`granite-4.0-h-1b`",
+     "vLLM does not have Hymba, so it answers one request at a time. Granite 4 H is a hybrid of its size in vLLM."),
+    ("DeepSeek-R1-Distill", "`deepseek-r1-distill-qwen-1.5b`; `smollm3-3b` for tools",
+     "MIT. It always thinks and was not trained to call tools. SmolLM3 was, and a request can turn its thoughts off."),
+    ("xLAM-2", "`qwen3-4b-instruct-2507`",
+     "xLAM-2 is for research only. Qwen3 is Apache-2.0, and vLLM's tool parser for it fits."),
+)  # fmt: skip
+"""for who knows a family: which entry to take, and why"""
 
 
 class FamilyResult(BaseModel):
@@ -93,6 +120,9 @@ def catalogue_page() -> str:
             "<!-- Made from the catalogue by `make reference`: do not edit. -->",
             "# Models",
             INTRODUCTION,
+            "## Which to take",
+            table(("Family", "Take", "Why"), ADVICE_ROWS),
+            ADVICE,
             "## The catalogue",
             f"Facts of {as_of}. Parsers and options are those of vLLM {vllm_version()}.",
             table(COLUMNS, rows),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,8 @@ class ModelAdapters:
             copied = await asyncio.to_thread(copy_version, folder, self._store(adapter))
         except (EngineError, OSError) as error:
             self._note_fault(adapter, str(error))
+            if isinstance(error, OSError):
+                adapter.read = None  # such as a full disk: the same files may be copied later
             return
         adapter.fault = ""
         version = adapter.versions.setdefault(copied.id, copied)
@@ -150,15 +152,23 @@ class ModelAdapters:
 
     async def _settle(self) -> None:
         """Load what engines lack, switch to what all have, and unload what nobody uses."""
+        for engine in self._engines:
+            await self._for_each_adapter(self._load, engine)
         for adapter in self._adapters:
-            for engine in self._engines:
-                try:
-                    await self._load(adapter, engine)
-                except EngineError as error:  # its supervisor will restart it, if it stays like that
-                    log.warning("%s: %s", adapter.name, error)
             self._switch(adapter)
-            for engine in self._engines:
-                await self._unload(adapter, engine)
+        for engine in self._engines:
+            await self._for_each_adapter(self._unload, engine)
+
+    async def _for_each_adapter(
+        self, do: Callable[[AdapterState, EngineState], Awaitable[None]], engine: EngineState
+    ) -> None:
+        """Do it until the engine does not answer: the next call would take as long, and other engines wait for it."""
+        for adapter in self._adapters:
+            try:
+                await do(adapter, engine)
+            except EngineError as error:  # its supervisor will restart it, if it stays like that
+                log.warning("%s: %s", adapter.name, error)
+                return
 
     async def _load(self, adapter: AdapterState, engine: EngineState) -> None:
         for version in to_load(adapter, engine):
@@ -195,11 +205,7 @@ class ModelAdapters:
         for version in to_unload(adapter, engine, time.monotonic(), longest_s):
             if engine.socket is None:
                 return
-            try:
-                await unload_adapter(engine.socket, name_at_engine(adapter.name, version.id))
-            except EngineError as error:
-                log.warning("%s: %s", adapter.name, error)
-                return
+            await unload_adapter(engine.socket, name_at_engine(adapter.name, version.id))
             engine.loaded[adapter.name].pop(version.id, None)
             await self._remove_unused(adapter)
 

@@ -45,7 +45,9 @@ def find(name: str) -> CatalogueEntry:
     if found := catalogue().get(name):
         return found
     longer = [known for known in catalogue() if name and known.startswith(name)]
-    similar = (longer or difflib.get_close_matches(name, catalogue(), cutoff=0.5))[:3]
+    if same := by_hub_id(name):
+        longer = [same.name]
+    similar = (longer or difflib.get_close_matches(name.lower(), catalogue(), cutoff=0.5))[:3]
     suggestion = f"; did you mean {one_of(similar)}?" if similar else ""
     raise ValueError(f"no entry {name!r} in the catalogue{suggestion} (`smallfirst models` lists them all)")
 

@@ -23,3 +23,13 @@ def licence_warnings(models: Iterable[Model]) -> list[str]:
         for model in models
         if (entry := entry_of(model)) is not None and entry.licence.commercial == "forbidden"
     ]
+
+
+def context_warnings(models: Iterable[Model]) -> list[str]:
+    """Return one line for each model with more `context` than its weights were made for: most engines refuse it."""
+    return [
+        f"{model.name}: context {model.context:,} is above the {entry.context:,} tokens of {entry.hub_id};"
+        " the engine will probably not start"
+        for model in models
+        if (entry := entry_of(model)) is not None and model.context is not None and model.context > entry.context
+    ]

@@ -44,6 +44,14 @@ class Hours:
         local = at.astimezone(self.zone)
         return local.weekday() * DAY_MINUTES + local.hour * 60 + local.minute in self.minutes
 
+    @property
+    def shortest_s(self) -> float:
+        """Return for how long the model runs at the shortest of its times."""
+        week = range(WEEK_MINUTES)
+        begins = [minute for minute in self.minutes if (minute - 1) % WEEK_MINUTES not in self.minutes]
+        ends = (next(n for n in week if (begin + n) % WEEK_MINUTES not in self.minutes) for begin in begins)
+        return 60.0 * min(ends, default=WEEK_MINUTES)
+
     def next_change(self, at: datetime) -> datetime | None:
         """Return the next time at which `contains` changes, or None if it never does."""
         if len(self.minutes) == WEEK_MINUTES:

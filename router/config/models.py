@@ -179,6 +179,11 @@ class Model(Entry):
         if self.managed:
             for key in sorted({"api_key", "upstream_model", "required"} & given):
                 raise ValueError(f"`{key}` is only for models with `base_url`, not for models with `source`")
+        if (hours := self.timetable) is not None and hours.shortest_s <= self.timeouts.drain_s:
+            raise ValueError(
+                f"`timeouts.drain_s` begins before the end of `hours`, so it must be less than the shortest of them,"
+                f" {hours.shortest_s:.0f} s; it is {self.timeouts.drain_s:g} s"
+            )
         if self.required and self.api_key is None:
             raise ValueError("`required: true` needs an `api_key`, but there is none")
         if self.required and self.requires is not None:

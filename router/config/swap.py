@@ -38,18 +38,21 @@ def swap_faults(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
         for place, member in enumerate(members):
             at: KeyPath = ("swap", name, "models", place)
             if member in group_of:
-                yield at, f"{member!r} is in the group {group_of[member]!r} already; a model is in one group, once"
+                yield at, f"expected each model in one group, once; it is in {group_of[member]!r} already"
             elif member not in models:
                 close = difflib.get_close_matches(str(member), models, n=1)
-                yield at, "unknown model" + (f"; did you mean {close[0]!r}?" if close else "")
+                yield (
+                    at,
+                    "unknown model" + (f"; did you mean {close[0]!r}?" if close else "; expected a name of `models`"),
+                )
             elif models[member].get("source") is None:
-                yield at, f"{member!r} has no `source`: smallfirst can load and unload only the models that it starts"
+                yield at, "expected a model with `source`: smallfirst loads and unloads only the models that it starts"
             else:
                 group_of[member] = name
         keep = group.get("keep", 1)
         if isinstance(keep, int) and keep >= len(members):
             where: KeyPath = ("swap", name, "keep") if "keep" in group else ("swap", name)
-            yield where, f"`keep`: expected less than the number of `models`: {len(members)}"
+            yield where, f"`keep`: expected fewer than the {len(members)} `models` of the group"
     for name, model in models.items():
         yield from _useless_timeouts(name, model, on_demand=name in group_of or model.get("idle_minutes") is not None)
 

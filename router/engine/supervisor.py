@@ -65,6 +65,7 @@ class Supervisor:
         """the time for which its process has memory, loading included"""
         self.holds_memory = False
         self.has_failed = False  # and waits to be restarted
+        self.is_preparing = True  # its weights, which come before its start
         self._model, self._index = model, index
         self._state_dir = state_dir
         self._progress = progress
@@ -75,7 +76,7 @@ class Supervisor:
         self._folder = runtime_folder()
         self._socket = self._folder / "engine.sock"
         self._ready_since: float | None = None
-        self._path: str | None = None
+        self._path = ""
         self._wanted = asyncio.Event()
         self._wanted.set()
         self._why_not_up = ""  # why it is drained or unloaded on purpose
@@ -137,10 +138,11 @@ class Supervisor:
                 except Exception as error:
                     log.exception("%s: unexpected error", self._name)
                     reason = f"{type(error).__name__}: {error}"
-                failures = 1 if self._ready_for_s() >= STABLE_S else failures + 1
+                ready_s = time.monotonic() - self._ready_since if self._ready_since else 0.0
+                failures = 1 if ready_s >= STABLE_S else failures + 1
                 delay = backoff_s(failures)
                 self.restarts += 1
-                self.has_failed, self._path = True, None
+                self.has_failed = self.is_preparing = True
                 # clients see the detail, so the reason goes only to the operator's log
                 self._set_phase("restarting", f"restarting; next start in {delay:.0f} s")
                 log.warning("%s: %s; next start in %.0f s", self._name, reason, delay)
@@ -157,16 +159,17 @@ class Supervisor:
             EngineError: the replica could not start or stopped running. The message says why.
             ConfigError: an argument of the engine is invalid.
         """
-        if self._path is None:
+        if self.is_preparing:
             if not self.restarts:
                 self._set_phase("preparing", "preparing the model")
             self._path = await prepare(self._model, self._state_dir, self._progress)
+            self.is_preparing = False
         if not self._wanted.is_set():
             self._set_phase("unloaded", "")
             await self._wanted.wait()
+        if self.phase != "restarting":
+            self._set_phase("starting", "starting")
         engine = await self._engine(self._path)
-        if not self.restarts or self.phase == "unloaded":
-            self._set_phase("starting", f"{engine.launch.title} starting")
         self._hold_memory(True)
         try:
             is_wanted = await self._while_wanted(self._start(engine))
@@ -282,9 +285,6 @@ class Supervisor:
             if status is not None or misses >= MISSES_UNTIL_UNRESPONSIVE:
                 self._set_phase("unresponsive", f"{title} does not answer its health check")
         raise EngineError(f"{title} did not answer its health check for {HANG_TIMEOUT_S:.0f} s (more in {engine.log})")
-
-    def _ready_for_s(self) -> float:
-        return 0.0 if self._ready_since is None else time.monotonic() - self._ready_since
 
     def _set_phase(self, phase: Phase, detail: str) -> None:
         self.phase, self._detail = phase, detail

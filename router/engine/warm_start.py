@@ -135,7 +135,7 @@ class _WarmParent:
         reply: Mapping[str, Any] = json.loads(message)
         if reply.get("loaded"):
             self._loaded.set_result(None)
-        elif waiting := self._pids.get(reply["request"]):
+        elif (waiting := self._pids.get(reply["request"])) and not waiting.done():  # done: the start was cancelled
             waiting.set_result(reply["pid"])
 
     def _end(self, reason: str) -> None:

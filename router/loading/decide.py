@@ -2,8 +2,9 @@
 
     unloaded ── load ──> loading ──> loaded ── drain ──> draining ── unload ──> unloading ──> unloaded
                             │           ^ └── resume ──────┘
-                            └─> failed ── unload ──> blocked ──> unloaded     (blocked: it may not be loaded yet)
+                            └─> failed ── unload ──> blocked ──> preparing ──> unloaded
 
+It may not be loaded while it is blocked, or while its weights are prepared, as a download must not take a place.
 A model takes a place from its load until it is unloaded; a group has `keep` places. A model with hours or an idle time
 that is in no swap group is a group of its own.
 """
@@ -15,7 +16,7 @@ from typing import Literal, NamedTuple
 
 from router.types import UnloadReason
 
-Phase = Literal["unloaded", "loading", "loaded", "draining", "unloading", "failed", "blocked"]
+Phase = Literal["unloaded", "loading", "loaded", "draining", "unloading", "failed", "blocked", "preparing"]
 TAKES_PLACE = frozenset[Phase]({"loading", "loaded", "draining", "unloading", "failed"})
 QUIET_S = 2.0
 """A model without requests for so long has nothing to do: it can be unloaded for another one. Clients that ask one
@@ -91,7 +92,7 @@ def _step_of(one: Member, now: float, *, others_wait: bool) -> Step | None:
     """Return the step that does not depend on the places of the group."""
     match one.phase:
         case "draining":
-            if one.waiting_since is not None and not one.closed and not others_wait:
+            if _is_asked(one) and not one.closed and not others_wait:
                 return Step(one.name, "resume")
             if not one.in_flight or now - one.since >= one.drain_s:
                 return Step(one.name, "unload")

@@ -60,6 +60,11 @@ class Loadable(Protocol):
         """Whether it waits before it can be started again."""
         ...
 
+    @property
+    def is_preparing(self) -> bool:
+        """Whether it cannot be started yet, because its weights are downloaded or converted first."""
+        ...
+
 
 @dataclass(slots=True)
 class _Entry:
@@ -163,7 +168,9 @@ class _Entry:
         if not self.is_wanted:
             if any(one.holds_memory for one in self.replicas):
                 return "unloading"
-            return "blocked" if any(one.has_failed for one in self.replicas) else "unloaded"
+            if any(one.has_failed for one in self.replicas):
+                return "blocked"
+            return "preparing" if any(one.is_preparing for one in self.replicas) else "unloaded"
         if any(one.is_loaded for one in self.replicas):
             return "draining" if self.is_drained else "loaded"
         return "failed" if all(one.has_failed for one in self.replicas) else "loading"

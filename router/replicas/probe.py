@@ -26,6 +26,7 @@ class Probe:
 
     is_loaded = True
     has_failed = False
+    is_preparing = False
 
     def __init__(self, name: str, health_url: str | None, upstream: Upstream) -> None:
         self.name = name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,8 @@ from router.yaml.document import YamlDocument
 from router.yaml.edit import CannotEdit, add_entry, add_item
 from server.commands.base import Subparsers, add_config_option, load_config, print_error
 from server.commands.models import in_words
+
+WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -72,7 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
         edited = _edited(text, name, entry, arguments, before)
     except CannotEdit as error:
         lines = "".join(f"\n  {line}" for line in _body(entry, arguments))
-        raise ConfigError(f"{path}: {error}; add this to it yourself:\n{name}:{lines}") from None
+        ladder = f", and {name} to routes.{arguments.route}.ladder" if arguments.route is not None else ""
+        raise ConfigError(f"{path}: {error}; add this to its `models` yourself{ladder}:\n{name}:{lines}") from None
     after = _replace(path, edited, _check)
     for line in licence_warnings([after.written[name]]):
         print_error(line)
@@ -157,6 +161,10 @@ def _check(path: Path) -> Config:
 def _replace(path: Path, text: str, check: Callable[[Path], Config]) -> Config:
     """Replace a file in one step by one that passes the check. Return what the check returns."""
     target = path.resolve()  # a link stays a link
+    if not (
+        target.stat().st_mode & WRITABLE and os.access(target, os.W_OK)
+    ):  # a new file could replace it all the same
+        raise ConfigError(f"{path}: cannot be written: the file is read-only")
     try:
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as content:

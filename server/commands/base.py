@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, TypeAlias
+from urllib.parse import urlsplit
 
 from router.adapters.preflight import check_adapters
 from router.config import price_list
-from router.config.from_catalogue import licence_warnings
-from router.config.models import Config, without_adapters
+from router.config.from_catalogue import context_warnings, licence_warnings
+from router.config.models import Config, Model, without_adapters
 from router.engine.gpu import gpu_present
 from router.engine.preflight import check_managed
+from router.engine.source import HubModel, parse
 from router.load_config import load
 from router.upstream.dialects import DIALECTS
 
@@ -50,8 +52,8 @@ def load_config(path: Path) -> Config:
 
 
 def checked_config(path: Path) -> Config:
-    """Read models.yaml and check the models that have a `source`. Print which models are left out or limited, and which
-    must not be used commercially.
+    """Read models.yaml and check the models that have a `source`. Print which models are left out or limited, which
+    must not be used commercially, and what will probably not work.
 
     Raises:
         ConfigError: the file is wrong, or a model cannot be started on this machine.
@@ -61,10 +63,36 @@ def checked_config(path: Path) -> Config:
     check_adapters(config)
     for line in (*config.left_out.values(), *licence_warnings(without_adapters(config.models))):
         print_error(line)
+    own = without_adapters(config.models)
+    for line in (*context_warnings(own), *url_warnings(own), *folder_warnings(own)):
+        print_error(line)
     for model in config.models.values():
         if limits := DIALECTS[model.engine].limits(model):
             print_error(f"{model.name}: engine {model.engine}: {'; '.join(limits)}")
     return config
+
+
+def url_warnings(models: Iterable[Model]) -> list[str]:
+    """Return one line for each `base_url` without a path, at which servers of this kind have no API.
+
+    Their health check is outside `/v1`, so such a model would count as up, and each request would fail.
+    """
+    return [
+        f"{model.name}: base_url {url} has no path; the API of {model.engine} is usually at {url}/v1"
+        for model in models
+        if DIALECTS[model.engine].health_path
+        for url in model.base_url
+        if not urlsplit(url).path
+    ]
+
+
+def folder_warnings(models: Iterable[Model]) -> list[str]:
+    """Return one line for each `source` that names a repository of the hub, but is also a folder here."""
+    return [
+        f"{model.name}: source {model.source} is read as a hub id; for the folder of that name, write ./{model.source}"
+        for model in models
+        if model.source and isinstance(parse(model), HubModel) and Path(model.source).is_dir()
+    ]
 
 
 def stale_prices(config: Config) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 
 from router.config.models import Config, Model, without_adapters
 from router.policy.route_policies import RoutePolicies
@@ -32,7 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
         print("models:")  # noqa: T201
         for model in without_adapters(config.written):
             print(resolved(model), end="")  # noqa: T201
-    print(f"{arguments.config}: {len(config.models)} models, {len(config.routes)} routes: valid")  # noqa: T201
+    found = f"{_count(config.models, 'model')}, {_count(config.routes, 'route')}"
+    print(f"{arguments.config}: {found}: valid")  # noqa: T201
     return 0
 
 
@@ -46,6 +47,10 @@ def loading_lines(config: Config) -> Iterator[str]:
             yield f"{model.name}: loaded on demand, unloaded after {model.idle_minutes:g} minutes without a request"
         if model.hours:
             yield f"{model.name}: runs {model.hours}"
+
+
+def _count(things: Sized, noun: str) -> str:
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
 
 
 def resolved(model: Model) -> str:

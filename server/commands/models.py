@@ -23,6 +23,7 @@ from router.catalogue.memory import (
 )
 from router.catalogue.resolve import settings
 from router.errors import ConfigError
+from router.upstream.dialects import DIALECTS
 from server.commands.base import Subparsers, align
 
 HEADER = ("name", "parameters", "context", "tools", "thinks", *BYTES_PER_WEIGHT, "card", "commercial use")
@@ -111,6 +112,11 @@ def details(entry: CatalogueEntry) -> str:
                 parts += textwrap.wrap(item, 116, initial_indent="  - ", subsequent_indent="    ",
                                        break_long_words=False, break_on_hyphens=False)  # fmt: skip
     parts += ["", "In models.yaml, under `models`:", "", f"  {entry.name}:", f"    source: catalogue:{entry.name}"]
+    if entry.own_code:
+        key = DIALECTS[entry.engine].arguments_key
+        parts.append(
+            f"    {key}: {{trust_remote_code: true}}   # runs the code that comes with the weights: read it first"
+        )
     parts += ["", "It stands for:", "", as_yaml({entry.name: settings(entry)}).rstrip()]
     return "\n".join(parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -30,9 +31,20 @@ def test_the_page_is_what_the_catalogue_says() -> None:
 
 
 def test_every_entry_has_a_row() -> None:
-    rows = [line for line in catalogue_page().splitlines() if line.startswith("| ")][2:]
+    table = catalogue_page().partition("## The catalogue")[2]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][2:]
     assert [row.split("[")[1].partition("]")[0] for row in rows] == list(catalogue())
     assert all(row.count(" | ") == len(reference_catalogue.COLUMNS) - 1 for row in rows)
+
+
+@pytest.mark.parametrize("row", reference_catalogue.ADVICE_ROWS, ids=lambda row: row[0])
+def test_the_models_to_take_are_in_the_catalogue_and_may_be_used_commercially(row: tuple[str, str, str]) -> None:
+    family, take, why = row
+    assert family in {entry.family for entry in catalogue().values()}
+    names = re.findall(r"`([^`]+)`", take)
+    assert names
+    assert all(find(name).licence.commercial != "forbidden" for name in names)
+    assert f"| {family} | {take} | {why} |" in catalogue_page()
 
 
 def test_what_has_no_source_is_shown() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +15,7 @@ import pytest
 from router.adapters import engine_calls, model_adapters
 from router.adapters.folder import WEIGHTS
 from router.adapters.model_adapters import ModelAdapters
+from router.adapters.version import Version, copy_version
 from router.config.models import Model
 from router.errors import EngineError
 from router.replicas.adapter_replica import AdapterSlot, name_at_engine
@@ -252,6 +254,39 @@ def test_files_that_are_not_usable_change_nothing(tmp_path: Path, caplog: pytest
 
     asyncio.run(scenario())
     assert caplog.text.count("is not usable") <= 2
+
+
+async def test_files_that_could_not_be_copied_are_copied_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[Path] = []
+
+    def copy(source: Path, store: Path) -> Version:
+        tries.append(source)
+        if len(tries) < 4:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return copy_version(source, store)
+
+    async with running(tmp_path) as bench:
+        before = bench.serving()
+        monkeypatch.setattr(model_adapters, "copy_version", copy)
+        write_adapter(bench.folders["orders"], 7)
+        await bench.until(lambda: bench.serving() != before)
+        assert caplog.text.count("No space left") == 1
+
+
+async def test_a_silent_engine_is_asked_once_in_a_round_not_for_every_adapter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path) as bench:
+        silent, other = bench.engines
+        silent.silent = True
+        silent.calls.clear()
+        monkeypatch.setattr(engine_calls, "CALL_TIMEOUT_S", 0.2)
+        for seed, name in enumerate(NAMES):
+            write_adapter(bench.folders[name], 7 + seed)
+        await bench.until(lambda: len(other.loaded) == 4)
+        assert {name.partition("@")[0] for _, name in silent.calls} == {"orders"}
 
 
 async def test_files_that_still_change_are_left_alone(tmp_path: Path) -> None:

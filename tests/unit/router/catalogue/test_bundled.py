@@ -57,6 +57,8 @@ def test_an_entry_is_found_by_its_name_or_its_hub_id() -> None:
     [
         ("phi-4-mni", r"no entry 'phi-4-mni' in the catalogue; did you mean 'phi-4-mini', .* \(`smallfirst models`"),
         ("smollm2", r"did you mean 'smollm2-135m', 'smollm2-360m' or 'smollm2-1.7b'"),
+        ("Microsoft/Phi-4-mini-instruct", r"did you mean 'phi-4-mini'\?"),
+        ("PHI-4-MINI", r"did you mean 'phi-4-mini', "),
         ("gpt", r"no entry 'gpt' in the catalogue \(`smallfirst models` lists them all\)"),
     ],
 )

@@ -131,3 +131,16 @@ def test_in_utc_a_range_runs_from_its_begin_for_its_length(begin: int, length: i
 def test_what_is_wrong_is_said(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message.replace("(", r"\(")):
         Hours.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("hours", "minutes"),
+    [
+        (NIGHT, 8 * 60),
+        ("00:00-24:00 UTC", 7 * 24 * 60),
+        ("22:00-06:00, 12:00-12:01 UTC", 1),
+        ("Sun 22:00-24:00, Mon 00:00-06:00 UTC", 8 * 60),
+    ],
+)
+def test_the_shortest_time(hours: str, minutes: int) -> None:
+    assert Hours.parse(hours).shortest_s == minutes * 60

@@ -46,11 +46,21 @@ def test_a_member_that_is_left_out_here_does_not_count(tmp_path: Path) -> None:
     ("swap", "message"),
     [
         ("{g: {models: [a, bb]}}", r"models.yaml:6: swap.g.models\[1\]: unknown model; did you mean 'b'\?, got 'bb'"),
-        ("{g: {models: [a, far]}}", r"swap.g.models\[1\]: 'far' has no `source`"),
-        ("{g: {models: [a, b, a], keep: 2}}", r"swap.g.models\[2\]: 'a' is in the group 'g' already"),
-        ("{g: {models: [a, b]}, h: {models: [b, c]}}", r"swap.h.models\[0\]: 'b' is in the group 'g' already"),
-        ("{g: {models: [a, b], keep: 2}}", r"swap.g.keep: `keep`: expected less than the number of `models`: 2, got 2"),
-        ("{g: {models: [a]}}", r"swap.g: `keep`: expected less than the number of `models`: 1"),
+        ("{g: {models: [a, other]}}", r"swap.g.models\[1\]: unknown model; expected a name of `models`, got 'other'"),
+        ("{g: {models: [a, far]}}", r"swap.g.models\[1\]: expected a model with `source`: .*, got 'far'"),
+        (
+            "{g: {models: [a, b, a], keep: 2}}",
+            r"swap.g.models\[2\]: expected each model in one group, once; it is in 'g' already, got 'a'",
+        ),
+        (
+            "{g: {models: [a, b]}, h: {models: [b, c]}}",
+            r"swap.h.models\[0\]: expected each model in one group, once; it is in 'g' already, got 'b'",
+        ),
+        (
+            "{g: {models: [a, b], keep: 2}}",
+            r"swap.g.keep: `keep`: expected fewer than the 2 `models` of the group, got 2",
+        ),
+        ("{g: {models: [a]}}", r"swap.g: `keep`: expected fewer than the 1 `models` of the group"),
         ("{g: {models: [a, b], keep: 0}}", r"swap.g.keep: expected greater than or equal to 1, got 0"),
         ("{g: {models: [a, b], turn_s: 0}}", r"swap.g.turn_s: expected greater than 0"),
         ("{g: {models: a}}", r"swap.g.models: expected a list"),
@@ -76,6 +86,11 @@ def test_a_group_that_cannot_be_meant_is_refused(tmp_path: Path, swap: str, mess
         ("idle_minutes: 15", "timeouts: {drain_s: 1}", r"models.c.timeouts.drain_s: only for models of a `swap` group"),
         ("base_url: http://host/v1", "base_url: http://host/v1, idle_minutes: 1", "`idle_minutes` is only for models"),
         ("22:00-06:00 Europe/Madrid", "22-6 UTC", r"models.yaml:2: models.a.hours: '22-6' is not a range of hours"),
+        (
+            "22:00-06:00 Europe/Madrid",
+            "22:00-06:00, 12:00-12:01 UTC",
+            r"models.a: `timeouts.drain_s` .* 60 s; it is 60 s",
+        ),
         ("22:00-06:00 Europe/Madrid", "22:00-06:00 Madrid", r"models.a.hours: unknown time zone 'Madrid'"),
     ],
 )

@@ -118,6 +118,16 @@ async def test_an_engine_runs_as_python_m_runs_it(bench: Bench) -> None:
     await engine.stop()
 
 
+async def test_an_answer_for_a_start_that_was_cancelled_meanwhile_is_no_error(tmp_path: Path) -> None:
+    parent = warm_start._WarmParent(tmp_path / "log")
+    with parent._their_end as channel:
+        parent._pids[1] = asyncio.get_running_loop().create_future()
+        parent._pids[1].cancel()  # and its task has not run since
+        channel.send(b'{"request": 1, "pid": 2}')
+        parent._on_reply()
+    await parent.stop()
+
+
 @pytest.mark.parametrize("status", [3, 1])
 async def test_the_status_is_the_engine_s(bench: Bench, status: int) -> None:
     engine = await bench.start("exit", str(status))

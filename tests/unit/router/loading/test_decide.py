@@ -117,6 +117,12 @@ def test_a_draining_model_that_is_asked_again_is_resumed_unless_another_one_wait
 # Idle, hours, failures
 
 
+def test_a_draining_model_that_must_run_again_is_resumed() -> None:
+    draining = one("a", "draining", in_flight=1, on_demand=False)
+    assert steps(draining) == [Step("a", "resume")], "the clock was set back, and its hours are not over"
+    assert steps(draining._replace(closed=True, since=NOW)) == []
+
+
 def test_a_model_is_unloaded_when_it_is_idle_for_long_enough() -> None:
     idle = one("a", "loaded", last_used=940.0, idle_s=60.0)
     assert steps(idle) == [Step("a", "drain", "idle")]

@@ -22,7 +22,7 @@ class Engine:
     """A replica that is loaded when the test says so."""
 
     def __init__(self) -> None:
-        self.is_loaded = self.holds_memory = self.has_failed = False
+        self.is_loaded = self.holds_memory = self.has_failed = self.is_preparing = False
         self.told: list[str] = []
         self.why = ""
         self.restarts = 0
@@ -197,6 +197,25 @@ def test_a_failed_model_is_not_waited_for_until_it_may_be_started_again() -> Non
     with pytest.raises(NotLoaded):
         bench.lease("a")
     assert dict(bench.states["a"].report().unloads)["failed"] == 1
+
+
+def test_a_model_whose_weights_are_still_downloaded_takes_no_place_of_another_one() -> None:
+    bench = Bench(managed("a"), managed("b"), keep=1)
+    bench.engines["a"].is_preparing = True
+    bench.tick()
+    bench.wait_for("a", 1000.0)
+    bench.wait_for("b", 1001.0)
+    bench.tick()
+    assert bench.told("a") == []
+    assert bench.told("b") == ["load"]
+    with pytest.raises(NotLoaded):  # a request may wait for it
+        bench.lease("a")
+    bench.wait_for("b", None)
+    bench.loaded("b")
+    bench.engines["a"].is_preparing = False
+    bench.tick(5)
+    bench.tick()
+    assert bench.told("b") == ["drain", "unload"]
 
 
 def test_an_idle_model_is_unloaded() -> None:

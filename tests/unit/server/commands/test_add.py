@@ -124,7 +124,10 @@ def test_a_file_that_cannot_be_edited_gets_the_entry_printed(
     config.write_text(f"models: {{large: {LARGE}}}\n")
     assert add(config, "phi-4-mini") == 2
     error = capsys.readouterr().err
-    assert "`models` is not a mapping with each key on its own line; add this to it yourself:\nphi-4-mini:\n" in error
+    assert (
+        "`models` is not a mapping with each key on its own line; add this to its `models` yourself:\nphi-4-mini:\n"
+        in error
+    )
     assert "  source: catalogue:phi-4-mini" in error
 
 
@@ -136,7 +139,9 @@ def test_an_alias_that_the_edit_would_change_is_refused(tmp_path: Path, capsys: 
     )
     before = config.read_text()
     assert add(config, "phi-4-mini", "--route", "auto") == 2
-    assert "adding lines would change other parts of it" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "adding lines would change other parts of it" in error
+    assert "to its `models` yourself, and phi-4-mini to routes.auto.ladder:" in error
     assert config.read_text() == before
 
 
@@ -182,3 +187,13 @@ def test_a_models_own_code_needs_the_users_word(config: Path, capsys: pytest.Cap
     args = yaml.safe_load(config.read_text())["models"]["hymba-1.5b"]["transformers_args"]
     assert args == {"gpu_memory_utilization": 0.3, "trust_remote_code": True}
     assert main(["check", "--config", str(config)]) == 0
+
+
+def test_a_read_only_file_stays_as_it_is(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also for root, and in a folder in which a new file could replace it."""
+    before = config.read_text()
+    config.chmod(0o444)
+    assert add(config, "phi-4-mini") == 2
+    assert f"{config}: cannot be written: the file is read-only" in capsys.readouterr().err
+    assert config.read_text() == before
+    assert os.listdir(config.parent) == ["models.yaml"]

@@ -33,7 +33,7 @@ def test_every_entry_is_accepted(name: str, config: Path, capsys: pytest.Capture
     )
     status = main(["check", "--config", str(config)])
     out, err = capsys.readouterr()
-    assert (status, out) == (0, f"{config}: 2 models, 1 routes: valid\n")
+    assert (status, out) == (0, f"{config}: 2 models, 1 route: valid\n")
     assert ("not for commercial use" in err) == (entry.licence.commercial == "forbidden")
     assert ("small: engine transformers: one request at a time" in err) == (entry.engine == "transformers")
     assert len(err.splitlines()) == (entry.licence.commercial == "forbidden") + (entry.engine == "transformers")
@@ -115,4 +115,26 @@ def test_groups_idle_times_and_hours_have_a_line_each() -> None:
         "swap.small: 2 of a, b loaded at a time, on demand",
         "b: loaded on demand, unloaded after 2.5 minutes without a request",
         "c: runs 22:00-06:00 UTC",
+    ]
+
+
+def test_what_will_probably_not_work_is_said(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(config.parent)
+    Path("weights/phi").mkdir(parents=True)
+    config.write_text(
+        "models:\n"
+        "  long: {source: 'catalogue:phi-3-mini-4k', context: 8192}\n"
+        "  hub: {tier: slm, engine: vllm, source: weights/phi}\n"
+        "  here: {tier: slm, engine: vllm, source: ./weights/phi}\n"
+        "  ours: {tier: slm, engine: ollama, base_url: ['http://h:11434', 'http://h:11434/v1'], context: 4096}\n"
+        "  api: {tier: llm, engine: openai, base_url: http://api.example.com}\n"
+    )
+    assert main(["check", "--config", str(config)]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "long: context 8,192 is above the 4,096 tokens of microsoft/Phi-3-mini-4k-instruct; the engine will probably"
+        " not start",
+        "ours: base_url http://h:11434 has no path; the API of ollama is usually at http://h:11434/v1",
+        "hub: source weights/phi is read as a hub id; for the folder of that name, write ./weights/phi",
     ]

@@ -33,7 +33,8 @@ def test_a_model_is_shown_with_its_entry_for_models_yaml(name: str) -> None:
     entry = find(name)
     text = details(entry)
     short, whole = text.partition("In models.yaml, under `models`:")[2].split("It stands for:")
-    assert yaml.safe_load(short) == {name: {"source": f"catalogue:{name}"}}
+    trust = {"transformers_args": {"trust_remote_code": True}} if entry.own_code else {}
+    assert yaml.safe_load(short) == {name: {"source": f"catalogue:{name}"} | trust}
     assert yaml.safe_load(whole) == {name: settings(entry)}
     for shown in (*entry.sources, entry.licence.name, str(entry.as_of), *entry.unverified):
         assert shown in text
