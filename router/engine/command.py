@@ -44,7 +44,7 @@ NO_TELEMETRY_ENV = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
 # What vLLM's API server and, on a CPU, its engine and its worker import. None of it initialises a GPU.
 PRELOAD = ("vllm.entrypoints.launchers.api_server.entry", "vllm.v1.engine.async_llm")
-CPU_PRELOAD = (*PRELOAD, "vllm.v1.engine.core", "vllm.v1.worker.cpu_worker")
+CPU_PRELOAD = (*PRELOAD, "vllm.v1.engine.core", "vllm.v1.worker.cpu_worker", "router.engine.vllm_on_cpu")
 
 STRUCTURED_OUTPUTS_ARG = "structured_outputs_config"
 # vLLM's own tool call grammars work with xgrammar only. Without them, vLLM gives the backend a JSON schema of all

@@ -26,7 +26,6 @@ def main(path: str, modules: Sequence[str]) -> None:
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     for module in modules:
         importlib.import_module(module)
-    _inspect_models_here()
     gc.collect()
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -56,13 +55,6 @@ def use(path: str) -> None:
         asyncio.get_running_loop().add_reader(parent._channel, parent._on_reply)
 
     warm_start._WarmParent.start = connect  # type: ignore[method-assign]
-
-
-def _inspect_models_here() -> None:
-    """Look at model classes here. vLLM starts a process that imports it again: a minute for each architecture."""
-    from vllm.model_executor.models import registry
-
-    registry._run_in_subprocess = lambda inspect: inspect()
 
 
 if __name__ == "__main__":

@@ -351,6 +351,8 @@ def test_managed_replicas_have_the_same_address_in_all_processes(tmp_path: Path)
 async def test_a_request_for_an_adapter_loads_its_model(tmp_path: Path, workers: int) -> None:
     small = MANAGED.model_copy(update={"adapters": {"orders": "o/lora"}, "idle_minutes": 15.0})
     one = Fleet(config(small, *small.adapter_models), FakeUpstream({}), tmp_path, print, workers=workers)
+    for watcher in one._watchers:
+        watcher.is_preparing = False  # type: ignore[misc] - its weights are on this machine
     base, adapter = one.pools["tiny"].load_state, one.pools["orders"].load_state
     assert base is adapter is not None
     with pytest.raises(NotLoaded):
