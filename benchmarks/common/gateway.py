@@ -97,15 +97,8 @@ async def running_gateway(start: Start, say: Say) -> AsyncIterator[RunningGatewa
         StartFailed: it ended, or was not ready in time.
     """
     say(f"starting smallfirst serve --config {start.config.name}")
-    port = free_port()
-    address = ("--host=127.0.0.1", f"--port={port}")
-    command = (sys.executable, "-m", "server.cli", "serve", f"--config={start.config}", *address, *start.flags)
-    with start.log.open("wb") as output:
-        process = await Guarded.start(
-            command, gateway_environment(os.environ) | dict(start.environment), stdout=output, stderr=output
-        )
+    process, root = await launch(start)
     try:
-        root = f"http://127.0.0.1:{port}"
         began = time.monotonic()
         restarts = await _until_ready(process, root, start, say)
         took = time.monotonic() - began
@@ -117,6 +110,22 @@ async def running_gateway(start: Start, say: Say) -> AsyncIterator[RunningGatewa
         yield RunningGateway(root, own, process.pid, roots, took, restarts, tuple(engines[one] for one in roots))
     finally:
         await asyncio.shield(stop(process))
+
+
+async def launch(start: Start) -> tuple[Guarded, str]:
+    """Start a gateway, which the caller must `stop`; return it and its root. It does not listen yet."""
+    port = free_port()
+    env = gateway_environment(os.environ) | dict(start.environment)
+    with start.log.open("wb") as output:
+        command = serve_command(start.config, port, start.flags)
+        process = await Guarded.start(command, env, stdout=output, stderr=output)
+    return process, f"http://127.0.0.1:{port}"
+
+
+def serve_command(config: Path, port: int, flags: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the command of a gateway on a port of the loopback address."""
+    address = ("--host=127.0.0.1", f"--port={port}")
+    return (sys.executable, "-m", "server.cli", "serve", f"--config={config}", *address, *flags)
 
 
 def warn_of_other_engines(say: Say) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Literal, get_args
 
 import aiohttp
 
+from benchmarks.common import gateway
 from benchmarks.common.cpu import tree
-from benchmarks.common.gateway import command_words, gateway_environment, is_guard, stop, tail
-from benchmarks.common.processes import StartFailed, free_port
+from benchmarks.common.processes import StartFailed
 from benchmarks.common.servers import CHAT, served_models
 from router.engine.process import Guarded, explain
 
@@ -48,14 +47,10 @@ async def measure_start(config: Path, kind: Kind, log: Path) -> Start:
     Raises:
         StartFailed: it ended, or did not answer in time.
     """
-    port = free_port()
-    command = (sys.executable, "-m", "server.cli", "serve", f"--config={config}", "--host=127.0.0.1", f"--port={port}")
-    env = gateway_environment(os.environ) | {"SMALLFIRST_WARM_START": "false" if kind == "cold" else "true"}
+    environment = {"SMALLFIRST_WARM_START": "false" if kind == "cold" else "true"}
     began = time.monotonic()
-    with log.open("wb") as output:
-        process = await Guarded.start(command, env, stdout=output, stderr=output)
+    process, root = await gateway.launch(gateway.Start(config, log, environment=environment))
     try:
-        root = f"http://127.0.0.1:{port}"
         first = await _next_answer(process, root, log) - began
         pids = tree(process.pid)
         cpu_s, memory_gb = sum(map(_cpu_s, pids)), sum(map(_memory_gb, pids))
@@ -63,7 +58,7 @@ async def measure_start(config: Path, kind: Kind, log: Path) -> Start:
         os.kill(_api_server(pids), signal.SIGKILL)
         after_crash = await _next_answer(process, root, log) - killed
     finally:
-        await asyncio.shield(stop(process))
+        await asyncio.shield(gateway.stop(process))
     return Start(kind, first, cpu_s, memory_gb, after_crash)
 
 
@@ -73,13 +68,13 @@ async def _next_answer(process: Guarded, root: str, log: Path) -> float:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
         while time.monotonic() < deadline:
             if (status := await process.exited(POLL_S)) is not None:
-                raise StartFailed(f"`smallfirst serve` {explain(status)}:\n{tail(log)}")
+                raise StartFailed(f"`smallfirst serve` {explain(status)}:\n{gateway.tail(log)}")
             try:
                 if await _answers(session, root):
                     return time.monotonic()
             except (aiohttp.ClientError, OSError, TimeoutError):
                 continue  # it does not listen yet
-    raise StartFailed(f"no answer after {LIMIT_S:.0f} s:\n{tail(log)}")
+    raise StartFailed(f"no answer after {LIMIT_S:.0f} s:\n{gateway.tail(log)}")
 
 
 async def _answers(session: aiohttp.ClientSession, root: str) -> bool:
@@ -95,7 +90,7 @@ async def _answers(session: aiohttp.ClientSession, root: str) -> bool:
 
 def _api_server(pids: list[int]) -> int:
     """Return the process that vLLM's own processes descend from."""
-    return next(pid for pid in pids if "--uds" in (words := command_words(pid)) and not is_guard(words))
+    return next(pid for pid in pids if "--uds" in (words := gateway.command_words(pid)) and not gateway.is_guard(words))
 
 
 def _cpu_s(pid: int) -> float:

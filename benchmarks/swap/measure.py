@@ -8,7 +8,6 @@ import json
 import os
 import random
 import re
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.common import load
-from benchmarks.common.gateway import gateway_environment
+from benchmarks.common.gateway import gateway_environment, serve_command
 from benchmarks.common.load import Answer, Endpoint
 from benchmarks.common.machine import ROOT
 from benchmarks.common.processes import Command, Processes, free_port
@@ -43,8 +42,7 @@ async def measure_swaps(options: argparse.Namespace, folder: Path, say: Say) -> 
     config = folder / "models.yaml"
     config.write_text(json.dumps(_config(options, folder, names)), encoding="utf-8")
     port = free_port()
-    flags = (f"--config={config}", "--host=127.0.0.1", f"--port={port}", f"--workers={options.workers}")
-    command = (sys.executable, "-m", "server.cli", "serve", *flags)
+    command = serve_command(config, port, (f"--workers={options.workers}",))
     asked = _requests(options, names)
     with Processes(folder) as processes:
         environment = _environment(options, folder)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from router.engine.socket_request import sent, status_of
 from router.errors import EngineError
 
 CALL_TIMEOUT_S = 120.0
-MAX_ANSWER_BYTES = 1_000_000
 ALREADY_LOADED = "already been loaded"  # the answer to an earlier call was lost
 
 
@@ -43,26 +42,17 @@ async def unload_adapter(socket: Path, name: str) -> None:
 async def _post(socket: Path, call: str, fields: Mapping[str, str]) -> tuple[int, str]:
     """Return the status and the message of the answer."""
     body = json.dumps(fields).encode()
-    head = f"POST /v1/{call} HTTP/1.1\r\nHost: vllm\r\nConnection: close\r\nContent-Type: application/json\r\n"
     try:
-        async with asyncio.timeout(CALL_TIMEOUT_S):
-            reader, writer = await asyncio.open_unix_connection(str(socket))
-            try:
-                writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-                answer = await reader.read(MAX_ANSWER_BYTES)
-                while part := await reader.read(MAX_ANSWER_BYTES):
-                    answer += part
-            finally:
-                writer.close()
+        async with asyncio.timeout(CALL_TIMEOUT_S), sent(socket, f"POST /v1/{call}", body) as reader:
+            answer = await reader.read()
     except TimeoutError:
         raise EngineError(f"vLLM did not answer {call} in {CALL_TIMEOUT_S:.0f} s") from None
     except OSError as error:
         raise EngineError(f"vLLM did not answer {call}: {error.strerror or error}") from None
     head_of_answer, _, content = answer.partition(b"\r\n\r\n")
-    status = re.match(rb"HTTP/1\.[01] (\d{3})\b", head_of_answer)
-    if status is None:
+    if (status := status_of(head_of_answer)) is None:
         raise EngineError(f"vLLM did not answer {call}: it closed the connection")
-    return int(status[1]), error_message(content)
+    return status, error_message(content)
 
 
 def error_message(content: bytes) -> str:

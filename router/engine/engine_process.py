@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from router.engine.command import Launch
 from router.engine.paths import limit_log_size, read_failure_reason, rotate_log
 from router.engine.process import Guarded, explain
 from router.engine.progress import stage_of
+from router.engine.socket_request import sent, status_of
 from router.engine.warm_start import WarmStart
 from router.errors import EngineError
 
@@ -100,18 +100,11 @@ class EngineProcess:
 
     async def _request(self, what: str, within_s: float) -> int | None:
         """Return the status of a request without a body, or None if there was no answer in time."""
-        head = f"{what} HTTP/1.1\r\nHost: engine\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         try:
-            async with asyncio.timeout(within_s):
-                reader, writer = await asyncio.open_unix_connection(str(self.socket))
-                try:
-                    writer.write(head.encode())
-                    answer = re.match(rb"HTTP/1\.[01] (\d{3})\b", await reader.readline())
-                finally:
-                    writer.close()
+            async with asyncio.timeout(within_s), sent(self.socket, what) as reader:
+                return status_of(await reader.readline())
         except (OSError, ValueError, TimeoutError):  # ValueError: the status line is too long
             return None
-        return int(answer[1]) if answer else None
 
     def _start_of_log(self) -> str:
         try:

@@ -27,6 +27,8 @@ def check_managed(config: Config) -> None:
             LAUNCHERS[model.engine].check_args(model)
             check_gpu_args(model)
     managed = [model for model in without_adapters(config.models) if model.managed]
+    if not managed:  # looking for GPUs starts a program
+        return
     for model in managed:
         check_source_exists(model)
     gpus = len(visible_gpus(os.environ))

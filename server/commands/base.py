@@ -61,10 +61,9 @@ def checked_config(path: Path) -> Config:
     config = load_config(path)
     check_managed(config)
     check_adapters(config)
-    for line in (*config.left_out.values(), *licence_warnings(without_adapters(config.models))):
-        print_error(line)
     own = without_adapters(config.models)
-    for line in (*context_warnings(own), *url_warnings(own), *folder_warnings(own)):
+    warnings = (*licence_warnings(own), *context_warnings(own), *url_warnings(own), *folder_warnings(own))
+    for line in (*config.left_out.values(), *warnings):
         print_error(line)
     for model in config.models.values():
         if limits := DIALECTS[model.engine].limits(model):

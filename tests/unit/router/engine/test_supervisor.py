@@ -27,7 +27,7 @@ from router.errors import EngineError, Unavailable
 from router.replicas.pool import Pool, Replica
 from tests.support.waiting import PATIENCE_S
 
-SERVER = """
+ACCEPT = """
 import os, socket, sys
 server = socket.socket(socket.AF_UNIX)
 server.bind(sys.argv[1])
@@ -35,6 +35,10 @@ server.listen()
 print("serving", os.getpid(), flush=True)
 while True:
     client, _ = server.accept()
+"""
+SERVER = (
+    ACCEPT
+    + """
     client.recv(4096)
     status = open(sys.argv[2]).read()
     if status:
@@ -44,6 +48,7 @@ while True:
             pass  # on a busy machine, the health check has given up
         client.close()
 """
+)
 FAILING = "import sys; sys.exit('ValueError: no such model')"
 
 
@@ -507,14 +512,9 @@ async def test_a_failed_replica_that_is_unloaded_is_not_restarted(
     assert (bench.subject.restarts, bench.subject.has_failed) == (1, False)
 
 
-SLEEPER = """
-import os, socket, sys
-server = socket.socket(socket.AF_UNIX)
-server.bind(sys.argv[1])
-server.listen()
-print("serving", os.getpid(), flush=True)
-while True:
-    client, _ = server.accept()
+SLEEPER = (
+    ACCEPT
+    + """
     asked = client.recv(4096).split(b" HTTP")[0].decode()
     if "health" not in asked:
         print(asked, flush=True)
@@ -522,6 +522,7 @@ while True:
     client.sendall(b"HTTP/1.1 %s\\r\\ncontent-length: 0\\r\\n\\r\\n" % status.encode())
     client.close()
 """
+)
 """vLLM's paths for sleep; the status file names the one that fails"""
 
 
