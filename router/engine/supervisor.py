@@ -67,10 +67,8 @@ class Supervisor:
         self.has_failed = False  # and waits to be restarted
         self.is_preparing = True  # its weights, which come before its start
         self._model, self._index = model, index
-        self._state_dir = state_dir
-        self._progress = progress
-        self._warm_start = warm_start
-        self._adapters = adapters
+        self._state_dir, self._progress = state_dir, progress
+        self._warm_start, self._adapters = warm_start, adapters
         self._start_cold = False
         self._name = model.name if model.replicas == 1 else f"{model.name}/{index}"
         self._folder = runtime_folder()
@@ -167,9 +165,11 @@ class Supervisor:
         if not self._wanted.is_set():
             self._set_phase("unloaded", "")
             await self._wanted.wait()
-        if self.phase != "restarting":
+        if self.phase not in ("preparing", "restarting"):
             self._set_phase("starting", "starting")
         engine = await self._engine(self._path)
+        if self.phase != "restarting":
+            self._set_phase("starting", f"{engine.launch.title} starting")
         self._hold_memory(True)
         try:
             is_wanted = await self._while_wanted(self._start(engine))

@@ -420,6 +420,26 @@ async def test_a_loaded_replica_says_that_it_starts_while_its_adapters_are_fetch
     assert (bench.subject.phase, bench.subject.detail) == ("starting", "starting")
 
 
+async def test_a_replica_prepares_until_it_is_known_what_starts(
+    bench: Bench, adapters: Adapters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched = asyncio.Event()
+
+    async def prepare(progress: Callable[[str], None]) -> dict[str, Any]:
+        adapters.calls.append("prepare")
+        await fetched.wait()
+        return {}
+
+    monkeypatch.setattr(adapters, "prepare", prepare)
+    bench.program = "import time; time.sleep(600)"
+    bench.start()
+    await bench.until(lambda: "prepare" in adapters.calls)
+    assert (bench.subject.phase, bench.subject.detail) == ("preparing", "preparing the model")
+    fetched.set()
+    await bench.until(lambda: bench.subject.phase == "starting")
+    assert bench.subject.detail.startswith("vLLM starting")
+
+
 async def test_clients_are_told_no_path_of_ours(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
