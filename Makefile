@@ -14,7 +14,7 @@ serve: python  ## install, fetch the model, start vLLM and the gateway (ARGS="--
 	@$(PYTHON) scripts/bootstrap.py
 	@exec $(BIN)/smallfirst serve $(ARGS)
 
-test: lint  ## run every check and the tests, those against real vLLM included (about 8 minutes on two cores)
+test: lint  ## run every check and the tests, those against real vLLM included (about 10 minutes on two cores)
 	@$(BIN)/pytest
 
 test-engines: python  ## run the tests that start further engines of their own, and write docs/test-engines.md
