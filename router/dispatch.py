@@ -15,10 +15,10 @@ from types import TracebackType
 from router.attempt import eligibility
 from router.attempt.abilities import needs
 from router.attempt.best_so_far import BestSoFar, before_deadline
-from router.attempt.event_source import EventSource
 from router.attempt.failure import Failure, classify, to_report
 from router.attempt.ladder import Ladder, Move, allowed_rungs
 from router.attempt.lease import acquire_when_loaded
+from router.attempt.send import send
 from router.attempt.stream import AnswerStream, StreamChecks
 from router.attempt.whole_answer import read_whole
 from router.config.models import Config, Model, Route
@@ -42,7 +42,6 @@ from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import Ability, ChatCall, Reply, Usage
 from router.upstream.base import Upstream
 from router.upstream.dialects import DIALECTS
-from router.upstream.rewritten import rewritten
 
 log = logging.getLogger("smallfirst.dispatch")
 
@@ -159,7 +158,7 @@ class Dispatch:
                 record.judgements += judge.judgements
         if judge is not None and not judge.accepted:
             gain = judge.judgements[-1].gain
-            unsure = BestSoFar(reply, model.name, record.attempts[-1], gain, record.structured, record.dropped)
+            unsure = BestSoFar(reply, model.name, record.attempts[-1], gain, record.structured)
             self._best = BestSoFar.better_of(self._best, unsure)
             raise judge.low_confidence_error()
         return reply
@@ -173,34 +172,18 @@ class Dispatch:
             lease = self._lease = await acquire_when_loaded(pool, pool.load_state, record, ladder)
         record.attempts.append(lease.attempt)
         record.structured = "none"
-        model, dialect = lease.model, DIALECTS[lease.model.engine]
-        checks = self._stream_checks(model) if asked.stream else None
-        body, record.dropped = dialect.body(asked, model)
-        sent_at = monotonic()
-        end_by = sent_at + model.timeouts.total_s
-        first_by = min(sent_at + model.timeouts.first_byte_s, end_by) if asked.stream else end_by
-        exchange = lease.exchange = await self._shared.upstream.send(
-            "POST",
-            f"{lease.replica.url}/{asked.endpoint.path}",
-            headers=dialect.headers(model, f"{record.request_id}-{len(record.attempts)}"),
-            body=body,
-            connect_s=model.timeouts.connect_s,
-            within_s=first_by - sent_at,
-        )
-        if exchange.status != 200:
-            raise dialect.refusal(model, exchange.status, await exchange.read(), exchange.retry_after_s)
-        exchange = rewritten(exchange, dialect.rewrite(asked))
-        lease.attempt.answered = True
+        checks = self._stream_checks(lease.model) if asked.stream else None
+        source = await send(self._shared.upstream, asked, lease, f"{record.request_id}-{len(record.attempts)}")
         if checks is not None:
-            stream = AnswerStream(self._call, EventSource(lease, exchange, dialect, first_by, end_by), checks)
+            stream = AnswerStream(self._call, source, checks)
             await stream.begin()
             reply = Reply(events=stream)
         else:
             judge = self._judge if isinstance(self._judge, WholeAnswerJudge) else None
             check = self._verify if self._contract else None
-            reply = Reply(body=await read_whole(self._call, lease, exchange, judge, check))
+            reply = Reply(body=await read_whole(self._call, lease, source.exchange, judge, check))
         now = monotonic()
-        self._shared.latencies.note(model.name, now - sent_at, now)
+        self._shared.latencies.note(lease.model.name, now - source.sent_at, now)
         if not asked.stream:
             lease.release(now, "good")
         return reply
@@ -287,7 +270,7 @@ class Dispatch:
             raise reported.error
         best.attempt.failure = ""
         record.best_effort = reported.reason or "rejected"
-        record.structured, record.dropped = best.structured, best.dropped
+        record.structured = best.structured
         return self._accept(best.reply, best.model)
 
     def _note_violation(self, error: ApiError) -> None:

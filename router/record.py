@@ -32,6 +32,8 @@ class Attempt(Struct):
     replica: str
     price: Price | None = None
     failure: str = ""
+    adapted: tuple[str, ...] = ()
+    """what was changed in the request for this upstream, such as `top_k=dropped`"""
     answered: bool = False
     """whether the upstream began an answer; without one, no tokens are charged"""
     usage: Usage | None = None
@@ -107,8 +109,6 @@ class RequestRecord(Struct):
     truncated or refused. While a stream is still being checked: checking. Without a requested format: none"""
     held: bool = False
     """whether the stream is held back until its verdict"""
-    dropped: tuple[str, ...] = ()
-    """request fields that the answering upstream does not support"""
     model: str = ""
     """the configured name of the model that answered"""
     fallback: Model | None = None
@@ -135,6 +135,11 @@ class RequestRecord(Struct):
             if not attempt.failure:
                 return attempt
         return self.attempts[-1] if self.attempts else None
+
+    @property
+    def adapted(self) -> tuple[str, ...]:
+        """Return what was changed in the request for the upstream that answered."""
+        return self.answering.adapted if self.answering else ()
 
     @property
     def usage(self) -> Usage | None:

@@ -25,8 +25,7 @@ class BestSoFar(NamedTuple):
     gain: float
     """quality that the fallback's answer is expected to add; the lower, the better this answer"""
     structured: str
-    """the record's `structured` and `dropped` as they belong to this answer"""
-    dropped: tuple[str, ...]
+    """the record's `structured` as it belongs to this answer"""
 
     @staticmethod
     def better_of(before: BestSoFar | None, now: BestSoFar) -> BestSoFar:

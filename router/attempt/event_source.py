@@ -1,4 +1,4 @@
-"""The events of one upstream stream, read within the stream's time limits."""
+"""One attempt's answer; if it is a stream, its events are read within the time limits."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ DRAIN_S = 0.25
 
 @dataclass(slots=True)
 class EventSource:
-    """One attempt's stream. Times are seconds of the monotonic clock."""
+    """One attempt's answer, after its headers. Times are seconds of the monotonic clock."""
 
     lease: Lease
     exchange: Exchange
     dialect: Dialect
+    sent_at: float
     first_by: float | None
     """when the first event must have come; None after it has"""
     end_by: float

@@ -115,7 +115,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
-        """Return the JSON to send, and the names of the fields that were removed for this engine."""
+        """Return the JSON to send, and what was changed for this engine, such as `top_k=dropped`."""
 
     def rewrite(self, call: ChatCall) -> Rewrite | None:
         """Return how this call's answer is brought into OpenAI's form; None: the engine's answers have that form."""

@@ -33,11 +33,11 @@ def rename(fields: dict[str, Any], names: Mapping[str, str]) -> None:
 
 
 def drop(fields: dict[str, Any], names: Iterable[str]) -> tuple[str, ...]:
-    """Remove fields; return the names of those that were there."""
-    dropped = tuple(sorted(fields.keys() & names))
-    for name in dropped:
+    """Remove fields; return what was changed, such as `top_k=dropped`."""
+    present = sorted(fields.keys() & names)
+    for name in present:
         del fields[name]
-    return dropped
+    return tuple(f"{name}=dropped" for name in present)
 
 
 def call_schema(calls: CallConstraint) -> Mapping[str, Any] | None:

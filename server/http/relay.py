@@ -134,10 +134,11 @@ HEADERS = (
         "How the answer came to satisfy the requested format, or why it does not. See the values below.",
     ),
     SmallfirstHeader(
-        "x-smallfirst-dropped",
-        lambda record: ", ".join(record.dropped),
+        "x-smallfirst-adapted",
+        lambda record: ", ".join(record.adapted),
         BEFORE_ANSWER,
-        "The fields of the request that the answering upstream does not support. They were not sent to it.",
+        "What was changed in the request for the upstream that answered. `top_k=dropped`: it does not support the field, "
+        "which was not sent to it.",
     ),
     SmallfirstHeader(
         "x-smallfirst-attempts",

@@ -186,10 +186,10 @@ def test_what_says_nothing_of_its_health_does_not_rest_a_replica(lane: Lane, beh
 
 
 def test_what_was_dropped_is_said_of_the_model_that_answered(lane: Lane) -> None:
-    assert "x-smallfirst-dropped" not in lane.chat(top_k=5).headers
+    assert "x-smallfirst-adapted" not in lane.chat(top_k=5).headers
     lane.slm.then(error(500))
     reply = lane.chat(top_k=5)
-    assert (reply.said("model"), reply.said("dropped")) == (lane.name("llm"), "top_k")
+    assert (reply.said("model"), reply.said("adapted")) == (lane.name("llm"), "top_k=dropped")
 
 
 @pytest.mark.parametrize("streamed", [False, True])

@@ -89,12 +89,12 @@ def test_an_openai_upstream_is_spared_what_only_vllm_knows(lane: Lane) -> None:
     reply = lane.chat("llm", **VLLM_ONLY, **DOCUMENTED)
     assert reply.status == 200
     assert lane.llm.last.json == lane.body(**DOCUMENTED) | {"model": UPSTREAM_MODEL}
-    assert {name.strip() for name in reply.said("dropped").split(",")} == set(VLLM_ONLY)
+    assert set(reply.said("adapted").split(", ")) == {f"{name}=dropped" for name in VLLM_ONLY}
 
 
 def test_nothing_dropped_nothing_said(lane: Lane) -> None:
-    assert "x-smallfirst-dropped" not in lane.chat(**VLLM_ONLY).headers
-    assert "x-smallfirst-dropped" not in lane.chat("llm", **DOCUMENTED).headers
+    assert "x-smallfirst-adapted" not in lane.chat(**VLLM_ONLY).headers
+    assert "x-smallfirst-adapted" not in lane.chat("llm", **DOCUMENTED).headers
 
 
 def test_unknown_fields_reach_an_openai_upstream(lane: Lane) -> None:
@@ -104,7 +104,7 @@ def test_unknown_fields_reach_an_openai_upstream(lane: Lane) -> None:
 
 def test_a_streams_dropped_fields_are_named_in_its_headers(lane: Lane) -> None:
     streamed = lane.stream("llm", top_k=5)
-    assert streamed.said("dropped") == "top_k"
+    assert streamed.said("adapted") == "top_k=dropped"
     assert "top_k" not in lane.llm.last.json
 
 

@@ -51,7 +51,7 @@ def test_a_stream_with_pings_between_its_events(lane: Lane, engine: str) -> None
 def test_an_answer_says_what_was_left_out(lane: Lane, engine: str) -> None:
     lane.site(engine).always(respond(200, SERVERS[engine].whole("Paris.")))
     reply = lane.chat(f"over-{engine}", truncate_prompt_tokens=5)
-    assert (reply.text, reply.said("dropped")) == ("Paris.", "truncate_prompt_tokens")
+    assert (reply.text, reply.said("adapted")) == ("Paris.", "truncate_prompt_tokens=dropped")
     assert "truncate_prompt_tokens" not in lane.site(engine).last.json
 
 

@@ -185,7 +185,7 @@ def test_what_it_does_not_know_is_dropped_and_named(client: OpenAI) -> None:
     raw = client.chat.completions.with_raw_response.create(
         model=MODEL, messages=QUESTION, max_tokens=1, user="me", extra_body={"priority": 1}
     )
-    assert raw.headers["x-smallfirst-dropped"] == "priority, user"
+    assert raw.headers["x-smallfirst-adapted"] == "priority=dropped, user=dropped"
 
 
 def test_completions_are_the_next_rungs(client: OpenAI) -> None:

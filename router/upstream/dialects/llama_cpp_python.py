@@ -55,7 +55,7 @@ class LlamaCppPythonDialect(Dialect):
         fields = fields_for_model(call, model)
         limit_tools(call, fields)
         rename(fields, OWN_NAMES)
-        dropped = drop(fields, IGNORED)
+        adapted = drop(fields, IGNORED)
         drop(fields, ("n", "structured_outputs", *(("tools",) if call.body.get("tool_choice") == "none" else ())))
         drop(fields, ("tool_choice",))  # required calls have a schema; an object would make a grammar of its own
         if grammar := (call.body.get("structured_outputs") or {}).get("grammar"):
@@ -65,7 +65,7 @@ class LlamaCppPythonDialect(Dialect):
             fields[name] = call.body.get(name) or 1  # with 0, there are no logprobs
         if call.endpoint.has_messages:
             fields["messages"] = [_with_text(message) for message in call.endpoint.messages(call.body)]
-        return msgspec.json.encode(fields), dropped
+        return msgspec.json.encode(fields), adapted
 
     def rewrite(self, call: ChatCall) -> Rewrite | None:
         """Each call comes twice, as `tool_calls` and as `function_call`."""

@@ -64,8 +64,8 @@ class LlamaCppDialect(Dialect):
                 fields["logprobs"] = call.body["logprobs"] or 1
             elif not call.body.get("top_logprobs"):  # without it, each token has 20 alternatives; with 0, no logprobs
                 fields["top_logprobs"] = 1
-        dropped = drop(fields, ignored)
-        return msgspec.json.encode(fields), dropped
+        adapted = drop(fields, ignored)
+        return msgspec.json.encode(fields), adapted
 
     def rewrite(self, call: ChatCall) -> Rewrite | None:
         """Text completions have the logprobs of chat completions."""

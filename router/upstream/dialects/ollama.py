@@ -61,8 +61,8 @@ class OllamaDialect(Dialect):
         if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str):
             fields["prompt"] = prompt[0]
         known = _COMMON | (_CHAT if call.endpoint.has_messages else _COMPLETIONS)
-        dropped = drop(fields, fields.keys() - known)
-        return msgspec.json.encode(fields), dropped
+        adapted = drop(fields, fields.keys() - known)
+        return msgspec.json.encode(fields), adapted
 
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
         """Read the reason from the message: its errors have no codes, and some quote those of its llama.cpp."""

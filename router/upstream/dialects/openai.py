@@ -64,10 +64,10 @@ class OpenAIDialect(Dialect):
     abilities: ClassVar[frozenset[Ability]] = frozenset({"tools", "structured", "logprobs"})  # few serve /completions
 
     def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
-        """Return the body without vLLM's own parameters, and their names."""
+        """Return the body without vLLM's own parameters."""
         fields = fields_for_model(call, model)
-        dropped = drop(fields, VLLM_ONLY)
-        return msgspec.json.encode(fields), dropped
+        adapted = drop(fields, VLLM_ONLY)
+        return msgspec.json.encode(fields), adapted
 
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
         """Pass on a 4xx of the upstream; any other status is a failure of the upstream."""

@@ -68,8 +68,8 @@ class SGLangDialect(Dialect):
         use_system_role(call, fields)
         limit_tools(call, fields)
         rename(fields, OWN_NAMES)
-        dropped = drop(fields, IGNORED)
-        return msgspec.json.encode(fields), dropped
+        adapted = drop(fields, IGNORED)
+        return msgspec.json.encode(fields), adapted
 
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
         """Replace the types and codes of SGLang's errors, which repeat the status."""

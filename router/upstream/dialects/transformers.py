@@ -60,9 +60,10 @@ class TransformersDialect(VllmDialect):
         return (queue, *LIMITS, *code)
 
     def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
-        """Return the body without the fields that the server does not read, and their names."""
-        dropped = tuple(sorted(call.fields.keys() - FIELDS))
-        return super().body(call.replaced(dict.fromkeys(dropped)), model)[0], dropped
+        """Return the body without the fields that the server does not read."""
+        unknown = sorted(call.fields.keys() - FIELDS)
+        body, _ = super().body(call.replaced(dict.fromkeys(unknown)), model)
+        return body, tuple(f"{name}=dropped" for name in unknown)
 
 
 def max_wait_s(model: Model) -> float:

@@ -111,11 +111,11 @@ async def test_the_first_byte_limit_is_the_streams() -> None:
 async def test_fields_that_an_upstream_cannot_take_are_named() -> None:
     gateway = Dispatching()
     await gateway.ask(model="llm", top_k=3, min_p=0.1)
-    assert gateway.headers["dropped"] == "min_p, top_k"
+    assert gateway.headers["adapted"] == "min_p=dropped, top_k=dropped"
     assert "top_k" not in gateway.upstream.sent[0].body
     gateway = Dispatching(script={"llm-0": [refuses(500)]})
     await gateway.ask(top_k=3)
-    assert "dropped" not in gateway.headers, "vLLM takes it"
+    assert "adapted" not in gateway.headers, "vLLM takes it"
 
 
 # --- who may be asked

@@ -127,7 +127,7 @@ async def test_of_two_unsure_answers_the_surer_one_is_given() -> None:
 async def test_what_the_fallback_could_not_take_is_not_said_of_the_unsure_answer() -> None:
     one = gateway(unsure(), large_says=refuses(500))
     await one.ask(top_k=3)
-    assert "dropped" not in one.headers
+    assert "adapted" not in one.headers
 
 
 async def test_before_the_deadline_passes_the_unsure_answer_leaves() -> None:

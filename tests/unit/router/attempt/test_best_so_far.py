@@ -10,7 +10,7 @@ from router.types import Reply
 
 
 def answer(gain: float, name: str = "slm") -> BestSoFar:
-    return BestSoFar(Reply(body=name.encode()), name, Attempt(name, f"{name}/0"), gain, "none", ())
+    return BestSoFar(Reply(body=name.encode()), name, Attempt(name, f"{name}/0"), gain, "none")
 
 
 def test_the_first_answer_is_better_than_none() -> None:

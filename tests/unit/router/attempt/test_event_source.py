@@ -45,7 +45,7 @@ class Refusing(OpenAIDialect):
 def source(steps: Sequence[Any] = (), dialect: Any = None) -> tuple[EventSource, FakeExchange]:
     exchange = FakeExchange(steps=steps)
     lease = pool(model(timeouts=Timeouts(idle_s=IDLE_S))).acquire(monotonic())
-    return EventSource(lease, exchange, dialect or OpenAIDialect(), FIRST_BY, END_BY), exchange
+    return EventSource(lease, exchange, dialect or OpenAIDialect(), 0.0, FIRST_BY, END_BY), exchange
 
 
 async def next_events(one: EventSource) -> list[bytes]:

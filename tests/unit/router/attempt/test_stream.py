@@ -57,7 +57,7 @@ class Case:
         one = call(stream=True, **of_call)
         self.judged: Any = None
         self.instead: Any = None
-        source = EventSource(self.lease, self.exchange, VllmDialect(), now + first_s, now + total_s)
+        source = EventSource(self.lease, self.exchange, VllmDialect(), now, now + first_s, now + total_s)
         checks = StreamChecks(StreamChecker(ANY_OBJECT, pace, broken), self.verify) if held else StreamChecks()
         self.stream = AnswerStream(one, source, checks)
 

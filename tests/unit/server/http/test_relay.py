@@ -159,13 +159,14 @@ async def test_waits_for_a_slow_client_before_it_takes_the_next_event() -> None:
     assert taken == [0, 1, 2, 3, 4]
 
 
-def test_headers_name_the_way_and_what_was_dropped() -> None:
+def test_headers_name_the_way_and_what_was_adapted() -> None:
     way = [Escalation("slm", "llm", "structured")]
-    one = record(model="llm", escalations=way, structured="escalated", dropped=("min_p", "top_k"))
+    attempt = Attempt("llm", "llm/0", adapted=("min_p=dropped", "top_k=dropped"))
+    one = record(model="llm", escalations=way, structured="escalated", attempts=[attempt])
     headers = {name.decode(): value.decode() for name, value in smallfirst_headers(one)}
     assert headers["x-smallfirst-reason"] == "structured"
     assert headers["x-smallfirst-model"] == "llm"
-    assert headers["x-smallfirst-dropped"] == "min_p, top_k"
+    assert headers["x-smallfirst-adapted"] == "min_p=dropped, top_k=dropped"
 
 
 def test_what_is_not_known_has_no_header() -> None:

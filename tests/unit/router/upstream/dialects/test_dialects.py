@@ -97,15 +97,15 @@ def test_what_need_not_change_goes_on_as_it_was_written(name: str) -> None:
 
 def test_openai_is_not_sent_what_only_vllm_knows_and_says_so() -> None:
     only = dict.fromkeys(VLLM_ONLY, 1)
-    body, dropped = OPENAI.body(call(**only, logit_bias={"1": 2}), large())
-    assert dropped == tuple(sorted(VLLM_ONLY))
+    body, adapted = OPENAI.body(call(**only, logit_bias={"1": 2}), large())
+    assert adapted == tuple(f"{name}=dropped" for name in sorted(VLLM_ONLY))
     assert json.loads(body).keys() == {"model", "messages", "logit_bias"}
 
 
 def test_vllm_is_sent_everything() -> None:
     only = dict.fromkeys(VLLM_ONLY, 1)
-    body, dropped = VLLM.body(call(**only), model())
-    assert dropped == ()
+    body, adapted = VLLM.body(call(**only), model())
+    assert adapted == ()
     assert json.loads(body).keys() >= VLLM_ONLY
 
 

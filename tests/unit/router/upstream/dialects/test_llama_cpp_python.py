@@ -114,7 +114,7 @@ async def test_it_gets_no_grammar_of_a_client() -> None:
     asked = Asked(ENGINE, LlamaCppPython.whole("x"), LlamaCppPython.whole("a"))
     await asked.ask(grammar="root ::= (")
     assert asked.sent("grammar") == {}
-    assert asked.said["dropped"] == "grammar"
+    assert asked.said["adapted"] == "grammar=dropped"
     await asked.ask(guided_grammar='root ::= "a"')
     assert asked.sent("grammar", "structured_outputs") == {}
 
@@ -162,7 +162,7 @@ async def test_its_names_of_parameters() -> None:
     await asked.ask(max_completion_tokens=5, repetition_penalty=1.1, n=1, top_k=3, min_tokens=1, ignore_eos=True)
     kept = {"max_tokens": 5, "repeat_penalty": 1.1, "top_k": 3, "min_tokens": 1}
     assert asked.sent() == {"model": "slm", "messages": asked.sent()["messages"], **kept}
-    assert asked.said["dropped"] == "ignore_eos"
+    assert asked.said["adapted"] == "ignore_eos=dropped"
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ async def test_its_names_of_parameters() -> None:
     kept = {"repeat_penalty": 1.1, "thinking_budget_tokens": 9, "top_k": 3, "max_completion_tokens": 5, "mirostat": 2}
     assert body.keys() == {"model", "messages", *kept}
     assert kept.items() <= body.items()
-    assert asked.said["dropped"] == "functions, min_tokens, prompt_logprobs"
+    assert asked.said["adapted"] == "functions=dropped, min_tokens=dropped, prompt_logprobs=dropped"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ async def test_logprobs_of_a_stream_with_tools_are_left_out() -> None:
     asked = Asked("llamacpp", LlamaServer.stream("x"))
     await asked.stream(logprobs=True, top_logprobs=2, tools=TOOLS)
     assert asked.sent("logprobs", "top_logprobs") == {}
-    assert asked.said["dropped"] == "logprobs, top_logprobs"
+    assert asked.said["adapted"] == "logprobs=dropped, top_logprobs=dropped"
 
 
 @pytest.mark.parametrize(("wanted", "sent"), [(0, 1), (3, 3)])

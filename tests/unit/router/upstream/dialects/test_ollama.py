@@ -30,28 +30,28 @@ async def test_an_answer_and_a_stream() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked_for", "sent", "dropped"),
+    ("asked_for", "sent", "adapted"),
     [
         ({"max_completion_tokens": 5}, {"max_tokens": 5}, ""),
         ({"max_tokens": 5, "max_completion_tokens": 7}, {"max_tokens": 5}, ""),
         ({"n": 1, "temperature": 0, "seed": 3, "stop": ["x"]}, {"temperature": 0, "seed": 3, "stop": ["x"]}, ""),
         ({"reasoning_effort": "low"}, {"reasoning_effort": "low"}, ""),
-        ({"top_k": 3, "user": "me", "logit_bias": {}}, {}, "logit_bias, top_k, user"),
+        ({"top_k": 3, "user": "me", "logit_bias": {}}, {}, "logit_bias=dropped, top_k=dropped, user=dropped"),
         ({"logprobs": True, "top_logprobs": 2}, {"logprobs": True, "top_logprobs": 2}, ""),
         ({"tools": TOOLS}, {"tools": TOOLS}, ""),
         ({"tools": TOOLS, "tool_choice": "auto"}, {"tools": TOOLS}, ""),
         ({"tools": TOOLS, "tool_choice": "none"}, {}, ""),
-        ({"tools": TOOLS, "tool_choice": ALLOWED}, {"tools": [TIME]}, "tool_choice"),
-        ({"tools": TOOLS, "parallel_tool_calls": False}, {"tools": TOOLS}, "parallel_tool_calls"),
+        ({"tools": TOOLS, "tool_choice": ALLOWED}, {"tools": [TIME]}, "tool_choice=dropped"),
+        ({"tools": TOOLS, "parallel_tool_calls": False}, {"tools": TOOLS}, "parallel_tool_calls=dropped"),
     ],
 )
-async def test_fields(asked_for: dict[str, Any], sent: dict[str, Any], dropped: str) -> None:
+async def test_fields(asked_for: dict[str, Any], sent: dict[str, Any], adapted: str) -> None:
     """What it does not know it would ignore without a word."""
     asked = Asked("ollama", Ollama.whole("x"))
     await asked.ask(**asked_for)
     body = asked.sent()
     assert body == {"model": "slm", "messages": body["messages"], **sent}
-    assert asked.said.get("dropped", "") == dropped
+    assert asked.said.get("adapted", "") == adapted
 
 
 async def test_fields_of_completions() -> None:
@@ -59,7 +59,7 @@ async def test_fields_of_completions() -> None:
     asked = Asked("ollama", json.dumps(answer).encode())
     await asked.ask(endpoint="completions", prompt=["The capital is"], suffix="!", echo=True, best_of=1)
     assert asked.sent() == {"model": "slm", "prompt": "The capital is", "suffix": "!"}
-    assert asked.said["dropped"] == "best_of, echo"
+    assert asked.said["adapted"] == "best_of=dropped, echo=dropped"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ async def test_a_required_call_is_asked_for_in_the_prompt_and_checked(choice: An
     answer = await asked.ask(tools=TOOLS, tool_choice=choice)
     assert answer["choices"][0]["message"]["tool_calls"] == [call]
     assert asked.said["structured"] == "retried"
-    assert asked.said["dropped"] == "tool_choice"
+    assert asked.said["adapted"] == "tool_choice=dropped"
     first = asked.dispatching.upstream.sent[0].body
     assert first["tools"] == (TOOLS if choice == "required" else [TIME])
     assert "Answer with a call of one of these functions" in first["messages"][-1]["content"]

@@ -88,7 +88,7 @@ async def test_its_names_of_parameters() -> None:
     body = asked.sent()
     assert body == {"model": "slm", "messages": body["messages"], **kept}
     assert body["messages"][0]["role"] == "system"
-    assert asked.said["dropped"] == "bad_words, truncate_prompt_tokens"
+    assert asked.said["adapted"] == "bad_words=dropped, truncate_prompt_tokens=dropped"
 
 
 async def test_an_answer_that_it_aborted_is_none() -> None:

@@ -27,18 +27,18 @@ def refused(status: int, code: str) -> ApiError:
 
 def test_fields_that_the_server_does_not_read_are_dropped_and_named() -> None:
     asked = call(top_k=3, priority=1, user="me", functions=[])
-    body, dropped = DIALECT.body(asked, model())
-    assert dropped == ("functions", "priority", "user")
+    body, adapted = DIALECT.body(asked, model())
+    assert adapted == ("functions=dropped", "priority=dropped", "user=dropped")
     sent = json.loads(body)
     assert sent["top_k"] == 3
-    assert not sent.keys() & set(dropped)
+    assert not sent.keys() & {"functions", "priority", "user"}
     assert asked.body["priority"] == 1, "the client's own body is unchanged"
 
 
 def test_messages_of_developers_are_the_systems() -> None:
-    body, dropped = DIALECT.body(call(messages=[{"role": "developer", "content": "x"}]), model())
+    body, adapted = DIALECT.body(call(messages=[{"role": "developer", "content": "x"}]), model())
     assert json.loads(body)["messages"] == [{"role": "system", "content": "x"}]
-    assert dropped == ()
+    assert adapted == ()
 
 
 def test_its_refusals() -> None:

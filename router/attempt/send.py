@@ -1,0 +1,37 @@
+"""One attempt's request: written in the dialect of its upstream and sent on a lease."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from router.attempt.event_source import EventSource
+from router.replicas.pool import Lease
+from router.types import ChatCall
+from router.upstream.base import Upstream
+from router.upstream.dialects import DIALECTS
+from router.upstream.rewritten import rewritten
+
+
+async def send(upstream: Upstream, asked: ChatCall, lease: Lease, attempt_id: str) -> EventSource:
+    """Send the call to the lease's replica, and return its answer, of which only the headers have arrived.
+
+    Raises:
+        ApiError: the upstream refused the call, or could not be asked.
+    """
+    model, dialect = lease.model, DIALECTS[lease.model.engine]
+    body, lease.attempt.adapted = dialect.body(asked, model)
+    sent_at = monotonic()
+    end_by = sent_at + model.timeouts.total_s
+    first_by = min(sent_at + model.timeouts.first_byte_s, end_by) if asked.stream else end_by
+    exchange = lease.exchange = await upstream.send(
+        "POST",
+        f"{lease.replica.url}/{asked.endpoint.path}",
+        headers=dialect.headers(model, attempt_id),
+        body=body,
+        connect_s=model.timeouts.connect_s,
+        within_s=first_by - sent_at,
+    )
+    if exchange.status != 200:
+        raise dialect.refusal(model, exchange.status, await exchange.read(), exchange.retry_after_s)
+    lease.attempt.answered = True
+    return EventSource(lease, rewritten(exchange, dialect.rewrite(asked)), dialect, sent_at, first_by, end_by)
