@@ -137,8 +137,8 @@ HEADERS = (
         "x-smallfirst-adapted",
         lambda record: ", ".join(record.adapted),
         BEFORE_ANSWER,
-        "What was changed in the request for the upstream that answered. `top_k=dropped`: it does not support the field, "
-        "which was not sent to it.",
+        "What was changed in the request for the upstream that answered. `top_k=dropped`: it does not support the "
+        "field, so the field was not sent.",
     ),
     SmallfirstHeader(
         "x-smallfirst-attempts",

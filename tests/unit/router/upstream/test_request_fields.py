@@ -60,7 +60,7 @@ def test_renaming_keeps_what_has_the_new_name() -> None:
 
 def test_dropping_names_what_was_there() -> None:
     fields = {"b": 1, "a": 2, "c": 3}
-    assert drop(fields, ("a", "b", "z")) == ("a", "b")
+    assert drop(fields, ("a", "b", "z")) == ("a=dropped", "b=dropped")
     assert fields == {"c": 3}
 
 
