@@ -12,7 +12,8 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from router.catalogue import resolve
 from router.config import price_list
 from router.config.adapters import with_adapters
-from router.config.models import Config, Model, ModelsFile, Requires, Route, RouteEntry, Timeouts, TransformersArgs
+from router.config.model_options import Requires, Timeouts, TransformersArgs
+from router.config.models import Config, Model, ModelsFile, Route, RouteEntry
 from router.config.swap import SwapGroup, swap_faults
 from router.errors import ConfigError, one_of
 from router.money.price import Price, PromptTier

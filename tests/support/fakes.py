@@ -12,7 +12,8 @@ import msgspec
 
 from router.attempt import eligibility
 from router.attempt.failure import Failure, classify
-from router.config.models import Config, Model, Route, Timeouts
+from router.config.model_options import Timeouts
+from router.config.models import Config, Model, Route
 from router.errors import ApiError, UpstreamTimedOut
 from router.messages.chat import CHAT
 from router.messages.completions import COMPLETIONS

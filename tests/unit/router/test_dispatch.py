@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from router.config.models import Config, Model, Route, Timeouts
+from router.config.model_options import Timeouts
+from router.config.models import Config, Model, Route
 from router.errors import (
     ApiError,
     NotEligible,

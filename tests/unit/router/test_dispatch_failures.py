@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from router.config.models import Timeouts
+from router.config.model_options import Timeouts
 from router.errors import (
     ApiError,
     NotEligible,

@@ -10,7 +10,8 @@ import pytest
 
 from router.attempt import event_source
 from router.attempt.event_source import DRAIN_S, EventSource
-from router.config.models import Model, Timeouts
+from router.config.model_options import Timeouts
+from router.config.models import Model
 from router.errors import ApiError, BadRequest, UpstreamFailed, UpstreamTimedOut
 from router.upstream.dialects.openai import OpenAIDialect
 from tests.support.fakes import FakeExchange, model, pool

@@ -7,7 +7,7 @@ from time import monotonic
 
 import pytest
 
-from router.config.models import Timeouts
+from router.config.model_options import Timeouts
 from router.errors import NotLoaded, OutsideHours, UpstreamTimedOut
 from router.replicas import load_state
 from router.replicas.load_state import LoadState

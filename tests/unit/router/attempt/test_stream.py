@@ -10,7 +10,7 @@ import pytest
 
 from router.attempt.event_source import DRAIN_S, EventSource
 from router.attempt.stream import AnswerStream, StreamChecks
-from router.config.models import Timeouts
+from router.config.model_options import Timeouts
 from router.errors import (
     ApiError,
     Overloaded,

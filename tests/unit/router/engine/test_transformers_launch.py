@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from router.config.models import Model, Timeouts, TransformersArgs
+from router.config.model_options import Timeouts, TransformersArgs
+from router.config.models import Model
 from router.engine.command import Host, Launch
 from router.engine.transformers_launch import SERVER, transformers_launch
 from router.errors import ConfigError

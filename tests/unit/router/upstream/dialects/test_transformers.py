@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from router.config.models import Model, Timeouts, TransformersArgs
+from router.config.model_options import Timeouts, TransformersArgs
+from router.config.models import Model
 from router.errors import ApiError, ConfigError, Overloaded, UpstreamRejected
 from router.load_config import load
 from router.upstream.dialects.transformers import TransformersDialect
