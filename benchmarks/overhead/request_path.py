@@ -171,7 +171,7 @@ def _decision(gateway: InProcessGateway, call: ChatCall, planner: ConstraintComp
         Stage("policy", _called(lambda: policies.of(route, call).decide(Situation(call, route.rungs)))),
         Stage("instead: heuristic", _called(lambda: Heuristic(0.5).decide(Situation(call, route.rungs))), kind="part"),
         Stage("acquire and release", _called(lease)),
-        Stage("dialect", _called(lambda: dialect.body(call, model))),
+        Stage("dialect", _called(lambda: msgspec.json.encode(dialect.body(call, model)[0]))),
     ]
 
 
@@ -184,7 +184,7 @@ def _answer(
 ) -> list[Stage]:
     script, route = gateway.scenario.script, gateway.config.routes[call.model]
     model = route.ladder[0]
-    body, _ = DIALECTS[model.engine].body(call, model)
+    body = msgspec.json.encode(DIALECTS[model.engine].body(call, model)[0])
     headers = {"Content-Type": "application/json", "X-Request-Id": f"{_new_record().request_id}-1"}
 
     async def ask() -> None:

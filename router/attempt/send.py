@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from time import monotonic
 
+import msgspec
+
 from router.attempt.event_source import EventSource
 from router.replicas.pool import Lease
 from router.types import ChatCall
@@ -19,7 +21,7 @@ async def send(upstream: Upstream, asked: ChatCall, lease: Lease, attempt_id: st
         ApiError: the upstream refused the call, or could not be asked.
     """
     model, dialect = lease.model, DIALECTS[lease.model.engine]
-    body, lease.attempt.adapted = dialect.body(asked, model)
+    fields, lease.attempt.adapted = dialect.body(asked, model)
     sent_at = monotonic()
     end_by = sent_at + model.timeouts.total_s
     first_by = min(sent_at + model.timeouts.first_byte_s, end_by) if asked.stream else end_by
@@ -27,7 +29,7 @@ async def send(upstream: Upstream, asked: ChatCall, lease: Lease, attempt_id: st
         "POST",
         f"{lease.replica.url}/{asked.endpoint.path}",
         headers=dialect.headers(model, attempt_id),
-        body=body,
+        body=msgspec.json.encode(fields),
         connect_s=model.timeouts.connect_s,
         within_s=first_by - sent_at,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from router.config.models import Model
 from router.errors import ApiError
@@ -114,8 +114,8 @@ class Dialect(ABC):
         return ()
 
     @abstractmethod
-    def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
-        """Return the JSON to send, and what was changed for this engine, such as `top_k=dropped`."""
+    def body(self, call: ChatCall, model: Model) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Return the fields to send, and what was changed for this engine, such as `top_k=dropped`."""
 
     def rewrite(self, call: ChatCall) -> Rewrite | None:
         """Return how this call's answer is brought into OpenAI's form; None: the engine's answers have that form."""

@@ -50,7 +50,7 @@ class LlamaCppPythonDialect(Dialect):
         del headers["X-Request-Id"]
         return headers
 
-    def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
+    def body(self, call: ChatCall, model: Model) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Return the body with the fields and messages that the server accepts."""
         fields = fields_for_model(call, model)
         limit_tools(call, fields)
@@ -65,7 +65,7 @@ class LlamaCppPythonDialect(Dialect):
             fields[name] = call.body.get(name) or 1  # with 0, there are no logprobs
         if call.endpoint.has_messages:
             fields["messages"] = [_with_text(message) for message in call.endpoint.messages(call.body)]
-        return msgspec.json.encode(fields), adapted
+        return fields, adapted
 
     def rewrite(self, call: ChatCall) -> Rewrite | None:
         """Each call comes twice, as `tool_calls` and as `function_call`."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import msgspec
-
 from router.config.models import Model
 from router.errors import ApiError
 from router.structured.constraint import OutputFormat
@@ -50,7 +48,7 @@ class LlamaCppDialect(Dialect):
     health_path = "/health"
     decodes_format_beside_calls = False  # with a constrained format, the model cannot make calls
 
-    def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
+    def body(self, call: ChatCall, model: Model) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Return the body with llama.cpp's names of parameters, and without those that it would ignore."""
         fields = fields_for_model(call, model)
         use_system_role(call, fields)
@@ -65,7 +63,7 @@ class LlamaCppDialect(Dialect):
             elif not call.body.get("top_logprobs"):  # without it, each token has 20 alternatives; with 0, no logprobs
                 fields["top_logprobs"] = 1
         adapted = drop(fields, ignored)
-        return msgspec.json.encode(fields), adapted
+        return fields, adapted
 
     def rewrite(self, call: ChatCall) -> Rewrite | None:
         """Text completions have the logprobs of chat completions."""

@@ -46,7 +46,7 @@ class OllamaDialect(Dialect):
     refuses_long_prompts = False
     has_one_choice = True
 
-    def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
+    def body(self, call: ChatCall, model: Model) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Return the body with the fields that Ollama knows. It ignores all others silently."""
         fields = fields_for_model(call, model)
         use_system_role(call, fields)
@@ -62,7 +62,7 @@ class OllamaDialect(Dialect):
             fields["prompt"] = prompt[0]
         known = _COMMON | (_CHAT if call.endpoint.has_messages else _COMPLETIONS)
         adapted = drop(fields, fields.keys() - known)
-        return msgspec.json.encode(fields), adapted
+        return fields, adapted
 
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
         """Read the reason from the message: its errors have no codes, and some quote those of its llama.cpp."""

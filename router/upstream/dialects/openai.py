@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import msgspec
-
 from router.config.models import Model
 from router.errors import ApiError, NotEligible, Overloaded, UpstreamFailed, UpstreamRejected, UpstreamTimedOut
 from router.messages import strict_json
@@ -63,11 +61,11 @@ class OpenAIDialect(Dialect):
     name = "openai"
     abilities: ClassVar[frozenset[Ability]] = frozenset({"tools", "structured", "logprobs"})  # few serve /completions
 
-    def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
+    def body(self, call: ChatCall, model: Model) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Return the body without vLLM's own parameters."""
         fields = fields_for_model(call, model)
         adapted = drop(fields, VLLM_ONLY)
-        return msgspec.json.encode(fields), adapted
+        return fields, adapted
 
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
         """Pass on a 4xx of the upstream; any other status is a failure of the upstream."""

@@ -62,14 +62,14 @@ class SGLangDialect(Dialect):
     health_path = "/ready"  # /health waits a second or more for a generated token, and is slow in a busy server
     decodes_format_beside_calls = False  # with a constrained format, calls are not constrained
 
-    def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
+    def body(self, call: ChatCall, model: Model) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Return the body with SGLang's names of parameters, and without those that it would ignore."""
         fields = fields_for_model(call, model)
         use_system_role(call, fields)
         limit_tools(call, fields)
         rename(fields, OWN_NAMES)
         adapted = drop(fields, IGNORED)
-        return msgspec.json.encode(fields), adapted
+        return fields, adapted
 
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
         """Replace the types and codes of SGLang's errors, which repeat the status."""

@@ -59,7 +59,7 @@ class TransformersDialect(VllmDialect):
         code = ("runs the model's own code",) if model.transformers_args.trust_remote_code else ()
         return (queue, *LIMITS, *code)
 
-    def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
+    def body(self, call: ChatCall, model: Model) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Return the body without the fields that the server does not read."""
         unknown = sorted(call.fields.keys() - FIELDS)
         body, _ = super().body(call.replaced(dict.fromkeys(unknown)), model)

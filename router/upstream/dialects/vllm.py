@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import msgspec
-
 from router.config.models import Model
 from router.errors import ApiError
 from router.structured.constraint import CallConstraint
@@ -46,11 +44,11 @@ class VllmDialect(Dialect):
     arguments_key = "vllm_args"
     decodes_format_beside_calls = False  # with a constrained format, vLLM cannot make calls
 
-    def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
+    def body(self, call: ChatCall, model: Model) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Return the whole body. Messages of `developer` become `system`, because chat templates know no other."""
         fields = fields_for_model(call, model)
         use_system_role(call, fields)
-        return msgspec.json.encode(fields), ()
+        return fields, ()
 
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
         """Replace the type and code of vLLM's errors by OpenAI's."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +27,7 @@ CANARY = "sk-canary-1234"
 
 
 def sent(dialect: Dialect, one: Any, to: Any = None) -> dict[str, Any]:
-    return dict(json.loads(dialect.body(one, to or model())[0]))
+    return dict(json.loads(msgspec.json.encode(dialect.body(one, to or model())[0])))
 
 
 def refused(dialect: Dialect, status: int, body: Any, retry_after_s: float | None = None) -> ApiError:
@@ -90,7 +91,7 @@ def test_what_need_not_change_goes_on_as_it_was_written(name: str) -> None:
     dialect = DIALECTS[name]
     odd = b'{"a":1e2,"a": 1.0 , "b":"\\u20AC \xe2\x82\xac"}'
     raw = b'{"model": "auto", "zzz" : ' + odd + b',  "messages":[{"role":"user", "content":"x"}]}'
-    sent_, _ = dialect.body(decode(CHAT_ENDPOINT, raw), model())
+    sent_ = msgspec.json.encode(dialect.body(decode(CHAT_ENDPOINT, raw), model())[0])
     assert odd in sent_
     assert b'[{"role":"user", "content":"x"}]' in sent_
 
@@ -99,14 +100,14 @@ def test_openai_is_not_sent_what_only_vllm_knows_and_says_so() -> None:
     only = dict.fromkeys(VLLM_ONLY, 1)
     body, adapted = OPENAI.body(call(**only, logit_bias={"1": 2}), large())
     assert adapted == tuple(f"{name}=dropped" for name in sorted(VLLM_ONLY))
-    assert json.loads(body).keys() == {"model", "messages", "logit_bias"}
+    assert body.keys() == {"model", "messages", "logit_bias"}
 
 
 def test_vllm_is_sent_everything() -> None:
     only = dict.fromkeys(VLLM_ONLY, 1)
     body, adapted = VLLM.body(call(**only), model())
     assert adapted == ()
-    assert json.loads(body).keys() >= VLLM_ONLY
+    assert body.keys() >= VLLM_ONLY
 
 
 def test_developer_becomes_system_for_vllm_only() -> None:
