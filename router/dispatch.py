@@ -7,13 +7,12 @@ other answer: the stream ends truthfully, with an error and no `[DONE]`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from time import monotonic
 from types import TracebackType
 
 from router.attempt import eligibility
 from router.attempt.abilities import needs
+from router.attempt.adapting import Adapting
 from router.attempt.best_so_far import BestSoFar, before_deadline
 from router.attempt.failure import Failure, classify, to_report
 from router.attempt.ladder import Ladder, Move, allowed_rungs
@@ -21,10 +20,11 @@ from router.attempt.lease import acquire_when_loaded
 from router.attempt.send import send
 from router.attempt.stream import AnswerStream, StreamChecks
 from router.attempt.whole_answer import read_whole
-from router.config.models import Config, Model, Route
+from router.config.models import Model, Route
 from router.errors import (
     AnswerTruncated,
     ApiError,
+    Misconfigured,
     StructuredOutputViolation,
     UpstreamError,
     UpstreamRejected,
@@ -32,46 +32,14 @@ from router.errors import (
 from router.judge.base import Judge, WholeAnswerJudge
 from router.judge.stream import StreamJudge
 from router.policy.base import NextAttempt, Situation
-from router.policy.route_policies import RoutePolicies
 from router.record import Escalation, RequestRecord
-from router.replicas.latency import LatencyAverages
-from router.replicas.pool import Lease, Pool
+from router.replicas.pool import Health, Lease
+from router.services import Services
 from router.structured.contract import Choices, OutputContract, outcome
-from router.structured.request.compiler import ConstraintCompiler
-from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import Ability, ChatCall, Reply, Usage
-from router.upstream.base import Upstream
 from router.upstream.dialects import DIALECTS
 
 log = logging.getLogger("smallfirst.dispatch")
-
-
-@dataclass(slots=True)
-class Dispatcher:
-    """Takes calls to the pools of one configuration. All requests share it."""
-
-    config: Config
-    policies: RoutePolicies
-    pools: Mapping[str, Pool]
-    upstream: Upstream
-    workers: GrammarWorkers
-    constraints: ConstraintCompiler = field(init=False)
-    latencies: LatencyAverages = field(default_factory=LatencyAverages)
-
-    def __post_init__(self) -> None:
-        self.constraints = ConstraintCompiler(self.workers)
-
-    def route(self, name: str) -> Route:
-        """Return the route that a request's `model` names.
-
-        Raises:
-            NotFound: no route and no model has that name, or it is left out here.
-        """
-        return self.config.resolve(name)
-
-    def dispatch(self, call: ChatCall, route: Route, record: RequestRecord) -> Dispatch:
-        """Return an async context manager that yields the reply; the record says what was decided, tried and spent."""
-        return Dispatch(self, call, route, record)
 
 
 class Dispatch:
@@ -96,7 +64,7 @@ class Dispatch:
         "_shared",
     )
 
-    def __init__(self, shared: Dispatcher, call: ChatCall, route: Route, record: RequestRecord) -> None:
+    def __init__(self, shared: Services, call: ChatCall, route: Route, record: RequestRecord) -> None:
         self._shared, self._call, self._route, self._record = shared, call, route, record
         self._contract: OutputContract | None = None
         self._judge: Judge | None = None
@@ -146,12 +114,14 @@ class Dispatch:
         record, ladder, judge = self._record, self._ladder, self._judge
         model = ladder.current
         dialect = DIALECTS[model.engine]
-        asked = self._call if self._contract is None else await self._contract.adapt(model, dialect)
+        adapting, asked = Adapting(self._shared.profiles, model.name, self._call, monotonic()), self._call
+        if self._contract is not None:
+            asked = await self._contract.adapt(model, dialect, refused=adapting.refuses_format)
         if judge is not None:
             asked = judge.adapt(asked)
-        eligibility.check(model, dialect, asked, wanted, record.cost_nano_usd or 0)
+        eligibility.check(model, dialect, adapting.clamped(asked), wanted, record.cost_nano_usd or 0)
         try:
-            asking = self._ask(asked, self._shared.pools[model.name])
+            asking = self._ask_until_taken(asked, adapting)
             reply = await (before_deadline(asking, self._call, record.started) if self._best else asking)
         finally:
             if judge is not None:
@@ -163,9 +133,21 @@ class Dispatch:
             raise judge.low_confidence_error()
         return reply
 
-    async def _ask(self, asked: ChatCall, pool: Pool) -> Reply:
+    async def _ask_until_taken(self, asked: ChatCall, adapting: Adapting) -> Reply:
+        """Ask, and ask again with something changed, while the upstream refuses what can be written otherwise."""
+        while True:
+            try:
+                return await self._ask(adapting.clamped(asked), adapting)
+            except UpstreamRejected as error:
+                caused_by_judge = self._judge is not None and self._judge.caused(error)
+                if caused_by_judge or not adapting.may_ask_again(error):
+                    raise
+                self._end_attempt("adapted", "unknown")
+
+    async def _ask(self, asked: ChatCall, adapting: Adapting) -> Reply:
         """Lease a replica, send it the request, and read its answer, or the beginning of its stream."""
         record, ladder = self._record, self._ladder
+        pool = self._shared.pools[ladder.current.name]
         if pool.load_state is None:
             lease = self._lease = pool.acquire(monotonic(), tried=ladder.tried, last_resort=ladder.is_last)
         else:
@@ -173,7 +155,12 @@ class Dispatch:
         record.attempts.append(lease.attempt)
         record.structured = "none"
         checks = self._stream_checks(lease.model) if asked.stream else None
-        source = await send(self._shared.upstream, asked, lease, f"{record.request_id}-{len(record.attempts)}")
+        source = await send(
+            self._shared.upstream, asked, lease, f"{record.request_id}-{len(record.attempts)}", adapting
+        )
+        adapting.remember(
+            sent_at := source.sent_at, format_refused=self._contract is not None and self._contract.refused
+        )
         if checks is not None:
             stream = AnswerStream(self._call, source, checks)
             await stream.begin()
@@ -183,7 +170,7 @@ class Dispatch:
             check = self._verify if self._contract else None
             reply = Reply(body=await read_whole(self._call, lease, source.exchange, judge, check))
         now = monotonic()
-        self._shared.latencies.note(lease.model.name, now - source.sent_at, now)
+        self._shared.latencies.note(lease.model.name, now - sent_at, now)
         if not asked.stream:
             lease.release(now, "good")
         return reply
@@ -226,20 +213,27 @@ class Dispatch:
 
     def _give_up(self, error: ApiError) -> Failure:
         """Classify the attempt's error and release its lease."""
-        model, judge, lease = self._ladder.current, self._judge, self._lease
+        record, model, judge, lease = self._record, self._ladder.current, self._judge, self._lease
         if isinstance(error, UpstreamError):
             error.add_model_name(model.name)
+        if isinstance(error, Misconfigured):
+            record.misconfigured.append((model.name, error.kind))
+            self._shared.profiles.note_misconfigured(model.name, error.kind, error.told, monotonic())
         self._note_violation(error)
         caused_by_judge = judge is not None and isinstance(error, UpstreamRejected) and judge.caused(error)
         failure = classify(error, caused_by_judge=caused_by_judge)
         self._report = to_report(self._report, failure)
         if lease is not None:
             self._ladder.tried.append(lease.replica.name)
-            lease.attempt.failure = failure.reason or "rejected"
-            lease.release(monotonic(), "bad" if failure.speaks_against_replica else "unknown")
+            self._end_attempt(failure.reason or "rejected", "bad" if failure.speaks_against_replica else "unknown")
+        return failure
+
+    def _end_attempt(self, failure: str, health: Health) -> None:
+        if (lease := self._lease) is not None:
+            lease.attempt.failure = failure
+            lease.release(monotonic(), health)
             lease.attempt.estimate_usage(self._call)
             self._lease = None
-        return failure
 
     def _next_step(self, failure: Failure) -> Move:
         """Move on the ladder, and write down where to."""

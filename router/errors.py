@@ -16,7 +16,8 @@ SmallfirstError
     │   └── OutsideHours      503  the model's hours are over
     ├── UpstreamRejected      the upstream's own 4xx, status and body kept
     ├── UpstreamError         the upstream did not do its part
-    │   ├── UpstreamFailed    502  broken answer, lost connection, 5xx, our API key rejected
+    │   ├── UpstreamFailed    502  broken answer, lost connection, 5xx
+    │   ├── Misconfigured     502  the upstream's key, account, model name, parser or template: the operator's to mend
     │   └── UpstreamTimedOut  504
     ├── LowConfidence         502  the answer's confidence is below the client's threshold
     └── StructuredOutputViolation  502  the answer does not satisfy the requested format
@@ -27,6 +28,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
+
+Misconfiguration = Literal["key", "account", "model_name", "tool_parser", "chat_template"]
+"""what the operator of an upstream must mend"""
 
 
 class SmallfirstError(Exception):
@@ -173,10 +177,35 @@ class UpstreamError(ApiError):
 
 
 class UpstreamFailed(UpstreamError):
-    """The upstream lost the connection, sent a 5xx or an invalid answer, or rejected our API key."""
+    """The upstream lost the connection, or sent a 5xx or an invalid answer."""
 
     status = 502
     code = "upstream_error"
+
+
+class Misconfigured(UpstreamError):
+    """The upstream refused what every request of this kind has. `kind` says what the operator must mend.
+
+    `told` is the upstream's message, for the log and `/ready`: clients do not get it.
+    """
+
+    status = 502
+    code = "upstream_misconfigured"
+
+    def __init__(self, kind: Misconfiguration, told: str) -> None:
+        code = "upstream_auth_failed" if kind == "key" else None
+        super().__init__(_MISCONFIGURED[kind], code=code)
+        self.kind = kind
+        self.told = told
+
+
+_MISCONFIGURED: Mapping[Misconfiguration, str] = {
+    "key": "the upstream refused this gateway's key",
+    "account": "this gateway's account at the upstream is empty or blocked",
+    "model_name": "the upstream does not know the model by the configured name",
+    "tool_parser": "the upstream is started without a parser for tool calls",
+    "chat_template": "the upstream's model has no chat template",
+}
 
 
 class UpstreamTimedOut(UpstreamError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
@@ -17,6 +18,7 @@ from router.config.models import Config, Model, without_adapters
 from router.engine.supervisor import Supervisor
 from router.engine.warm_start import WarmStart
 from router.loading.loader import Loader
+from router.profile.learned import LearnedProfiles
 from router.replicas.adapter_replica import AdapterReplica, AdapterSlot
 from router.replicas.load_state import LoadState
 from router.replicas.pool import Liveness, Pool, Replica, Unwatched
@@ -54,6 +56,7 @@ class Fleet:
         self._shared: list[SharedPool] = []
         self._earlier_restarts: list[int] = []
         self.pools: dict[str, Pool] = {}
+        self.profiles = LearnedProfiles(config.models)
         self._workers = workers
         self._watched: dict[str, list[Supervisor | Probe]] = {}
         for model in without_adapters(config.models):
@@ -152,7 +155,12 @@ class Fleet:
 
     def statuses(self) -> list[ModelStatus]:
         """Return the current status of every pool."""
-        return [pool.status(monotonic()) for pool in self.pools.values()]
+        now = monotonic()
+        return [self._with_profile(pool.status(now), now) for pool in self.pools.values()]
+
+    def _with_profile(self, status: ModelStatus, now: float) -> ModelStatus:
+        learned, misconfigured = self.profiles.lines(status.model, now)
+        return replace(status, learned=learned, misconfigured=misconfigured) if learned or misconfigured else status
 
     def set_worker(self, worker: int) -> None:
         """Set the number of this process's worker, counted from 0."""

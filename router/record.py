@@ -101,6 +101,8 @@ class RequestRecord(Struct):
     escalations: list[Escalation] = []
     verdicts: list[tuple[str, str, VerdictWord]] = []
     """(model, kind, word) of each checked answer"""
+    misconfigured: list[tuple[str, str]] = []
+    """(model, kind) of each refusal that the operator must mend"""
     judgements: list[Judgement] = []
     best_effort: str = ""
     """why a higher rung could not answer, so that a low-confidence answer was accepted or a skipped model was asked"""

@@ -34,12 +34,14 @@ EscalationReason = Literal[
     "confidence",
     "policy",
     "hours",
+    "rejected",
+    "misconfigured",
 ]
 ESCALATION_REASONS: Mapping[EscalationReason, str] = {
     "unavailable": "No replica of the model could take the request, none could be reached, or the model was not loaded "
     "in time.",
     "timeout": "The model did not answer in time, or the upstream answered with status 408 or 504.",
-    "upstream_error": "The upstream sent another 5xx status, a broken or cut answer, or refused our API key.",
+    "upstream_error": "The upstream sent another 5xx status, or a broken or cut answer.",
     "overloaded": "The upstream answered with status 429, 503 or 529: it has no room now.",
     "context": "The prompt does not fit into the model's context.",
     "ability": "According to models.yaml, the model lacks a capability that the request needs.",
@@ -49,10 +51,25 @@ ESCALATION_REASONS: Mapping[EscalationReason, str] = {
     "confidence": "The answer is too likely to be worse than the fallback's.",
     "policy": "The policy chose a higher rung as the first one.",
     "hours": "The model's `hours` are over, or nearly over.",
+    "rejected": "The upstream refused the request with another 4xx status, also after what it named was changed.",
+    "misconfigured": "The upstream is not set up for the request: it refused our API key, does not know the model's "
+    "name, has an empty account, or lacks a tool parser or a chat template. The log and `/ready` say which.",
 }
 """the meaning of each reason; docs/reference/reasons.md is generated from it"""
 
 
+Want = Literal[
+    "alternating_roles",
+    "no_system",
+    "system_first",
+    "text_content",
+    "call_ids_40",
+    "call_ids_9",
+    "json_word",
+    "any_of",
+    "defs",
+]
+"""a form of messages or schemas that a model's upstream wants; `router.profile` has each"""
 ASKED_DIFFERENTLY: frozenset[EscalationReason] = frozenset({"structured", "truncated", "ability"})
 """the next attempt differs: its prompt names the fault, it has a higher token limit, or it omits what was refused"""
 
@@ -72,6 +89,8 @@ class RoutingOptions(Struct, frozen=True):
     """how much of a stream is held back until its confidence is judged"""
     stream_check: Literal["hold", "prefix"] | None = None
     """how an unverified stream is sent: after its check, or at once while it can still become valid"""
+    clamp_max_tokens: bool | None = None
+    """False: a limit on tokens that does not fit into the context is refused, not lowered"""
     on_truncation: Literal["accept", "retry"] | None = None
     """what happens to a formatted answer that the token limit cut"""
 
@@ -261,6 +280,10 @@ class ModelStatus:
     work: Sequence[ReplicaWork] = ()
     load: LoadReport | None = None
     """None: the model is always loaded"""
+    learned: Sequence[str] = ()
+    """how its upstream wants requests to be changed, as its refusals have taught"""
+    misconfigured: Sequence[str] = ()
+    """what the operator of its upstream must mend"""
 
     @property
     def expected(self) -> int:

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from router.config.models import Config
-from router.dispatch import Dispatcher
+from router.dispatcher import Dispatcher
 from router.record import RequestRecord
 from router.structured.workers.grammar_workers import GrammarWorkers
 from server.admission import Admission
@@ -43,7 +43,9 @@ def create_app(config: Config, settings: Settings, resources: Resources, worker:
     metrics = Metrics(config, resources.fleet.statuses, resources.worker_counters, worker)
     admission = Admission(*settings.slots(worker), settings.queue_timeout_s, shared_counts=metrics.admission_counts)
     workers, access = GrammarWorkers(), AccessLog()
-    dispatcher = Dispatcher(config, resources.policies, resources.fleet.pools, resources.upstream, workers)
+    dispatcher = Dispatcher(
+        config, resources.policies, resources.fleet.pools, resources.upstream, resources.fleet.profiles, workers
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

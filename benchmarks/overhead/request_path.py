@@ -20,7 +20,7 @@ from benchmarks.overhead.inprocess import (
     InstantUpstream,
     ReplayedEvents,
 )
-from router.dispatch import Dispatcher
+from router.dispatcher import Dispatcher
 from router.messages import strict_json
 from router.messages.answer import StreamReader, parse_whole
 from router.policy.base import Situation
@@ -101,7 +101,14 @@ async def request_path(gateway: InProcessGateway) -> list[Stage]:
     script = gateway.scenario.script
     answer = InstantUpstream(*((b"", script.events()) if script.stream else (script.whole(), ())))
     workers = GrammarWorkers()
-    dispatcher = Dispatcher(gateway.config, gateway.resources.policies, gateway.resources.fleet.pools, answer, workers)
+    dispatcher = Dispatcher(
+        gateway.config,
+        gateway.resources.policies,
+        gateway.resources.fleet.pools,
+        answer,
+        gateway.resources.fleet.profiles,
+        workers,
+    )
     planner = ConstraintCompiler(workers)
     dispatched = await _dispatch(dispatcher, call)
     return [

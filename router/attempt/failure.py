@@ -8,6 +8,7 @@ from router.errors import (
     AnswerTruncated,
     ApiError,
     LowConfidence,
+    Misconfigured,
     NotEligible,
     OutsideHours,
     Overloaded,
@@ -21,6 +22,10 @@ from router.types import ASKED_DIFFERENTLY, EscalationReason
 
 MAX_TRIES_ON_A_RUNG = 2
 """a second try, on another replica if there is one; a third seldom helps where two failed"""
+
+
+MALFORMED_CODES = frozenset({"invalid_json", "json_invalid", "missing_required_parameter"})
+"""every upstream would refuse such a request; any other refusal may be the limit of one model"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +58,14 @@ def classify(error: ApiError, *, caused_by_judge: bool = False) -> Failure:
             return Failure(error, "ability", retry=True)
         case UpstreamRejected(status=429):
             return Failure(error, "overloaded", retry=True, needs_other_replica=True)
-        case UpstreamRejected():
-            return Failure(error, "ability" if caused_by_judge else None, retry=False)
+        case UpstreamRejected(code=code):
+            is_malformed = code in MALFORMED_CODES
+            return Failure(error, "ability" if caused_by_judge else None if is_malformed else "rejected", retry=False)
         case UpstreamTimedOut():
             # a replica that hangs once costs a whole time limit; the same replica again would cost a second one
             return Failure(error, "timeout", retry=True, needs_other_replica=True, speaks_against_replica=True)
-        case UpstreamFailed(code="upstream_auth_failed"):
-            return Failure(error, "upstream_error", retry=False)
+        case Misconfigured():
+            return Failure(error, "misconfigured", retry=False)
         case UpstreamFailed(code="upstream_unreachable"):
             return Failure(error, "unavailable", retry=True, speaks_against_replica=True)
         case UpstreamFailed():
@@ -79,9 +85,12 @@ def to_report(before: Failure | None, now: Failure) -> Failure | None:
 
     1. The model was not eligible, or not sure enough: why an earlier model failed says more.
     2. The upstream refused a retry that was asked differently: the client did not write what was refused.
-    3. Otherwise the newest failure.
+    3. Every model refuses: the first refusal, as it is of the model that the client knows best.
+    4. Otherwise the newest failure.
     """
     if isinstance(now.error, NotEligible | LowConfidence):  # 1
         return before
-    is_refused = isinstance(now.error, UpstreamRejected) and now.reason in (None, "context")
-    return before if before and before.reason in ASKED_DIFFERENTLY and is_refused else now  # 2, 3
+    is_refused = isinstance(now.error, UpstreamRejected) and now.reason in (None, "context", "rejected")
+    if before and is_refused and before.reason in (*ASKED_DIFFERENTLY, "rejected"):  # 2, 3
+        return before
+    return now  # 4

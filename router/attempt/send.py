@@ -6,6 +6,7 @@ from time import monotonic
 
 import msgspec
 
+from router.attempt.adapting import Adapting
 from router.attempt.event_source import EventSource
 from router.replicas.pool import Lease
 from router.types import ChatCall
@@ -14,14 +15,15 @@ from router.upstream.dialects import DIALECTS
 from router.upstream.rewritten import rewritten
 
 
-async def send(upstream: Upstream, asked: ChatCall, lease: Lease, attempt_id: str) -> EventSource:
+async def send(upstream: Upstream, asked: ChatCall, lease: Lease, attempt_id: str, adapting: Adapting) -> EventSource:
     """Send the call to the lease's replica, and return its answer, of which only the headers have arrived.
 
     Raises:
         ApiError: the upstream refused the call, or could not be asked.
     """
     model, dialect = lease.model, DIALECTS[lease.model.engine]
-    fields, lease.attempt.adapted = dialect.body(asked, model)
+    fields, adapted = dialect.body(asked, model)
+    lease.attempt.adapted = (*adapting.write(fields, asked), *adapted)
     sent_at = monotonic()
     end_by = sent_at + model.timeouts.total_s
     first_by = min(sent_at + model.timeouts.first_byte_s, end_by) if asked.stream else end_by

@@ -17,7 +17,7 @@ from router.config.swap import SwapGroup
 from router.config.values import check_hours, header_value, http_url, known_abilities, not_none
 from router.errors import NotFound
 from router.money.price import Price
-from router.types import Ability, Backend, Tier
+from router.types import Ability, Backend, Tier, Want
 from router.yaml.entry import Entry, Positive, as_tuple
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$"), AfterValidator(not_none)]
@@ -73,6 +73,16 @@ class Model(Entry):
     format. An adapter is a model of its own on the same replicas, with all other keys of this entry"""
     transformers_args: TransformersArgs = TransformersArgs()
     """options of `engine: transformers`"""
+    refuses: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
+    """request fields that the upstream does not take, such as `temperature` or `messages.*.reasoning_content`: they are
+    not sent; what is not written here is learned from the upstream's refusals"""
+    renames: dict[str, str] = Field(default_factory=dict)
+    """request fields that the upstream knows by another name: `{max_tokens: max_completion_tokens}`"""
+    limits: dict[str, float] = Field(default_factory=dict)
+    """the largest numbers that the upstream takes in request fields: `{max_tokens: 16384, temperature: 1}`"""
+    wants: Annotated[tuple[Want, ...], BeforeValidator(as_tuple)] = ()
+    """forms that the upstream wants messages or schemas to have: `alternating_roles`, `no_system`, `system_first`,
+    `text_content`, `call_ids_40`, `call_ids_9`, `json_word`, `any_of`, `defs`"""
     structured_backend: Backend | None = None
     """the structured output backend of an attached vLLM; if omitted, structured streams are buffered until verified"""
     abilities: Annotated[frozenset[Ability], BeforeValidator(known_abilities)] = frozenset()

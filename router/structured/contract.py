@@ -86,9 +86,17 @@ class OutputContract:
         """Return whether any text will do: calls may be made, need not be, and no format is asked for."""
         return _is_free(self._constraint)
 
-    async def adapt(self, model: Model, dialect: FormatDialect) -> ChatCall:
-        """Return the call as this model is to be asked, in the dialect of its engine."""
-        hints = self._hints
+    @property
+    def refused(self) -> bool:
+        """Return whether the model that is asked now has refused the constraint in its engine's fields."""
+        return self._hints.refused
+
+    async def adapt(self, model: Model, dialect: FormatDialect, *, refused: bool = False) -> ChatCall:
+        """Return the call as this model is to be asked, in the dialect of its engine.
+
+        `refused`: its engine is known to refuse the constraint, so the prompt alone describes it.
+        """
+        hints = replace(self._hints, refused=True) if refused else self._hints
         if model.backend is None:
             hints = replace(hints, intent=None)
         self._asked = hints.intent.constraint if hints.intent else self._constraint

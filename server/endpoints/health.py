@@ -31,6 +31,8 @@ def readiness(config: Config, statuses: Sequence[ModelStatus]) -> tuple[Readines
             "restarts": status.restarts,
             **({"load": status.load.phase, "waiting": status.load.waiting} if status.load else {}),
             **({"detail": status.detail} if status.detail else {}),
+            **({"learned": list(status.learned)} if status.learned else {}),
+            **({"misconfigured": list(status.misconfigured)} if status.misconfigured else {}),
             **({"limits": list(limits)} if (limits := _limits(config.models[status.model])) else {}),
         }
         for status in statuses

@@ -187,6 +187,11 @@ class Routing(BaseModel):
         "the whole answer is verified. `prefix`: at once, as long as it can still become valid; otherwise it ends with "
         "an error event.",
     )
+    clamp_max_tokens: bool | None = Field(
+        None,
+        description="If false, a `max_tokens` that does not fit into the model's context beside the prompt is refused. "
+        "By default it is lowered to the room that is left, and `x-smallfirst-adapted` says so.",
+    )
     on_truncation: Literal["accept", "retry"] | None = Field(
         None,
         description="What happens to a formatted answer that the token limit cut. `accept`: it is sent, with "

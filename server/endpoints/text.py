@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import Receive, Scope, Send
 
-from router.dispatch import Dispatcher
+from router.dispatcher import Dispatcher
 from router.errors import ApiError
 from router.record import RequestRecord
 from server.admission import Admission

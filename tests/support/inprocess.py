@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from router.config.models import Config, Model, Route
-from router.dispatch import Dispatcher
+from router.dispatcher import Dispatcher
 from router.errors import ApiError
 from router.learning.evidence import Evidence
 from router.policy.base import Policy
 from router.policy.cascade import Cascade
 from router.policy.route_policies import RoutePolicies
+from router.profile.learned import LearnedProfiles
 from router.record import RequestRecord
 from router.replicas.pool import Pool
 from router.structured.workers.grammar_workers import GrammarWorkers
@@ -59,7 +60,8 @@ class Dispatching:
         defaults = {url.split("/")[2]: [answers()] for one in models for url in one.base_url}
         self.upstream = FakeUpstream(defaults | self.script)
         policies = RoutePolicies(self.config) if evidence is None else OneCascade(self.config, evidence)
-        self.dispatcher = Dispatcher(self.config, policies, self.pools, self.upstream, self.workers)
+        self.profiles = LearnedProfiles(self.config.models)
+        self.dispatcher = Dispatcher(self.config, policies, self.pools, self.upstream, self.profiles, self.workers)
         self.record = RequestRecord("req_1", monotonic())
 
     async def ask(self, one: ChatCall | None = None, **fields: Any) -> list[bytes]:

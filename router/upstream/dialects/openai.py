@@ -6,12 +6,21 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from router.config.models import Model
-from router.errors import ApiError, NotEligible, Overloaded, UpstreamFailed, UpstreamRejected, UpstreamTimedOut
+from router.errors import (
+    ApiError,
+    Misconfigured,
+    NotEligible,
+    Overloaded,
+    UpstreamFailed,
+    UpstreamRejected,
+    UpstreamTimedOut,
+)
 from router.messages import strict_json
 from router.structured.engine.constrained_call import EngineFields, FormatRequest, ToolRequest, response_format
 from router.types import Ability, ChatCall
 from router.upstream.base import Dialect
 from router.upstream.dialects import register
+from router.upstream.misconfiguration import misconfiguration
 from router.upstream.request_fields import drop
 
 # vLLM's own sampling and serving parameters. OpenAI's API refuses them, and requests work without them.
@@ -147,9 +156,9 @@ def refusal(model: Model, status: int, error: Mapping[str, Any], retry_after_s: 
     """Return the error for the client that an upstream's error status leads to."""
     error = redact_key(error, model)
     message = str(error.get("message") or "")[:MAX_MESSAGE_CHARS]
-    if status in (401, 403):
-        # the message is dropped: it may contain a part of our key
-        return UpstreamFailed("the upstream refused this gateway's key", code="upstream_auth_failed")
+    if kind := misconfiguration(status, error):
+        # the message about a key is dropped: it may contain a part of the key
+        return Misconfigured(kind, "" if kind == "key" else message)
     if status in (408, 504):
         return UpstreamTimedOut(f"the upstream answered {status}: {message}")
     if status in (503, 529):

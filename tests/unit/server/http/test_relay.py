@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.decision import Decision
-from router.dispatch import Dispatcher
+from router.dispatcher import Dispatcher
 from router.errors import UpstreamFailed
 from router.policy.route_policies import RoutePolicies
+from router.profile.learned import LearnedProfiles
 from router.record import Attempt, Escalation, RequestRecord
 from router.structured.workers.grammar_workers import GrammarWorkers
 from router.types import Reply, Usage
@@ -206,7 +207,9 @@ async def asked(script: dict[str, Any], **fields: Any) -> tuple[Client, RequestR
     """Send a chat to the endpoint over two models priced by tokens, and return what the client got."""
     models = model(price=TOKENS), large()
     served, pools = config(*models), {one.name: pool(one) for one in models}
-    dispatcher = Dispatcher(served, RoutePolicies(served), pools, FakeUpstream(script), GrammarWorkers())
+    dispatcher = Dispatcher(
+        served, RoutePolicies(served), pools, FakeUpstream(script), LearnedProfiles(served.models), GrammarWorkers()
+    )
     endpoint = TextHandler(CHAT_ENDPOINT, Keyring([]), Admission(1, 0, 1.0), dispatcher)
     raw = json.dumps({"model": "auto", "messages": [{"role": "user", "content": "x" * 400}]} | fields).encode()
     to_come = [{"type": "http.request", "body": raw}]

@@ -1,0 +1,127 @@
+"""How one model is asked: adapted by its profile, and by what its refusals of this very request say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from router.errors import UpstreamRejected
+from router.profile import room
+from router.profile.adaptation import Adaptation
+from router.profile.apply import apply
+from router.profile.learned import LearnedProfiles
+from router.profile.profile import Profile
+from router.profile.refusal import Proposal, proposals, words_of
+from router.profile.schema_forms import digest
+from router.structured.request.output_format import FORMAT_FIELDS
+from router.structured.request.tools import CALL_FIELDS
+from router.types import ChatCall
+
+MAX_ASKED_AGAIN = 4
+"""requests that are refused one after the other cost little, but each costs a round trip"""
+
+
+class Adapting:
+    """One model in one request. A changed request that the upstream took is remembered for the next ones."""
+
+    __slots__ = (
+        "_asked_again",
+        "_call",
+        "_fields",
+        "_limit",
+        "_model",
+        "_profile",
+        "_profiles",
+        "_refused",
+        "_trial",
+        "_tried"
+    )  # fmt: skip
+
+    def __init__(self, profiles: LearnedProfiles, model: str, call: ChatCall, now: float) -> None:
+        self._profiles, self._model, self._call = profiles, model, call
+        self._profile = profiles.of(model, now)
+        self._limit: int | None = None  # of generated tokens, that a refusal left
+        self._fields: dict[str, Any] = {}  # as they were sent last
+        self._trial: list[Proposal] = []
+        self._tried: set[Proposal] = set()
+        self._refused: tuple[str, str] | None = None
+        self._asked_again = 0
+
+    @property
+    def refuses_format(self) -> bool:
+        """Return whether the upstream refused the requested format before, so that decoding cannot enforce it."""
+        unenforced = self._profile.unenforced
+        return bool(unenforced) and _format_digest(self._call) in unenforced
+
+    def clamped(self, asked: ChatCall) -> ChatCall:
+        """Return the call with a limit on tokens that fits into the context, unless the client wants it refused."""
+        if self._call.routing.clamp_max_tokens is False:
+            return asked
+        limit = self._limit or room.room(asked, self._profile.context)
+        return asked if limit is None else room.clamped(asked, limit)
+
+    def write(self, fields: dict[str, Any], asked: ChatCall) -> tuple[str, ...]:
+        """Adapt the fields that are about to be sent; return what was changed, such as `temperature=dropped`."""
+        changes = [
+            f"{name}={limit}"
+            for name in room.TOKEN_LIMITS
+            if (limit := asked.body.get(name)) is not None and limit < (self._call.body.get(name) or 0)
+        ]
+        changes += apply(self._profile, fields, self._call.body)
+        if self._trial:
+            changes += apply(Profile.of([one for proposal in self._trial for one in proposal]), fields, self._call.body)
+            self._fields = fields
+        self._fields = fields
+        return tuple(changes)
+
+    def may_ask_again(self, error: UpstreamRejected) -> bool:
+        """Return whether the same model is to be asked once more, with something else changed after this refusal."""
+        if error.status == 429 or self._asked_again == MAX_ASKED_AGAIN:
+            return False
+        self._asked_again += 1
+        if self._has_room_after(error):
+            return True
+        if error.code == "context_length_exceeded":
+            return False
+        refused = words_of(error)
+        if refused == self._refused and self._trial:
+            self._trial.pop()  # that was not it
+        self._refused = refused
+        for proposal in proposals(error, self._fields):
+            if proposal not in self._tried and apply(Profile.of(proposal), dict(self._fields), _EVERYTHING):
+                self._tried.add(proposal)
+                self._trial.append(proposal)
+                return True
+        return False
+
+    def remember(self, now: float, *, format_refused: bool) -> None:
+        """Remember with which adaptations the upstream took the request."""
+        learned = [one for proposal in self._trial for one in proposal]
+        if format_refused and not self.refuses_format:
+            learned.append(Adaptation("unenforced", _format_digest(self._call)))
+        if learned:
+            self._profiles.learn(self._model, learned, now)
+
+    def _has_room_after(self, error: UpstreamRejected) -> bool:
+        limit = None if self._call.routing.clamp_max_tokens is False else room.room_after(error, self._call)
+        if limit is None or (self._limit is not None and limit >= self._limit):
+            return False
+        self._limit = limit
+        context = room.told(error).context
+        if self._profile.context is None and context is not None:
+            self._trial.append((Adaptation("context", "context", context),))
+        return True
+
+
+class _Everything(dict[str, Any]):
+    """A body that has every field: what is changed is told, whoever wrote it."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return True
+
+
+_EVERYTHING: Mapping[str, Any] = _Everything()
+
+
+def _format_digest(call: ChatCall) -> str:
+    return digest({name: call.body[name] for name in (*FORMAT_FIELDS, *CALL_FIELDS) if name in call.body})

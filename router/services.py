@@ -1,0 +1,32 @@
+"""What all requests of one configuration share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from router.config.models import Config
+from router.policy.route_policies import RoutePolicies
+from router.profile.learned import LearnedProfiles
+from router.replicas.latency import LatencyAverages
+from router.replicas.pool import Pool
+from router.structured.request.compiler import ConstraintCompiler
+from router.structured.workers.grammar_workers import GrammarWorkers
+from router.upstream.base import Upstream
+
+
+@dataclass(slots=True)
+class Services:
+    """The pools of one configuration, and what decides about them and talks to them."""
+
+    config: Config
+    policies: RoutePolicies
+    pools: Mapping[str, Pool]
+    upstream: Upstream
+    profiles: LearnedProfiles
+    workers: GrammarWorkers
+    constraints: ConstraintCompiler = field(init=False)
+    latencies: LatencyAverages = field(default_factory=LatencyAverages)
+
+    def __post_init__(self) -> None:
+        self.constraints = ConstraintCompiler(self.workers)
