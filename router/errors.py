@@ -17,7 +17,7 @@ SmallfirstError
     ├── UpstreamRejected      the upstream's own 4xx, status and body kept
     ├── UpstreamError         the upstream did not do its part
     │   ├── UpstreamFailed    502  broken answer, lost connection, 5xx
-    │   ├── Misconfigured     502  the upstream's key, account, model name, parser or template: the operator's to mend
+    │   │   └── Misconfigured 502  the upstream's key, account, model name, parser or template: the operator's to mend
     │   └── UpstreamTimedOut  504
     ├── LowConfidence         502  the answer's confidence is below the client's threshold
     └── StructuredOutputViolation  502  the answer does not satisfy the requested format
@@ -183,13 +183,12 @@ class UpstreamFailed(UpstreamError):
     code = "upstream_error"
 
 
-class Misconfigured(UpstreamError):
+class Misconfigured(UpstreamFailed):
     """The upstream refused what every request of this kind has. `kind` says what the operator must mend.
 
     `told` is the upstream's message, for the log and `/ready`: clients do not get it.
     """
 
-    status = 502
     code = "upstream_misconfigured"
 
     def __init__(self, kind: Misconfiguration, told: str) -> None:

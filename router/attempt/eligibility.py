@@ -48,11 +48,17 @@ def check(model: Model, dialect: Dialect, call: ChatCall, needs: Set[Ability], s
         raise NotEligible(
             f"The model '{model.name}' has a context of {model.context} tokens; this request needs more.",
             reason="context",
-            param=call.endpoint.prompt_field,
+            param=_what_is_too_long(model.context, call),
             code="context_length_exceeded",
         )
     if call.routing.max_cost_usd is not None:
         _check_cost(model, call, needs, round(call.routing.max_cost_usd * NANO) - spent_nano_usd)
+
+
+def _what_is_too_long(context: int, call: ChatCall) -> str:
+    if (call.max_tokens or 0) <= context:
+        return call.endpoint.prompt_field
+    return "max_tokens" if call.body.get("max_completion_tokens") is None else "max_completion_tokens"
 
 
 def _check_cost(model: Model, call: ChatCall, needs: Set[Ability], left_nano_usd: int) -> None:

@@ -56,6 +56,8 @@ def classify(error: ApiError, *, caused_by_judge: bool = False) -> Failure:
             return Failure(error, "context", retry=False)
         case UpstreamRejected(code="unsupported_schema"):
             return Failure(error, "ability", retry=True)
+        case UpstreamRejected(code="unsupported_by_model"):
+            return Failure(error, "ability", retry=False)
         case UpstreamRejected(status=429):
             return Failure(error, "overloaded", retry=True, needs_other_replica=True)
         case UpstreamRejected(code=code):

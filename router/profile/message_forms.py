@@ -82,8 +82,8 @@ def call_ids(length: int, *, exact: bool) -> Callable[[Sequence[Message]], list[
             return value
         if exact and len(value) == length and set(value) <= set(_ALPHANUMERIC):
             return value
-        digest = hashlib.sha256(value.encode(errors="replace")).digest()
-        return "".join(_ALPHANUMERIC[byte % len(_ALPHANUMERIC)] for byte in digest[: min(length, len(digest))])
+        digest = hashlib.sha512(value.encode(errors="replace")).digest()
+        return "".join(_ALPHANUMERIC[byte % len(_ALPHANUMERIC)] for byte in digest[:length])
 
     def form(messages: Sequence[Message]) -> list[Message]:
         changed: list[Message] = []

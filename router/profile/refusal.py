@@ -71,14 +71,9 @@ def proposals(error: UpstreamRejected, fields: dict[str, Any]) -> Iterator[Propo
 
 
 def words_of(error: UpstreamRejected) -> tuple[str, str]:
-    """Return the message and the `param` of a refusal, also in the form of FastAPI's validation errors."""
-    message, param = error.error.get("message"), error.error.get("param")
-    entries = message if isinstance(message, list) else error.error.get("detail")
-    if isinstance(entries, list) and entries and isinstance(entries[0], dict):
-        loc = entries[0].get("loc")
-        param = ".".join(str(part) for part in loc if part != "body") if isinstance(loc, list) else param
-        message = entries[0].get("msg")
-    return str(message or ""), re.sub(r"\[(\w+)\]", r".\1", str(param or "")).removeprefix("body.")
+    """Return the message and the `param` of a refusal; the parts of the `param` are separated by dots."""
+    param = re.sub(r"\[(\w+)\]", r".\1", str(error.error.get("param") or ""))
+    return str(error.error.get("message") or ""), param.removeprefix("body.")
 
 
 def _forms(text: str, fields: dict[str, Any]) -> Iterator[Proposal]:

@@ -9,7 +9,6 @@ from router.config.models import Model
 from router.errors import (
     ApiError,
     Misconfigured,
-    NotEligible,
     Overloaded,
     UpstreamFailed,
     UpstreamRejected,
@@ -121,8 +120,19 @@ def error_object(body: bytes) -> dict[str, Any]:
         return {}
     error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
     if isinstance(error, dict):
-        return error if "message" in error else {"message": error.get("detail")}
+        return error if "message" in error else _of_detail(error)
     return {"message": error} if isinstance(error, str) else {}
+
+
+def _of_detail(error: dict[str, Any]) -> dict[str, Any]:
+    """Return the error of a server on FastAPI: `detail` is a text, or a list of what is wrong where."""
+    detail = error.get("detail")
+    kept: dict[str, Any] = {name: error[name] for name in ("type", "code", "param") if name in error}
+    if not (isinstance(detail, list) and detail and isinstance(detail[0], dict)):
+        return {**kept, "message": detail}
+    loc = detail[0].get("loc")
+    place = ".".join(str(part) for part in loc if part != "body") if isinstance(loc, list) else None
+    return {"param": place, **kept, "message": detail[0].get("msg")}
 
 
 def redact_key(error: Mapping[str, Any], model: Model) -> Mapping[str, Any]:
@@ -139,12 +149,11 @@ def _redact(secret: str, value: Any) -> Any:
     return [_redact(secret, part) for part in value] if isinstance(value, list) else value
 
 
-def unable(model: Model, error: Mapping[str, Any]) -> NotEligible:
+def unable(model: Model, error: Mapping[str, Any]) -> UpstreamRejected:
     """Return the error for a request that needs what the upstream's model or server cannot do: another one may."""
     message = str(redact_key(error, model).get("message") or "")[:MAX_MESSAGE_CHARS]
-    return NotEligible(
-        f"The model '{model.name}' cannot serve this request: {message}", reason="ability", code="unsupported_by_model"
-    )
+    told = f"The model '{model.name}' cannot serve this request: {message}"
+    return UpstreamRejected(400, {"message": told, "code": "unsupported_by_model", "param": error.get("param")})
 
 
 def is_prompt_too_long(status: int, error: Mapping[str, Any]) -> bool:

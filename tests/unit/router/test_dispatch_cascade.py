@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from router.decision import Decision
-from router.errors import BadRequest, LowConfidence, StructuredOutputViolation, UpstreamFailed, UpstreamRejected
+from router.errors import BadRequest, LowConfidence, StructuredOutputViolation, UpstreamFailed
 from router.policy.cascade import Cascade
 from router.policy.guarantee import Guarantee
 from server.observability import decision_log
@@ -190,7 +190,13 @@ async def test_what_the_gateway_has_added_is_not_the_client_s_fault() -> None:
     one = gateway(refusal)
     assert text_of((await one.ask())[0]) == "From the large one."
     assert one.steps == [("slm", "llm", "ability")]
-    await gateway(refusal).fails(UpstreamRejected, logprobs=True)
+
+
+async def test_what_the_client_asked_for_is_left_out_where_a_model_does_not_take_it() -> None:
+    refusal = refuses(400, {"error": {"message": "logprobs are not supported", "param": "logprobs"}})
+    one = gateway(refusal)
+    await one.ask(logprobs=True)
+    assert one.tried[0] == ("slm/0", "adapted")
 
 
 async def test_a_form_is_checked_before_the_confidence() -> None:

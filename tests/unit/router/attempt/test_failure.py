@@ -22,14 +22,15 @@ CASES: list[tuple[ApiError, dict[str, Any]]] = [
     ),
     (UpstreamRejected(400, {"message": "x", "code": "unsupported_schema"}), {"reason": "ability", "retry": True}),
     (UpstreamRejected(429, {"message": "x"}), {"reason": "overloaded", "retry": True, "needs_other_replica": True}),
-    (UpstreamRejected(400, {"message": "x"}), OWN_FAULT),
-    (UpstreamRejected(404, {"message": "x", "code": "model_not_found"}), OWN_FAULT),
-    (UpstreamRejected(422, {}), OWN_FAULT),
+    (UpstreamRejected(400, {"message": "x"}), {"reason": "rejected", "retry": False}),
+    (UpstreamRejected(413, {"message": "x", "code": "request_too_large"}), {"reason": "rejected", "retry": False}),
+    (UpstreamRejected(422, {}), {"reason": "rejected", "retry": False}),
+    (UpstreamRejected(400, {"code": "missing_required_parameter"}), OWN_FAULT),
     (
         UpstreamTimedOut("x"),
         {"reason": "timeout", "retry": True, "needs_other_replica": True, "speaks_against_replica": True},
     ),
-    (UpstreamFailed("x", code="upstream_auth_failed"), {"reason": "upstream_error", "retry": False}),
+    (errors.Misconfigured("key", ""), {"reason": "misconfigured", "retry": False}),
     (
         UpstreamFailed("x", code="upstream_unreachable"),
         {"reason": "unavailable", "retry": True, "speaks_against_replica": True},
@@ -92,6 +93,12 @@ def test_why_an_earlier_model_failed_is_told_before_why_another_was_not_asked_or
 @pytest.mark.parametrize("now", [REFUSED, TOO_LONG])
 def test_what_the_client_did_not_write_is_not_told_to_be_refused(before: Failure, now: Failure) -> None:
     assert to_report(before, now) is before
+
+
+def test_of_two_refusals_the_first_is_told() -> None:
+    assert to_report(REFUSED, classify(UpstreamRejected(422, {}))) is REFUSED
+    assert to_report(REFUSED, TOO_LONG) is REFUSED
+    assert to_report(REFUSED, BROKEN) is BROKEN, "not every model has refused"
 
 
 @pytest.mark.parametrize(

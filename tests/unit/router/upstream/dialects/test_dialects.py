@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from router.attempt.failure import classify
-from router.errors import ApiError, Overloaded, UpstreamFailed, UpstreamRejected, UpstreamTimedOut
+from router.errors import ApiError, Misconfigured, Overloaded, UpstreamFailed, UpstreamRejected, UpstreamTimedOut
 from router.upstream.base import Dialect
 from router.upstream.dialects import DIALECTS
 from router.upstream.dialects.openai import VLLM_ONLY, OpenAIDialect
@@ -172,11 +172,9 @@ def test_vllm_schema_that_it_cannot_enforce(message: str) -> None:
 @pytest.mark.parametrize(
     ("status", "error"),
     [
-        (400, observed('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set')),
         (400, observed("temperature must be non-negative, got -3.0. (parameter=temperature)", "temperature")),
         (400, observed("1 validation error:\n  {'type': 'missing', 'loc': 'body.messages'}", "body.messages",
                        kind="Bad Request")),
-        (404, observed("The model `nope` does not exist. Valid aliases: slm.", "model", 404, "NotFoundError")),
     ],
 )  # fmt: skip
 def test_other_errors_of_vllm_keep_status_message_and_param_and_get_openais_type(
@@ -191,7 +189,28 @@ def test_other_errors_of_vllm_keep_status_message_and_param_and_get_openais_type
         "param": error["error"]["param"],
         "code": None,
     }
-    assert classify(got).reason is None
+    assert classify(got).reason == "rejected"
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "kind"),
+    [
+        (400, observed('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'),
+         "tool_parser"),
+        (400, observed("As of transformers v4.44, default chat template is no longer allowed"), "chat_template"),
+        (404, observed("The model `nope` does not exist. Valid aliases: slm.", "model", 404, "NotFoundError"),
+         "model_name"),
+        (402, {"error": {"message": "Insufficient Balance"}}, "account"),
+        (429, {"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}, "account"),
+        (400, {"error": {"message": "Your credit balance is too low to access the API."}}, "account"),
+    ],
+)  # fmt: skip
+def test_what_the_operator_must_mend_is_not_told_to_clients(status: int, error: dict[str, Any], kind: str) -> None:
+    got = refused(VLLM, status, error)
+    assert isinstance(got, Misconfigured)
+    assert (got.kind, got.status, got.code) == (kind, 502, "upstream_misconfigured")
+    assert got.told == error["error"]["message"]
+    assert got.told not in json.dumps(got.body())
 
 
 @pytest.mark.parametrize(
@@ -212,7 +231,7 @@ def test_vllms_codes_and_types_are_kept_where_they_are_words(
     got = refused(VLLM, 400, {"error": {"message": "a", "param": "p", **said}})
     assert (shown(got)["type"], shown(got)["code"]) == kept
     assert (shown(got)["message"], shown(got)["param"]) == ("a", "p")
-    assert classify(got).reason is None
+    assert classify(got).reason == "rejected"
 
 
 # --- what any server answers
@@ -223,7 +242,7 @@ def test_vllms_codes_and_types_are_kept_where_they_are_words(
 @pytest.mark.parametrize("body", [{"error": {"message": f"Incorrect API key: {CANARY}"}}, CANARY.encode()])
 def test_our_key_is_never_shown(dialect: Dialect, status: int, body: Any) -> None:
     got = refused(dialect, status, body)
-    assert (type(got), got.status, got.code) == (UpstreamFailed, 502, "upstream_auth_failed")
+    assert (type(got), got.status, got.code) == (Misconfigured, 502, "upstream_auth_failed")
     assert CANARY not in json.dumps(got.body())
     assert CANARY not in str(got)
 
@@ -290,7 +309,7 @@ def test_what_no_json_can_hold_is_not_handed_on(dialect: Dialect, number: bytes)
 
 
 def test_429_keeps_code_and_retry_after() -> None:
-    error = {"message": "quota", "type": "insufficient_quota", "param": None, "code": "insufficient_quota"}
+    error = {"message": "slow down", "type": "requests", "param": None, "code": "rate_limit_exceeded"}
     got = refused(OPENAI, 429, {"error": error}, 7.5)
     assert shown(got) == error
     assert (got.status, got.retry_after_s) == (429, 7.5)
@@ -382,7 +401,7 @@ def test_other_servers_words_for_too_long(error: dict[str, Any]) -> None:
 def test_a_code_says_more_than_words_that_may_be_the_client_s() -> None:
     words = "Invalid 'name': string 'maximum context length' does not match pattern '^[a-z]+$'."
     got = refused(OPENAI, 400, {"error": {"message": words, "type": "invalid_request_error", "code": "invalid_value"}})
-    assert (got.code, classify(got).reason) == ("invalid_value", None)
+    assert (got.code, classify(got).reason) == ("invalid_value", "rejected")
 
 
 def test_an_endless_message_is_cut() -> None:

@@ -203,7 +203,8 @@ def refusal(status: int, message: str, **more: Any) -> Any:
 
 def test_faults_of_a_request_that_come_as_faults_of_the_server() -> None:
     error = refusal(500, LlamaCppPython.VALIDATION)
-    assert isinstance(error, NotEligible)
+    assert isinstance(error, UpstreamRejected)
+    assert error.code == "unsupported_by_model"
     assert "Input should be an integer" in error.message
     assert "/home/me" not in error.message
     logits = refusal(500, "logprobs is not supported for models created with logits_all=False")

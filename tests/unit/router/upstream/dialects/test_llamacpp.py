@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from router.attempt.failure import classify
-from router.errors import ApiError, NotEligible, Overloaded, StructuredOutputViolation, UpstreamFailed
+from router.errors import (
+    ApiError,
+    Misconfigured,
+    Overloaded,
+    StructuredOutputViolation,
+    UpstreamFailed,
+    UpstreamRejected,
+)
 from router.upstream.dialects.llamacpp import LlamaCppDialect
 from tests.support.dialects import Asked, text_of
 from tests.support.fakes import model
@@ -204,8 +211,8 @@ async def test_logprobs_of_completions_get_their_usual_form(wanted: int, sent: i
         (501, "This server does not support completions.", "ability"),
         (503, "Loading model", "overloaded"),
         (500, "Compute error.", "upstream_error"),
-        (400, "Field 'max_tokens': type must be number, but is string", None),
-        (400, "'messages' is required", None),
+        (400, "Field 'max_tokens': type must be number, but is string", "rejected"),
+        (400, "'messages' is required", "rejected"),
     ],
 )  # fmt: skip
 def test_what_its_errors_mean(status: int, message: str, reason: str | None) -> None:
@@ -220,7 +227,7 @@ def test_a_prompt_that_is_too_long_has_openais_code() -> None:
     assert (error.code, error.body()["error"]["type"]) == ("context_length_exceeded", "invalid_request_error")
 
 
-@pytest.mark.parametrize(("status", "kind"), [(503, Overloaded), (401, UpstreamFailed), (500, UpstreamFailed)])
+@pytest.mark.parametrize(("status", "kind"), [(503, Overloaded), (401, Misconfigured), (500, UpstreamFailed)])
 def test_other_errors_are_as_those_of_any_server(status: int, kind: type[ApiError]) -> None:
     assert type(refusal(status, "whatever")) is kind
 
@@ -228,6 +235,7 @@ def test_other_errors_are_as_those_of_any_server(status: int, kind: type[ApiErro
 def test_what_it_cannot_do_is_said_without_our_key() -> None:
     keyed = model(engine="llamacpp", api_key="sk-canary-1234")
     error = DIALECT.refusal(keyed, 500, LlamaServer.error("sk-canary-1234: audio input is not supported"), None)
-    assert isinstance(error, NotEligible)
+    assert isinstance(error, UpstreamRejected)
+    assert error.code == "unsupported_by_model"
     assert "sk-canary" not in json.dumps(error.body())
     assert "audio input is not supported" in error.message

@@ -118,7 +118,6 @@ async def test_it_gives_one_answer() -> None:
     [
         {"messages": [{"role": "user", "content": "word " * 1300}]},
         {"messages": [{"role": "user", "content": "字" * 2100}]},
-        {"max_tokens": 2040},
         {"tools": [{**TIME, "description": "x" * 6000}]},
     ],
 )
@@ -148,8 +147,8 @@ NESTED = json.dumps({"error": {"code": 400, "message": LlamaServer.TOO_LONG, "ty
         (500, "Failed to initialize samplers: failed to parse grammar", "ability", ""),
         (503, "server busy, please try again.  maximum pending requests exceeded", "overloaded", ""),
         (500, "llama runner process has terminated: exit status 2", "upstream_error", ""),
-        (404, "model 'nope' not found", None, ""),
-        (400, "[] is too short - 'messages'", None, ""),
+        (404, "model 'nope' not found", "misconfigured", "the upstream does not know"),
+        (400, "[] is too short - 'messages'", "rejected", ""),
     ],
 )  # fmt: skip
 def test_what_its_errors_mean(status: int, message: str, reason: str | None, shown: str) -> None:

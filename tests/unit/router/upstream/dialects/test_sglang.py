@@ -122,8 +122,8 @@ async def test_an_error_within_a_stream() -> None:
         (400, "image input is not supported for this model", "ability"),
         (503, "The request queue is full.", "overloaded"),
         (500, "Internal server error: CUDA out of memory", "upstream_error"),
-        (400, "1 validation error for ChatCompletionRequest", None),
-        (400, "Messages cannot be empty.", None),
+        (400, "1 validation error for ChatCompletionRequest", "rejected"),
+        (400, "Messages cannot be empty.", "rejected"),
     ],
 )  # fmt: skip
 def test_what_its_errors_mean(status: int, message: str, reason: str | None) -> None:
@@ -148,4 +148,8 @@ async def test_tools_whose_schema_it_refuses_are_required_in_the_prompt() -> Non
     call = '{"name": "get_time", "arguments": {"zone": "UTC"}}'
     asked = Asked("sglang", (400, refused), SGLang.whole(call))
     await asked.ask(tools=TOOLS, tool_choice="required")
-    assert asked.sent("tool_choice") == {"tool_choice": "auto"}
+    assert asked.sent("tool_choice") == {"tool_choice": "required"}
+    functions = [tool["function"] for tool in asked.sent("tools")["tools"]]
+    assert all(function["parameters"] == {"type": "object"} for function in functions)
+    assert all("JSON schema" in function["description"] for function in functions)
+    assert asked.said["adapted"] == "tools.0=unchecked, tools.1=unchecked"
