@@ -259,9 +259,10 @@ class Dispatch:
 
     def _settle_for_best(self, failure: Failure) -> Reply:
         """Return the best answer that was held back; without one, or if the client demands a confidence, raise."""
-        best, record, reported = self._best, self._record, self._report or failure
+        best, record, route, reported = self._best, self._record, self._route, self._report or failure
         if best is None or self._call.routing.min_confidence is not None:
-            raise reported.error
+            error = reported.error
+            raise error.refusal if isinstance(error, Misconfigured) and error.refusal and route.is_pinned else error
         best.attempt.failure = ""
         record.best_effort = reported.reason or "rejected"
         record.structured = best.structured

@@ -186,16 +186,21 @@ class UpstreamFailed(UpstreamError):
 class Misconfigured(UpstreamFailed):
     """The upstream refused what every request of this kind has. `kind` says what the operator must mend.
 
-    `told` is the upstream's message, for the log and `/ready`: clients do not get it.
+    `refusal` is the upstream's own, for the log and `/ready`. Only clients that asked for this very model get it.
     """
 
     code = "upstream_misconfigured"
 
-    def __init__(self, kind: Misconfiguration, told: str) -> None:
+    def __init__(self, kind: Misconfiguration, refusal: UpstreamRejected | None = None) -> None:
         code = "upstream_auth_failed" if kind == "key" else None
         super().__init__(_MISCONFIGURED[kind], code=code)
         self.kind = kind
-        self.told = told
+        self.refusal = refusal
+
+    @property
+    def told(self) -> str:
+        """Return what the upstream said."""
+        return self.refusal.message if self.refusal else ""
 
 
 _MISCONFIGURED: Mapping[Misconfiguration, str] = {

@@ -219,6 +219,11 @@ class Route:
     """the options of the policy, or None if all have their defaults"""
 
     @property
+    def is_pinned(self) -> bool:
+        """Return whether the client asked for one model by its name."""
+        return len(self.rungs) == 1 and self.name == self.rungs[0][0].name
+
+    @property
     def ladder(self) -> tuple[Model, ...]:
         """Return all models, from the lowest rung up."""
         return tuple(model for rung in self.rungs for model in rung)

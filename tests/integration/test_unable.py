@@ -91,4 +91,9 @@ def test_a_prompt_that_surely_does_not_fit_is_not_sent(lane: Lane) -> None:
 
 
 def test_more_tokens_wanted_than_the_context_holds(lane: Lane) -> None:
-    lane.assert_escalated(lane.chat(max_tokens=4096), "context", attempts=1)
+    reply = lane.chat(max_tokens=4096)
+    assert reply.said("model") == lane.name("slm"), "a safety cap is no reason to ask the dear model"
+    limit = int(reply.said("adapted").removeprefix("max_tokens="))
+    assert limit < 2048
+    refused = lane.chat(max_tokens=4096, routing={"clamp_max_tokens": False})
+    lane.assert_escalated(refused, "context", attempts=1)

@@ -238,9 +238,9 @@ class Triton(Dialect):
     abilities: ClassVar[frozenset[Ability]] = frozenset({"structured"})
     health_path = "/healthy"
 
-    def body(self, call: ChatCall, model: Model) -> tuple[bytes, tuple[str, ...]]:
+    def body(self, call: ChatCall, model: Model) -> tuple[dict[str, Any], tuple[str, ...]]:
         fields = {**call.body, "model": model.upstream_name, "n_predict": call.max_tokens}
-        return json.dumps(fields).encode(), ()
+        return fields, ()
 
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
         return Overloaded("all slots are busy", retry_after_s=retry_after_s)

@@ -165,9 +165,9 @@ def refusal(model: Model, status: int, error: Mapping[str, Any], retry_after_s: 
     """Return the error for the client that an upstream's error status leads to."""
     error = redact_key(error, model)
     message = str(error.get("message") or "")[:MAX_MESSAGE_CHARS]
-    if kind := misconfiguration(status, error):
-        # the message about a key is dropped: it may contain a part of the key
-        return Misconfigured(kind, "" if kind == "key" else message)
+    kind = misconfiguration(status, error)
+    if kind == "key":
+        return Misconfigured(kind)  # without the message: it may contain a part of our key
     if status in (408, 504):
         return UpstreamTimedOut(f"the upstream answered {status}: {message}")
     if status in (503, 529):
@@ -175,11 +175,11 @@ def refusal(model: Model, status: int, error: Mapping[str, Any], retry_after_s: 
             f"Model '{model.name}': the upstream is overloaded: {message}", retry_after_s=retry_after_s or 1.0
         )
     if 400 <= status < 500:
-        code, kind = error.get("code"), error.get("type")
+        code, kind_of_error = error.get("code"), error.get("type")
         kept = {
             **error,
             "message": message or f"Model '{model.name}': the upstream answered {status}",
-            "type": kind if isinstance(kind, str) else "invalid_request_error",
+            "type": kind_of_error if isinstance(kind_of_error, str) else "invalid_request_error",
             "code": code if isinstance(code, str) else None,
         }
         if status == 429:
@@ -188,5 +188,6 @@ def refusal(model: Model, status: int, error: Mapping[str, Any], retry_after_s: 
         too_long = kept["code"] is None and is_prompt_too_long(status, error)
         if too_long or kept["code"] in PROMPT_TOO_LONG_CODES or kept["type"] in PROMPT_TOO_LONG_CODES:
             kept |= {"type": "invalid_request_error", "code": "context_length_exceeded"}
-        return UpstreamRejected(status, kept, retry_after_s=retry_after_s)
+        rejected = UpstreamRejected(status, kept, retry_after_s=retry_after_s)
+        return Misconfigured(kind, rejected) if kind else rejected
     return UpstreamFailed(f"the upstream answered {status}" + (f": {message}" if message else ""))

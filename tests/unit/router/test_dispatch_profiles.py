@@ -408,8 +408,14 @@ async def test_what_the_operator_must_mend_is_said_to_the_operator(caplog: pytes
     assert len([line for line in caplog.records if line.levelname == "ERROR"]) == 1
 
 
-async def test_alone_the_client_is_told_no_more_than_that_the_gateway_is_not_set_up() -> None:
-    one = Picky(lambda body: {"message": "Account sk-1 is empty"}, status=402, alone=True)
+async def test_a_routes_client_is_told_no_more_than_that_the_gateway_is_not_set_up() -> None:
+    one = Picky(lambda body: {"message": "Account acme is empty"}, status=402, alone=True)
     error = await one.fails(Misconfigured)
     assert (error.status, error.code) == (502, "upstream_misconfigured")
-    assert "sk-1" not in error.message
+    assert "acme" not in error.message
+
+
+async def test_who_asks_for_one_model_is_told_its_refusal() -> None:
+    one = Picky(lambda body: {"message": "No such model", "code": "model_not_found"}, status=404)
+    error = await one.fails(UpstreamRejected, model="slm")
+    assert (error.status, error.code, error.message) == (404, "model_not_found", "No such model")

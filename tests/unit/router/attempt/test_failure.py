@@ -30,7 +30,7 @@ CASES: list[tuple[ApiError, dict[str, Any]]] = [
         UpstreamTimedOut("x"),
         {"reason": "timeout", "retry": True, "needs_other_replica": True, "speaks_against_replica": True},
     ),
-    (errors.Misconfigured("key", ""), {"reason": "misconfigured", "retry": False}),
+    (errors.Misconfigured("key"), {"reason": "misconfigured", "retry": False}),
     (
         UpstreamFailed("x", code="upstream_unreachable"),
         {"reason": "unavailable", "retry": True, "speaks_against_replica": True},

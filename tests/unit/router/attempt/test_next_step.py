@@ -22,7 +22,7 @@ from router.errors import (
 OWN_FAULT = BadRequest("x")
 TOO_LONG = UpstreamRejected(400, {"code": "context_length_exceeded"})
 UNREACHABLE = UpstreamFailed("x", code="upstream_unreachable")
-KEY_REFUSED = Misconfigured("key", "")
+KEY_REFUSED = Misconfigured("key")
 BROKEN = UpstreamFailed("x")
 STUCK = UpstreamTimedOut("x")
 FULL = UpstreamRejected(429, {})

@@ -208,7 +208,7 @@ def test_faults_of_a_request_that_come_as_faults_of_the_server() -> None:
     assert "Input should be an integer" in error.message
     assert "/home/me" not in error.message
     logits = refusal(500, "logprobs is not supported for models created with logits_all=False")
-    assert (type(logits), logits.reason) == (NotEligible, "ability")
+    assert logits.code == "unsupported_by_model"
 
 
 def test_other_errors() -> None:
