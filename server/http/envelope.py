@@ -147,11 +147,12 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
 
 def _default_message(request: Request, status: int, headers: Mapping[str, str]) -> str:
     path = request.url.path[:200]
+    hint = " This server has no WebSockets." if request.headers.get("upgrade", "").lower() == "websocket" else ""
     match status:
         case 404:
-            return _not_found_message(request, path)
+            return _not_found_message(request, path) + hint
         case 405:
-            return f"{request.method} is not allowed on {path}. Allowed: {headers['allow']}."
+            return f"{request.method} is not allowed on {path}. Allowed: {headers['allow']}.{hint}"
     return f"{HTTPStatus(status).phrase}: {request.method} {path}."
 
 
