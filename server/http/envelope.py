@@ -27,6 +27,7 @@ from router.errors import (
     UpstreamTimedOut,
 )
 from router.record import Outcome, RequestRecord
+from server.http import content_encoding
 
 RECORD = "record"
 """the key of the request's RequestRecord in `scope["state"]`"""
@@ -77,6 +78,8 @@ def _error_headers(error: ApiError) -> dict[str, str]:
         headers["retry-after-ms"] = str(math.ceil(error.retry_after_s * 1000))
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
+    if isinstance(error, content_encoding.UnsupportedContentEncoding):
+        headers["accept-encoding"] = content_encoding.ACCEPTED
     if isinstance(error, StructuredOutputViolation):
         # Every rung has been tried. An SDK that repeats the call would pay for the same failure again.
         headers["x-should-retry"] = "false"

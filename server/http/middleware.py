@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from router.errors import ApiError, BodyTooLarge, Overloaded
 from router.record import RequestRecord
+from server.http.content_encoding import unpacked
 from server.http.disconnect import ClientDisconnected
 from server.http.envelope import RECORD, error_response, internal_error, set_outcome
 
@@ -39,7 +40,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        content_length, client_request_id = _read_headers(scope["headers"])
+        content_length, client_request_id, content_encodings = _read_headers(scope["headers"])
         record = RequestRecord(
             request_id=f"req_{getrandbits(128):032x}",
             started=time.monotonic(),
@@ -75,7 +76,10 @@ class RequestMiddleware:
 
         try:
             self._check_size(content_length)
-            await self._app(scope, receive_limited, send_with_headers)
+            receive_body = receive_limited
+            if content_encodings:
+                receive_body = unpacked(receive_limited, content_encodings, self._max_body_bytes)
+            await self._app(scope, receive_body, send_with_headers)
         except ApiError as error:
             await fail(error)
         except ClientDisconnect:
@@ -126,17 +130,20 @@ def _with_gateway_headers(headers: Iterable[tuple[bytes, bytes]], record: Reques
     ]
 
 
-def _read_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, str]:
-    """Return the request's `Content-Length` and `X-Client-Request-Id`.
+def _read_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, str, list[bytes]]:
+    """Return the request's `Content-Length`, `X-Client-Request-Id` and `Content-Encoding`, which may occur repeatedly.
 
     The length is 0 for a chunked body, whose bytes are counted on arrival. The id is empty if it is not fit for a
     log: it has to be printable ASCII of limited length.
     """
     length, client_request_id = 0, ""
+    content_encodings: list[bytes] = []
     for name, value in headers:
         if name == b"content-length":
             length = int(value) if value.isdigit() else 0
         elif name == b"x-client-request-id" and len(value) <= MAX_CLIENT_REQUEST_ID_LENGTH:
             text = value.decode("latin-1")
             client_request_id = text if text.isascii() and text.isprintable() else ""
-    return length, client_request_id
+        elif name == b"content-encoding":
+            content_encodings.append(value)
+    return length, client_request_id, content_encodings
