@@ -24,6 +24,7 @@ from server.endpoints.health import readiness
 from server.endpoints.registry import ENDPOINTS
 from server.endpoints.text import TextHandler
 from server.http import envelope
+from server.http.cors import Cors
 from server.http.middleware import RequestMiddleware
 from server.observability.access_log import AccessLog
 from server.observability.metrics import Metrics
@@ -39,7 +40,8 @@ why, and what it cost.
 
 def create_app(config: Config, settings: Settings, resources: Resources, worker: int = 0) -> ASGIApp:
     """Build the gateway, or one `worker` of it. If it is the only one, its lifespan starts and stops the fleet, too."""
-    keyring = Keyring(settings.api_keys)
+    cors = Cors(settings.cors_origins)
+    keyring = Keyring(settings.api_keys, cors.allows)
     metrics = Metrics(config, resources.fleet.statuses, resources.worker_counters, worker)
     admission = Admission(*settings.slots(worker), settings.queue_timeout_s, shared_counts=metrics.admission_counts)
     workers, access = GrammarWorkers(), AccessLog()
@@ -76,7 +78,7 @@ def create_app(config: Config, settings: Settings, resources: Resources, worker:
 
     describe(app)
     envelope.install_error_handlers(app)
-    middleware = partial(RequestMiddleware, max_body_bytes=settings.max_body_bytes, on_finish=finish)
+    middleware = partial(RequestMiddleware, max_body_bytes=settings.max_body_bytes, on_finish=finish, cors=cors)
     app.add_middleware(middleware)
     fast_path = {path: middleware(handler) for path, handler in to_models.items()}
 

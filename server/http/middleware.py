@@ -8,12 +8,15 @@ import time
 from collections.abc import Callable, Iterable
 from random import getrandbits
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from router.errors import ApiError, BodyTooLarge, Overloaded
 from router.record import RequestRecord
 from server.http.content_encoding import unpacked
+from server.http.cors import Cors
 from server.http.disconnect import ClientDisconnected
 from server.http.envelope import RECORD, error_response, internal_error, set_outcome
 
@@ -30,10 +33,18 @@ class RequestMiddleware:
     The endpoint writes the record's outcome. If it wrote none, the outcome follows from the response's status.
     """
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, on_finish: Callable[[RequestRecord, Scope], None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        max_body_bytes: int,
+        on_finish: Callable[[RequestRecord, Scope], None],
+        cors: Cors | None = None,
+    ) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
         self._on_finish = on_finish
+        self._cors = cors if cors is not None and cors.is_on else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope. Scopes that are not HTTP requests pass unchanged."""
@@ -62,7 +73,10 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 has_started = True
                 record.status = message["status"]
-                message = {**message, "headers": _with_gateway_headers(message.get("headers", ()), record)}
+                headers = _with_gateway_headers(message.get("headers", ()), record)
+                if self._cors is not None:
+                    headers += self._cors.answer_headers(scope["headers"])
+                message = {**message, "headers": headers}
             elif message["type"] == "http.response.body":
                 is_complete = not message.get("more_body", False)
             await send(message)
@@ -75,6 +89,11 @@ class RequestMiddleware:
             # client sees that it is broken.
 
         try:
+            if self._cors is not None:
+                preflight = self._cors.preflight_headers(scope["method"], scope["headers"])
+                if preflight is not None:
+                    await Response(status_code=204, headers=Headers(raw=preflight))(scope, receive, send_with_headers)
+                    return
             self._check_size(content_length)
             receive_body = receive_limited
             if content_encodings:

@@ -59,7 +59,9 @@ async def read(pieces: Iterable[bytes | None], encodings: Sequence[bytes], limit
     return await read_body(unpacked(receive, encodings, limit))
 
 
-async def fails(error: type[ApiError], pieces: Iterable[bytes], encodings: Sequence[bytes], limit: int = BIG) -> ApiError:
+async def fails(
+    error: type[ApiError], pieces: Iterable[bytes], encodings: Sequence[bytes], limit: int = BIG
+) -> ApiError:
     with pytest.raises(error) as caught:
         await read(pieces, encodings, limit)
     return caught.value
