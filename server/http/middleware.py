@@ -74,8 +74,7 @@ class RequestMiddleware:
                 has_started = True
                 record.status = message["status"]
                 headers = _with_gateway_headers(message.get("headers", ()), record)
-                if self._cors is not None:
-                    headers += self._cors.answer_headers(scope["headers"])
+                headers += self._cors.answer_headers(scope["headers"]) if self._cors is not None else ()
                 message = {**message, "headers": headers}
             elif message["type"] == "http.response.body":
                 is_complete = not message.get("more_body", False)
@@ -89,16 +88,10 @@ class RequestMiddleware:
             # client sees that it is broken.
 
         try:
-            if self._cors is not None:
-                preflight = self._cors.preflight_headers(scope["method"], scope["headers"])
-                if preflight is not None:
-                    await Response(status_code=204, headers=Headers(raw=preflight))(scope, receive, send_with_headers)
-                    return
             self._check_size(content_length)
-            receive_body = receive_limited
-            if content_encodings:
-                receive_body = unpacked(receive_limited, content_encodings, self._max_body_bytes)
-            await self._app(scope, receive_body, send_with_headers)
+            app = self._app if self._cors is None else _preflight_response(scope, self._cors) or self._app
+            receive_body = unpacked(receive_limited, content_encodings, self._max_body_bytes)
+            await app(scope, receive_body, send_with_headers)
         except ApiError as error:
             await fail(error)
         except ClientDisconnect:
@@ -110,15 +103,24 @@ class RequestMiddleware:
             logger.exception("unexpected error", extra={"fields": {"request_id": record.request_id}})
             await fail(internal_error(record.request_id))
         finally:
-            is_outcome_unset = record.outcome == "internal_error" and not record.error_code
-            if is_outcome_unset and is_complete and record.status < 500:
-                record.outcome = "ok" if record.status < 400 else "client_error"
+            if is_complete:
+                _set_unset_outcome(record)
             record.finished = time.monotonic()
             self._on_finish(record, scope)
 
     def _check_size(self, size: int) -> None:
         if size > self._max_body_bytes:
             raise BodyTooLarge(f"The request body is over the limit of {self._max_body_bytes} bytes.")
+
+
+def _set_unset_outcome(record: RequestRecord) -> None:
+    if record.outcome == "internal_error" and not record.error_code and record.status < 500:
+        record.outcome = "ok" if record.status < 400 else "client_error"
+
+
+def _preflight_response(scope: Scope, cors: Cors) -> Response | None:
+    headers = cors.preflight_headers(scope["method"], scope["headers"])
+    return None if headers is None else Response(status_code=204, headers=Headers(raw=headers))
 
 
 async def read_body(receive: Receive) -> bytes:
