@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.types import Receive, Scope, Send
 
 from router.dispatch import Dispatcher
@@ -37,14 +39,9 @@ class TextHandler:
                 await self._answer(await read_body(receive), record, send)
             record.outcome = "ok"
         except ApiError as error:
-            envelope.set_outcome(record, error)
-            record.structured = ""  # it describes accepted answers only
-            if record.status:
-                await send({"type": "http.response.body", "body": summary(record) + envelope.sse_error(error)})
-            else:
-                known = smallfirst_headers(record) + (money_headers(record) if record.attempts else [])
-                headers = {name.decode(): value.decode() for name, value in known}
-                await envelope.error_response(error, headers)(scope, receive, send)
+            await _report(error, record, scope, receive, send)
+        except asyncio.CancelledError:  # only the server cancels here, when the grace period of its shutdown is over
+            await _report(envelope.shutting_down(), record, scope, receive, send)
 
     async def _answer(self, raw: bytes, record: RequestRecord, send: Send) -> None:
         call = decode(self._served, raw)
@@ -61,3 +58,15 @@ class TextHandler:
                 deadline.disarm()  # from here on, the client sets the pace
             await silence.finish_comment()
             await relay(reply, record, silence.send if call.stream else send)
+
+
+async def _report(error: ApiError, record: RequestRecord, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send the error as a response, or as the last event of a stream that has begun."""
+    envelope.set_outcome(record, error)
+    record.structured = ""  # it describes accepted answers only
+    if record.status:
+        await send({"type": "http.response.body", "body": summary(record) + envelope.sse_error(error)})
+        return
+    known = smallfirst_headers(record) + (money_headers(record) if record.attempts else [])
+    headers = {name.decode(): value.decode() for name, value in known}
+    await envelope.error_response(error, headers)(scope, receive, send)

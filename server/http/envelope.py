@@ -53,6 +53,11 @@ def internal_error(request_id: str) -> ApiError:
     return ApiError(f"The server had an error while processing the request. Its request id is {request_id}.")
 
 
+def shutting_down() -> ApiError:
+    """Return the error for a request that still runs when the grace period of a shutdown is over."""
+    return Overloaded("The gateway is shutting down.", code="shutting_down", retry_after_s=1.0)
+
+
 def set_outcome(record: RequestRecord, error: ApiError) -> None:
     """Write the outcome and the error code of a failed request into its record."""
     record.outcome = _outcome_of(error)

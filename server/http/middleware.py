@@ -13,12 +13,12 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from router.errors import ApiError, BodyTooLarge, Overloaded
+from router.errors import ApiError, BodyTooLarge
 from router.record import RequestRecord
 from server.http.content_encoding import unpacked
 from server.http.cors import Cors
 from server.http.disconnect import ClientDisconnected
-from server.http.envelope import RECORD, error_response, internal_error, set_outcome
+from server.http.envelope import RECORD, error_response, internal_error, set_outcome, shutting_down
 
 logger = logging.getLogger(__name__)
 
@@ -97,8 +97,8 @@ class RequestMiddleware:
         except ClientDisconnect:
             record.status = record.status or 499
             record.outcome = "disconnected"
-        except asyncio.CancelledError:  # only uvicorn cancels here, when the grace period of its shutdown is over
-            await fail(Overloaded("The gateway is shutting down.", code="shutting_down", retry_after_s=1.0))
+        except asyncio.CancelledError:  # only the server cancels here, when the grace period of its shutdown is over
+            await fail(shutting_down())
         except Exception:
             logger.exception("unexpected error", extra={"fields": {"request_id": record.request_id}})
             await fail(internal_error(record.request_id))
