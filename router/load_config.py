@@ -147,7 +147,7 @@ def _prepare(file: YamlDocument, env: Mapping[str, str], gpu: bool) -> tuple[dic
                 raise ConfigError(f"{where}: {error}") from None
             if unset is None:
                 continue
-            if key != "api_key" or entry.get("required") is True:
+            if key not in ("api_key", "headers") or entry.get("required") is True:
                 raise ConfigError(f"{where}: the environment variable {unset} is not set")
             left_out[name] = f"{name} is left out: the environment variable {unset} is not set ({where})"
         if (named_by := resolve.catalogue_key(filled)) is not None:
@@ -162,8 +162,7 @@ def _prepare(file: YamlDocument, env: Mapping[str, str], gpu: bool) -> tuple[dic
             left_out[name] = (
                 f"{name} is left out: it requires gpu: {str(wanted['gpu']).lower()}, but this machine {has}"
             )
-        dialect = DIALECTS.get(str(filled.get("engine")))
-        if dialect is not None:
+        if (dialect := DIALECTS.get(str(filled.get("engine")))) is not None:
             filled.setdefault("abilities", sorted(dialect.abilities))
         if isinstance(filled.get("api_key"), str):
             filled["api_key"] = SecretStr(filled["api_key"])
@@ -238,7 +237,9 @@ def _explain(file: YamlDocument, fault: Any) -> str:
             f"unknown key{_suggestion(str(key[-1]), [*known, *_keys_of_other_policies(key)])}; "
             f"expected one of {', '.join(known)}"
         )
-    elif isinstance(value, (str, int, float)) and not {"api_key", "base_url"} & set(key):  # these may contain secrets
+    elif isinstance(value, (str, int, float)) and not {"api_key", "base_url", "headers"} & set(
+        key
+    ):  # these may contain secrets
         message += f", got {str(value)[:60]!r}" if isinstance(value, str) else f", got {value}"
     return f"{file.where(key)}: {dotted(key)}: {message}"
 

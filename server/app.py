@@ -19,6 +19,7 @@ from router.record import RequestRecord
 from router.structured.workers.grammar_workers import GrammarWorkers
 from server.admission import Admission
 from server.auth import Keyring
+from server.endpoints import azure
 from server.endpoints.decode import describe
 from server.endpoints.health import readiness
 from server.endpoints.registry import ENDPOINTS
@@ -74,6 +75,10 @@ def create_app(config: Config, settings: Settings, resources: Resources, worker:
     to_models = {path: TextHandler(served, keyring, admission, dispatcher) for path, served in ENDPOINTS.items()}
     # for the framework's answers to other methods; a POST does not come here (see `gateway`)
     app.router.routes += [Route(path, handler, methods=["POST"]) for path, handler in to_models.items()]
+    for served in ENDPOINTS.values():
+        deployments = azure.DeploymentHandler(served, keyring, admission, dispatcher)
+        path = azure.PREFIX + served.endpoint.path
+        app.router.routes.append(Route(path, deployments, methods=["POST"], include_in_schema=False))
     _add_pages(app, config, resources, keyring, metrics)
 
     describe(app)

@@ -57,8 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _secrets(config: Config, settings: Settings) -> list[str]:
-    provider_keys = [model.api_key for model in config.models.values() if model.api_key is not None]
-    return [key.get_secret_value() for key in (*settings.api_keys, *provider_keys)]
+    of_providers = [secret for model in config.models.values() for secret in model.secrets]
+    return [*(key.get_secret_value() for key in settings.api_keys), *of_providers]
 
 
 def _check_writable(state_dir: Path) -> None:

@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 from router.dispatch import Dispatcher
 from router.errors import ApiError
 from router.record import RequestRecord
+from router.types import ChatCall
 from server.admission import Admission
 from server.auth import Keyring
 from server.deadline import Deadline
@@ -36,15 +37,18 @@ class TextHandler:
         try:
             self._keyring.check(scope["headers"])
             with disconnect.cancel_on_disconnect(scope):
-                await self._answer(await read_body(receive), record, send)
+                call = self._decode(await read_body(receive), scope)
+                await self._answer(call, record, send)
             record.outcome = "ok"
         except ApiError as error:
             await _report(error, record, scope, receive, send)
         except asyncio.CancelledError:  # only the server cancels here, when the grace period of its shutdown is over
             await _report(envelope.shutting_down(), record, scope, receive, send)
 
-    async def _answer(self, raw: bytes, record: RequestRecord, send: Send) -> None:
-        call = decode(self._served, raw)
+    def _decode(self, raw: bytes, scope: Scope) -> ChatCall:
+        return decode(self._served, raw)
+
+    async def _answer(self, call: ChatCall, record: RequestRecord, send: Send) -> None:
         record.stream = call.stream
         route = self._dispatcher.route(call.model)
         record.route = route.name

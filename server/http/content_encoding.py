@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import chain
 from typing import Protocol
@@ -32,10 +32,17 @@ class UnsupportedContentEncoding(BadRequest):
 class _Member(Protocol):
     """Unpacks one gzip member, zlib stream or zstd frame. A body may have several, one behind the other."""
 
-    eof: bool
-    unused_data: bytes
+    @property
+    def eof(self) -> bool:
+        """Whether its end has been reached."""
+        ...
 
-    def decompress(self, data: bytes, max_length: int) -> bytes:
+    @property
+    def unused_data(self) -> bytes:
+        """The bytes behind its end."""
+        ...
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
         """Return at most `max_length` bytes. Raise an exception of the library if the data is broken."""
         ...
 
@@ -101,7 +108,7 @@ def _zstd_member(_: bytes) -> _Member:
     return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: MAX_ZSTD_WINDOW_LOG})
 
 
-_CODINGS = {
+_CODINGS: dict[str, Callable[[bytes], _Member]] = {
     "gzip": partial(_zlib_member, _GZIP),
     "deflate": _deflate_member,
     "zstd": _zstd_member,

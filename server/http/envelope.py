@@ -175,9 +175,9 @@ def _not_found_message(request: Request, path: str) -> str:
 def _suggested_path(request: Request, path: str) -> str | None:
     """Return the endpoint that the client probably meant: with a wrong prefix, a trailing slash or a typo.
 
-    Known wrong prefixes are none at all, `/v1/v1` and `/openai/v1`.
+    Known wrong prefixes are none at all, `/v1/v1`, `/openai/v1` and Azure's `/openai`.
     """
-    rest = "/" + "/".join(part for part in path.rpartition("/v1")[2].split("/") if part)
+    rest = "/" + "/".join(part for part in path.rpartition("/v1")[2].removeprefix("/openai/").split("/") if part)
     for candidate in (rest, f"/v1{rest}"):
         scope = {**request.scope, "path": candidate}
         if any(route.matches(scope)[0] is not Match.NONE for route in _endpoint_routes(request)):
