@@ -33,7 +33,7 @@ def check_keys_together(model: Model) -> None:
             f"`timeouts.drain_s` begins before the end of `hours`, so it must be less than the shortest of them,"
             f" {hours.shortest_s:.0f} s; it is {model.timeouts.drain_s:g} s"
         )
-    if model.api_key_header is not None and model.api_key is None:
+    if model.api_key_header is not None and "api_key" not in given:
         raise ValueError("`api_key_header` needs an `api_key`, but there is none")
     names = [name.lower() for name in model.headers]
     if model.api_key is not None:
