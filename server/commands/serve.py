@@ -43,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     logs.configure(_secrets(config, settings))
     for line in stale_prices(config):
         log.warning("%s", line)
+    if line := shutdown_note(config, settings):
+        log.info("%s", line)
     if any(model.managed for model in config.models.values()):
         _check_writable(settings.state_dir)
     listeners = _open_listeners(settings)
@@ -54,6 +56,17 @@ def run(arguments: argparse.Namespace) -> int:
     if settings.workers == 1:
         return gateway.serve(0, listeners[0])
     return ParentProcess(gateway, listeners, settings.shutdown_grace_s).run()
+
+
+def shutdown_note(config: Config, settings: Settings) -> str:
+    """Return a line that says which requests a shutdown cuts off, or an empty string if it lets all of them end."""
+    slowest = max(config.models.values(), key=lambda model: model.timeouts.total_s)
+    if settings.shutdown_grace_s >= slowest.timeouts.total_s:
+        return ""
+    return (
+        f"a shutdown waits {settings.shutdown_grace_s:g} s for running requests (--shutdown-grace-s), and answers of "
+        f"{slowest.name} may take {slowest.timeouts.total_s:g} s (timeouts.total_s): longer ones end with an error"
+    )
 
 
 def _secrets(config: Config, settings: Settings) -> list[str]:
