@@ -105,6 +105,7 @@ def _add_pages(app: FastAPI, config: Config, resources: Resources, keyring: Keyr
         keyring.check(request.scope["headers"])
         return JSONResponse(models.all())
 
+    @app.head("/v1/models/{name:path}", include_in_schema=False)
     @app.get("/v1/models/{name:path}", summary="One route or model", tags=["models"])
     async def get_model(request: Request, name: str) -> Response:
         keyring.check(request.scope["headers"])
@@ -121,6 +122,7 @@ def _add_pages(app: FastAPI, config: Config, resources: Resources, keyring: Keyr
         state, body = readiness(config, fleet.statuses())
         return JSONResponse(body, status_code=503 if state == "unavailable" else 200)
 
+    @app.head("/metrics", include_in_schema=False)
     @app.get("/metrics", summary="Metrics for Prometheus", tags=["operator"])
     async def scrape() -> Response:
         body, media_type = metrics.render()

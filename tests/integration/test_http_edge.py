@@ -23,7 +23,7 @@ from tests.support.waiting import PATIENCE_S
 KEY, AZURE_KEY = "sk-client-canary-a1", "azure-canary-0123456789"
 PAGE = "https://app.example"
 ENV = {"SMALLFIRST_API_KEYS": KEY, "SMALLFIRST_CORS_ORIGINS": PAGE, "SMALLFIRST_MAX_BODY_BYTES": str(256 * 1024)}
-LANES = 20
+LANES = 30
 
 
 def describe(plan: Plan) -> None:
@@ -87,6 +87,47 @@ def test_a_websocket_gets_a_clear_answer(gateway: Gateway) -> None:
         response = gateway.http.get(path, headers=headers)
         assert response.status_code == status
         assert "no WebSockets" in error_of(response)["message"]
+
+
+# --- methods and headers
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/metrics", "/v1/models", "/v1/models/auto-0", "/v1/models/no"])
+def test_head_is_get_without_a_body(gateway: Gateway, path: str) -> None:
+    whole, head = gateway.http.get(path), gateway.http.head(path)
+    assert (head.status_code, head.content) == (whole.status_code, b"")
+    assert head.headers["content-type"] == whole.headers["content-type"]
+    assert gateway.http.get("/health").json() == {"status": "ok"}, "the connection is usable"
+
+
+@pytest.mark.parametrize(
+    ("path", "method"), [("/v1/chat/completions", "POST"), ("/v1/models", "GET"), ("/v1/models/auto-0", "GET")]
+)
+def test_options_names_the_methods(gateway: Gateway, path: str, method: str) -> None:
+    response = gateway.http.options(path)
+    assert (response.status_code, response.content) == (204, b"")
+    assert {method, "OPTIONS"} <= set(response.headers["allow"].split(", "))
+    assert gateway.http.options("/v1/nothing").status_code == 404
+    assert gateway.http.head("/v1/chat/completions").status_code == 405
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_headers_of_sdks_are_accepted_and_ours_are_there(lane: Lane, streamed: bool) -> None:
+    theirs = {
+        "Idempotency-Key": "stainless-python-retry-1",
+        "X-Stainless-Lang": "js",
+        "X-Stainless-Retry-Count": "1",
+        "X-Stainless-Timeout": "600",
+        "OpenAI-Organization": "org-1",
+        "OpenAI-Beta": "assistants=v2",
+        "x-should-retry": "true",
+    }
+    response = lane.chat(headers=theirs, stream=streamed).response
+    assert response.status_code == 200
+    assert response.headers["openai-version"] == "2020-10-01"
+    assert int(response.headers["openai-processing-ms"]) >= 0
+    assert len(response.headers.get_list("x-request-id")) == 1
+    assert not {name for name, _ in lane.slm.last.headers} & {name.lower() for name in theirs}
 
 
 # --- browsers
