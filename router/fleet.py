@@ -99,7 +99,8 @@ class Fleet:
             name = f"{model.name}/{i}"
             health_path = DIALECTS[model.engine].health_path
             if health_path or model.hours:
-                health_url = url.removesuffix("/v1") + health_path if health_path else None
+                root, mark, query = url.partition("?")
+                health_url = f"{root.removesuffix('/v1')}{health_path}{mark}{query}" if health_path else None
                 probe = Probe(name, health_url, self._upstream)
                 self._watchers.append(probe)
                 yield name, url, probe

@@ -147,8 +147,9 @@ def _prepare(file: YamlDocument, env: Mapping[str, str], gpu: bool) -> tuple[dic
                 raise ConfigError(f"{where}: {error}") from None
             if unset is None:
                 continue
-            if key != "api_key" or entry.get("required") is True:
+            if key not in ("api_key", "headers") or entry.get("required") is True:
                 raise ConfigError(f"{where}: the environment variable {unset} is not set")
+            filled[key] = {} if key == "headers" else None
             left_out[name] = f"{name} is left out: the environment variable {unset} is not set ({where})"
         if (named_by := resolve.catalogue_key(filled)) is not None:
             try:
@@ -162,8 +163,7 @@ def _prepare(file: YamlDocument, env: Mapping[str, str], gpu: bool) -> tuple[dic
             left_out[name] = (
                 f"{name} is left out: it requires gpu: {str(wanted['gpu']).lower()}, but this machine {has}"
             )
-        dialect = DIALECTS.get(str(filled.get("engine")))
-        if dialect is not None:
+        if (dialect := DIALECTS.get(str(filled.get("engine")))) is not None:
             filled.setdefault("abilities", sorted(dialect.abilities))
         if isinstance(filled.get("api_key"), str):
             filled["api_key"] = SecretStr(filled["api_key"])
@@ -205,6 +205,7 @@ _INTERNAL_FIELDS = {  # fields of a model that are not keys of models.yaml
     "place": "the name of a model is its key in `models`",
     "adapter_of": "an adapter is written in `adapters` of its model",
 }
+_MAY_BE_SECRET = {"api_key", "base_url", "headers"}
 _CONSEQUENT_FAULTS = {"default_factory_not_called"}  # consequences of another fault, which is reported
 _EXPECTED = {
     "string_type": "expected text",
@@ -238,7 +239,7 @@ def _explain(file: YamlDocument, fault: Any) -> str:
             f"unknown key{_suggestion(str(key[-1]), [*known, *_keys_of_other_policies(key)])}; "
             f"expected one of {', '.join(known)}"
         )
-    elif isinstance(value, (str, int, float)) and not {"api_key", "base_url"} & set(key):  # these may contain secrets
+    elif isinstance(value, (str, int, float)) and not _MAY_BE_SECRET & set(key):
         message += f", got {str(value)[:60]!r}" if isinstance(value, str) else f", got {value}"
     return f"{file.where(key)}: {dotted(key)}: {message}"
 

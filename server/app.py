@@ -19,11 +19,13 @@ from router.record import RequestRecord
 from router.structured.workers.grammar_workers import GrammarWorkers
 from server.admission import Admission
 from server.auth import Keyring
+from server.endpoints import azure
 from server.endpoints.decode import describe
 from server.endpoints.health import readiness
 from server.endpoints.registry import ENDPOINTS
 from server.endpoints.text import TextHandler
 from server.http import envelope
+from server.http.cors import Cors
 from server.http.middleware import RequestMiddleware
 from server.observability.access_log import AccessLog
 from server.observability.metrics import Metrics
@@ -39,7 +41,8 @@ why, and what it cost.
 
 def create_app(config: Config, settings: Settings, resources: Resources, worker: int = 0) -> ASGIApp:
     """Build the gateway, or one `worker` of it. If it is the only one, its lifespan starts and stops the fleet, too."""
-    keyring = Keyring(settings.api_keys)
+    cors = Cors(settings.cors_origins)
+    keyring = Keyring(settings.api_keys, cors.allows)
     metrics = Metrics(config, resources.fleet.statuses, resources.worker_counters, worker)
     admission = Admission(*settings.slots(worker), settings.queue_timeout_s, shared_counts=metrics.admission_counts)
     workers, access = GrammarWorkers(), AccessLog()
@@ -74,11 +77,15 @@ def create_app(config: Config, settings: Settings, resources: Resources, worker:
     to_models = {path: TextHandler(served, keyring, admission, dispatcher) for path, served in ENDPOINTS.items()}
     # for the framework's answers to other methods; a POST does not come here (see `gateway`)
     app.router.routes += [Route(path, handler, methods=["POST"]) for path, handler in to_models.items()]
+    for served in ENDPOINTS.values():
+        deployments = azure.DeploymentHandler(served, keyring, admission, dispatcher)
+        path = azure.PREFIX + served.endpoint.path
+        app.router.routes.append(Route(path, deployments, methods=["POST"], include_in_schema=False))
     _add_pages(app, config, resources, keyring, metrics)
 
     describe(app)
     envelope.install_error_handlers(app)
-    middleware = partial(RequestMiddleware, max_body_bytes=settings.max_body_bytes, on_finish=finish)
+    middleware = partial(RequestMiddleware, max_body_bytes=settings.max_body_bytes, on_finish=finish, cors=cors)
     app.add_middleware(middleware)
     fast_path = {path: middleware(handler) for path, handler in to_models.items()}
 
@@ -100,6 +107,7 @@ def _add_pages(app: FastAPI, config: Config, resources: Resources, keyring: Keyr
         keyring.check(request.scope["headers"])
         return JSONResponse(models.all())
 
+    @app.head("/v1/models/{name:path}", include_in_schema=False)
     @app.get("/v1/models/{name:path}", summary="One route or model", tags=["models"])
     async def get_model(request: Request, name: str) -> Response:
         keyring.check(request.scope["headers"])
@@ -116,6 +124,7 @@ def _add_pages(app: FastAPI, config: Config, resources: Resources, keyring: Keyr
         state, body = readiness(config, fleet.statuses())
         return JSONResponse(body, status_code=503 if state == "unavailable" else 200)
 
+    @app.head("/metrics", include_in_schema=False)
     @app.get("/metrics", summary="Metrics for Prometheus", tags=["operator"])
     async def scrape() -> Response:
         body, media_type = metrics.render()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from pydantic import SecretStr
 
@@ -19,9 +19,13 @@ _LOOPBACK = re.compile(rb"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?")
 
 
 class Keyring:
-    """The keys that clients may use, stored as digests only. Without any key, every call is allowed."""
+    """The keys that clients may use, stored as digests only. Without any key, every call is allowed, except from pages
+    of other origins than `allows_origin` accepts."""
 
-    def __init__(self, keys: Iterable[SecretStr]) -> None:
+    def __init__(
+        self, keys: Iterable[SecretStr], allows_origin: Callable[[bytes], bool] = lambda origin: False
+    ) -> None:
+        self._allows_origin = allows_origin
         self._digests = tuple(_digest(key.get_secret_value().encode()) for key in keys)
 
     def check(self, headers: RawHeaders) -> None:
@@ -32,7 +36,7 @@ class Keyring:
                 sends the request through its visitor's browser (403).
         """
         if not self._digests:
-            _refuse_cross_origin(headers)
+            self._refuse_cross_origin(headers)
             return
         presented = _presented_keys(headers)
         if not presented:
@@ -44,20 +48,20 @@ class Keyring:
         if not any(matches):
             raise AuthenticationFailed("Incorrect API key provided.")
 
-
-def _refuse_cross_origin(headers: RawHeaders) -> None:
-    """Refuse cross-origin requests. Without keys, any web page open on this machine could spend money otherwise."""
-    values_by_name = dict(headers)
-    origin = values_by_name.get(b"origin")
-    if origin is None:
-        return
-    host = origin.partition(b"://")[2]
-    if host != values_by_name.get(b"host") or not _LOOPBACK.fullmatch(host):
-        raise AuthenticationFailed(
-            "A page of another site cannot call a server without client keys. Set SMALLFIRST_API_KEYS to allow it.",
-            code="foreign_origin",
-            status=403,
-        )
+    def _refuse_cross_origin(self, headers: RawHeaders) -> None:
+        """Refuse cross-origin requests. Without keys, any web page open on this machine could spend money otherwise."""
+        values_by_name = dict(headers)
+        origin = values_by_name.get(b"origin")
+        if origin is None or self._allows_origin(origin):
+            return
+        host = origin.partition(b"://")[2]
+        if host != values_by_name.get(b"host") or not _LOOPBACK.fullmatch(host):
+            raise AuthenticationFailed(
+                "A page of another site cannot call a server without client keys. Set SMALLFIRST_API_KEYS, "
+                "or allow the page's origin with SMALLFIRST_CORS_ORIGINS.",
+                code="foreign_origin",
+                status=403,
+            )
 
 
 def _digest(key: bytes) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -37,6 +38,7 @@ class Settings:
     queue_timeout_s: float = 30.0
     shutdown_grace_s: float = 30.0
     warm_start: bool = True
+    cors_origins: tuple[str, ...] = ()
 
     @classmethod
     def from_env(cls, env: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
@@ -73,6 +75,11 @@ class Settings:
                 f"{_flag_name('host')} {settings.host}: without client keys the server listens only on a loopback "
                 f"address (127.0.0.1, ::1, localhost); set {KEYS_VARIABLE} to a comma-separated list of keys"
             )
+        if not settings.api_keys and "*" in settings.cors_origins:
+            raise ConfigError(
+                f"{_flag_name('cors_origins')} *: without client keys any web page that is open on this machine could "
+                f"use the models; name the origins, or set {KEYS_VARIABLE}"
+            )
         return settings
 
     def slots(self, worker: int) -> tuple[int, int]:
@@ -103,7 +110,10 @@ def environment_variables() -> dict[str, str]:
 
 def _defaults() -> dict[str, object]:
     defaults = {field.name: field.default for field in fields(Settings)}
-    return defaults | {"state_dir": "$XDG_STATE_HOME/smallfirst, else ~/.local/state/smallfirst"}
+    return defaults | {
+        "state_dir": "$XDG_STATE_HOME/smallfirst, else ~/.local/state/smallfirst",
+        "cors_origins": "none",
+    }
 
 
 class _Option(NamedTuple):
@@ -141,9 +151,19 @@ def _nonempty(text: str) -> str:
     return text.strip()
 
 
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(origin.strip().lower() for origin in text.split(",") if origin.strip())
+    if not all(_ORIGIN.fullmatch(origin) for origin in origins):
+        raise ValueError
+    return origins
+
+
 def _path(text: str) -> Path:
     return Path(_nonempty(text)).expanduser().absolute()
 
+
+# as browsers send it: without a path or a slash at its end; extensions and desktop apps have schemes of their own
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9_.\[\]:-]+")
 
 _OPTIONS = {
     "host": _Option(_nonempty, "a host name or an address", "ADDRESS", "address to serve on"),
@@ -171,6 +191,13 @@ _OPTIONS = {
         "true or false",
         "BOOL",
         "whether engines are forked from a process that has loaded their code already",
+    ),
+    "cors_origins": _Option(
+        _origins,
+        "origins such as https://app.example:8443, without a path, separated by commas; or *",
+        "ORIGINS",
+        "origins of web pages that may call the server from a browser, separated by commas; * allows every page and "
+        "needs client keys",
     ),
 }
 

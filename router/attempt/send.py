@@ -29,7 +29,7 @@ async def send(upstream: Upstream, asked: ChatCall, lease: Lease, attempt_id: st
     first_by = min(sent_at + model.timeouts.first_byte_s, end_by) if asked.stream else end_by
     exchange = lease.exchange = await upstream.send(
         "POST",
-        f"{lease.replica.url}/{asked.endpoint.path}",
+        lease.replica.endpoint_url(asked.endpoint.path),
         headers=dialect.headers(model, attempt_id),
         body=msgspec.json.encode(fields),
         connect_s=model.timeouts.connect_s,

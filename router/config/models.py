@@ -13,14 +13,27 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretS
 
 from router.config.hours import Hours
 from router.config.model_options import Requires, Timeouts, TransformersArgs
+from router.config.model_rules import check_keys_together
 from router.config.swap import SwapGroup
-from router.config.values import check_hours, header_value, http_url, known_abilities, not_none
+from router.config.values import (
+    check_hours,
+    header_name,
+    header_text,
+    header_value,
+    http_url,
+    known_abilities,
+    not_none,
+)
 from router.errors import NotFound
 from router.money.price import Price
 from router.types import Ability, Backend, Tier, Want
 from router.yaml.entry import Entry, Positive, as_tuple
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$"), AfterValidator(not_none)]
+
+HeaderName = Annotated[str, AfterValidator(header_name)]
+MIN_SECRET_HEADER_CHARS = 16
+"""a shorter value of `headers` is no key"""
 
 
 def _one_or_many(value: object) -> object:
@@ -49,10 +62,17 @@ class Model(Entry):
     most 32,768), `vllm_args` and `abilities`; what is written here wins, `vllm_args` key by key, and `null` there
     leaves a key out; beside it, `source` may name a folder with the same weights"""
     base_url: Annotated[tuple[Annotated[str, AfterValidator(http_url)], ...], BeforeValidator(_one_or_many)] = ()
-    """the URL of a running server's API, such as `http://host:port/v1`; in a list, each URL is one replica"""
+    """the URL of a running server's API, such as `http://host:port/v1`; in a list, each URL is one replica. A query,
+    such as Azure's `?api-version=...`, is sent with each request"""
     api_key: Annotated[SecretStr, AfterValidator(header_value)] | None = None
     """the key that is sent to the upstream as a bearer token; if it is `${env.NAME}` and the variable is not set, the
     model is left out"""
+    api_key_header: HeaderName | None = None
+    """the header that carries the `api_key` alone, such as `api-key` for Azure; the default is `Authorization`, with
+    `Bearer` before the key"""
+    headers: dict[HeaderName, Annotated[SecretStr, BeforeValidator(header_text)]] = Field(default_factory=dict)
+    """further headers of each request to the upstream, such as `OpenAI-Project`; if a value is `${env.NAME}` and the
+    variable is not set, the model is left out"""
     required: bool = False
     """`true`: refuse to start if the variable of the `api_key` is not set, instead of leaving the model out"""
     requires: Requires | None = None
@@ -126,6 +146,13 @@ class Model(Entry):
         return self.upstream_model or self.name
 
     @property
+    def secrets(self) -> tuple[str, ...]:
+        """Return what no log and no client may see: the key, and the values of `headers` that are as long as a key."""
+        key = () if self.api_key is None else (self.api_key.get_secret_value(),)
+        values = [value.get_secret_value() for value in self.headers.values()]
+        return (*key, *(value for value in values if len(value) >= MIN_SECRET_HEADER_CHARS))
+
+    @property
     def engine_args(self) -> Mapping[str, Any]:
         """Return the engine's own arguments that are written in models.yaml."""
         return self.vllm_args or self.transformers_args.model_dump(exclude_unset=True)
@@ -136,34 +163,8 @@ class Model(Entry):
         return self.structured_backend or ("guidance" if self.managed else None)
 
     @model_validator(mode="after")
-    def _managed_or_attached(self) -> Model:
-        if self.managed == bool(self.base_url):
-            raise ValueError(
-                "expected exactly one of `source` (smallfirst starts the engine)"
-                " and `base_url` (the server already runs)"
-            )
-        if len(set(self.base_url)) < len(self.base_url):
-            raise ValueError("`base_url` contains the same URL twice; each URL is one replica")
-        given = self.model_fields_set
-        if not self.managed:
-            only_managed = {"adapters", "replicas", "gpus", "vllm_args", "transformers_args", "idle_minutes"}
-            for key in sorted(only_managed & given):
-                raise ValueError(f"`{key}` is only for models with `source`, not for models with `base_url`")
-        if self.managed:
-            for key in sorted({"api_key", "upstream_model", "required"} & given):
-                raise ValueError(f"`{key}` is only for models with `base_url`, not for models with `source`")
-        if (hours := self.timetable) is not None and hours.shortest_s <= self.timeouts.drain_s:
-            raise ValueError(
-                f"`timeouts.drain_s` begins before the end of `hours`, so it must be less than the shortest of them,"
-                f" {hours.shortest_s:.0f} s; it is {self.timeouts.drain_s:g} s"
-            )
-        if self.required and self.api_key is None:
-            raise ValueError("`required: true` needs an `api_key`, but there is none")
-        if self.required and self.requires is not None:
-            raise ValueError(
-                "`required: true` and `requires` contradict each other: "
-                "one refuses to start, the other leaves the model out"
-            )
+    def _check_keys_together(self) -> Model:
+        check_keys_together(self)
         return self
 
 

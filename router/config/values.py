@@ -11,6 +11,27 @@ from pydantic import SecretStr
 from router.config.hours import Hours
 from router.types import Ability
 
+OWN_HEADERS = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+        "x-request-id",
+    }
+)
+"""the headers that the gateway sends, or that concern one connection only, in lower case"""
+
 
 def not_none(value: str) -> str:
     """Check a name.
@@ -38,7 +59,7 @@ def known_abilities(value: object) -> object:
 
 
 def http_url(value: str) -> str:
-    """Return the URL of an API without a slash at its end.
+    """Return the URL of an API without a slash at the end of its path. It may have a query, as Azure's URLs do.
 
     Raises:
         ValueError: it is wrong. The message says what was expected.
@@ -48,9 +69,36 @@ def http_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:  # .port raises over 65535
         raise ValueError("expected a URL such as http://host:8000/v1")
-    if set(value) & set("@?#"):
-        raise ValueError("expected a URL without user, query or fragment")
-    return value.rstrip("/")
+    root, mark, query = value.partition("?")
+    if "#" in value or "@" in parts.netloc or (mark and not query):
+        raise ValueError("expected a URL without user, fragment or empty query")
+    return root.rstrip("/") + mark + query
+
+
+def header_name(value: str) -> str:
+    """Check the name of a header that is sent to an upstream.
+
+    Raises:
+        ValueError: it is no name, or the gateway sends that header itself.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", value):
+        raise ValueError("expected the name of an HTTP header, such as api-key")
+    if value.lower() in OWN_HEADERS:
+        raise ValueError("the gateway sends this header itself")
+    return value
+
+
+def header_text(value: object) -> object:
+    """Return the value of a header, which may be a key, as a secret; any value that is no text unchanged.
+
+    Raises:
+        ValueError: it does not fit into a header.
+    """
+    if not isinstance(value, str):
+        return value
+    if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", value):
+        raise ValueError("expected visible ASCII characters")
+    return SecretStr(value)
 
 
 def header_value(value: SecretStr) -> SecretStr:

@@ -22,6 +22,7 @@ from router.replicas.load_state import LoadState
 from router.replicas.uptime import Uptime
 from router.types import ModelStatus, ReplicaWork
 from router.upstream.base import Exchange
+from router.upstream.url import endpoint_url
 
 log = logging.getLogger("smallfirst.pool")
 
@@ -89,6 +90,10 @@ class Replica:
     def in_flight(self) -> int:
         """Return the number of requests for this replica's model."""
         return self.share.in_flight
+
+    def endpoint_url(self, path: str) -> str:
+        """Return the URL of an endpoint of its API. A query of `url`, such as Azure's api-version, comes last."""
+        return endpoint_url(self.url, path)
 
     def asked_as(self, model: Model) -> Model:
         """Return the model with the name that it has at this replica."""

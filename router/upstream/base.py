@@ -106,7 +106,13 @@ class Dialect(ABC):
         """Return the headers of a request. Each attempt has an id: the engine may still work on the previous one."""
         headers = {"Content-Type": "application/json", "X-Request-Id": attempt_id}
         if model.api_key is not None:
-            headers["Authorization"] = f"Bearer {model.api_key.get_secret_value()}"
+            key = model.api_key.get_secret_value()
+            if model.api_key_header is None:
+                headers["Authorization"] = f"Bearer {key}"
+            else:
+                headers[model.api_key_header] = key
+        for name, value in model.headers.items():
+            headers[name] = value.get_secret_value()
         return headers
 
     def limits(self, model: Model) -> tuple[str, ...]:

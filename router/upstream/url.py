@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.request import getproxies
 
+from router.upstream.no_proxy import is_exempt
 from router.upstream.origin import Address
 
 
@@ -35,6 +36,14 @@ class Target:
             return f"{method}{self.request_prefix}{header_lines}\r\n".encode()
         body = body or b""
         return f"{method}{self.request_prefix}{header_lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def endpoint_url(root: str, path: str) -> str:
+    """Return the URL of an endpoint of an API. A query of the root, such as Azure's `?api-version=...`, comes last."""
+    if "?" not in root or root.startswith("unix:"):
+        return f"{root}/{path}"
+    root, _, query = root.partition("?")
+    return f"{root}/{path}?{query}"
 
 
 def parse_url(url: str) -> Target:
@@ -69,8 +78,9 @@ def _request_prefix(path: str, host: str) -> str:
 
 def _proxy_for(scheme: str, host: str, port: int) -> str | None:
     """Return the proxy that the environment sets for this server, if any."""
-    proxy = getproxies().get(scheme)
-    if not proxy or _is_loopback(host) or proxy_bypass(host if ":" in host else f"{host}:{port}"):
+    proxies = getproxies()
+    proxy = proxies.get(scheme)
+    if not proxy or _is_loopback(host) or is_exempt(proxies.get("no", ""), host, port):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
 

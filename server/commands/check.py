@@ -54,8 +54,8 @@ def _count(things: Sized, noun: str) -> str:
 
 
 def resolved(model: Model) -> str:
-    """Return a model as YAML: what models.yaml says, and what the catalogue and the engine add. Keys are left out."""
-    left_out = {"name", "place", "api_key"}
+    """Return a model as YAML: what models.yaml says, and what the catalogue and the engine add, without secrets."""
+    left_out = {"name", "place", "api_key", "headers"}
     written = model.model_dump(mode="json", exclude_unset=True, exclude=left_out)
     written["abilities"] = sorted(model.abilities)
     return as_yaml({model.name: written})

@@ -43,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     logs.configure(_secrets(config, settings))
     for line in stale_prices(config):
         log.warning("%s", line)
+    if line := shutdown_note(config, settings):
+        log.info("%s", line)
     if any(model.managed for model in config.models.values()):
         _check_writable(settings.state_dir)
     listeners = _open_listeners(settings)
@@ -56,9 +58,20 @@ def run(arguments: argparse.Namespace) -> int:
     return ParentProcess(gateway, listeners, settings.shutdown_grace_s).run()
 
 
+def shutdown_note(config: Config, settings: Settings) -> str:
+    """Return a line that says which requests a shutdown cuts off, or an empty string if it lets all of them end."""
+    slowest = max(config.models.values(), key=lambda model: model.timeouts.total_s)
+    if settings.shutdown_grace_s >= slowest.timeouts.total_s:
+        return ""
+    return (
+        f"a shutdown waits {settings.shutdown_grace_s:g} s for running requests (--shutdown-grace-s), and answers of "
+        f"{slowest.name} may take {slowest.timeouts.total_s:g} s (timeouts.total_s): longer ones end with an error"
+    )
+
+
 def _secrets(config: Config, settings: Settings) -> list[str]:
-    provider_keys = [model.api_key for model in config.models.values() if model.api_key is not None]
-    return [key.get_secret_value() for key in (*settings.api_keys, *provider_keys)]
+    of_providers = [secret for model in config.models.values() for secret in model.secrets]
+    return [*(key.get_secret_value() for key in settings.api_keys), *of_providers]
 
 
 def _check_writable(state_dir: Path) -> None:

@@ -21,13 +21,15 @@ _MAX_ENTRIES = {"messages": 10_000, "tools": 1_000, "functions": 1_000, "logit_b
 """the most entries of a field; validating more would block other requests for too long"""
 
 
-def decode(served: TextEndpoint, raw: bytes) -> ChatCall:
-    """Turn a request's body into a call.
+def decode(served: TextEndpoint, raw: bytes, model: str | None = None) -> ChatCall:
+    """Turn a request's body into a call. `model` is the one that the path names; it takes the place of the body's.
 
     Raises:
         BadRequest: the body is not a JSON object (`invalid_json`), or a field is invalid (`param` names it).
     """
     body = _parse(raw)
+    if model is not None:
+        body["model"] = model
     _check_sizes(body)
     try:
         served.request.__pydantic_validator__.validate_python(body)
@@ -40,6 +42,8 @@ def decode(served: TextEndpoint, raw: bytes) -> ChatCall:
         raise BadRequest("'stream' is not supported by this endpoint.", param="stream", code="unsupported_parameter")
     fields = _FIELDS.decode(raw)
     fields.pop("routing", None)
+    if model is not None:
+        fields["model"] = msgspec.Raw(msgspec.json.encode(model))
     routing = {key: value for key, value in (body.pop("routing", None) or {}).items() if value is not None}
     stream = body.get("stream") is True
     return ChatCall(

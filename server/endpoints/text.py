@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.types import Receive, Scope, Send
 
 from router.dispatcher import Dispatcher
 from router.errors import ApiError
 from router.record import RequestRecord
+from router.types import ChatCall
 from server.admission import Admission
 from server.auth import Keyring
 from server.deadline import Deadline
@@ -34,20 +37,18 @@ class TextHandler:
         try:
             self._keyring.check(scope["headers"])
             with disconnect.cancel_on_disconnect(scope):
-                await self._answer(await read_body(receive), record, send)
+                call = self._decode(await read_body(receive), scope)
+                await self._answer(call, record, send)
             record.outcome = "ok"
         except ApiError as error:
-            envelope.set_outcome(record, error)
-            record.structured = ""  # it describes accepted answers only
-            if record.status:
-                await send({"type": "http.response.body", "body": summary(record) + envelope.sse_error(error)})
-            else:
-                known = smallfirst_headers(record) + (money_headers(record) if record.attempts else [])
-                headers = {name.decode(): value.decode() for name, value in known}
-                await envelope.error_response(error, headers)(scope, receive, send)
+            await _report(error, record, scope, receive, send)
+        except asyncio.CancelledError:  # only the server cancels here, when the grace period of its shutdown is over
+            await _report(envelope.shutting_down(), record, scope, receive, send)
 
-    async def _answer(self, raw: bytes, record: RequestRecord, send: Send) -> None:
-        call = decode(self._served, raw)
+    def _decode(self, raw: bytes, scope: Scope) -> ChatCall:
+        return decode(self._served, raw)
+
+    async def _answer(self, call: ChatCall, record: RequestRecord, send: Send) -> None:
         record.stream = call.stream
         route = self._dispatcher.route(call.model)
         record.route = route.name
@@ -61,3 +62,15 @@ class TextHandler:
                 deadline.disarm()  # from here on, the client sets the pace
             await silence.finish_comment()
             await relay(reply, record, silence.send if call.stream else send)
+
+
+async def _report(error: ApiError, record: RequestRecord, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send the error as a response, or as the last event of a stream that has begun."""
+    envelope.set_outcome(record, error)
+    record.structured = ""  # it describes accepted answers only
+    if record.status:
+        await send({"type": "http.response.body", "body": summary(record) + envelope.sse_error(error)})
+        return
+    known = smallfirst_headers(record) + (money_headers(record) if record.attempts else [])
+    headers = {name.decode(): value.decode() for name, value in known}
+    await envelope.error_response(error, headers)(scope, receive, send)

@@ -27,6 +27,7 @@ from router.errors import (
     UpstreamTimedOut,
 )
 from router.record import Outcome, RequestRecord
+from server.http import content_encoding
 
 RECORD = "record"
 """the key of the request's RequestRecord in `scope["state"]`"""
@@ -50,6 +51,11 @@ def sse_error(error: ApiError) -> bytes:
 def internal_error(request_id: str) -> ApiError:
     """Return the error for a fault of the server. Only the log has its cause, under the request id."""
     return ApiError(f"The server had an error while processing the request. Its request id is {request_id}.")
+
+
+def shutting_down() -> ApiError:
+    """Return the error for a request that still runs when the grace period of a shutdown is over."""
+    return Overloaded("The gateway is shutting down.", code="shutting_down", retry_after_s=1.0)
 
 
 def set_outcome(record: RequestRecord, error: ApiError) -> None:
@@ -77,6 +83,8 @@ def _error_headers(error: ApiError) -> dict[str, str]:
         headers["retry-after-ms"] = str(math.ceil(error.retry_after_s * 1000))
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
+    if isinstance(error, content_encoding.UnsupportedContentEncoding):
+        headers["accept-encoding"] = content_encoding.ACCEPTED
     if isinstance(error, StructuredOutputViolation):
         # Every rung has been tried. An SDK that repeats the call would pay for the same failure again.
         headers["x-should-retry"] = "false"
@@ -147,11 +155,12 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
 
 def _default_message(request: Request, status: int, headers: Mapping[str, str]) -> str:
     path = request.url.path[:200]
+    hint = " This server has no WebSockets." if request.headers.get("upgrade", "").lower() == "websocket" else ""
     match status:
         case 404:
-            return _not_found_message(request, path)
+            return _not_found_message(request, path) + hint
         case 405:
-            return f"{request.method} is not allowed on {path}. Allowed: {headers['allow']}."
+            return f"{request.method} is not allowed on {path}. Allowed: {headers['allow']}.{hint}"
     return f"{HTTPStatus(status).phrase}: {request.method} {path}."
 
 
@@ -166,9 +175,9 @@ def _not_found_message(request: Request, path: str) -> str:
 def _suggested_path(request: Request, path: str) -> str | None:
     """Return the endpoint that the client probably meant: with a wrong prefix, a trailing slash or a typo.
 
-    Known wrong prefixes are none at all, `/v1/v1` and `/openai/v1`.
+    Known wrong prefixes are none at all, `/v1/v1`, `/openai/v1` and Azure's `/openai`.
     """
-    rest = "/" + "/".join(part for part in path.rpartition("/v1")[2].split("/") if part)
+    rest = "/" + "/".join(part for part in path.rpartition("/v1")[2].removeprefix("/openai/").split("/") if part)
     for candidate in (rest, f"/v1{rest}"):
         scope = {**request.scope, "path": candidate}
         if any(route.matches(scope)[0] is not Match.NONE for route in _endpoint_routes(request)):

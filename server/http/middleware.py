@@ -8,13 +8,17 @@ import time
 from collections.abc import Callable, Iterable
 from random import getrandbits
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from router.errors import ApiError, BodyTooLarge, Overloaded
+from router.errors import ApiError, BodyTooLarge
 from router.record import RequestRecord
+from server.http.content_encoding import unpacked
+from server.http.cors import Cors
 from server.http.disconnect import ClientDisconnected
-from server.http.envelope import RECORD, error_response, internal_error, set_outcome
+from server.http.envelope import RECORD, error_response, internal_error, set_outcome, shutting_down
 
 logger = logging.getLogger(__name__)
 
@@ -29,17 +33,25 @@ class RequestMiddleware:
     The endpoint writes the record's outcome. If it wrote none, the outcome follows from the response's status.
     """
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, on_finish: Callable[[RequestRecord, Scope], None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        max_body_bytes: int,
+        on_finish: Callable[[RequestRecord, Scope], None],
+        cors: Cors | None = None,
+    ) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
         self._on_finish = on_finish
+        self._cors = cors if cors is not None and cors.is_on else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope. Scopes that are not HTTP requests pass unchanged."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        content_length, client_request_id = _read_headers(scope["headers"])
+        content_length, client_request_id, content_encodings = _read_headers(scope["headers"])
         record = RequestRecord(
             request_id=f"req_{getrandbits(128):032x}",
             started=time.monotonic(),
@@ -61,7 +73,9 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 has_started = True
                 record.status = message["status"]
-                message = {**message, "headers": _with_gateway_headers(message.get("headers", ()), record)}
+                headers = _with_gateway_headers(message.get("headers", ()), record)
+                headers += self._cors.answer_headers(scope["headers"]) if self._cors is not None else ()
+                message = {**message, "headers": headers}
             elif message["type"] == "http.response.body":
                 is_complete = not message.get("more_body", False)
             await send(message)
@@ -75,27 +89,38 @@ class RequestMiddleware:
 
         try:
             self._check_size(content_length)
-            await self._app(scope, receive_limited, send_with_headers)
+            app = self._app if self._cors is None else _preflight_response(scope, self._cors) or self._app
+            receive_body = unpacked(receive_limited, content_encodings, self._max_body_bytes)
+            await app(scope, receive_body, send_with_headers)
         except ApiError as error:
             await fail(error)
         except ClientDisconnect:
             record.status = record.status or 499
             record.outcome = "disconnected"
-        except asyncio.CancelledError:  # only uvicorn cancels here, when the grace period of its shutdown is over
-            await fail(Overloaded("The gateway is shutting down.", code="shutting_down", retry_after_s=1.0))
+        except asyncio.CancelledError:  # only the server cancels here, when the grace period of its shutdown is over
+            await fail(shutting_down())
         except Exception:
             logger.exception("unexpected error", extra={"fields": {"request_id": record.request_id}})
             await fail(internal_error(record.request_id))
         finally:
-            is_outcome_unset = record.outcome == "internal_error" and not record.error_code
-            if is_outcome_unset and is_complete and record.status < 500:
-                record.outcome = "ok" if record.status < 400 else "client_error"
+            if is_complete:
+                _set_unset_outcome(record)
             record.finished = time.monotonic()
             self._on_finish(record, scope)
 
     def _check_size(self, size: int) -> None:
         if size > self._max_body_bytes:
             raise BodyTooLarge(f"The request body is over the limit of {self._max_body_bytes} bytes.")
+
+
+def _set_unset_outcome(record: RequestRecord) -> None:
+    if record.outcome == "internal_error" and not record.error_code and record.status < 500:
+        record.outcome = "ok" if record.status < 400 else "client_error"
+
+
+def _preflight_response(scope: Scope, cors: Cors) -> Response | None:
+    headers = cors.preflight_headers(scope["method"], scope["headers"])
+    return None if headers is None else Response(status_code=204, headers=Headers(raw=headers))
 
 
 async def read_body(receive: Receive) -> bytes:
@@ -126,17 +151,20 @@ def _with_gateway_headers(headers: Iterable[tuple[bytes, bytes]], record: Reques
     ]
 
 
-def _read_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, str]:
-    """Return the request's `Content-Length` and `X-Client-Request-Id`.
+def _read_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, str, list[bytes]]:
+    """Return the request's `Content-Length`, `X-Client-Request-Id` and `Content-Encoding`, which may occur repeatedly.
 
     The length is 0 for a chunked body, whose bytes are counted on arrival. The id is empty if it is not fit for a
     log: it has to be printable ASCII of limited length.
     """
     length, client_request_id = 0, ""
+    content_encodings: list[bytes] = []
     for name, value in headers:
         if name == b"content-length":
             length = int(value) if value.isdigit() else 0
         elif name == b"x-client-request-id" and len(value) <= MAX_CLIENT_REQUEST_ID_LENGTH:
             text = value.decode("latin-1")
             client_request_id = text if text.isascii() and text.isprintable() else ""
-    return length, client_request_id
+        elif name == b"content-encoding":
+            content_encodings.append(value)
+    return length, client_request_id, content_encodings

@@ -7,8 +7,11 @@ port can fill the memory with headers, or keep connections open with heads that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
+from typing import Any
 
+import httptools
 from starlette.types import Message
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
@@ -20,6 +23,8 @@ MAX_HEAD_BYTES = 64 * 1024  # checked on arrival, so the head can exceed it by o
 HEAD_TIMEOUT_S = 30.0
 STALLED_CLIENT_TIMEOUT_S = 120.0
 """a client that reads nothing for so long is disconnected: it occupies a slot, a lease and a connection"""
+_HEAD_CALLBACKS = ("on_message_begin", "on_url", "on_header", "on_headers_complete")
+_FRAMING = (b"content-length", b"transfer-encoding")
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
@@ -47,7 +52,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._refuse(BadRequest(f"The request's headers are over {MAX_HEAD_BYTES} bytes.", status=431))
             return
         self._head_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._parse(data)
         # Most heads arrive whole and need no timer. Two other things can arrive while no response is under way: empty
         # lines, which the parser ignores, or a body whose response was sent without waiting for it.
         has_no_other_timer = not self._is_responding and self.timeout_keep_alive_task is None
@@ -75,6 +81,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Reset the count, and keep reading: without reading, a disconnect of the client is not noticed."""
+        if self.parser.should_upgrade():  # only the parser ends here; `_read_on_after_offer`
+            return
         super().on_message_complete()
         self._head_bytes = 0
         if not self.pipeline:
@@ -83,6 +91,39 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse a request that is not valid HTTP."""
         self._refuse(BadRequest(msg, code="invalid_http"))
+
+    def _parse(self, data: bytes) -> None:
+        rest: bytes | memoryview = data
+        try:
+            while rest:
+                try:
+                    self.parser.feed_data(rest)
+                except httptools.HttpParserUpgrade as offer:
+                    rest = memoryview(rest)[offer.args[0] :]
+                    self._read_on_after_offer()
+                else:
+                    return
+        except httptools.HttpParserError:
+            self.send_400_response("This is not valid HTTP/1.1. The server speaks HTTP/1.1, without TLS.")
+
+    def _read_on_after_offer(self) -> None:
+        """Read the request as if it offered no upgrade to another protocol, which a server may ignore (RFC 9110, 7.8).
+
+        Every Java client offers h2c. The parser stops after the head of such a request, so a new one continues. First
+        it gets a head of its own, with the same framing, whose callbacks are skipped.
+        """
+        has_begun = False
+
+        def unless_skipped(callback: Callable[..., None]) -> Callable[..., None]:
+            return lambda *arguments: callback(*arguments) if has_begun else None
+
+        callbacks: dict[str, Any] = {name: unless_skipped(getattr(self, name)) for name in _HEAD_CALLBACKS}
+        callbacks |= {"on_body": self.on_body, "on_message_complete": self.on_message_complete}
+        self.parser = httptools.HttpRequestParser(SimpleNamespace(**callbacks))
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        framing = b"".join(b"%b: %b\r\n" % header for header in self.headers if header[0] in _FRAMING)
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % framing)
+        has_begun = True
 
     def _start_head_timer(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._on_head_timeout)

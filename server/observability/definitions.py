@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import NamedTuple
 
 from router.types import NANO
@@ -15,6 +16,8 @@ DURATION_BUCKETS_S = (
 FIRST_TOKEN_BUCKETS_S = (
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0
 )  # fmt: skip
+LONGER_BUCKETS_S = (120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0, 14400.0, 28800.0, 86400.0)
+"""continue the buckets where models.yaml allows longer times"""
 CONFIDENCE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
@@ -32,6 +35,14 @@ class HistogramSpec(NamedTuple):
     labels: Labels
     help: str
     bounds: tuple[float, ...]
+    limit: str = ""
+    """the key of `timeouts` in models.yaml that limits the values: the bounds go on beyond the largest of them"""
+
+    def bounds_beyond(self, limit_s: float) -> tuple[float, ...]:
+        """Return the bounds, continued by those up to the first above `limit_s`."""
+        further = [bound for bound in LONGER_BUCKETS_S if bound > self.bounds[-1]]
+        needed = bisect_right(further, limit_s) + 1 if limit_s >= self.bounds[-1] else 0
+        return (*self.bounds, *further[:needed])
 
 
 COUNTERS = {
@@ -69,15 +80,19 @@ COUNTERS = {
 }
 HISTOGRAMS = {
     "request_duration_seconds": HistogramSpec(
-        ("route", "model"), "Seconds from the start of the request to the end of the answer.", DURATION_BUCKETS_S
+        ("route", "model"),
+        "Seconds from the start of the request to the end of the answer.",
+        DURATION_BUCKETS_S,
+        limit="total_s",
     ),
     "time_to_first_token_seconds": HistogramSpec(
         ("route", "model"),
         "Seconds from the start of the request to the first content of the answer.",
         FIRST_TOKEN_BUCKETS_S,
+        limit="first_byte_s",
     ),
     "model_wait_seconds": HistogramSpec(
-        ("model",), "Seconds that requests waited for a model to be loaded.", DURATION_BUCKETS_S
+        ("model",), "Seconds that requests waited for a model to be loaded.", DURATION_BUCKETS_S, limit="load_s"
     ),
     "answer_confidence": HistogramSpec(
         ("route", "model"),

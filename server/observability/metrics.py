@@ -23,16 +23,17 @@ from router.types import NANO, ConstraintKind, ModelStatus, VerdictWord
 from server.observability.definitions import (
     CONFIDENCE_BUCKETS,
     COUNTERS,
-    DURATION_BUCKETS_S,
-    FIRST_TOKEN_BUCKETS_S,
     HISTOGRAMS,
     PREFIX,
+    HistogramSpec,
 )
 from server.observability.gauges import gauges
 from server.observability.shared_counters import Key, Labels, SharedCounters, sum_counters
 
 NONE = "none"
 
+Bounds = tuple[float, ...]
+"""the upper bounds of a histogram's buckets"""
 ADMISSION: Key = ("admission",)
 """two cells: how many requests have a slot, and how many wait for one"""
 
@@ -40,8 +41,8 @@ ADMISSION: Key = ("admission",)
 class _Series:
     """The cells of one route and model. A metric has cells, and appears in the scrape, from its first use on."""
 
-    def __init__(self, counters: SharedCounters, route: str, model: str) -> None:
-        self._counters, self._route, self._model = counters, route, model
+    def __init__(self, counters: SharedCounters, bounds: Mapping[str, Bounds], route: str, model: str) -> None:
+        self._counters, self._bounds, self._route, self._model = counters, bounds, route, model
         self._outcomes: dict[str, int] = {}
 
     def outcome(self, outcome: str) -> int:
@@ -73,7 +74,7 @@ class _Series:
         return self._counters.allocate(key)
 
     def _histogram(self, name: str) -> int:
-        return self._counters.allocate((name, self._route, self._model), len(HISTOGRAMS[name].bounds) + 2)
+        return self._counters.allocate((name, self._route, self._model), len(self._bounds[name]) + 2)
 
 
 class Metrics(Collector):
@@ -94,6 +95,7 @@ class Metrics(Collector):
         self._statuses = statuses
         self._worker_counters = worker_counters or (SharedCounters(),)
         self._counters = self._worker_counters[own]
+        self._bounds = {name: _bounds(spec, config) for name, spec in HISTOGRAMS.items()}
         self._series: dict[tuple[str, str], _Series] = {}
         self._token_cells_by_replica: dict[tuple[str, str], tuple[int, int, int]] = {}
         cell = self._counters.allocate(ADMISSION, 2)
@@ -110,17 +112,19 @@ class Metrics(Collector):
         counters, route = self._counters, record.route
         series = self._series_for(route, record.model)
         counters.add(series.outcome(record.outcome), 1)
-        self._observe(series.duration, DURATION_BUCKETS_S, record.finished - record.started)
+        bounds = self._bounds
+        self._observe(series.duration, bounds["request_duration_seconds"], record.finished - record.started)
         if record.first_token_s is not None:
-            self._observe(series.first_token, FIRST_TOKEN_BUCKETS_S, record.first_token_s)
+            self._observe(series.first_token, bounds["time_to_first_token_seconds"], record.first_token_s)
         if record.attempts:
             self._count_attempts(record, series)
         for step in record.escalations:
             ladder = self._model_label(step.from_model), self._model_label(step.to_model)
             self._count("escalations_total", self._route_label(route), *ladder, step.reason)
         for name, seconds in record.waits:
-            cell = self._counters.allocate(("model_wait_seconds", self._model_label(name)), len(DURATION_BUCKETS_S) + 2)
-            self._observe(cell, DURATION_BUCKETS_S, seconds)
+            waits = bounds["model_wait_seconds"]
+            cell = self._counters.allocate(("model_wait_seconds", self._model_label(name)), len(waits) + 2)
+            self._observe(cell, waits, seconds)
         for name, reason in record.retries:
             self._count("retries_total", self._model_label(name), reason)
         for name, kind, word in record.verdicts:
@@ -192,9 +196,9 @@ class Metrics(Collector):
             for labels, [value] in counted.get(name, {}).items():
                 counter.add_metric(labels, value / scale)
             yield counter
-        for name, (label_names, text, bounds) in HISTOGRAMS.items():
-            histogram = HistogramMetricFamily(PREFIX + name, text, labels=label_names)
-            upper_bounds = [*map(str, bounds), "+Inf"]
+        for name, spec in HISTOGRAMS.items():
+            histogram = HistogramMetricFamily(PREFIX + name, spec.help, labels=spec.labels)
+            upper_bounds = [*map(str, self._bounds[name]), "+Inf"]
             for labels, [*counts, billionths] in counted.get(name, {}).items():
                 buckets = list(
                     zip(upper_bounds, accumulate(counts), strict=True)
@@ -209,7 +213,7 @@ class Metrics(Collector):
             return found
         labels = self._route_label(route), self._model_label(model)
         if labels not in self._series:
-            self._series[labels] = _Series(self._counters, *labels)
+            self._series[labels] = _Series(self._counters, self._bounds, *labels)
         return self._series[labels]
 
     def _token_cells(self, attempt: Attempt) -> tuple[int, int, int]:
@@ -224,7 +228,7 @@ class Metrics(Collector):
             )
         return self._token_cells_by_replica[replica]
 
-    def _observe(self, cell: int, bounds: tuple[float, ...], value: float) -> None:
+    def _observe(self, cell: int, bounds: Bounds, value: float) -> None:
         self._counters.add(cell + bisect_left(bounds, value), 1)
         self._counters.add(cell + len(bounds) + 1, round(value * NANO))
 
@@ -236,6 +240,13 @@ class Metrics(Collector):
 
     def _route_label(self, route: str) -> str:
         return route if route in self._routes else NONE
+
+
+def _bounds(spec: HistogramSpec, config: Config) -> Bounds:
+    if not spec.limit:
+        return spec.bounds
+    limits = [getattr(model.timeouts, spec.limit) for model in config.models.values()]
+    return spec.bounds_beyond(max(limits, default=0.0))
 
 
 def _sum_over_replicas(of_replicas: Mapping[Labels, Sequence[int]]) -> dict[Labels, list[int]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
+import math
 import signal
 from socket import socket
 
@@ -17,10 +19,20 @@ from server.observability.metrics import ADMISSION
 from server.processes.resources import Resources
 from server.settings import Settings
 
+log = logging.getLogger("smallfirst.gateway")
+
+FAREWELL_S = 2.0
+"""time after the grace period in which the requests that are cut off send their error to the client"""
+
 
 class _GatewayServer(uvicorn.Server):
-    """A uvicorn server that also stops, as on SIGTERM, when the pipe `parent_alive` ends."""
+    """A uvicorn server that also stops, as on SIGTERM, when the pipe `parent_alive` ends.
 
+    Requests that still run `grace_s` seconds later are cut off. uvicorn would do that too, but it would not wait until
+    their error has been sent.
+    """
+
+    grace_s: float
     parent_alive: int | None = None
 
     async def serve(self, sockets: list[socket] | None = None) -> None:
@@ -28,6 +40,20 @@ class _GatewayServer(uvicorn.Server):
         if self.parent_alive is not None:
             asyncio.get_running_loop().add_reader(self.parent_alive, self._stop, self.parent_alive)
         await super().serve(sockets)
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Wait until all requests have ended, in time or cut off."""
+        timer = asyncio.get_running_loop().call_later(self.grace_s, self._cut_off)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            timer.cancel()
+
+    def _cut_off(self) -> None:
+        if tasks := self.server_state.tasks:
+            log.warning("%d requests still run %g s after the stop signal: cut off", len(tasks), self.grace_s)
+        for task in tasks:
+            task.cancel()
 
     def _stop(self, parent_alive: int) -> None:
         asyncio.get_running_loop().remove_reader(parent_alive)
@@ -55,9 +81,10 @@ class Gateway:
                 server_header=False,
                 proxy_headers=False,
                 timeout_keep_alive=75,
-                timeout_graceful_shutdown=max(1, round(self._settings.shutdown_grace_s)),
+                timeout_graceful_shutdown=math.ceil(self._settings.shutdown_grace_s + FAREWELL_S),
             )
         )
+        server.grace_s = self._settings.shutdown_grace_s
         server.parent_alive = parent_alive
         tune_garbage_collector()
         if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # under nohup it is ignored, and stays ignored

@@ -75,3 +75,26 @@ def test_the_grace_has_an_end(upstream: Upstream, tmp_path: Path) -> None:
             gateway.terminate()
             assert gateway.wait() is not None, "the upstream is silent for longer than the test waits"
             lane.slm.last.wait_closed()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stream_that_is_cut_off_ends_with_an_error(upstream: Upstream, tmp_path: Path, workers: int) -> None:
+    env = {"SMALLFIRST_SHUTDOWN_GRACE_S": "1", "SMALLFIRST_WORKERS": str(workers)}
+    with start(upstream, tmp_path, **env) as gateway:
+        lane = Lane(0, gateway, upstream)
+        lane.slm.then(stream(first(), delta("begun"), HANG))
+        lane.llm.then(raw(HANG))
+        with Caller(gateway, lane.body(stream=True)) as streaming, Caller(gateway, lane.body("llm")) as waiting:
+            streaming.read_until(b'"begun"')
+            lane.llm.wait_for_calls(1)
+            gateway.terminate()
+            received = streaming.read_until(b"0\r\n\r\n")
+            assert streaming.socket.recv(1) == b"", "the connection is closed as it should be"
+            assert b'"code": "shutting_down"' in received
+            assert b"[DONE]" not in received
+            answer = waiting.read_until(b"shutting_down").lower()
+            assert answer.startswith(b"http/1.1 503 ")
+            assert b"retry-after: 1\r\n" in answer
+        assert gateway.wait() in (0, -signal.SIGTERM)
+        assert gateway.output.count('"error_code":"shutting_down"') == 2
+        lane.slm.last.wait_closed()

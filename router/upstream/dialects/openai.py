@@ -137,8 +137,10 @@ def _of_detail(error: dict[str, Any]) -> dict[str, Any]:
 
 def redact_key(error: Mapping[str, Any], model: Model) -> Mapping[str, Any]:
     """Return the error without our key, which some servers repeat. A very short key is a placeholder and stays."""
-    key = model.api_key.get_secret_value() if model.api_key else ""
-    return error if len(key) < MIN_KEY_CHARS else _redact(key, error)
+    for secret in model.secrets:
+        if len(secret) >= MIN_KEY_CHARS:
+            error = _redact(secret, error)
+    return error
 
 
 def _redact(secret: str, value: Any) -> Any:

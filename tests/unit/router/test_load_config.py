@@ -359,6 +359,62 @@ def test_a_url_that_cannot_be_asked_is_refused(read, url):
         read(ATTACHED % f'"{url}"')
 
 
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("https://n.openai.azure.com/openai/deployments/d?api-version=2024-10-21",) * 2,
+        ("https://h/v1/?a=b&c=%20", "https://h/v1?a=b&c=%20"),
+        ("https://h/v1/", "https://h/v1"),
+        ("https://h/@me?a=@", "https://h/@me?a=@"),
+    ],
+)
+def test_a_url_may_have_a_query(read, url, kept):
+    assert read(ATTACHED % url).models["big"].base_url == (kept,)
+
+
+def test_headers_and_the_header_of_the_key(read):
+    text = (
+        ATTACHED % "http://h/v1" + "    api_key: ${env.KEY}\n    api_key_header: api-key\n    headers: {X-Team: '%s'}\n"
+    )
+    model = read(text % "ada").models["big"]
+    assert model.api_key_header == "api-key"
+    assert {name: value.get_secret_value() for name, value in model.headers.items()} == {"X-Team": "ada"}
+    assert model.secrets == (SECRET,)
+    key = "another-canary-0123456789"
+    model = read(text % "${env.TEAM}", ENV | {"TEAM": key}).models["big"]
+    assert model.secrets == (SECRET, key)
+    assert key not in repr(model)
+    left_out = read(SIDE.replace("https://other/v1}", "https://other/v1, headers: {A: '${env.TEAM}'}}")).left_out
+    assert "the environment variable TEAM is not set" in left_out["other"]
+    azure = SIDE.replace("https://other/v1}", "https://other/v1, api_key: '${env.AZURE}', api_key_header: api-key}")
+    assert "the environment variable AZURE is not set" in read(azure).left_out["other"]
+
+
+@pytest.mark.parametrize(("more", "expected"), [
+    ("headers: {'a b': x}", "models.big.headers.a b: expected the name of an HTTP header"),
+    ("headers: {Content-Length: '1'}", "the gateway sends this header itself"),
+    ("headers: {a: 'secret-canary-\u00fc'}", "models.big.headers.a: expected visible ASCII"),
+    ("headers: {a: \"secret-canary\\r\\nb: c\"}", "models.big.headers.a: expected visible ASCII"),
+    ("headers: {a: ''}", "expected visible ASCII"),
+    ("headers: {a: 1}", "models.big.headers.a: "),
+    ("headers: {A: x, a: y}", "name the same header twice"),
+    ("headers: {authorization: x}\n    api_key: sk-12345678", "name the same header twice"),
+    ("headers: {API-Key: x}\n    api_key: sk-12345678\n    api_key_header: api-key", "name the same header twice"),
+    ("api_key_header: api-key", "`api_key_header` needs an `api_key`"),
+    ("api_key_header: host\n    api_key: sk-12345678", "the gateway sends this header itself"),
+])  # fmt: skip
+def test_a_header_that_cannot_be_sent_is_refused(read, more, expected):
+    with pytest.raises(ConfigError, match=re.escape(expected)) as caught:
+        read(ATTACHED % "http://h/v1" + f"    {more}\n")
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["headers: {a: b}", "api_key_header: api-key"])
+def test_headers_are_for_attached_models(read, key):
+    with pytest.raises(ConfigError, match="only for models with `base_url`"):
+        read(BASE.replace("    source: org/small\n", f"    source: org/small\n    {key}\n"))
+
+
 @pytest.mark.parametrize(("more", "expected"), [
     ("required: true", "`required: true` needs an `api_key`"),
     ("required: true\n    api_key: sk-12345678\n    requires: {gpu: false}", "contradict each other"),

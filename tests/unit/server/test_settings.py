@@ -22,6 +22,10 @@ def refused(env: dict[str, str], flags: dict[str, Any] | None = None) -> str:
     return str(caught.value)
 
 
+def shown(value: object) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
 def test_defaults() -> None:
     settings = Settings.from_env(HOME, {})
     assert settings == Settings(state_dir=Path("/home/ada/.local/state/smallfirst"))
@@ -42,6 +46,7 @@ def test_every_setting_has_a_variable_and_a_flag_that_wins() -> None:
         "queue_timeout_s": ("0.5", "1.5"),
         "shutdown_grace_s": ("2.5", "3.5"),
         "warm_start": ("False", "True"),
+        "cors_origins": ("https://a.example,http://localhost:3000", "app://obsidian.md"),
     }
     assert set(values) == set(Settings.__dataclass_fields__) - {"api_keys"}  # keys would show in `ps`
     env = {f"SMALLFIRST_{name.upper()}": variable for name, (variable, _) in values.items()}
@@ -51,8 +56,8 @@ def test_every_setting_has_a_variable_and_a_flag_that_wins() -> None:
     flags = [part for name, (_, flag) in values.items() for part in (f"--{name.replace('_', '-')}", flag)]
     from_flags = Settings.from_env(env, vars(parser.parse_args(flags)))
     for name, (variable, flag) in values.items():
-        assert str(getattr(from_env, name)) == variable
-        assert str(getattr(from_flags, name)) == flag
+        assert shown(getattr(from_env, name)) == variable
+        assert shown(getattr(from_flags, name)) == flag
 
 
 def test_help_names_variable_and_default() -> None:
@@ -158,3 +163,33 @@ def test_a_wrong_key_is_named_by_its_place(text: str, expected: str) -> None:
 def test_good_keys_come_through(keys: list[str]) -> None:
     settings = Settings.from_env(HOME | {"SMALLFIRST_API_KEYS": ",".join(keys)}, {})
     assert settings.api_keys == tuple(map(SecretStr, keys))
+
+
+@pytest.mark.parametrize(
+    "origins",
+    [
+        "https://a.example/",
+        "https://a.example/app",
+        "a.example",
+        "https://*.example",
+        "null",
+        "https://a b",
+        "https://",
+    ],
+)
+def test_an_origin_is_what_a_browser_sends(origins: str) -> None:
+    assert "--cors-origins: expected origins such as" in refused({}, {"cors_origins": origins})
+
+
+def test_origins_are_split_and_written_as_browsers_write_them() -> None:
+    settings = Settings.from_env(HOME | {"SMALLFIRST_CORS_ORIGINS": " https://A.example , http://[::1]:3000,"}, {})
+    assert settings.cors_origins == ("https://a.example", "http://[::1]:3000")
+    assert Settings.from_env(HOME | {"SMALLFIRST_CORS_ORIGINS": ""}, {}).cors_origins == ()
+
+
+def test_every_origin_needs_client_keys() -> None:
+    message = refused({"SMALLFIRST_CORS_ORIGINS": "*"})
+    assert "any web page" in message
+    assert "SMALLFIRST_API_KEYS" in message
+    settings = Settings.from_env(HOME | {"SMALLFIRST_CORS_ORIGINS": "*", "SMALLFIRST_API_KEYS": KEY}, {})
+    assert settings.cors_origins == ("*",)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from router.errors import UpstreamFailed
 from router.upstream.http import MAX_CACHED_URLS, HttpUpstream
-from router.upstream.url import parse_url
+from router.upstream.url import endpoint_url, parse_url
 from tests.support.loops import on_both_loops
 from tests.support.peer import Connection, always, serving
 
@@ -42,6 +42,22 @@ def test_a_url(url: str, address: object, path: str, host: str) -> None:
     assert target.address == address
     assert target.encode_request("GET", {}, None).startswith(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n".encode())
     assert (target.tls, target.proxy) == (url.startswith("https:"), None)
+
+
+@pytest.mark.parametrize(
+    ("root", "expected"),
+    [
+        ("http://h/v1", "http://h/v1/chat/completions"),
+        (
+            "https://h/openai/deployments/d?api-version=1",
+            "https://h/openai/deployments/d/chat/completions?api-version=1",
+        ),
+        ("http://h/v1?a=b&c=d?e", "http://h/v1/chat/completions?a=b&c=d?e"),
+        ("unix:/what?/a.sock:/v1", "unix:/what?/a.sock:/v1/chat/completions"),
+    ],
+)
+def test_the_query_of_an_api_comes_behind_the_path(root: str, expected: str) -> None:
+    assert endpoint_url(root, "chat/completions") == expected
 
 
 @pytest.mark.parametrize(
@@ -83,6 +99,9 @@ def test_a_header_never_becomes_two(headers: dict[str, str]) -> None:
         ({"http_proxy": "http://p", "no_proxy": "2001:db8::1"}, "http://[2001:db8::1]:8000/v1", None),
         ({"http_proxy": "http://p", "no_proxy": "*"}, "http://host/v1", None),
         ({"https_proxy": "http://p", "no_proxy": "host"}, "https://host/v1", None),
+        ({"http_proxy": "http://p", "NO_PROXY": "10.0.0.0/8"}, "http://10.1.2.3:8000/v1", None),
+        ({"http_proxy": "http://p", "NO_PROXY": "10.0.0.0/8"}, "http://11.1.2.3:8000/v1", "http://p"),
+        ({"https_proxy": "http://p", "no_proxy": "fd00::/8"}, "https://[fd00::1]/v1", None),
         ({"http_proxy": "http://p"}, "http://localhost:8000/v1", None),
         ({"http_proxy": "http://p"}, "http://127.9.9.9:8000/v1", None),
         ({"http_proxy": "http://p"}, "http://[::1]:8000/v1", None),

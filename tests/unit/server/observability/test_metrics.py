@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from router.config.models import Config, Model, Route
+from router.config.models import Config, Model, Route, Timeouts
 from router.decision import Judgement
 from router.money.price import Price
 from router.record import Attempt, Escalation, ModelWait, RequestRecord
@@ -241,6 +241,35 @@ def test_buckets_span_what_language_models_take() -> None:
     assert (FIRST_TOKEN_BUCKETS_S[0], FIRST_TOKEN_BUCKETS_S[-1]) == (0.005, 60)
     for bounds in (DURATION_BUCKETS_S, FIRST_TOKEN_BUCKETS_S):
         assert list(bounds) == sorted(set(bounds))
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "slower", "last"),
+    [
+        ("time_to_first_token_seconds", "first_byte_s", 59, "60.0"),
+        ("time_to_first_token_seconds", "first_byte_s", 60, "120.0"),
+        ("time_to_first_token_seconds", "first_byte_s", 120, "300.0"),
+        ("request_duration_seconds", "total_s", 300, "600.0"),
+        ("request_duration_seconds", "total_s", 1000, "1200.0"),
+        ("request_duration_seconds", "total_s", 10_000_000, "86400.0"),
+        ("model_wait_seconds", "load_s", 900, "1200.0"),
+    ],
+)
+def test_buckets_go_beyond_the_largest_configured_limit(name: str, limit: str, slower: float, last: str) -> None:
+    """What takes as long as a limit allows can be told from what takes longer, by every worker alike."""
+    quick = SLM.model_copy(update={"timeouts": Timeouts(first_byte_s=1, total_s=1, load_s=1)})
+    slow = LLM.model_copy(update={"timeouts": Timeouts(**{limit: slower})})
+    patient = Config({"slm": quick, "llm": slow}, {"auto": Route("auto", ((quick,), (slow,)), slow)}, {})
+    everyone = SharedCounters(), SharedCounters()
+    workers = [Metrics(patient, lambda: (), everyone, own) for own in range(2)]
+    for worker in workers:
+        worker.observe(
+            record(first_token_s=min(slower, 86400), finished=100.0 + min(slower, 86400), waits=[ModelWait("slm", 5.0)])
+        )
+    labels = "model=slm" if name == "model_wait_seconds" else "model=slm,route=auto"
+    bounds = [key.split("le=")[1].split(",")[0] for key in samples(workers[0]) if key.startswith(f"{name}_bucket")]
+    assert bounds[-2:] == [last, "+Inf"]
+    assert samples(workers[1])[f"{name}_bucket{{le={last},{labels}}}"] == 2
 
 
 def test_tokens_are_counted_by_the_replica_that_made_them() -> None:

@@ -292,6 +292,25 @@ def test_a_message_is_not_cut_within_our_key_before_it_is_redacted(dialect: Dial
 
 
 @EACH
+def test_a_key_in_a_header_is_redacted_as_well(dialect: Dialect) -> None:
+    keyed = model(headers={"X-Key": CANARY + "0123456789", "X-Title": "short"})
+    body = json.dumps({"error": {"message": f"wrong: {CANARY}0123456789, short"}}).encode()
+    seen = json.dumps(dialect.refusal(keyed, 400, body, None).body())
+    assert CANARY not in seen
+    assert "short" in seen
+
+
+@EACH
+def test_the_key_goes_into_the_configured_header_and_others_beside_it(dialect: Dialect) -> None:
+    usual = dialect.headers(model(api_key=CANARY), "id")
+    assert usual["Authorization"] == f"Bearer {CANARY}"
+    azure = dialect.headers(model(api_key=CANARY, api_key_header="api-key", headers={"X-Team": "ada b"}), "id")
+    del usual["Authorization"]
+    assert azure == {**usual, "api-key": CANARY, "X-Team": "ada b"}
+    assert "Authorization" not in dialect.headers(model(), "id")
+
+
+@EACH
 @pytest.mark.parametrize("key", ["EMPTY", "x", "1234567"])
 def test_a_key_of_few_characters_is_a_placeholder(dialect: Dialect, key: str) -> None:
     seen = refused_with(key, dialect, {"error": {"message": f"an {key} box, 2048", "param": key}})
