@@ -6,6 +6,7 @@ other answer: the stream ends truthfully, with an error and no `[DONE]`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,11 +15,12 @@ from types import TracebackType
 
 from router.attempt import eligibility
 from router.attempt.abilities import needs
-from router.attempt.best_so_far import BestSoFar, before_deadline
+from router.attempt.best_so_far import BestSoFar, before_deadline, latest_end
 from router.attempt.failure import Failure, classify, to_report
+from router.attempt.hedge import Hedging
 from router.attempt.ladder import Ladder, Move, allowed_rungs
 from router.attempt.lease import acquire_when_loaded
-from router.attempt.send import send
+from router.attempt.retry import Retries, RetryContext, heed_pause
 from router.attempt.stream import AnswerStream, StreamChecks
 from router.attempt.whole_answer import read_whole
 from router.config.models import Config, Model, Route
@@ -57,8 +59,11 @@ class Dispatcher:
     workers: GrammarWorkers
     constraints: ConstraintCompiler = field(init=False)
     latencies: LatencyAverages = field(default_factory=LatencyAverages)
+    retries: Retries = field(default_factory=Retries)
+    hedging: Hedging = field(init=False)
 
     def __post_init__(self) -> None:
+        self.hedging = Hedging(self.upstream)
         self.constraints = ConstraintCompiler(self.workers)
 
     def route(self, name: str) -> Route:
@@ -138,8 +143,11 @@ class Dispatch:
                 return self._accept(reply, ladder.current.name)
             except ApiError as error:
                 failure = self._give_up(error)  # 4 one classifier for every failure
-            if self._next_step(failure).step == "fail":  # 5 again, one up, or the end
+            move = self._next_step(failure)  # 5 again, one up, or the end
+            if move.step == "fail":
                 return self._settle_for_best(failure)
+            if move.pause_s:
+                await asyncio.sleep(move.pause_s)
 
     async def _attempt(self, wanted: frozenset[Ability]) -> Reply:
         """Ask the current model; raise ApiError for anything but an answer that may leave."""
@@ -170,10 +178,12 @@ class Dispatch:
             lease = self._lease = pool.acquire(monotonic(), tried=ladder.tried, last_resort=ladder.is_last)
         else:
             lease = self._lease = await acquire_when_loaded(pool, pool.load_state, record, ladder)
-        record.attempts.append(lease.attempt)
+        if not ladder.tried:
+            self._shared.retries.count_request(lease.model.name, monotonic())
         record.structured = "none"
         checks = self._stream_checks(lease.model) if asked.stream else None
-        source = await send(self._shared.upstream, asked, lease, f"{record.request_id}-{len(record.attempts)}")
+        source = await self._shared.hedging.send(asked, pool, lease, record, ladder.tried)
+        lease = self._lease = source.lease
         if checks is not None:
             stream = AnswerStream(self._call, source, checks)
             await stream.begin()
@@ -232,6 +242,8 @@ class Dispatch:
         self._note_violation(error)
         caused_by_judge = judge is not None and isinstance(error, UpstreamRejected) and judge.caused(error)
         failure = classify(error, caused_by_judge=caused_by_judge)
+        if lease is not None:
+            failure = heed_pause(lease, failure, monotonic())
         self._report = to_report(self._report, failure)
         if lease is not None:
             self._ladder.tried.append(lease.replica.name)
@@ -244,10 +256,12 @@ class Dispatch:
     def _next_step(self, failure: Failure) -> Move:
         """Move on the ladder, and write down where to."""
         record, ladder, before = self._record, self._ladder, self._ladder.current
-        others = self._shared.pools[before.name].untried(monotonic(), ladder.tried)
-        move = ladder.next_step(
-            failure, other_replicas=others, retried=bool(record.retries), may_ask_skipped=self._best is None
-        )
+        now, end_by = monotonic(), latest_end(self._call, record.started)
+        others = self._shared.pools[before.name].untried(now, ladder.tried)
+        context = RetryContext(now, end_by, others, bool(record.retries), self._best is None)
+        move = self._shared.retries.next_step(ladder, failure, context)
+        if move.is_retry_refused:
+            record.refused_retries.append((before.name, failure.reason or ""))
         # not the message: upstreams quote prompts in theirs
         log.info("%s: %s: %s: %s", record.request_id, before.name, failure.error.code, move.step)
         reason = failure.reason

@@ -7,6 +7,7 @@ from time import monotonic
 import msgspec
 
 from router.attempt.event_source import EventSource
+from router.attempt.pace import Pace
 from router.replicas.pool import Lease
 from router.types import ChatCall
 from router.upstream.base import Upstream
@@ -36,4 +37,5 @@ async def send(upstream: Upstream, asked: ChatCall, lease: Lease, attempt_id: st
     if exchange.status != 200:
         raise dialect.refusal(model, exchange.status, await exchange.read(), exchange.retry_after_s)
     lease.attempt.answered = True
-    return EventSource(lease, rewritten(exchange, dialect.rewrite(asked)), dialect, sent_at, first_by, end_by)
+    pace = Pace.of(model.timeouts) if asked.stream else None
+    return EventSource(lease, rewritten(exchange, dialect.rewrite(asked)), dialect, sent_at, first_by, end_by, pace)

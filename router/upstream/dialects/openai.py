@@ -151,7 +151,7 @@ def refusal(model: Model, status: int, error: Mapping[str, Any], retry_after_s: 
         # the message is dropped: it may contain a part of our key
         return UpstreamFailed("the upstream refused this gateway's key", code="upstream_auth_failed")
     if status in (408, 504):
-        return UpstreamTimedOut(f"the upstream answered {status}: {message}")
+        return UpstreamTimedOut(f"the upstream answered {status}: {message}", retry_after_s=retry_after_s)
     if status in (503, 529):
         return Overloaded(
             f"Model '{model.name}': the upstream is overloaded: {message}", retry_after_s=retry_after_s or 1.0
@@ -171,4 +171,5 @@ def refusal(model: Model, status: int, error: Mapping[str, Any], retry_after_s: 
         if too_long or kept["code"] in PROMPT_TOO_LONG_CODES or kept["type"] in PROMPT_TOO_LONG_CODES:
             kept |= {"type": "invalid_request_error", "code": "context_length_exceeded"}
         return UpstreamRejected(status, kept, retry_after_s=retry_after_s)
-    return UpstreamFailed(f"the upstream answered {status}" + (f": {message}" if message else ""))
+    said = f": {message}" if message else ""
+    return UpstreamFailed(f"the upstream answered {status}{said}", retry_after_s=retry_after_s)
