@@ -6,6 +6,7 @@ other answer: the stream ends truthfully, with an error and no `[DONE]`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from time import monotonic
 from types import TracebackType
@@ -13,11 +14,11 @@ from types import TracebackType
 from router.attempt import eligibility
 from router.attempt.abilities import needs
 from router.attempt.adapting import Adapting
-from router.attempt.best_so_far import BestSoFar, before_deadline
+from router.attempt.best_so_far import BestSoFar, before_deadline, latest_end
 from router.attempt.failure import Failure, classify, to_report
 from router.attempt.ladder import Ladder, Move, allowed_rungs
 from router.attempt.lease import acquire_when_loaded
-from router.attempt.send import send
+from router.attempt.retry import RetryContext, heed_pause
 from router.attempt.stream import AnswerStream, StreamChecks
 from router.attempt.whole_answer import read_whole
 from router.config.models import Model, Route
@@ -106,8 +107,11 @@ class Dispatch:
                 return self._accept(reply, ladder.current.name)
             except ApiError as error:
                 failure = self._give_up(error)  # 4 one classifier for every failure
-            if self._next_step(failure).step == "fail":  # 5 again, one up, or the end
+            move = self._next_step(failure)  # 5 again, one up, or the end
+            if move.step == "fail":
                 return self._settle_for_best(failure)
+            if move.pause_s:
+                await asyncio.sleep(move.pause_s)
 
     async def _attempt(self, wanted: frozenset[Ability]) -> Reply:
         """Ask the current model; raise ApiError for anything but an answer that may leave."""
@@ -119,9 +123,11 @@ class Dispatch:
             asked = await self._contract.adapt(model, dialect, refused=adapting.refuses_format)
         if judge is not None:
             asked = judge.adapt(asked)
-        eligibility.check(model, dialect, adapting.clamped(asked), wanted, record.cost_nano_usd or 0)
+        eligibility.check(model, dialect, adapting.prepare(asked), wanted, record.cost_nano_usd or 0)
+        if not self._ladder.tried:
+            self._shared.retries.count_request(model.name, monotonic())
         try:
-            asking = self._ask_until_taken(asked, adapting)
+            asking = self._ask_until_taken(adapting)
             reply = await (before_deadline(asking, self._call, record.started) if self._best else asking)
         finally:
             if judge is not None:
@@ -133,18 +139,18 @@ class Dispatch:
             raise judge.low_confidence_error()
         return reply
 
-    async def _ask_until_taken(self, asked: ChatCall, adapting: Adapting) -> Reply:
+    async def _ask_until_taken(self, adapting: Adapting) -> Reply:
         """Ask, and ask again with something changed, while the upstream refuses what can be written otherwise."""
         while True:
             try:
-                return await self._ask(adapting.clamped(asked), adapting)
+                return await self._ask(adapting)
             except UpstreamRejected as error:
                 caused_by_judge = self._judge is not None and self._judge.caused(error)
                 if caused_by_judge or not adapting.may_ask_again(error):
                     raise
                 self._end_attempt("adapted", "unknown")
 
-    async def _ask(self, asked: ChatCall, adapting: Adapting) -> Reply:
+    async def _ask(self, adapting: Adapting) -> Reply:
         """Lease a replica, send it the request, and read its answer, or the beginning of its stream."""
         record, ladder = self._record, self._ladder
         pool = self._shared.pools[ladder.current.name]
@@ -152,12 +158,10 @@ class Dispatch:
             lease = self._lease = pool.acquire(monotonic(), tried=ladder.tried, last_resort=ladder.is_last)
         else:
             lease = self._lease = await acquire_when_loaded(pool, pool.load_state, record, ladder)
-        record.attempts.append(lease.attempt)
         record.structured = "none"
-        checks = self._stream_checks(lease.model) if asked.stream else None
-        source = await send(
-            self._shared.upstream, asked, lease, f"{record.request_id}-{len(record.attempts)}", adapting
-        )
+        checks = self._stream_checks(lease.model) if self._call.stream else None
+        source = await self._shared.hedging.send(adapting, pool, lease, record, ladder.tried)
+        lease = self._lease = source.lease
         adapting.remember(
             sent_at := source.sent_at, format_refused=self._contract is not None and self._contract.refused
         )
@@ -171,7 +175,7 @@ class Dispatch:
             reply = Reply(body=await read_whole(self._call, lease, source.exchange, judge, check))
         now = monotonic()
         self._shared.latencies.note(lease.model.name, now - sent_at, now)
-        if not asked.stream:
+        if not self._call.stream:
             lease.release(now, "good")
         return reply
 
@@ -222,6 +226,8 @@ class Dispatch:
         self._note_violation(error)
         caused_by_judge = judge is not None and isinstance(error, UpstreamRejected) and judge.caused(error)
         failure = classify(error, caused_by_judge=caused_by_judge)
+        if lease is not None:
+            failure = heed_pause(lease, failure, monotonic())
         self._report = to_report(self._report, failure)
         if lease is not None:
             self._ladder.tried.append(lease.replica.name)
@@ -238,10 +244,12 @@ class Dispatch:
     def _next_step(self, failure: Failure) -> Move:
         """Move on the ladder, and write down where to."""
         record, ladder, before = self._record, self._ladder, self._ladder.current
-        others = self._shared.pools[before.name].untried(monotonic(), ladder.tried)
-        move = ladder.next_step(
-            failure, other_replicas=others, retried=bool(record.retries), may_ask_skipped=self._best is None
-        )
+        now, end_by = monotonic(), latest_end(self._call, record.started)
+        others = self._shared.pools[before.name].untried(now, ladder.tried)
+        context = RetryContext(now, end_by, others, bool(record.retries), self._best is None)
+        move = self._shared.retries.next_step(ladder, failure, context)
+        if move.is_retry_refused:
+            record.refused_retries.append((before.name, failure.reason or ""))
         # not the message: upstreams quote prompts in theirs
         log.info("%s: %s: %s: %s", record.request_id, before.name, failure.error.code, move.step)
         reason = failure.reason

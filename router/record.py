@@ -98,6 +98,10 @@ class RequestRecord(Struct):
     waits: list[ModelWait] = []
     retries: list[tuple[str, str]] = []
     """(model, reason) of each retry on the same rung"""
+    refused_retries: list[tuple[str, str]] = []
+    """(model, reason) of each retry that the retry budget refused"""
+    hedges: list[tuple[str, str]] = []
+    """(model, result) of each stream that was asked of a second replica, too; `won`: the second one began first"""
     escalations: list[Escalation] = []
     verdicts: list[tuple[str, str, VerdictWord]] = []
     """(model, kind, word) of each checked answer"""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from router.attempt.hedge import Hedging
+from router.attempt.retry import Retries
 from router.config.models import Config
 from router.policy.route_policies import RoutePolicies
 from router.profile.learned import LearnedProfiles
@@ -27,6 +29,9 @@ class Services:
     workers: GrammarWorkers
     constraints: ConstraintCompiler = field(init=False)
     latencies: LatencyAverages = field(default_factory=LatencyAverages)
+    retries: Retries = field(default_factory=Retries)
+    hedging: Hedging = field(init=False)
 
     def __post_init__(self) -> None:
+        self.hedging = Hedging(self.upstream)
         self.constraints = ConstraintCompiler(self.workers)

@@ -28,19 +28,19 @@ class Adapting:
         "_asked_again",
         "_call",
         "_fields",
-        "_limit",
         "_model",
         "_profile",
         "_profiles",
         "_refused",
         "_trial",
-        "_tried"
+        "_tried",
+        "asked"
     )  # fmt: skip
 
     def __init__(self, profiles: LearnedProfiles, model: str, call: ChatCall, now: float) -> None:
         self._profiles, self._model, self._call = profiles, model, call
         self._profile = profiles.of(model, now)
-        self._limit: int | None = None  # of generated tokens, that a refusal left
+        self.asked = call
         self._fields: dict[str, Any] = {}  # as they were sent last
         self._trial: list[Proposal] = []
         self._tried: set[Proposal] = set()
@@ -53,19 +53,19 @@ class Adapting:
         unenforced = self._profile.unenforced
         return bool(unenforced) and _format_digest(self._call) in unenforced
 
-    def clamped(self, asked: ChatCall) -> ChatCall:
-        """Return the call with a limit on tokens that fits into the context, unless the client wants it refused."""
-        if self._call.routing.clamp_max_tokens is False:
-            return asked
-        limit = self._limit or room.room(asked, self._profile.context)
-        return asked if limit is None else room.clamped(asked, limit)
+    def prepare(self, asked: ChatCall) -> ChatCall:
+        """Return the call to ask with. Its limit on tokens fits into the context, unless the client forbids that."""
+        self.asked = asked
+        if limit := None if self._may_not_clamp else room.room(asked, self._profile.context):
+            self.asked = room.clamped(asked, limit)
+        return self.asked
 
-    def write(self, fields: dict[str, Any], asked: ChatCall) -> tuple[str, ...]:
+    def write(self, fields: dict[str, Any]) -> tuple[str, ...]:
         """Adapt the fields that are about to be sent; return what was changed, such as `temperature=dropped`."""
         changes = [
             f"{name}={limit}"
             for name in room.TOKEN_LIMITS
-            if (limit := asked.body.get(name)) is not None and limit < (self._call.body.get(name) or 0)
+            if (limit := self.asked.body.get(name)) is not None and limit < (self._call.body.get(name) or 0)
         ]
         changes += apply(self._profile, fields, self._call.body)
         if self._trial:
@@ -102,11 +102,14 @@ class Adapting:
         if learned:
             self._profiles.learn(self._model, learned, now)
 
+    @property
+    def _may_not_clamp(self) -> bool:
+        return self._call.routing.clamp_max_tokens is False
+
     def _has_room_after(self, error: UpstreamRejected) -> bool:
-        limit = None if self._call.routing.clamp_max_tokens is False else room.room_after(error, self._call)
-        if limit is None or (self._limit is not None and limit >= self._limit):
+        if self._may_not_clamp or (limit := room.room_after(error, self.asked)) is None:
             return False
-        self._limit = limit
+        self.asked = room.clamped(self.asked, limit)
         context = room.told(error).context
         if self._profile.context is None and context is not None:
             self._trial.append((Adaptation("context", "context", context),))

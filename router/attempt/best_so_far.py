@@ -33,6 +33,15 @@ class BestSoFar(NamedTuple):
         return now if before is None or now.gain < before.gain else before
 
 
+def latest_end(call: ChatCall, started: float) -> float | None:
+    """Return when work on a request must end so that it can be answered before its deadline, or None without one.
+
+    `started` is the request's start, in seconds of the monotonic clock.
+    """
+    deadline_ms = call.routing.deadline_ms
+    return None if deadline_ms is None else started + deadline_ms / 1000 - DEADLINE_RESERVE_S
+
+
 async def before_deadline(asking: Coroutine[Any, Any, Reply], call: ChatCall, started: float) -> Reply:
     """Wait for a better answer, but only until the kept one has to leave: shortly before the client's deadline.
 
@@ -41,9 +50,9 @@ async def before_deadline(asking: Coroutine[Any, Any, Reply], call: ChatCall, st
     Raises:
         Unavailable: the deadline is near.
     """
-    if call.routing.deadline_ms is None:
+    end_by = latest_end(call, started)
+    if end_by is None:
         return await asking
-    end_by = started + call.routing.deadline_ms / 1000 - DEADLINE_RESERVE_S
     try:
         async with asyncio.timeout(end_by - monotonic()):
             return await asking

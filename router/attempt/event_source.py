@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 
+from router.attempt.pace import Pace
 from router.errors import ApiError, UpstreamFailed, UpstreamTimedOut
 from router.replicas.pool import Lease
 from router.upstream.base import Dialect, Exchange
@@ -26,6 +27,8 @@ class EventSource:
     """when the first event must have come; None after it has"""
     end_by: float
     """when the whole answer must have come"""
+    pace: Pace | None = None
+    """the probe of the stream's speed; None after it has passed, or without one"""
 
     @property
     def is_overdue(self) -> bool:
@@ -45,6 +48,25 @@ class EventSource:
             raise UpstreamTimedOut("the answer exceeded its total time limit")
         silence_s = self.lease.model.timeouts.idle_s if self.first_by is None else self.first_by - now
         return min(silence_s, self.end_by - now)
+
+    async def next_probed_events(self) -> list[bytes]:
+        """Return the next events while the speed is probed.
+
+        Raises:
+            UpstreamTimedOut: the stream is too slow (`upstream_too_slow`), or exceeds another limit.
+        """
+        within_s = self.may_wait_s()
+        end_by = self.pace.end_by if self.pace else None
+        if end_by is None:
+            return await self.exchange.next_events(within_s)
+        left_s = max(0.0, end_by - monotonic())
+        try:
+            return await self.exchange.next_events(min(within_s, left_s))
+        except UpstreamTimedOut:
+            if within_s < left_s:
+                raise
+        rate = self.lease.model.timeouts.min_tokens_per_s
+        raise UpstreamTimedOut(f"the stream began with less than {rate:g} tokens a second", code="upstream_too_slow")
 
     async def drain(self) -> None:
         """Wait a moment for the connection's end after a whole answer; at worst it cannot be used again."""

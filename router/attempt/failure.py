@@ -22,6 +22,8 @@ from router.types import ASKED_DIFFERENTLY, EscalationReason
 
 MAX_TRIES_ON_A_RUNG = 2
 """a second try, on another replica if there is one; a third seldom helps where two failed"""
+SLOW_PAUSE_S = 5.0
+"""how long a replica gets no requests after a stream that began too slowly; others are asked meanwhile"""
 
 
 MALFORMED_CODES = frozenset({"invalid_json", "json_invalid", "missing_required_parameter"})
@@ -39,6 +41,8 @@ class Failure:
     needs_other_replica: bool = False
     """a second try can help only on another replica: this one just showed that it is stuck or full"""
     speaks_against_replica: bool = False
+    pause_s: float | None = None
+    """how long the replica should get no requests, as its upstream said (`Retry-After`), or because it is slow"""
 
 
 def classify(error: ApiError, *, caused_by_judge: bool = False) -> Failure:
@@ -63,6 +67,9 @@ def classify(error: ApiError, *, caused_by_judge: bool = False) -> Failure:
         case UpstreamRejected(code=code):
             is_malformed = code in MALFORMED_CODES
             return Failure(error, "ability" if caused_by_judge else None if is_malformed else "rejected", retry=False)
+        case UpstreamTimedOut(code="upstream_too_slow"):
+            # mostly it has too much to do: an open breaker would only give the others too much, too
+            return Failure(error, "timeout", retry=True, needs_other_replica=True, pause_s=SLOW_PAUSE_S)
         case UpstreamTimedOut():
             # a replica that hangs once costs a whole time limit; the same replica again would cost a second one
             return Failure(error, "timeout", retry=True, needs_other_replica=True, speaks_against_replica=True)

@@ -25,6 +25,10 @@ class Move(NamedTuple):
     """a further attempt on the same rung"""
     is_higher: bool = False
     """the next model is on a higher rung"""
+    pause_s: float = 0.0
+    """how long to wait before it"""
+    is_retry_refused: bool = False
+    """the request would have been retried, but for the retry budget"""
 
 
 class Ladder(Struct):
@@ -80,18 +84,27 @@ class Ladder(Struct):
         """
         return not self.rung_above and (len(self.tried) + 1 >= MAX_TRIES_ON_A_RUNG or not more_room)
 
-    def next_step(self, failure: Failure, *, other_replicas: int, retried: bool, may_ask_skipped: bool) -> Move:
+    def next_step(
+        self,
+        failure: Failure,
+        *,
+        other_replicas: int,
+        retried: bool,
+        may_ask_skipped: bool,
+        longest_pause_s: float = 0.0,
+    ) -> Move:
         """Move on after the current model's failure; `Ladder.current` is then the model to ask next.
 
         Args:
             failure: of the current model.
             other_replicas: its replicas that could take the call and have not been tried.
-            retried: the request was retried before.
+            retried: the request was retried before, or may not be retried.
             may_ask_skipped: models that the policy skipped may be asked.
+            longest_pause_s: how long the request may wait for the same replica.
         """
         after = self._after(failure)
         is_chosen = after is not None and after < self.skipped_from
-        step = next_step(failure, Standing(len(self.tried), other_replicas, is_chosen, retried))
+        step = next_step(failure, Standing(len(self.tried), other_replicas, is_chosen, retried, longest_pause_s))
         if step == "fail" and failure.reason is not None and may_ask_skipped and after is not None:
             step = "escalate"
         if step != "escalate" or after is None:

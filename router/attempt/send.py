@@ -8,22 +8,22 @@ import msgspec
 
 from router.attempt.adapting import Adapting
 from router.attempt.event_source import EventSource
+from router.attempt.pace import Pace
 from router.replicas.pool import Lease
-from router.types import ChatCall
 from router.upstream.base import Upstream
 from router.upstream.dialects import DIALECTS
 from router.upstream.rewritten import rewritten
 
 
-async def send(upstream: Upstream, asked: ChatCall, lease: Lease, attempt_id: str, adapting: Adapting) -> EventSource:
-    """Send the call to the lease's replica, and return its answer, of which only the headers have arrived.
+async def send(upstream: Upstream, adapting: Adapting, lease: Lease, attempt_id: str) -> EventSource:
+    """Send the adapted call to the lease's replica, and return its answer, of which only the headers have arrived.
 
     Raises:
         ApiError: the upstream refused the call, or could not be asked.
     """
-    model, dialect = lease.model, DIALECTS[lease.model.engine]
+    asked, model, dialect = adapting.asked, lease.model, DIALECTS[lease.model.engine]
     fields, adapted = dialect.body(asked, model)
-    lease.attempt.adapted = (*adapting.write(fields, asked), *adapted)
+    lease.attempt.adapted = (*adapting.write(fields), *adapted)
     sent_at = monotonic()
     end_by = sent_at + model.timeouts.total_s
     first_by = min(sent_at + model.timeouts.first_byte_s, end_by) if asked.stream else end_by
@@ -38,4 +38,5 @@ async def send(upstream: Upstream, asked: ChatCall, lease: Lease, attempt_id: st
     if exchange.status != 200:
         raise dialect.refusal(model, exchange.status, await exchange.read(), exchange.retry_after_s)
     lease.attempt.answered = True
-    return EventSource(lease, rewritten(exchange, dialect.rewrite(asked)), dialect, sent_at, first_by, end_by)
+    pace = Pace.of(model.timeouts) if asked.stream else None
+    return EventSource(lease, rewritten(exchange, dialect.rewrite(asked)), dialect, sent_at, first_by, end_by, pace)

@@ -75,7 +75,7 @@ class AnswerStream:
 
     @property
     def _begun(self) -> bool:
-        if self._judge is not None and not self._judge.accepted:
+        if (self._judge is not None and not self._judge.accepted) or self._source.pace is not None:
             return False
         return self._reader.has_begun if self._checker is None else self._checker.has_begun
 
@@ -118,7 +118,10 @@ class AnswerStream:
 
     async def _read_events(self) -> None:
         source, judge = self._source, self._judge
-        events = await source.exchange.next_events(source.may_wait_s())
+        if source.pace is None:
+            events = await source.exchange.next_events(source.may_wait_s())
+        else:
+            events = await source.next_probed_events()
         source.first_by = None
         try:
             for event in events:
@@ -141,6 +144,9 @@ class AnswerStream:
         self._whole = self._whole or not events
         if self._whole:
             await self._finish()
+        if source.pace is not None:
+            is_shown = source.pace.is_shown(self._reader.events, monotonic())
+            source.pace = None if self._whole or self._reader.finished or is_shown else source.pace
 
     def _read_logprobs(self, event: bytes, judge: StreamJudge) -> bytes:
         without_logprobs = judge.read(event)

@@ -118,6 +118,10 @@ class Model(Entry):
     """the price of the model; without it, costs and savings are unknown"""
     timeouts: Timeouts = Timeouts()
     """how long to wait for the model's answers"""
+    hedge: bool = True
+    """whether a stream that begins later than 95 % of the model's recent streams is asked of a second, less loaded
+    replica, too; what begins first is taken, the other is cancelled. At most 2 % of the streams are, and only a model
+    with several replicas"""
 
     @property
     def where(self) -> str:

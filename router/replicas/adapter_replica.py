@@ -61,7 +61,7 @@ class AdapterReplica(Replica):
     __slots__ = ("_asked_as", "_base", "_slot")
 
     def __init__(self, base: Replica, liveness: Liveness, slot: AdapterSlot) -> None:
-        super().__init__(base.name, base.url, liveness, base.breaker, base.share)
+        super().__init__(base.name, base.url, liveness, base.breaker, base.share, cooldown=base.cooldown)
         self._base = base
         self._slot = slot
         self._asked_as: tuple[int, Model] | None = None

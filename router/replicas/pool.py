@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from router.config.models import Model
-from router.errors import NotLoaded, OutsideHours, Unavailable
+from router.errors import ApiError, NotLoaded, OutsideHours, Overloaded, Unavailable
 from router.money import cost
 from router.record import Attempt
 from router.replicas import balance
 from router.replicas.breaker import Breaker
+from router.replicas.cooldown import Cooldown
 from router.replicas.load_state import LoadState
 from router.replicas.uptime import Uptime
 from router.types import ModelStatus, ReplicaWork
@@ -85,6 +86,7 @@ class Replica:
     share: cost.BusyShare = field(default_factory=cost.BusyShare)
     worker: int = 0
     """the number of this process's worker, counted from 0"""
+    cooldown: Cooldown = field(default_factory=Cooldown)
 
     @property
     def in_flight(self) -> int:
@@ -107,7 +109,7 @@ class Replica:
 
     def available(self, now: float) -> bool:
         """Return whether a request may be sent to this replica."""
-        return self.liveness.up and self.breaker.allows(now)
+        return self.liveness.up and self.breaker.allows(now) and not self.cooldown.left_s(now)
 
     def detail(self, now: float) -> str:
         """Return one line that says why no request may be sent, or an empty string."""
@@ -180,9 +182,11 @@ class Pool:
     def acquire(self, now: float, *, tried: Collection[str] = (), last_resort: bool = False) -> Lease:
         """Lease the least loaded replica. Replicas in `tried` are used only if there is no other.
 
-        With `last_resort` no other model can answer, so a replica that only its breaker excludes is used after all.
+        With `last_resort` no other model can answer, so a replica that only its breaker or its cooldown excludes is
+        used after all.
 
         Raises:
+            Overloaded: every replica that could take the request wants none for a while.
             Unavailable: no replica can take the request; the message says why.
         """
         candidates = [replica for replica in self.replicas if replica.available(now)]
@@ -241,7 +245,13 @@ class Pool:
     def _detail(self, now: float) -> str:
         return "; ".join(filter(None, (replica.detail(now) for replica in self.replicas)))
 
-    def _unavailable(self, now: float) -> Unavailable:
+    def _unavailable(self, now: float) -> ApiError:
+        cooling_s = [one.cooldown.left_s(now) for one in self.replicas if one.liveness.up and one.breaker.allows(now)]
+        if cooling_s:
+            left_s = max(1.0, min(cooling_s))
+            message = f"The model '{self.model.name}' is overloaded: it gets no requests for {left_s:.0f} s."
+            # what its upstream answered: a client waits and asks again
+            return Overloaded(message, status=429, code="rate_limit_exceeded", retry_after_s=left_s)
         waits_s = [replica.breaker.retry_after_s(now) for replica in self.replicas if replica.liveness.up]
         reason = self._detail(now) or "a recovery probe is in progress"
         if self.load_state is not None and not self.is_live:

@@ -71,6 +71,11 @@ COUNTERS = {
         ("route", "from_model", "to_model", "reason"), "Escalations to a higher rung of the ladder."
     ),
     "retries_total": CounterSpec(("model", "reason"), "Retries on the same rung."),
+    "retries_refused_total": CounterSpec(("model", "reason"), "Retries that the retry budget refused."),
+    "hedges_total": CounterSpec(
+        ("model", "result"),
+        "Streams that a second replica was asked for, too, because they began late; `won`: the second one began first.",
+    ),
     "structured_verdicts_total": CounterSpec(
         ("model", "kind", "verdict"), "Answers whose format was checked, by verdict."
     ),

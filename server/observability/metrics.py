@@ -127,6 +127,10 @@ class Metrics(Collector):
             self._observe(cell, waits, seconds)
         for name, reason in record.retries:
             self._count("retries_total", self._model_label(name), reason)
+        for name, reason in record.refused_retries:
+            self._count("retries_refused_total", self._model_label(name), reason)
+        for name, result in record.hedges:
+            self._count("hedges_total", self._model_label(name), result)
         for name, kind, word in record.verdicts:
             self._count("structured_verdicts_total", self._model_label(name), kind, word)
         if record.best_effort and record.model:

@@ -89,7 +89,7 @@ def test_errors_become_the_sdks_own(client: OpenAI, lane: Lane) -> None:
     with pytest.raises(openai.BadRequestError) as bad:
         client.chat.completions.create(model=lane.name("slm"), messages=QUESTION)
     assert bad.value.code == "context_length_exceeded"
-    lane.slm.then(error(429, headers={"retry-after": "1"}))
+    lane.slm.then(error(429, headers={"retry-after": "7"}))
     with pytest.raises(openai.RateLimitError):
         client.chat.completions.create(model=lane.name("slm"), messages=QUESTION)
     lane.slm.then(error(500), error(500))
@@ -117,10 +117,12 @@ def test_the_sdks_retries_times_ours_are_bounded(lane: Lane) -> None:
 
 
 def test_the_sdk_comes_back_after_what_retry_after_says(lane: Lane) -> None:
-    lane.slm.then(error(429, headers={"retry-after-ms": "50"}))
+    refusal = error(429, headers={"retry-after-ms": "50"})
+    lane.slm.then(refusal, refusal)  # the gateway waits once
     with OpenAI(base_url=f"{lane.gateway.url}/v1", api_key=lane.gateway.key) as client:
         reply = client.chat.completions.create(model=lane.name("slm"), messages=QUESTION)
     assert reply.choices[0].message.content == "Paris."
+    assert len(lane.slm.calls) == 3
 
 
 def test_the_stream_helper_collects_tool_calls(client: OpenAI, lane: Lane) -> None:

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from random import Random
 from time import monotonic
 from typing import Any
 
 import pytest
 
+from router.attempt.retry import Retries
 from router.config.models import Config, Model, Route
 from router.dispatcher import Dispatcher
 from router.errors import ApiError
@@ -26,6 +28,13 @@ from router.types import ChatCall, Reply
 from server.deadline import Deadline
 from server.http.relay import smallfirst_headers
 from tests.support.fakes import FakeUpstream, answers, call, config, large, model, pool, read_into
+
+
+class Impatient(Random):
+    """Dice with which no retry waits."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return 0.0
 
 
 class OneCascade(RoutePolicies):
@@ -61,7 +70,15 @@ class Dispatching:
         self.upstream = FakeUpstream(defaults | self.script)
         policies = RoutePolicies(self.config) if evidence is None else OneCascade(self.config, evidence)
         self.profiles = LearnedProfiles(self.config.models)
-        self.dispatcher = Dispatcher(self.config, policies, self.pools, self.upstream, self.profiles, self.workers)
+        self.dispatcher = Dispatcher(
+            self.config,
+            policies,
+            self.pools,
+            self.upstream,
+            self.profiles,
+            self.workers,
+            retries=Retries(Impatient()),
+        )
         self.record = RequestRecord("req_1", monotonic())
 
     async def ask(self, one: ChatCall | None = None, **fields: Any) -> list[bytes]:

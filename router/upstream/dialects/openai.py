@@ -171,7 +171,7 @@ def refusal(model: Model, status: int, error: Mapping[str, Any], retry_after_s: 
     if kind == "key":
         return Misconfigured(kind)  # without the message: it may contain a part of our key
     if status in (408, 504):
-        return UpstreamTimedOut(f"the upstream answered {status}: {message}")
+        return UpstreamTimedOut(f"the upstream answered {status}: {message}", retry_after_s=retry_after_s)
     if status in (503, 529):
         return Overloaded(
             f"Model '{model.name}': the upstream is overloaded: {message}", retry_after_s=retry_after_s or 1.0
@@ -192,4 +192,5 @@ def refusal(model: Model, status: int, error: Mapping[str, Any], retry_after_s: 
             kept |= {"type": "invalid_request_error", "code": "context_length_exceeded"}
         rejected = UpstreamRejected(status, kept, retry_after_s=retry_after_s)
         return Misconfigured(kind, rejected) if kind else rejected
-    return UpstreamFailed(f"the upstream answered {status}" + (f": {message}" if message else ""))
+    said = f": {message}" if message else ""
+    return UpstreamFailed(f"the upstream answered {status}{said}", retry_after_s=retry_after_s)

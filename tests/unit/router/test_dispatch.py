@@ -24,6 +24,7 @@ from router.errors import (
 )
 from router.messages.chat import ChatCompletions
 from router.types import Ability, Usage
+from tests.support.cancelling import cancel_after
 from tests.support.failing import AS_PERSON, BAD, CUT, FULL, GOOD, UNREACHABLE
 from tests.support.fakes import (
     DONE,
@@ -246,20 +247,6 @@ async def test_a_cost_limit_keeps_the_dear_model_out() -> None:
 # --- clients that leave
 
 
-async def _cancel_after(work: Any, steps: int) -> bool:
-    """Let the work run for some steps of the loop, then cancel it; return whether it was done before."""
-    task = asyncio.ensure_future(work)
-    for _ in range(steps):
-        await asyncio.sleep(0)
-    done = task.done()
-    task.cancel()
-    await asyncio.wait([task], timeout=5)
-    assert task.done()
-    if not done:
-        assert task.cancelled() or task.exception() is None
-    return done
-
-
 LIVES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "whole": ({}, {}),
     "retry and escalation": ({"slm-0": [refuses(500)], "slm-1": [CUT]}, {}),
@@ -284,7 +271,7 @@ async def test_cancelled_at_any_point_nothing_stays_taken(life: str) -> None:
     script, fields = LIVES[life]
     for steps in range(60):
         gateway = Dispatching([model(replicas=2), large()], {host: list(plays) for host, plays in script.items()})
-        done = await _cancel_after(gateway.ask(**fields), steps)
+        done = await cancel_after(gateway.ask(**fields), steps)
         gateway.all_is_released()
         for attempt in gateway.record.attempts:
             assert attempt.busy_s >= 0

@@ -194,6 +194,11 @@ WRONG = [
         ),
         "3: models.small.price: `tiers` require a price by tokens",
     ),
+    (
+        "a probe of nothing",
+        put("timeouts", "{probe_s: 2}"),
+        "3: models.small.timeouts: `probe_s` needs `min_tokens_per_s`, but there is none",
+    ),
     ("timeout 0", put("timeouts", "{idle_s: 0}"), "3: models.small.timeouts.idle_s: expected greater than 0, got 0"),
     ("model none", BASE.replace("small", "none"), "2: models.none: `none` is reserved; choose another name"),
     ("route none", BASE.replace("  auto:", "  none:"), "13: routes.none: `none` is reserved; choose another name"),

@@ -10,6 +10,7 @@ import pytest
 
 from router.attempt import event_source
 from router.attempt.event_source import DRAIN_S, EventSource
+from router.attempt.pace import Pace
 from router.config.model_options import Timeouts
 from router.config.models import Model
 from router.errors import ApiError, BadRequest, UpstreamFailed, UpstreamTimedOut
@@ -90,6 +91,47 @@ async def test_an_error_does_not_count_as_the_first_event(clock: Clock) -> None:
     with pytest.raises(UpstreamFailed):
         await next_events(one)
     assert one.first_by == FIRST_BY
+
+
+# --- the speed of a stream's first seconds
+
+
+def probed(steps: Sequence[Any], end_by: float | None) -> tuple[EventSource, FakeExchange]:
+    one, exchange = source(steps)
+    one.first_by = None
+    one.pace = Pace(2.0, 3.0)
+    one.pace.end_by = end_by
+    one.lease.model = model(timeouts=Timeouts(idle_s=IDLE_S, min_tokens_per_s=2.0))
+    return one, exchange
+
+
+async def test_before_the_first_token_no_speed_is_asked_for(clock: Clock) -> None:
+    one, exchange = probed([EVENTS], None)
+    assert await one.next_probed_events() == EVENTS
+    assert exchange.waits == [IDLE_S]
+
+
+async def test_the_next_token_must_come_before_the_probe_ends(clock: Clock) -> None:
+    one, exchange = probed([EVENTS, UpstreamTimedOut("nothing came")], clock.now + 2)
+    assert await one.next_probed_events() == EVENTS
+    with pytest.raises(UpstreamTimedOut, match="less than 2 tokens a second") as caught:
+        await one.next_probed_events()
+    assert caught.value.code == "upstream_too_slow"
+    assert exchange.waits == [2.0, 2.0]
+
+
+async def test_what_has_come_when_the_probe_ends_is_still_read(clock: Clock) -> None:
+    """However late this process comes to read it."""
+    one, exchange = probed([EVENTS], clock.now - 5)
+    assert await one.next_probed_events() == EVENTS
+    assert exchange.waits == [0.0]
+
+
+async def test_silence_in_the_probe_is_silence(clock: Clock) -> None:
+    one, exchange = probed([UpstreamTimedOut("nothing came")], clock.now + IDLE_S + 1)
+    with pytest.raises(UpstreamTimedOut, match="nothing came"):
+        await one.next_probed_events()
+    assert exchange.waits == [IDLE_S]
 
 
 @pytest.mark.parametrize("end", [[], UpstreamFailed("cut"), UpstreamTimedOut("silent")])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,6 +99,25 @@ def test_a_request_that_was_retried_is_retried_for_its_structure_only(
     error: ApiError, other_replicas: int, can_escalate: bool, step: Step
 ) -> None:
     assert next_step(classify(error), Standing(1, other_replicas, can_escalate, retried=True)) == step
+
+
+@pytest.mark.parametrize(
+    ("error", "pause_s", "can_escalate", "step"),
+    [
+        (FULL, 2.0, False, "retry"),
+        (BUSY, 0.0, False, "retry"),
+        (BROKEN, 2.0, False, "retry"),
+        (FULL, 2.1, False, "fail"),
+        (BROKEN, 2.1, False, "fail"),
+        (FULL, 1.0, True, "escalate"),
+        (FULL, None, False, "fail"),
+    ],
+)
+def test_the_only_replica_is_asked_again_where_its_upstream_asks_for_a_short_pause(
+    error: ApiError, pause_s: float | None, can_escalate: bool, step: Step
+) -> None:
+    failure = replace(classify(error), pause_s=pause_s)
+    assert next_step(failure, Standing(1, 0, can_escalate, longest_pause_s=2.0)) == step
 
 
 @given(st.sampled_from(ERRORS), st.integers(0, 5), st.integers(0, 5))

@@ -68,6 +68,8 @@ def test_one_request() -> None:
         record(
             first_token_s=0.3,
             retries=[("slm", "timeout")],
+            refused_retries=[("slm", "overloaded")],
+            hedges=[("slm", "won")],
             verdicts=[("slm", "json_schema", "invalid"), ("slm", "json_schema", "valid")],
         )
     )
@@ -79,6 +81,8 @@ def test_one_request() -> None:
     assert seen["cost_usd_total{model=slm,route=auto}"] == 0.000_084
     assert seen["fallback_cost_usd_total{model=slm,route=auto}"] == 0.001_2
     assert seen["retries_total{model=slm,reason=timeout}"] == 1
+    assert seen["retries_refused_total{model=slm,reason=overloaded}"] == 1
+    assert seen["hedges_total{model=slm,result=won}"] == 1
     assert seen["structured_verdicts_total{kind=json_schema,model=slm,verdict=invalid}"] == 1
     assert seen["structured_verdicts_total{kind=json_schema,model=slm,verdict=valid}"] == 1
     assert seen["request_duration_seconds_bucket{le=1.0,model=slm,route=auto}"] == 0
@@ -198,6 +202,8 @@ def test_names_that_are_not_configured_never_become_labels(names: list[str]) -> 
                 first_token_s=0.1,
                 escalations=[Escalation(name, name, "policy")],
                 retries=[(name, "timeout")],
+                refused_retries=[(name, "timeout")],
+                hedges=[(name, "won")],
                 verdicts=[(name, "json_object", "valid")],
             )
         )
