@@ -71,6 +71,11 @@ COUNTERS = {
         ("route", "from_model", "to_model", "reason"), "Escalations to a higher rung of the ladder."
     ),
     "retries_total": CounterSpec(("model", "reason"), "Retries on the same rung."),
+    "misconfigured_total": CounterSpec(
+        ("model", "kind"),
+        "Requests that a model's upstream refused because it is not set up for them: its key, account, model_name, "
+        "tool_parser or chat_template.",
+    ),
     "retries_refused_total": CounterSpec(("model", "reason"), "Retries that the retry budget refused."),
     "hedges_total": CounterSpec(
         ("model", "result"),

@@ -129,6 +129,8 @@ class Metrics(Collector):
             self._count("retries_total", self._model_label(name), reason)
         for name, reason in record.refused_retries:
             self._count("retries_refused_total", self._model_label(name), reason)
+        for name, kind in record.misconfigured:
+            self._count("misconfigured_total", self._model_label(name), kind)
         for name, result in record.hedges:
             self._count("hedges_total", self._model_label(name), result)
         for name, kind, word in record.verdicts:

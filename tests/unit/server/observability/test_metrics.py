@@ -70,6 +70,7 @@ def test_one_request() -> None:
             retries=[("slm", "timeout")],
             refused_retries=[("slm", "overloaded")],
             hedges=[("slm", "won")],
+            misconfigured=[("llm", "key")],
             verdicts=[("slm", "json_schema", "invalid"), ("slm", "json_schema", "valid")],
         )
     )
@@ -83,6 +84,7 @@ def test_one_request() -> None:
     assert seen["retries_total{model=slm,reason=timeout}"] == 1
     assert seen["retries_refused_total{model=slm,reason=overloaded}"] == 1
     assert seen["hedges_total{model=slm,result=won}"] == 1
+    assert seen["misconfigured_total{kind=key,model=llm}"] == 1
     assert seen["structured_verdicts_total{kind=json_schema,model=slm,verdict=invalid}"] == 1
     assert seen["structured_verdicts_total{kind=json_schema,model=slm,verdict=valid}"] == 1
     assert seen["request_duration_seconds_bucket{le=1.0,model=slm,route=auto}"] == 0
