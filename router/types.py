@@ -60,6 +60,7 @@ ESCALATION_REASONS: Mapping[EscalationReason, str] = {
 
 Want = Literal[
     "alternating_roles",
+    "no_developer",
     "no_system",
     "system_first",
     "text_content",

@@ -101,8 +101,8 @@ class Model(Entry):
     limits: dict[str, float] = Field(default_factory=dict)
     """the largest numbers that the upstream takes in request fields: `{max_tokens: 16384, temperature: 1}`"""
     wants: Annotated[tuple[Want, ...], BeforeValidator(as_tuple)] = ()
-    """forms that the upstream wants messages or schemas to have: `alternating_roles`, `no_system`, `system_first`,
-    `text_content`, `call_ids_40`, `call_ids_9`, `json_word`, `any_of`, `defs`"""
+    """forms that the upstream wants messages or schemas to have: `alternating_roles`, `no_developer`, `no_system`,
+    `system_first`, `text_content`, `call_ids_40`, `call_ids_9`, `json_word`, `any_of`, `defs`"""
     structured_backend: Backend | None = None
     """the structured output backend of an attached vLLM; if omitted, structured streams are buffered until verified"""
     abilities: Annotated[frozenset[Ability], BeforeValidator(known_abilities)] = frozenset()

@@ -56,6 +56,11 @@ def no_system(messages: Sequence[Message]) -> list[Message]:
     return moved if waiting is None else [*moved, {**waiting, "role": "user"}]
 
 
+def no_developer(messages: Sequence[Message]) -> list[Message]:
+    """Make messages of developers messages of the system."""
+    return [{**message, "role": "system"} if message["role"] == "developer" else message for message in messages]
+
+
 def system_first(messages: Sequence[Message]) -> list[Message]:
     """Merge all system messages into the first message."""
     whole: Message | None = None
@@ -108,6 +113,7 @@ def json_word(messages: Sequence[Message]) -> list[Message]:
 
 FORMS: Mapping[str, Callable[[Sequence[Message]], list[Message]]] = {
     "json_word": json_word,
+    "no_developer": no_developer,
     "no_system": no_system,
     "system_first": system_first,
     "alternating_roles": alternating_roles,

@@ -24,13 +24,16 @@ ESSENTIAL = frozenset(
 """the request would be another one without these fields"""
 OTHER_NAMES = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens", "functions": "tools"}
 _INSTEAD = re.compile(r"\buse [`'\"\u2018\u201c]?(\w+)[`'\"\u2019\u201d]? instead", re.IGNORECASE)
+_NUMBER = r"(-?\d+(?:\.\d+)?)"
 _BOUND = re.compile(
-    r"(?:at most|maximum(?: value| length)?(?: of| is)?|less than or equal to|no (?:more|greater) than|up to|<=?|"
-    r"max(?:imum)?:?) *(-?\d+(?:\.\d+)?)",
+    r"(?:at most|maximum(?: value| length)?(?: of| is)?|less than or equal to|no (?:more|greater) than|up to|"
+    rf"<=?|\u2264|max(?:imum)?:?|>|\d+ ?(?:,|\.\.|and|to|-)) *{_NUMBER}",
     re.IGNORECASE,
 )
+_ONE_OF_THEM = re.compile(r"\bboth\b|only one|\beither\b", re.IGNORECASE)
 _FORMS = (
     ("json_word", re.compile(r"\bword\b.{0,20}json|contain.{0,20}json", re.IGNORECASE)),
+    ("no_developer", re.compile(r"developer", re.IGNORECASE)),
     ("alternating_roles", re.compile(r"alternat|consecutive|same role", re.IGNORECASE)),
     ("system_first", re.compile(r"system.{0,60}(?:beginning|first|start)", re.IGNORECASE)),
     ("no_system", re.compile(r"system.{0,40}(?:not? |n't |un)(?:supported|allowed|accepted)|(?:not? |n't )"
@@ -64,7 +67,10 @@ def proposals(error: UpstreamRejected, fields: dict[str, Any]) -> Iterator[Propo
             yield (Adaptation("renames", path, OTHER_NAMES[path]),)
     if limits := tuple(limit for path in named if (limit := _limit(path, message, fields))):
         yield limits
-    if droppable := [path for path in named if path not in ESSENTIAL]:
+    droppable = [path for path in named if path not in ESSENTIAL]
+    if len(droppable) > 1 and _ONE_OF_THEM.search(message):
+        yield (_refusal_of(droppable[-1], error.code, fields),)
+    if droppable:
         yield tuple(_refusal_of(path, error.code, fields) for path in droppable)
     if _SCHEMA.search(text):
         yield from _schema_forms(text, fields)
@@ -110,19 +116,20 @@ def _is_named(path: str, param: str, message: str) -> bool:
 
     A name with an underscore is no word of a sentence, so it is enough that it occurs.
     """
-    name = path.rpartition(".")[2]
-    if param:
-        plain_param = re.sub(r"\.\d+", ".*", param)
-        if plain_param == path or plain_param.startswith(f"{path}."):
-            return True
+    first, _, name = path.rpartition(".")
+    parts = param.split(".")
+    if parts[0] == (first or name).partition(".")[0] and (not first or name in parts[1:]):
+        return True
     word = re.escape(name)
     if "_" in name:
-        return re.search(rf"(?<!\w){word}(?!\w)", message) is not None
+        camel = re.sub(r"_(\w)", lambda letter: letter[1].upper(), name)
+        return re.search(rf"(?<!\w)(?:{word}|{camel})(?!\w)", message) is not None
     return any(
         re.search(pattern, message, re.IGNORECASE)
         for pattern in (
-            rf"[`'\"\u2018\u201c]{word}[`'\"\u2019\u201d]",
+            rf"[`'\"\u2018\u201c\[]{word}[`'\"\u2019\u201d\]]",
             rf"(?:parameter|argument|field|propert|option|key|input)\w*(?:\(s\))?(?: supplied)?\W+(?:\w+, )*{word}\b",
+            rf": (?:\w+, )*{word}(?:, \w+)*\.?$",
             rf"\b{word}(?: parameter| argument| field)? (?:is|are|was|not|un|only|does|cannot|must)",
         )
     )
