@@ -142,13 +142,19 @@ class Dispatch:
     async def _ask_until_taken(self, adapting: Adapting) -> Reply:
         """Ask, and ask again with something changed, while the upstream refuses what can be written otherwise."""
         while True:
+            is_taken = True
             try:
                 return await self._ask(adapting)
             except UpstreamRejected as error:
+                is_taken = False
                 caused_by_judge = self._judge is not None and self._judge.caused(error)
                 if caused_by_judge or not adapting.may_ask_again(error):
                     raise
                 self._end_attempt("adapted", "unknown")
+            finally:
+                if is_taken and self._lease is not None and self._lease.attempt.answered:
+                    is_in_words = self._contract is not None and self._contract.refused
+                    adapting.remember(monotonic(), format_refused=is_in_words)
 
     async def _ask(self, adapting: Adapting) -> Reply:
         """Lease a replica, send it the request, and read its answer, or the beginning of its stream."""
@@ -162,9 +168,6 @@ class Dispatch:
         checks = self._stream_checks(lease.model) if self._call.stream else None
         source = await self._shared.hedging.send(adapting, pool, lease, record, ladder.tried)
         lease = self._lease = source.lease
-        adapting.remember(
-            sent_at := source.sent_at, format_refused=self._contract is not None and self._contract.refused
-        )
         if checks is not None:
             stream = AnswerStream(self._call, source, checks)
             await stream.begin()
@@ -174,7 +177,7 @@ class Dispatch:
             check = self._verify if self._contract else None
             reply = Reply(body=await read_whole(self._call, lease, source.exchange, judge, check))
         now = monotonic()
-        self._shared.latencies.note(lease.model.name, now - sent_at, now)
+        self._shared.latencies.note(lease.model.name, now - source.sent_at, now)
         if not self._call.stream:
             lease.release(now, "good")
         return reply

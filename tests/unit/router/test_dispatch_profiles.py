@@ -384,6 +384,22 @@ async def test_what_did_not_help_is_not_remembered() -> None:
     assert one.profiles.lines("slm", 0.0) == ([], [])
 
 
+async def test_a_refusal_within_a_stream_is_read_as_well_and_remembered_only_if_that_helped() -> None:
+    def answer() -> FakeExchange:
+        event = b'{"error": {"message": "temperature and seed are not supported", "code": 400}}'
+        return FakeExchange(steps=[[event]]) if "seed" in one.upstream.sent[-1].body else streams()()
+
+    one = Picky()
+    one.upstream.script["slm-0"] = [answer]
+    await one.ask(stream=True, seed=1, temperature=0)
+    assert one.tried == [("slm/0", "adapted"), ("slm/0", "")]
+    assert sorted(one.profiles.lines("slm", 0.0)[0]) == ["seed=dropped", "temperature=dropped"]
+    one = Picky()
+    one.upstream.script["slm-0"] = [streams([[b'{"error": {"message": "seed is not supported", "code": 400}}']])]
+    await one.ask(stream=True, seed=1)
+    assert one.profiles.lines("slm", 0.0)[0] == []
+
+
 async def test_the_first_refusal_is_told_when_every_model_refuses() -> None:
     one = Picky(lambda body: {"message": "The first."})
     one.upstream.script["llm-0"] = [refuses(422, {"error": {"message": "The second."}})]
