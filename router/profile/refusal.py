@@ -130,7 +130,8 @@ def _is_named(path: str, param: str, message: str) -> bool:
             rf"[`'\"\u2018\u201c\[]{word}[`'\"\u2019\u201d\]]",
             rf"(?:parameter|argument|field|propert|option|key|input)\w*(?:\(s\))?(?: supplied)?\W+(?:\w+, )*{word}\b",
             rf": (?:\w+, )*{word}(?:, \w+)*\.?$",
-            rf"\b{word}(?:(?:,| and| or) \w+)*(?: parameters?| arguments?| fields?)? (?:is|are|was|not|un|only|does|cannot|must)",
+            rf"\b{word}(?:(?:,| and| or) \w+)*"
+            r"(?: parameters?| arguments?| fields?)? (?:is|are|was|not|un|only|does|cannot|must)",
         )
     )
 

@@ -396,6 +396,7 @@ async def test_a_refusal_within_a_stream_is_read_as_well_and_remembered_only_if_
     assert sorted(one.profiles.lines("slm", 0.0)[0]) == ["seed=dropped", "temperature=dropped"]
     one = Picky()
     one.upstream.script["slm-0"] = [streams([[b'{"error": {"message": "seed is not supported", "code": 400}}']])]
+    one.upstream.script["llm-0"] = [streams()]
     await one.ask(stream=True, seed=1)
     assert one.profiles.lines("slm", 0.0)[0] == []
 
