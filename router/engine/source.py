@@ -71,7 +71,9 @@ def parse_source(source: str, where: str) -> Source:
         try:
             return LocalPath(Path(source).expanduser())
         except RuntimeError:
-            raise ConfigError(f"{where}: this user has no home folder; write an absolute path, got {source!r}") from None
+            raise ConfigError(
+                f"{where}: this user has no home folder; write an absolute path, got {source!r}"
+            ) from None
     elif re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source):
         return HubModel(source)
     raise ConfigError(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from router.config.models import Model
-from router.errors import ApiError, NotLoaded, OutsideHours, Overloaded, Unavailable
+from router.errors import ApiError, CoolingDown, NotLoaded, OutsideHours, Overloaded, Unavailable
 from router.money import cost
 from router.record import Attempt
 from router.replicas import balance
@@ -114,7 +114,7 @@ class Replica:
     def detail(self, now: float) -> str:
         """Return one line that says why no request may be sent, or an empty string."""
         if self.liveness.up and self.breaker.cooling_down(now):
-            return f"{self.name} failed {self.breaker.failures} times in a row and is cooling down"
+            return f"{self.name} {self.breaker.evidence} and is cooling down"
         return self.liveness.detail
 
     def enter(self, now: float) -> tuple[float, int]:
@@ -125,12 +125,16 @@ class Replica:
         """Count a request out and update the breaker. Return its share of the replica's time in seconds."""
         breaker = self.breaker
         if health == "good":
-            breaker.succeeded()
+            breaker.succeeded(call)
         elif health == "bad":
             breaker.failed(now, call)
         else:
             breaker.inconclusive(call)
         return self.share.leave(now, mark)
+
+    def succeeded(self, call: int) -> None:
+        """Tell the breaker that the replica answers a call, before `leave`."""
+        self.breaker.succeeded(call)
 
 
 class Lease:
@@ -146,6 +150,11 @@ class Lease:
         self._mark: float | None
         self._mark, self._call = replica.enter(now)
 
+    def begin_answer(self) -> None:
+        """Note that a stream has begun. If it is the breaker's probe, other requests need not wait for its end."""
+        if self._mark is not None and self._call == self.replica.breaker.probe:
+            self.replica.succeeded(self._call)
+
     def release(self, now: float, health: Health) -> None:
         """End the lease: close the connection, record the busy time and update the breaker. Idempotent."""
         if self._mark is None:
@@ -156,12 +165,7 @@ class Lease:
             self.exchange.close()
         if health == "bad" and self.replica.breaker.opened_at == now:
             breaker = self.replica.breaker
-            log.warning(
-                "%s failed %d times in a row: no requests for %g s",
-                self.replica.name,
-                breaker.failures,
-                breaker.cooldown_s,
-            )
+            log.warning("%s %s: no requests for %g s", self.replica.name, breaker.evidence, breaker.cooldown_s)
 
     def abandon(self, now: float) -> None:
         """Release a lease that is still held because the client disconnected or the deadline passed."""
@@ -187,6 +191,7 @@ class Pool:
 
         Raises:
             Overloaded: every replica that could take the request wants none for a while.
+            CoolingDown: only their breakers keep requests from the replicas.
             Unavailable: no replica can take the request; the message says why.
         """
         candidates = [replica for replica in self.replicas if replica.available(now)]
@@ -260,7 +265,8 @@ class Pool:
                 return OutsideHours(message, retry_after_s=max(1.0, opens_in_s))
             if self.load_state.may_wait and not self.load_state.is_loaded:
                 return NotLoaded(f"The model '{self.model.name}' was not loaded in time: {reason}.", retry_after_s=5.0)
-        return Unavailable(
+        error = CoolingDown if waits_s else Unavailable
+        return error(
             f"The model '{self.model.name}' is not available: {reason}.",
             retry_after_s=max(1.0, min(waits_s, default=5.0)),
         )

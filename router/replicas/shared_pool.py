@@ -69,7 +69,7 @@ class SharedReplica(Replica):
     def __init__(self, name: str, url: str, liveness: Liveness, lock: Lock, workers: int) -> None:
         super().__init__(name, url, liveness)
         self._lock = lock
-        self._record = Struct(f"qdddqddqqq{workers}q")
+        self._record = Struct(f"qdddqqddqqqq{workers}q")
         self._cells = cells(1 + 2 * self._record.size // CELL_BYTES)
         self._held = [0] * workers
         self._prober = NO_WORKER
@@ -84,9 +84,11 @@ class SharedReplica(Replica):
             share.since,
             share.busy_s,
             breaker.failures,
+            breaker.window,
             opened_at,
             breaker.cooldown_s,
             breaker.calls,
+            breaker.opened_after,
             breaker.probe,
             self._prober,
             *self._held,
@@ -105,9 +107,11 @@ class SharedReplica(Replica):
             share.since,
             share.busy_s,
             breaker.failures,
+            breaker.window,
             math.nan if breaker.opened_at is None else breaker.opened_at,
             breaker.cooldown_s,
             breaker.calls,
+            breaker.opened_after,
             breaker.probe,
             self._prober,
             *self._held,
@@ -131,6 +135,13 @@ class SharedReplica(Replica):
             busy_s = super().leave(now, mark, call, health)
             self.store()
         return busy_s
+
+    def succeeded(self, call: int) -> None:
+        """Tell the breaker that the replica answers a call. Takes the lock."""
+        with self._lock:
+            self.load()
+            super().succeeded(call)
+            self.store()
 
     def release_worker(self, worker: int, now: float) -> None:
         """Count out the requests that a worker held when it died. Takes the lock."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from router.errors import Unavailable
+from router.errors import CoolingDown, Unavailable
 from router.replicas.breaker import FAILURES_TO_OPEN, FIRST_COOLDOWN_S
 from router.replicas.pool import Health, Lease, Pool, Replica
 from router.replicas.uptime import Uptime
@@ -111,9 +111,22 @@ def test_a_resting_replica_is_the_last_resort_only() -> None:
     rest(one.replicas[0])
     assert {one.acquire(1.0, last_resort=True).replica.name for _ in range(4)} == {"slm/1"}
     rest(one.replicas[1])
-    with pytest.raises(Unavailable, match="cooling down"):
+    with pytest.raises(CoolingDown, match="cooling down"):
         one.acquire(1.0)
     assert one.acquire(1.0, last_resort=True).replica.name in ("slm/0", "slm/1")
+
+
+def test_a_stream_that_probes_lets_others_in_when_it_begins() -> None:
+    """Its answer may take minutes; that it has begun shows that the replica works."""
+    one = pool(model())
+    rest(one.replicas[0])
+    lease = one.acquire(FIRST_COOLDOWN_S)
+    with pytest.raises(CoolingDown):
+        one.acquire(FIRST_COOLDOWN_S)
+    lease.begin_answer()
+    one.acquire(FIRST_COOLDOWN_S).release(3.0, "good")
+    lease.release(9.0, "bad")
+    assert one.replicas[0].breaker.failures == 1, "how it ended counts as any other call"
 
 
 @pytest.mark.parametrize(("now", "retry_after_s"), [(0.0, 2.0), (0.5, 1.5), (1.9, 1.0)])

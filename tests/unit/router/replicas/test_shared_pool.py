@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from router import fleet
 from router.config.models import Model
-from router.errors import NotLoaded, Unavailable
+from router.errors import CoolingDown, NotLoaded, Unavailable
 from router.fleet import Fleet
 from router.money.cost import BusyShare
 from router.replicas.breaker import FAILURES_TO_OPEN, FIRST_COOLDOWN_S, Breaker
@@ -40,7 +40,7 @@ def of_worker(number: int, original: SharedPool) -> SharedPool:
     twin = copy.copy(original)
     replicas = [copy.copy(replica) for replica in original.replicas]
     for replica in replicas:
-        replica.share, replica.breaker = BusyShare(9.0, 9, 9.0), Breaker(9, 9.0, 9.0, 9, 9)
+        replica.share, replica.breaker = BusyShare(9.0, 9, 9.0), Breaker(9, 9, 9.0, 9.0, 9, 9, 9)
     twin.replicas = tuple(replicas)
     twin.set_worker(number)
     return twin
@@ -114,7 +114,7 @@ def test_a_change_that_was_not_finished_is_none() -> None:
     original = shared()
     lease = of_worker(0, original).acquire(0.0)
     [place] = original.replicas
-    place._record.pack_into(place._cells, place._offset(place._cells[0] + 1), *[7] * 12)
+    place._record.pack_into(place._cells, place._offset(place._cells[0] + 1), *[7] * 14)
     worker = of_worker(1, original)
     assert worker.status(0.0).in_flight == 1
     lease.release(2.0, "good")
@@ -363,3 +363,15 @@ async def test_a_request_for_an_adapter_loads_its_model(tmp_path: Path, workers:
     assert (base.report().phase, base.report().loads) == ("loading", 1)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
+
+
+def test_a_stream_that_probes_lets_other_workers_in_when_it_begins() -> None:
+    original = shared()
+    first, second = of_worker(0, original), of_worker(1, original)
+    for _ in range(FAILURES_TO_OPEN):
+        first.acquire(0.0, last_resort=True).release(0.0, "bad")
+    lease = first.acquire(FIRST_COOLDOWN_S)
+    with pytest.raises(CoolingDown):
+        second.acquire(FIRST_COOLDOWN_S)
+    lease.begin_answer()
+    second.acquire(FIRST_COOLDOWN_S).release(3.0, "good")
