@@ -15,6 +15,7 @@ from time import monotonic
 
 from router.adapters.model_adapters import AdapterLiveness, ModelAdapters, ReplicaAdapters
 from router.config.models import Config, Model, without_adapters
+from router.engine.gpu_turns import GpuTurns
 from router.engine.supervisor import Supervisor
 from router.engine.warm_start import WarmStart
 from router.loading.loader import Loader
@@ -50,6 +51,7 @@ class Fleet:
     ) -> None:
         self._upstream, self._state_dir, self._progress = upstream, state_dir, progress
         self._warm_start = WarmStart(state_dir) if warm_start else None
+        self._gpu_turns = GpuTurns()
         self._watchers: list[Supervisor | Probe | ModelAdapters] = []
         self._published: list[tuple[Supervisor | Probe | AdapterLiveness, SharedLiveness]] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -91,7 +93,9 @@ class Fleet:
         """Yield the name, URL and liveness of each replica."""
         if model.managed:
             for i, loader in enumerate(adapters or [None] * model.replicas):
-                supervisor = Supervisor(model, i, self._state_dir, self._progress, self._warm_start, loader)
+                supervisor = Supervisor(
+                    model, i, self._state_dir, self._progress, self._warm_start, loader, self._gpu_turns
+                )
                 self._watchers.append(supervisor)
                 yield f"{model.name}/{i}", f"{supervisor.address}:/v1", supervisor
             return

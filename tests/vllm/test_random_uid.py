@@ -13,6 +13,7 @@ from tests.vllm.conftest import ANSWER_S, MODEL, START_S, managed_models
 UID = "12345"
 UNDER_UID = ("unshare", "--user", f"--map-user={UID}", f"--map-group={UID}", "--")
 """in a user namespace, so that this user's files stay readable"""
+NAMELESS = ("env", "-u", "HOME", "-u", "USER", "-u", "LOGNAME", "-u", "XDG_CACHE_HOME", "-u", "XDG_RUNTIME_DIR")
 
 pytestmark = pytest.mark.engines
 
@@ -27,9 +28,7 @@ def can_map_users() -> bool:
 @pytest.mark.skipif(not can_map_users(), reason="user namespaces are not allowed here")
 def test_an_engine_starts_under_a_random_user_id(tmp_path: Path) -> None:
     """Without /etc/passwd, HOME and USER nothing knows the user's name, which torch asks for."""
-    nameless = {"HOME": "", "USER": "", "LOGNAME": "", "XDG_CACHE_HOME": "", "XDG_RUNTIME_DIR": ""}
-    gateway = Gateway({"models": managed_models()}, tmp_path, env=nameless, before=UNDER_UID)
-    with gateway:
+    with Gateway({"models": managed_models()}, tmp_path, before=(*UNDER_UID, *NAMELESS)) as gateway:
         gateway.wait_for_ready(START_S)
         body = {"model": MODEL, "max_tokens": 12, "temperature": 0}
         body["messages"] = [{"role": "user", "content": "What is the capital of France?"}]
