@@ -12,7 +12,7 @@ SmallfirstError
     ├── BodyTooLarge          413
     ├── Overloaded            503, with Retry-After
     ├── Unavailable           503  no replica can serve now
-    │   ├── CoolingDown       503  only breakers keep requests from its replicas
+    │   ├── FailedLately       503  its replicas have failed lately; they may be asked in the end
     │   ├── NotLoaded         503  the model is not loaded; a request may wait for it
     │   └── OutsideHours      503  the model's hours are over
     ├── UpstreamRejected      the upstream's own 4xx, status and body kept
@@ -136,8 +136,8 @@ class Unavailable(ApiError):
     code = "model_unavailable"
 
 
-class CoolingDown(Unavailable):
-    """Replicas run, but each has failed lately. They can be asked if no other model answers."""
+class FailedLately(Unavailable):
+    """Breakers or late health checks keep requests from its replicas. They may be asked if no other model answers."""
 
 
 class NotLoaded(Unavailable):

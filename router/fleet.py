@@ -182,7 +182,8 @@ class Fleet:
         for watcher, liveness in self._published:
             if not isinstance(watcher, Probe):
                 restarts = liveness.restarts + isinstance(watcher, Supervisor)
-                liveness.write(up=False, restarts=restarts, detail="restarting: its supervisor stopped")
+                detail = "restarting: its supervisor stopped"
+                liveness.write(up=False, may_answer=False, restarts=restarts, detail=detail)
                 watcher.uptime.note(monotonic(), up=False)
                 watcher.paid.note(monotonic(), up=False)
 
@@ -193,7 +194,8 @@ class Fleet:
 
     def _publish(self) -> None:
         for (watcher, liveness), earlier in zip(self._published, self._earlier_restarts, strict=True):
-            liveness.write(up=watcher.up, restarts=earlier + watcher.restarts, detail=watcher.detail)
+            restarts = earlier + watcher.restarts
+            liveness.write(up=watcher.up, may_answer=watcher.may_answer, restarts=restarts, detail=watcher.detail)
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from router.errors import (
     AnswerTruncated,
     ApiError,
-    CoolingDown,
+    FailedLately,
     LowConfidence,
     Misconfigured,
     NotEligible,
@@ -86,7 +86,7 @@ def classify(error: ApiError, *, caused_by_judge: bool = False) -> Failure:
             return Failure(error, "overloaded", retry=True, needs_other_replica=True)
         case OutsideHours():
             return Failure(error, "hours", retry=False)
-        case CoolingDown():
+        case FailedLately():
             return Failure(error, "unavailable", retry=False, is_last_resort=True)
         case Unavailable():
             return Failure(error, "unavailable", retry=False)

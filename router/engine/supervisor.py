@@ -80,6 +80,7 @@ class Supervisor:
         self._folder = runtime_folder()
         self._socket = self._folder / "engine.sock"
         self._ready_since: float | None = None
+        self._is_late = False
         self._path = ""
         self._wanted = Wanted()
         self._why_not_up = ""  # why it is drained or unloaded on purpose
@@ -93,6 +94,11 @@ class Supervisor:
     def up(self) -> bool:
         """Return whether it can take requests."""
         return self.phase == "ready" and not self._why_not_up
+
+    @property
+    def may_answer(self) -> bool:
+        """Return whether it can take requests, or runs and is only late with its health checks."""
+        return self.up or (self.phase == "unresponsive" and self._is_late and not self._why_not_up)
 
     @property
     def is_loaded(self) -> bool:
@@ -280,6 +286,7 @@ class Supervisor:
                 self._set_phase("ready", "")
                 continue
             misses += 1
+            self._is_late = status is None
             if status is not None or misses >= MISSES_UNTIL_UNRESPONSIVE:
                 self._set_phase("unresponsive", f"{title} does not answer its health check")
         raise EngineError(f"{title} did not answer its health check for {HANG_TIMEOUT_S:.0f} s (more in {engine.log})")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from router.config.models import Model
-from router.errors import ApiError, CoolingDown, NotLoaded, OutsideHours, Overloaded, Unavailable
+from router.errors import ApiError, FailedLately, NotLoaded, OutsideHours, Overloaded, Unavailable
 from router.money import cost
 from router.record import Attempt
 from router.replicas import balance
@@ -37,6 +37,11 @@ class Liveness(Protocol):
     @property
     def up(self) -> bool:
         """Whether requests may be sent."""
+        ...
+
+    @property
+    def may_answer(self) -> bool:
+        """Whether requests may be sent if no other model answers: it is up, or its health check is only late."""
         ...
 
     @property
@@ -68,6 +73,11 @@ class Unwatched:
     detail: str = ""
     restarts: int = 0
     uptime: Uptime = field(default_factory=Uptime)
+
+    @property
+    def may_answer(self) -> bool:
+        """Whether it is up."""
+        return self.up
 
     @property
     def paid(self) -> Uptime:
@@ -187,16 +197,16 @@ class Pool:
         """Lease the least loaded replica. Replicas in `tried` are used only if there is no other.
 
         With `last_resort` no other model can answer, so a replica that only its breaker or its cooldown excludes is
-        used after all.
+        used after all, or else one whose health check is late, as it may be under load.
 
         Raises:
             Overloaded: every replica that could take the request wants none for a while.
-            CoolingDown: only their breakers keep requests from the replicas.
+            FailedLately: breakers or late health checks keep requests from the replicas.
             Unavailable: no replica can take the request; the message says why.
         """
         candidates = [replica for replica in self.replicas if replica.available(now)]
         if not candidates and last_resort:
-            candidates = [replica for replica in self.replicas if replica.liveness.up]
+            candidates = [replica for replica in self.replicas if replica.liveness.up] or self._suspects(now)
         if not candidates:
             raise self._unavailable(now)
         if tried:
@@ -247,6 +257,10 @@ class Pool:
             for replica in self.replicas
         ]
 
+    def _suspects(self, now: float) -> list[Replica]:
+        """Return the replicas whose health check is late, but whose breaker says nothing against them."""
+        return [replica for replica in self.replicas if replica.liveness.may_answer and replica.breaker.allows(now)]
+
     def _detail(self, now: float) -> str:
         return "; ".join(filter(None, (replica.detail(now) for replica in self.replicas)))
 
@@ -265,7 +279,7 @@ class Pool:
                 return OutsideHours(message, retry_after_s=max(1.0, opens_in_s))
             if self.load_state.may_wait and not self.load_state.is_loaded:
                 return NotLoaded(f"The model '{self.model.name}' was not loaded in time: {reason}.", retry_after_s=5.0)
-        error = CoolingDown if waits_s else Unavailable
+        error = FailedLately if waits_s or self._suspects(now) else Unavailable
         return error(
             f"The model '{self.model.name}' is not available: {reason}.",
             retry_after_s=max(1.0, min(waits_s, default=5.0)),

@@ -23,7 +23,7 @@ from router.types import ModelStatus
 
 NO_WORKER = -1
 DETAIL_BYTES = 256
-UP, RESTARTS, LENGTH, TEXT = 0, 1, 2, 3  # cells of a `SharedLiveness`
+UP, MAY_ANSWER, RESTARTS, LENGTH, TEXT = range(5)  # cells of a `SharedLiveness`
 
 
 class SharedLiveness:
@@ -42,6 +42,11 @@ class SharedLiveness:
         return self._cells[UP] == 1
 
     @property
+    def may_answer(self) -> bool:
+        """Whether requests may be sent if no other model answers."""
+        return self._cells[MAY_ANSWER] == 1
+
+    @property
     def restarts(self) -> int:
         """Number of restarts."""
         return self._cells[RESTARTS]
@@ -51,13 +56,15 @@ class SharedLiveness:
         """The reason why it is down, in one line of at most `DETAIL_BYTES`. Read it under the pool's lock."""
         return bytes(self._text[: self._cells[LENGTH]]).decode(errors="replace")
 
-    def write(self, *, up: bool, restarts: int, detail: str) -> None:
+    def write(self, *, up: bool, may_answer: bool, restarts: int, detail: str) -> None:
         """Publish the state if it changed. Only one process may call this."""
         text = detail.encode()[:DETAIL_BYTES]
-        if (up, restarts, text) == (self.up, self.restarts, bytes(self._text[: self._cells[LENGTH]])):
+        before = self.up, self.may_answer, self.restarts, bytes(self._text[: self._cells[LENGTH]])
+        if (up, may_answer, restarts, text) == before:
             return
         with self._lock:
-            self._cells[UP], self._cells[RESTARTS], self._cells[LENGTH] = up, restarts, len(text)
+            self._cells[UP], self._cells[MAY_ANSWER] = up, may_answer
+            self._cells[RESTARTS], self._cells[LENGTH] = restarts, len(text)
             self._text[: len(text)] = text
 
 

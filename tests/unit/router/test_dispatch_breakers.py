@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from router.errors import CoolingDown, UpstreamFailed
+from router.errors import FailedLately, UpstreamFailed
 from router.replicas.breaker import FAILURES_TO_OPEN, MIN_CALLS, Breaker
 from tests.support.failing import FULL, UNREACHABLE
 from tests.support.fakes import answers, large, model, refuses, streams
@@ -83,7 +83,7 @@ async def test_no_request_ends_with_an_open_breaker_as_its_reason() -> None:
     gateway = Dispatching([model(), large()], {host: [lambda: UNREACHABLE] for host in ("slm-0", "llm-0")})
     open_breakers(gateway, "slm", "llm")
     error = await gateway.fails(UpstreamFailed)
-    assert not isinstance(error, CoolingDown)
+    assert not isinstance(error, FailedLately)
     assert {name for name, _ in gateway.tried} == {"slm/0", "llm/0"}
 
 

@@ -225,6 +225,7 @@ async def test_a_sick_engine_gets_no_requests_until_it_answers_again(
     await bench.until(lambda: bench.subject.up)
     bench.answer(sick)
     await bench.until(lambda: bench.subject.phase == "unresponsive")
+    assert bench.subject.may_answer == (sick == ""), "without an answer it may only be busy"
     assert not bench.subject.up
     assert bench.subject.detail == "vLLM does not answer its health check"
     now, uptime = monotonic(), bench.subject.uptime

@@ -26,6 +26,7 @@ class Engine:
         self.told: list[str] = []
         self.why = ""
         self.restarts = 0
+        self.may_answer = False
         self.uptime = self.paid = Uptime()
 
     @property

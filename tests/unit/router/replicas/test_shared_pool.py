@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from router import fleet
 from router.config.models import Model
-from router.errors import CoolingDown, NotLoaded, Unavailable
+from router.errors import FailedLately, NotLoaded, Unavailable
 from router.fleet import Fleet
 from router.money.cost import BusyShare
 from router.replicas.breaker import FAILURES_TO_OPEN, FIRST_COOLDOWN_S, Breaker
@@ -250,16 +250,17 @@ def test_processes_killed_at_any_moment_leave_nothing_behind() -> None:
 def test_a_post_says_what_was_written(detail: str) -> None:
     post = SharedLiveness(Lock(), Uptime(), Uptime())
     assert (post.up, post.restarts, post.detail) == (False, 0, "")
-    post.write(up=True, restarts=3, detail=detail)
+    post.write(up=True, may_answer=True, restarts=3, detail=detail)
     assert (post.up, post.restarts) == (True, 3)
     assert post.detail == detail.encode()[:DETAIL_BYTES].decode(errors="replace")
-    post.write(up=False, restarts=4, detail="short")
+    post.write(up=False, may_answer=False, restarts=4, detail="short")
     assert (post.up, post.restarts, post.detail) == (False, 4, "short")
 
 
 @dataclass
 class Watcher:
     up: bool = True
+    may_answer: bool = True
     detail: str = ""
     restarts: int = 0
     uptime: Uptime = field(default_factory=Uptime)
@@ -303,7 +304,7 @@ async def test_when_the_fleet_dies_what_it_supervised_is_down_and_its_successor_
     tmp_path: Path,
 ) -> None:
     one = built(tmp_path, MANAGED, model())
-    one._published[0][1].write(up=True, restarts=4, detail="")
+    one._published[0][1].write(up=True, may_answer=True, restarts=4, detail="")
     began = time.monotonic()
     for watcher in one._watchers:
         watcher.uptime.note(began, up=True)
@@ -371,7 +372,7 @@ def test_a_stream_that_probes_lets_other_workers_in_when_it_begins() -> None:
     for _ in range(FAILURES_TO_OPEN):
         first.acquire(0.0, last_resort=True).release(0.0, "bad")
     lease = first.acquire(FIRST_COOLDOWN_S)
-    with pytest.raises(CoolingDown):
+    with pytest.raises(FailedLately):
         second.acquire(FIRST_COOLDOWN_S)
     lease.begin_answer()
     second.acquire(FIRST_COOLDOWN_S).release(3.0, "good")
