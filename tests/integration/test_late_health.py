@@ -26,6 +26,9 @@ def test_late_health_checks_leave_no_route_without_an_answer(tmp_path: Path) -> 
             ready = gateway.wait_for_ready(status="degraded")
             assert ready["models"]["busy"]["up"] == 0
 
+            listed = [one["id"] for one in gateway.http.get("/v1/models").json()["data"]]
+            assert listed == ["alone", "auto", "big", "busy"], "whoever is down"
+
             def ask(model: str) -> Any:
                 body = {"model": model, "messages": [{"role": "user", "content": "Hi"}]}
                 return gateway.http.post("/v1/chat/completions", json=body)
