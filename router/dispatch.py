@@ -161,7 +161,7 @@ class Dispatch:
         record, ladder = self._record, self._ladder
         pool = self._shared.pools[ladder.current.name]
         if pool.load_state is None:
-            lease = self._lease = pool.acquire(monotonic(), tried=ladder.tried, last_resort=ladder.is_last)
+            lease = self._lease = pool.acquire(monotonic(), tried=ladder.tried, last_resort=ladder.is_last_resort)
         else:
             lease = self._lease = await acquire_when_loaded(pool, pool.load_state, record, ladder)
         record.structured = "none"

@@ -12,6 +12,7 @@ SmallfirstError
     ├── BodyTooLarge          413
     ├── Overloaded            503, with Retry-After
     ├── Unavailable           503  no replica can serve now
+    │   ├── FailedLately       503  its replicas have failed lately; they may be asked in the end
     │   ├── NotLoaded         503  the model is not loaded; a request may wait for it
     │   └── OutsideHours      503  the model's hours are over
     ├── UpstreamRejected      the upstream's own 4xx, status and body kept
@@ -133,6 +134,10 @@ class Unavailable(ApiError):
     status = 503
     type = "server_error"
     code = "model_unavailable"
+
+
+class FailedLately(Unavailable):
+    """Breakers or late health checks keep requests from its replicas. They may be asked if no other model answers."""
 
 
 class NotLoaded(Unavailable):

@@ -15,6 +15,7 @@ from time import monotonic
 
 from router.adapters.model_adapters import AdapterLiveness, ModelAdapters, ReplicaAdapters
 from router.config.models import Config, Model, without_adapters
+from router.engine.gpu_turns import GpuTurns
 from router.engine.supervisor import Supervisor
 from router.engine.warm_start import WarmStart
 from router.loading.loader import Loader
@@ -50,6 +51,7 @@ class Fleet:
     ) -> None:
         self._upstream, self._state_dir, self._progress = upstream, state_dir, progress
         self._warm_start = WarmStart(state_dir) if warm_start else None
+        self._gpu_turns = GpuTurns()
         self._watchers: list[Supervisor | Probe | ModelAdapters] = []
         self._published: list[tuple[Supervisor | Probe | AdapterLiveness, SharedLiveness]] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -91,7 +93,9 @@ class Fleet:
         """Yield the name, URL and liveness of each replica."""
         if model.managed:
             for i, loader in enumerate(adapters or [None] * model.replicas):
-                supervisor = Supervisor(model, i, self._state_dir, self._progress, self._warm_start, loader)
+                supervisor = Supervisor(
+                    model, i, self._state_dir, self._progress, self._warm_start, loader, self._gpu_turns
+                )
                 self._watchers.append(supervisor)
                 yield f"{model.name}/{i}", f"{supervisor.address}:/v1", supervisor
             return
@@ -178,7 +182,8 @@ class Fleet:
         for watcher, liveness in self._published:
             if not isinstance(watcher, Probe):
                 restarts = liveness.restarts + isinstance(watcher, Supervisor)
-                liveness.write(up=False, restarts=restarts, detail="restarting: its supervisor stopped")
+                detail = "restarting: its supervisor stopped"
+                liveness.write(up=False, may_answer=False, restarts=restarts, detail=detail)
                 watcher.uptime.note(monotonic(), up=False)
                 watcher.paid.note(monotonic(), up=False)
 
@@ -189,7 +194,8 @@ class Fleet:
 
     def _publish(self) -> None:
         for (watcher, liveness), earlier in zip(self._published, self._earlier_restarts, strict=True):
-            liveness.write(up=watcher.up, restarts=earlier + watcher.restarts, detail=watcher.detail)
+            restarts = earlier + watcher.restarts
+            liveness.write(up=watcher.up, may_answer=watcher.may_answer, restarts=restarts, detail=watcher.detail)
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from pydantic import SecretStr
 
 from router.errors import ConfigError
+from server.processes.account import default_state_dir
 
 MIN_KEY_LENGTH = 8
 MAX_WORKERS = 64
@@ -50,7 +51,7 @@ class Settings:
             ConfigError: a value is wrong, there are fewer slots than workers, or a server without client keys would
                 listen on an address that others can reach.
         """
-        values: dict[str, Any] = {"state_dir": _default_state_dir(env), "api_keys": _api_keys(env)}
+        values: dict[str, Any] = {"state_dir": default_state_dir(env), "api_keys": _api_keys(env)}
         for name, option in _OPTIONS.items():
             flag, variable = _flag_name(name), _env_name(name)
             if (text := flags.get(name)) is not None:
@@ -61,7 +62,7 @@ class Settings:
                 continue
             try:
                 values[name] = option.parse(text)
-            except (ValueError, KeyError):
+            except (ValueError, KeyError, RuntimeError):  # RuntimeError: `~` of a user without a home
                 raise ConfigError(f"{source}: expected {option.expected}, got {text!r}") from None
         settings = cls(**values)
         if settings.workers > settings.max_in_flight:
@@ -110,15 +111,13 @@ def environment_variables() -> dict[str, str]:
 
 def _defaults() -> dict[str, object]:
     defaults = {field.name: field.default for field in fields(Settings)}
-    return defaults | {
-        "state_dir": "$XDG_STATE_HOME/smallfirst, else ~/.local/state/smallfirst",
-        "cors_origins": "none",
-    }
+    state_dir = "$XDG_STATE_HOME/smallfirst, else ~/.local/state/smallfirst; without an account or a home, temporary"
+    return defaults | {"state_dir": state_dir, "cors_origins": "none"}
 
 
 class _Option(NamedTuple):
     parse: Callable[[str], object]
-    """raises ValueError or KeyError"""
+    """raises ValueError, KeyError or RuntimeError"""
     expected: str
     metavar: str
     help: str
@@ -208,13 +207,6 @@ def _env_name(name: str) -> str:
 
 def _flag_name(name: str) -> str:
     return f"--{name.replace('_', '-')}"
-
-
-def _default_state_dir(env: Mapping[str, str]) -> Path:
-    xdg = Path(env.get("XDG_STATE_HOME", ""))
-    if xdg.is_absolute():  # the XDG specification says to ignore a relative path
-        return xdg / "smallfirst"
-    return Path(env.get("HOME") or Path.home()) / ".local" / "state" / "smallfirst"
 
 
 def _api_keys(env: Mapping[str, str]) -> tuple[SecretStr, ...]:

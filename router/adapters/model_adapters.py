@@ -284,6 +284,11 @@ class AdapterLiveness:
         return self._supervisor.up and self._engine.serves(self._adapter)
 
     @property
+    def may_answer(self) -> bool:
+        """Whether the replica may answer and has loaded the version that serves."""
+        return self._supervisor.may_answer and self._engine.serves(self._adapter)
+
+    @property
     def detail(self) -> str:
         """The reason why it is down, or why its newest version does not serve."""
         if self._adapter.detail or not self._supervisor.up:

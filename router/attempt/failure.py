@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from router.errors import (
     AnswerTruncated,
     ApiError,
+    FailedLately,
     LowConfidence,
     Misconfigured,
     NotEligible,
@@ -43,6 +44,8 @@ class Failure:
     speaks_against_replica: bool = False
     pause_s: float | None = None
     """how long the replica should get no requests, as its upstream said (`Retry-After`), or because it is slow"""
+    is_last_resort: bool = False
+    """the model was not asked, but may be if no other model answers"""
 
 
 def classify(error: ApiError, *, caused_by_judge: bool = False) -> Failure:
@@ -83,6 +86,8 @@ def classify(error: ApiError, *, caused_by_judge: bool = False) -> Failure:
             return Failure(error, "overloaded", retry=True, needs_other_replica=True)
         case OutsideHours():
             return Failure(error, "hours", retry=False)
+        case FailedLately():
+            return Failure(error, "unavailable", retry=False, is_last_resort=True)
         case Unavailable():
             return Failure(error, "unavailable", retry=False)
         case _:

@@ -34,7 +34,9 @@ class Move(NamedTuple):
 class Ladder(Struct):
     """The models in asking order, each with its rung; the current one; its replicas that have failed.
 
-    From `skipped_from` on stand the models that the policy skipped: they are asked if the fallback cannot answer.
+    From `skipped_from` on stand the models that the policy skipped: they are asked if the fallback cannot answer. After
+    them, once more, come those that were not asked because their replicas had failed lately: a route is never left
+    without a model to ask.
     """
 
     models: Sequence[tuple[int, Model]]
@@ -42,6 +44,8 @@ class Ladder(Struct):
     at: int = 0
     tried: list[str] = []
     """replicas of the current model that have failed"""
+    last_resorts: int = 0
+    """the number of models that stand at the end once more"""
 
     @classmethod
     def of(cls, rungs: Sequence[Rung], decision: Decision) -> Ladder:
@@ -62,14 +66,14 @@ class Ladder(Struct):
         return self.models[self.at][1]
 
     @property
-    def is_last(self) -> bool:
-        """Return whether no model is asked after the current one."""
-        return self.at == len(self.models) - 1
+    def is_last_resort(self) -> bool:
+        """Return whether no model is asked after the current one, but for those that are a last resort themselves."""
+        return self.at + self.last_resorts >= len(self.models) - 1
 
     @property
     def is_skipped(self) -> bool:
         """Return whether the policy skipped the current model."""
-        return self.at >= self.skipped_from
+        return self.models.index(self.models[self.at]) >= self.skipped_from
 
     @property
     def rung_above(self) -> bool:
@@ -102,6 +106,8 @@ class Ladder(Struct):
             may_ask_skipped: models that the policy skipped may be asked.
             longest_pause_s: how long the request may wait for the same replica.
         """
+        if failure.is_last_resort and not self.is_last_resort:
+            self.models, self.last_resorts = [*self.models, self.models[self.at]], self.last_resorts + 1
         after = self._after(failure)
         is_chosen = after is not None and after < self.skipped_from
         step = next_step(failure, Standing(len(self.tried), other_replicas, is_chosen, retried, longest_pause_s))

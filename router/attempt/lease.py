@@ -27,7 +27,7 @@ async def acquire_when_loaded(pool: Pool, load_state: LoadState, record: Request
     try:
         while True:
             try:
-                return pool.acquire(monotonic(), tried=ladder.tried, last_resort=ladder.is_last)
+                return pool.acquire(monotonic(), tried=ladder.tried, last_resort=ladder.is_last_resort)
             except NotLoaded:
                 if (left_s := end_by - monotonic()) <= 0:
                     raise

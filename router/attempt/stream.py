@@ -72,6 +72,7 @@ class AnswerStream:
             await self._read()
         if self._error and not self._begun:
             raise self._error
+        self._lease.begin_answer()
 
     @property
     def _begun(self) -> bool:

@@ -82,7 +82,9 @@ class Model(Entry):
     replicas: int = Field(1, ge=1, le=64)
     """the number of engines that smallfirst starts for the model"""
     gpus: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(as_tuple)] = ()
-    """the indexes of the GPUs that the replicas use; the default is all visible GPUs"""
+    """the indexes of the GPUs that the replicas use; the default is all visible GPUs. Each replica has its own slice:
+    one GPU, or the product of the parallel sizes in `vllm_args`; `gpus: [0, 1]` with `replicas: 2` is one each.
+    Replicas that share a GPU start one after another"""
     context: int | None = Field(None, ge=1)
     """the most tokens that prompt and answer may have together; a longer prompt goes directly to the next rung; it is
     required for `ollama` and `llama-cpp-python`, which do not refuse longer prompts"""

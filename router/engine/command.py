@@ -12,7 +12,7 @@ from typing import Any
 
 from router.config.models import Model
 from router.engine.cpu import cpu_args
-from router.engine.gpu import cuda_visible_devices
+from router.engine.gpu import visible_to
 from router.engine.progress import VLLM_STAGES, Stages
 from router.errors import ConfigError
 
@@ -85,6 +85,8 @@ class Launch:
     """the engine's name in messages"""
     stages: Stages = VLLM_STAGES
     """how the engine's log shows what it is doing while it starts"""
+    gpus: Sequence[str] = ()
+    """the GPUs that the engine uses, named as in CUDA_VISIBLE_DEVICES"""
     can_sleep: bool = False
     """whether the engine can give its memory back without ending (`POST /sleep`, `POST /wake_up`)"""
 
@@ -124,8 +126,9 @@ def vllm_launch(
         env |= LOAD_ADAPTERS_ENV
     env.setdefault("HF_HUB_OFFLINE", "1")  # the weights are in a local folder, so the hub is not needed
     env["VLLM_RPC_BASE_PATH"] = str(socket.parent)  # vLLM's own sockets, in the same private folder
-    if model.gpus:
-        env["CUDA_VISIBLE_DEVICES"] = cuda_visible_devices(model, index, host.gpus)
+    gpus = visible_to(model, index, host.gpus)
+    if gpus and (model.gpus or model.replicas > 1):
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     if not host.gpus:
         env = CPU_ENV | {"OMP_NUM_THREADS": str(host.cores)} | env
     can_sleep = bool(host.gpus) and args.get("enable_sleep_mode") is True  # on a CPU, sleep frees nothing
@@ -134,7 +137,7 @@ def vllm_launch(
     argv = (sys.executable, "-m", "vllm.entrypoints.openai.api_server", *to_flags(args))
     # A process that uses CUDA must not be forked, so on a GPU vLLM starts its own processes as it likes.
     preload = PRELOAD if host.gpus else CPU_PRELOAD
-    return Launch(argv, env, preload, fork_children=not host.gpus, can_sleep=can_sleep)
+    return Launch(argv, env, preload, fork_children=not host.gpus, gpus=gpus, can_sleep=can_sleep)
 
 
 def check_vllm_args(model: Model) -> None:

@@ -16,7 +16,12 @@ from router.errors import ConfigError
 
 DEFAULT_MEMORY_SHARE = 0.92  # vLLM's own default of --gpu-memory-utilization
 ROUNDING_TOLERANCE = 1e-9  # so that 0.7 + 0.2 + 0.1 counts as 1
-PARALLEL_SIZE_ARGS = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
+PARALLEL_SIZE_ARGS = (
+    "tensor_parallel_size",
+    "pipeline_parallel_size",
+    "data_parallel_size",
+    "prefill_context_parallel_size",
+)
 
 
 def visible_gpus(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -49,13 +54,14 @@ def gpu_present() -> bool:
     return bool(visible_gpus(os.environ))
 
 
-def replica_gpus(model: Model, index: int) -> tuple[int, ...]:
+def replica_gpus(model: Model, index: int, count: int) -> tuple[int, ...]:
     """Return the GPUs of one replica: its slice of the model's `gpus`, wrapping around at their end.
 
-    A replica uses as many GPUs as the product of its parallel sizes. Without `gpus`, it uses the first ones.
+    A replica uses as many GPUs as the product of its parallel sizes. Without `gpus`, the replicas share out all of the
+    machine's `count`.
     """
     size = gpus_needed(model)
-    gpus = model.gpus or tuple(range(size))
+    gpus = model.gpus or tuple(range(count))
     return tuple(gpus[(index * size + offset) % len(gpus)] for offset in range(size))
 
 
@@ -64,15 +70,17 @@ def gpus_needed(model: Model) -> int:
     return math.prod(model.vllm_args.get(key, 1) for key in PARALLEL_SIZE_ARGS)
 
 
-def cuda_visible_devices(model: Model, index: int, visible: Sequence[str]) -> str:
-    """Return CUDA_VISIBLE_DEVICES for one replica. `gpus` are indexes, from 0, into the GPUs visible to this process.
+def visible_to(model: Model, index: int, visible: Sequence[str]) -> tuple[str, ...]:
+    """Return the GPUs that one replica uses, of those `visible` to this process. On a machine without one: none.
 
     Raises:
-        ConfigError: the machine lacks one of the GPUs.
+        ConfigError: the machine lacks one of the model's `gpus`.
     """
-    gpus = replica_gpus(model, index)
+    if not visible and not model.gpus:
+        return ()
+    gpus = replica_gpus(model, index, len(visible))
     _check_gpus_exist(model, gpus, len(visible))
-    return ",".join(visible[gpu] for gpu in gpus)
+    return tuple(visible[gpu] for gpu in gpus)
 
 
 def check_gpu_args(model: Model) -> None:
@@ -126,7 +134,7 @@ def check_gpus(models: Iterable[Model], count: int, groups: Collection[SwapGroup
                 f" this machine has {count}"
             )
         for index in range(model.replicas):
-            gpus = replica_gpus(model, index)
+            gpus = replica_gpus(model, index, count)
             _check_gpus_exist(model, gpus, count)
             for gpu in gpus:
                 users[gpu].append((model, index))

@@ -11,8 +11,9 @@ If the guard itself is killed, the kernel sends SIGTERM to the command (PDEATHSI
 closes. That may not stop a vLLM that is still starting, but it stops another guard. So the gateway runs two guards,
 one under the other: if either is killed, the other stops everything.
 
-When no process is left, the guard removes FOLDER, if one is given, and exits with the command's status. The
-status is 128 + N if signal N ended the command.
+When no process is left, the guard removes the shared memory that they had, because vLLM ends the helper process of
+Python's that would do so. Then it removes FOLDER, if one is given, and exits with the command's status. The status is
+128 + N if signal N ended the command.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import select
 import shutil
 import signal
@@ -31,6 +33,8 @@ from typing import NamedTuple
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 STDIN = 0
 WATCHED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+# as Python names it; a line that ends with " (deleted)" does not match
+SHARED_MEMORY = re.compile(r"/dev/shm/psm_\w+$", re.MULTILINE)  # noqa: S108
 COMMAND_NOT_FOUND = 127  # as shells say it
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -117,6 +121,7 @@ def _stop_descendants(grace_s: float) -> dict[int, int]:
     statuses = _reap_children()
     began = time.monotonic()
     terminated: set[int] = set()
+    shared_memory = _shared_memory(descendants(os.getpid()))
     while alive := descendants(os.getpid()):
         if time.monotonic() - began < grace_s:
             _send_signal(signal.SIGTERM, alive - terminated)
@@ -125,7 +130,19 @@ def _stop_descendants(grace_s: float) -> dict[int, int]:
             _send_signal(signal.SIGKILL, alive)
         time.sleep(0.02)
         statuses |= _reap_children()
+    for file in shared_memory:
+        with contextlib.suppress(OSError):  # the one that made it has removed it
+            os.unlink(file)
     return statuses
+
+
+def _shared_memory(pids: set[int]) -> set[str]:
+    """Return the files of the shared memory that these processes use."""
+    files: set[str] = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):  # it has ended
+            files.update(SHARED_MEMORY.findall(Path(f"/proc/{pid}/maps").read_text(errors="replace")))
+    return files
 
 
 def _send_signal(number: signal.Signals, pids: set[int]) -> None:

@@ -68,7 +68,12 @@ def parse_source(source: str, where: str) -> Source:
         if package.isidentifier() and file:
             return PackageFile(package, file)
     elif source.startswith(("/", "./", "../", "~/")):
-        return LocalPath(Path(source).expanduser())
+        try:
+            return LocalPath(Path(source).expanduser())
+        except RuntimeError:
+            raise ConfigError(
+                f"{where}: this user has no home folder; write an absolute path, got {source!r}"
+            ) from None
     elif re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source):
         return HubModel(source)
     raise ConfigError(

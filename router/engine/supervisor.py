@@ -6,20 +6,24 @@ import asyncio
 import contextlib
 import logging
 import os
+import random
 import shutil
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from router.config.models import Model
+from router.engine.backoff import backoff_s
 from router.engine.command import Host
 from router.engine.engine_adapters import EngineAdapters
 from router.engine.engine_process import EngineProcess
 from router.engine.gpu import visible_gpus
+from router.engine.gpu_turns import GpuTurns
 from router.engine.launchers import LAUNCHERS
 from router.engine.paths import log_file, runtime_folder
 from router.engine.source import prepare
+from router.engine.wanted import Wanted
 from router.engine.warm_start import WarmStart
 from router.errors import EngineError, SmallfirstError
 from router.replicas.uptime import Uptime
@@ -35,7 +39,6 @@ READY_POLL_S = 2.0
 MISSES_UNTIL_UNRESPONSIVE = 2  # consecutive unanswered health checks before requests are withheld
 PROGRESS_INTERVAL_S = 10.0
 STABLE_S = 300.0  # a failure after being ready for this long resets the backoff
-BACKOFF_S, MAX_BACKOFF_S = 1.0, 60.0
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +48,8 @@ class Supervisor:
 
     `progress` is called with a line for the user at each step of a start, and every few seconds during long ones.
     Without `warm_start`, or after a warm start that failed, the engine is started by itself. A replica with
-    `adapters` is not ready before its engine has loaded them.
+    `adapters` is not ready before its engine has loaded them. Supervisors that share `gpu_turns` start their engines
+    one after another on each GPU.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Supervisor:
         progress: Callable[[str], None],
         warm_start: WarmStart | None = None,
         adapters: EngineAdapters | None = None,
+        gpu_turns: GpuTurns | None = None,
     ) -> None:
         self.phase: Phase = "preparing"
         self._detail = ""
@@ -69,16 +74,16 @@ class Supervisor:
         self._model, self._index = model, index
         self._state_dir, self._progress = state_dir, progress
         self._warm_start, self._adapters = warm_start, adapters
+        self._gpu_turns = gpu_turns or GpuTurns()
         self._start_cold = False
         self._name = model.name if model.replicas == 1 else f"{model.name}/{index}"
         self._folder = runtime_folder()
         self._socket = self._folder / "engine.sock"
         self._ready_since: float | None = None
+        self._is_late = False
         self._path = ""
-        self._wanted = asyncio.Event()
-        self._wanted.set()
+        self._wanted = Wanted()
         self._why_not_up = ""  # why it is drained or unloaded on purpose
-        self._scope: asyncio.Timeout | None = None
 
     @property
     def address(self) -> str:
@@ -89,6 +94,11 @@ class Supervisor:
     def up(self) -> bool:
         """Return whether it can take requests."""
         return self.phase == "ready" and not self._why_not_up
+
+    @property
+    def may_answer(self) -> bool:
+        """Return whether it can take requests, or runs and is only late with its health checks."""
+        return self.up or (self.phase == "unresponsive" and self._is_late and not self._why_not_up)
 
     @property
     def is_loaded(self) -> bool:
@@ -113,9 +123,6 @@ class Supervisor:
         """Stop the replica, or let it sleep, until `load`."""
         self._why_not_up = why
         self._wanted.clear()
-        scope, self._scope = self._scope, None
-        if scope is not None:
-            scope.reschedule(asyncio.get_running_loop().time())
 
     async def run(self) -> None:
         """Keep the replica running until cancelled, then stop all of its processes.
@@ -138,7 +145,7 @@ class Supervisor:
                     reason = f"{type(error).__name__}: {error}"
                 ready_s = time.monotonic() - self._ready_since if self._ready_since else 0.0
                 failures = 1 if ready_s >= STABLE_S else failures + 1
-                delay = backoff_s(failures)
+                delay = backoff_s(failures, random.random())  # noqa: S311 - not for security
                 self.restarts += 1
                 self.has_failed = self.is_preparing = True
                 # clients see the detail, so the reason goes only to the operator's log
@@ -162,7 +169,7 @@ class Supervisor:
                 self._set_phase("preparing", "preparing the model")
             self._path = await prepare(self._model, self._state_dir, self._progress)
             self.is_preparing = False
-        if not self._wanted.is_set():
+        if not self._wanted:
             self._set_phase("unloaded", "")
             await self._wanted.wait()
         if self.phase not in ("preparing", "restarting"):
@@ -170,11 +177,10 @@ class Supervisor:
         engine = await self._engine(self._path)
         if self.phase != "restarting":
             self._set_phase("starting", f"{engine.launch.title} starting")
-        self._hold_memory(True)
         try:
-            is_wanted = await self._while_wanted(self._start(engine))
+            is_wanted = await self._wanted.run(self._start(engine))
             while not is_wanted and self._ready_since and engine.launch.can_sleep and await self._sleep(engine):
-                is_wanted = await self._while_wanted(self._monitor(engine))
+                is_wanted = await self._wanted.run(self._monitor(engine))
             self._set_phase("unloading", "")
         except Exception:
             self._set_phase("restarting", "restarting")  # before the stop below, which may take seconds
@@ -195,22 +201,6 @@ class Supervisor:
         log = log_file(self._state_dir, model.name, str(self._index))
         return EngineProcess(launch, self._folder, self._socket, log)
 
-    async def _while_wanted(self, running: Coroutine[None, None, None]) -> bool:
-        """Run it until the replica is not wanted any more; return whether it is wanted after all."""
-        if not self._wanted.is_set():
-            running.close()
-            return False
-        scope = self._scope = asyncio.timeout(None)
-        try:
-            async with scope:
-                await running
-        except TimeoutError:
-            if not scope.expired():
-                raise
-        finally:
-            self._scope = None
-        return self._wanted.is_set()
-
     async def _sleep(self, engine: EngineProcess) -> bool:
         """Let the engine sleep until the replica is wanted. Return False if it cannot sleep.
 
@@ -223,7 +213,7 @@ class Supervisor:
             return False
         self._hold_memory(False)
         self._set_phase("asleep", "")
-        while not self._wanted.is_set():
+        while not self._wanted:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wanted.wait(), READY_POLL_S)
             await engine.raise_if_ended(0)
@@ -236,7 +226,22 @@ class Supervisor:
         return True
 
     async def _start(self, engine: EngineProcess) -> None:
-        """Start the engine, and monitor it when it is healthy. After a warm start that failed, the next one is cold."""
+        """Start the engine when its GPUs are free for that, and monitor it when it is healthy."""
+        gpus = engine.launch.gpus
+        if not self._gpu_turns.are_free(gpus):
+            self._progress(f"{self._name}: waits for another engine that is starting on the same GPU")
+            self._detail = "waiting for another engine that is starting on the same GPU"
+        async with self._gpu_turns.turn(gpus):
+            try:
+                await self._make_ready(engine)
+            except BaseException:
+                await engine.stop()  # the next engine measures the memory that this one has given back
+                raise
+        await self._monitor(engine)
+
+    async def _make_ready(self, engine: EngineProcess) -> None:
+        """Start the engine and wait until it is healthy. After a warm start that failed, the next one is cold."""
+        self._hold_memory(True)
         warm = self._warm_start if engine.launch.preload and not self._start_cold else None
         self._start_cold = warm is not None
         began = time.monotonic()
@@ -257,7 +262,6 @@ class Supervisor:
         self._ready_since = time.monotonic()
         self._set_phase("ready", "")
         self._progress(f"{self._name}: ready after {self._ready_since - began:.0f} s")
-        await self._monitor(engine)
 
     async def _report_start(self, engine: EngineProcess, began: float) -> None:
         """Say what the engine is doing when that changes, and again every few seconds while it does not."""
@@ -282,6 +286,7 @@ class Supervisor:
                 self._set_phase("ready", "")
                 continue
             misses += 1
+            self._is_late = status is None
             if status is not None or misses >= MISSES_UNTIL_UNRESPONSIVE:
                 self._set_phase("unresponsive", f"{title} does not answer its health check")
         raise EngineError(f"{title} did not answer its health check for {HANG_TIMEOUT_S:.0f} s (more in {engine.log})")
@@ -293,8 +298,3 @@ class Supervisor:
     def _hold_memory(self, holds: bool) -> None:
         self.holds_memory = holds
         self.paid.note(time.monotonic(), up=holds)
-
-
-def backoff_s(failures: int) -> float:
-    """Return the delay in seconds before the next start, after this many consecutive failures: 1, 2, 4, .. 60."""
-    return float(min(MAX_BACKOFF_S, BACKOFF_S * 2 ** min(failures - 1, 10)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from router.config.models import Model
 from router.engine.command import Host, Launch, filter_env
-from router.engine.gpu import cuda_visible_devices
+from router.engine.gpu import visible_to
 from router.engine.progress import Stages
 from router.upstream.dialects.transformers import max_wait_s
 
@@ -46,9 +46,10 @@ def transformers_launch(model: Model, index: int, path: str, socket: Path, host:
     env = filter_env(host.environ)
     if args.python:
         env = {name: value for name, value in env.items() if not OWN_INTERPRETER_ENV.fullmatch(name)}
-    if model.gpus:
-        env["CUDA_VISIBLE_DEVICES"] = cuda_visible_devices(model, index, host.gpus)
+    gpus = visible_to(model, index, host.gpus)
+    if gpus and (model.gpus or model.replicas > 1):
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     if not host.gpus:
         env = CPU_ENV | {"OMP_NUM_THREADS": str(host.cores)} | env
     command = (args.python or sys.executable, str(SERVER), path, *flags)
-    return Launch(command, env | OFFLINE_ENV, title="transformers", stages=STAGES)
+    return Launch(command, env | OFFLINE_ENV, title="transformers", stages=STAGES, gpus=gpus)

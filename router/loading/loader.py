@@ -168,9 +168,10 @@ class _Entry:
         if not self.is_wanted:
             if any(one.holds_memory for one in self.replicas):
                 return "unloading"
-            if any(one.has_failed for one in self.replicas):
+            could_start = [one for one in self.replicas if not one.has_failed]  # one that fails holds up no other
+            if not could_start:
                 return "blocked"
-            return "preparing" if any(one.is_preparing for one in self.replicas) else "unloaded"
+            return "preparing" if all(one.is_preparing for one in could_start) else "unloaded"
         if any(one.is_loaded for one in self.replicas):
             return "draining" if self.is_drained else "loaded"
         return "failed" if all(one.has_failed for one in self.replicas) else "loading"

@@ -93,6 +93,10 @@ class AdapterReplica(Replica):
         self._slot.count(self.worker, -1)
         return self._base.leave(now, mark, call, health)
 
+    def succeeded(self, call: int) -> None:
+        """Tell the breaker that the replica answers a call."""
+        self._base.succeeded(call)
+
     def release_worker(self, worker: int, now: float) -> None:
         """Count out the requests that a worker held when it died."""
         self._slot.release_worker(worker)

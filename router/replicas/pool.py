@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from router.config.models import Model
-from router.errors import ApiError, NotLoaded, OutsideHours, Overloaded, Unavailable
+from router.errors import ApiError, FailedLately, NotLoaded, OutsideHours, Overloaded, Unavailable
 from router.money import cost
 from router.record import Attempt
 from router.replicas import balance
@@ -37,6 +37,11 @@ class Liveness(Protocol):
     @property
     def up(self) -> bool:
         """Whether requests may be sent."""
+        ...
+
+    @property
+    def may_answer(self) -> bool:
+        """Whether requests may be sent if no other model answers: it is up, or its health check is only late."""
         ...
 
     @property
@@ -68,6 +73,11 @@ class Unwatched:
     detail: str = ""
     restarts: int = 0
     uptime: Uptime = field(default_factory=Uptime)
+
+    @property
+    def may_answer(self) -> bool:
+        """Whether it is up."""
+        return self.up
 
     @property
     def paid(self) -> Uptime:
@@ -114,7 +124,7 @@ class Replica:
     def detail(self, now: float) -> str:
         """Return one line that says why no request may be sent, or an empty string."""
         if self.liveness.up and self.breaker.cooling_down(now):
-            return f"{self.name} failed {self.breaker.failures} times in a row and is cooling down"
+            return f"{self.name} {self.breaker.evidence} and is cooling down"
         return self.liveness.detail
 
     def enter(self, now: float) -> tuple[float, int]:
@@ -125,12 +135,16 @@ class Replica:
         """Count a request out and update the breaker. Return its share of the replica's time in seconds."""
         breaker = self.breaker
         if health == "good":
-            breaker.succeeded()
+            breaker.succeeded(call)
         elif health == "bad":
             breaker.failed(now, call)
         else:
             breaker.inconclusive(call)
         return self.share.leave(now, mark)
+
+    def succeeded(self, call: int) -> None:
+        """Tell the breaker that the replica answers a call, before `leave`."""
+        self.breaker.succeeded(call)
 
 
 class Lease:
@@ -146,6 +160,11 @@ class Lease:
         self._mark: float | None
         self._mark, self._call = replica.enter(now)
 
+    def begin_answer(self) -> None:
+        """Note that a stream has begun. If it is the breaker's probe, other requests need not wait for its end."""
+        if self._mark is not None and self._call == self.replica.breaker.probe:
+            self.replica.succeeded(self._call)
+
     def release(self, now: float, health: Health) -> None:
         """End the lease: close the connection, record the busy time and update the breaker. Idempotent."""
         if self._mark is None:
@@ -156,12 +175,7 @@ class Lease:
             self.exchange.close()
         if health == "bad" and self.replica.breaker.opened_at == now:
             breaker = self.replica.breaker
-            log.warning(
-                "%s failed %d times in a row: no requests for %g s",
-                self.replica.name,
-                breaker.failures,
-                breaker.cooldown_s,
-            )
+            log.warning("%s %s: no requests for %g s", self.replica.name, breaker.evidence, breaker.cooldown_s)
 
     def abandon(self, now: float) -> None:
         """Release a lease that is still held because the client disconnected or the deadline passed."""
@@ -183,15 +197,16 @@ class Pool:
         """Lease the least loaded replica. Replicas in `tried` are used only if there is no other.
 
         With `last_resort` no other model can answer, so a replica that only its breaker or its cooldown excludes is
-        used after all.
+        used after all, or else one whose health check is late, as it may be under load.
 
         Raises:
             Overloaded: every replica that could take the request wants none for a while.
+            FailedLately: breakers or late health checks keep requests from the replicas.
             Unavailable: no replica can take the request; the message says why.
         """
         candidates = [replica for replica in self.replicas if replica.available(now)]
         if not candidates and last_resort:
-            candidates = [replica for replica in self.replicas if replica.liveness.up]
+            candidates = [replica for replica in self.replicas if replica.liveness.up] or self._suspects(now)
         if not candidates:
             raise self._unavailable(now)
         if tried:
@@ -242,6 +257,10 @@ class Pool:
             for replica in self.replicas
         ]
 
+    def _suspects(self, now: float) -> list[Replica]:
+        """Return the replicas whose health check is late, but whose breaker says nothing against them."""
+        return [replica for replica in self.replicas if replica.liveness.may_answer and replica.breaker.allows(now)]
+
     def _detail(self, now: float) -> str:
         return "; ".join(filter(None, (replica.detail(now) for replica in self.replicas)))
 
@@ -260,7 +279,8 @@ class Pool:
                 return OutsideHours(message, retry_after_s=max(1.0, opens_in_s))
             if self.load_state.may_wait and not self.load_state.is_loaded:
                 return NotLoaded(f"The model '{self.model.name}' was not loaded in time: {reason}.", retry_after_s=5.0)
-        return Unavailable(
+        error = FailedLately if waits_s or self._suspects(now) else Unavailable
+        return error(
             f"The model '{self.model.name}' is not available: {reason}.",
             retry_after_s=max(1.0, min(waits_s, default=5.0)),
         )

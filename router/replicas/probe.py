@@ -35,6 +35,7 @@ class Probe:
         self._upstream = upstream
         self.uptime = Uptime()
         self._failures = 0
+        self._is_late = False
         self._closed = ""
 
     @property
@@ -46,6 +47,11 @@ class Probe:
     def up(self) -> bool:
         """Whether fewer than `FAILURES_TO_GO_DOWN` checks in a row have failed, within its hours."""
         return self._failures < FAILURES_TO_GO_DOWN and not self._closed
+
+    @property
+    def may_answer(self) -> bool:
+        """Whether it is up, or its last check got no answer in time: a busy server may be late and still answer."""
+        return self.up or (self._is_late and not self._closed)
 
     @property
     def detail(self) -> str:
@@ -81,12 +87,16 @@ class Probe:
         if self._url is None:
             return True
         exchange = None
+        self._is_late = False
         try:
             exchange = await self._upstream.send(
                 "GET", self._url, headers={}, body=None, connect_s=TIMEOUT_S, within_s=TIMEOUT_S
             )
             await exchange.read()
-        except (UpstreamFailed, UpstreamTimedOut):
+        except UpstreamTimedOut:
+            self._is_late = True
+            return False
+        except UpstreamFailed:
             return False
         finally:
             if exchange is not None:

@@ -23,7 +23,7 @@ from router.types import ModelStatus
 
 NO_WORKER = -1
 DETAIL_BYTES = 256
-UP, RESTARTS, LENGTH, TEXT = 0, 1, 2, 3  # cells of a `SharedLiveness`
+UP, MAY_ANSWER, RESTARTS, LENGTH, TEXT = range(5)  # cells of a `SharedLiveness`
 
 
 class SharedLiveness:
@@ -42,6 +42,11 @@ class SharedLiveness:
         return self._cells[UP] == 1
 
     @property
+    def may_answer(self) -> bool:
+        """Whether requests may be sent if no other model answers."""
+        return self._cells[MAY_ANSWER] == 1
+
+    @property
     def restarts(self) -> int:
         """Number of restarts."""
         return self._cells[RESTARTS]
@@ -51,13 +56,15 @@ class SharedLiveness:
         """The reason why it is down, in one line of at most `DETAIL_BYTES`. Read it under the pool's lock."""
         return bytes(self._text[: self._cells[LENGTH]]).decode(errors="replace")
 
-    def write(self, *, up: bool, restarts: int, detail: str) -> None:
+    def write(self, *, up: bool, may_answer: bool, restarts: int, detail: str) -> None:
         """Publish the state if it changed. Only one process may call this."""
         text = detail.encode()[:DETAIL_BYTES]
-        if (up, restarts, text) == (self.up, self.restarts, bytes(self._text[: self._cells[LENGTH]])):
+        before = self.up, self.may_answer, self.restarts, bytes(self._text[: self._cells[LENGTH]])
+        if (up, may_answer, restarts, text) == before:
             return
         with self._lock:
-            self._cells[UP], self._cells[RESTARTS], self._cells[LENGTH] = up, restarts, len(text)
+            self._cells[UP], self._cells[MAY_ANSWER] = up, may_answer
+            self._cells[RESTARTS], self._cells[LENGTH] = restarts, len(text)
             self._text[: len(text)] = text
 
 
@@ -69,7 +76,7 @@ class SharedReplica(Replica):
     def __init__(self, name: str, url: str, liveness: Liveness, lock: Lock, workers: int) -> None:
         super().__init__(name, url, liveness)
         self._lock = lock
-        self._record = Struct(f"qdddqddqqq{workers}q")
+        self._record = Struct(f"qdddqqddqqqq{workers}q")
         self._cells = cells(1 + 2 * self._record.size // CELL_BYTES)
         self._held = [0] * workers
         self._prober = NO_WORKER
@@ -84,9 +91,11 @@ class SharedReplica(Replica):
             share.since,
             share.busy_s,
             breaker.failures,
+            breaker.window,
             opened_at,
             breaker.cooldown_s,
             breaker.calls,
+            breaker.opened_after,
             breaker.probe,
             self._prober,
             *self._held,
@@ -105,9 +114,11 @@ class SharedReplica(Replica):
             share.since,
             share.busy_s,
             breaker.failures,
+            breaker.window,
             math.nan if breaker.opened_at is None else breaker.opened_at,
             breaker.cooldown_s,
             breaker.calls,
+            breaker.opened_after,
             breaker.probe,
             self._prober,
             *self._held,
@@ -131,6 +142,13 @@ class SharedReplica(Replica):
             busy_s = super().leave(now, mark, call, health)
             self.store()
         return busy_s
+
+    def succeeded(self, call: int) -> None:
+        """Tell the breaker that the replica answers a call. Takes the lock."""
+        with self._lock:
+            self.load()
+            super().succeeded(call)
+            self.store()
 
     def release_worker(self, worker: int, now: float) -> None:
         """Count out the requests that a worker held when it died. Takes the lock."""

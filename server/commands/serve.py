@@ -12,6 +12,7 @@ from pathlib import Path
 from router.config.models import Config
 from router.errors import ConfigError
 from server.commands.base import Subparsers, add_config_option, checked_config, print_error, stale_prices
+from server.processes.account import engine_variables, temporary_state_dir
 from server.settings import Settings, add_arguments
 
 log = logging.getLogger("smallfirst.cli")
@@ -47,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         log.info("%s", line)
     if any(model.managed for model in config.models.values()):
         _check_writable(settings.state_dir)
+        _complete_environment(settings.state_dir)
     listeners = _open_listeners(settings)
     try:
         resources = Resources(config, settings, url=_url(listeners[0]), progress=print_error)
@@ -76,12 +78,28 @@ def _secrets(config: Config, settings: Settings) -> list[str]:
 
 def _check_writable(state_dir: Path) -> None:
     """Make the folder for fetched models and logs, and try to write there."""
+    is_temporary = state_dir == temporary_state_dir()
     try:
-        state_dir.mkdir(parents=True, exist_ok=True)
+        state_dir.mkdir(mode=0o700 if is_temporary else 0o777, parents=True, exist_ok=True)
+        if is_temporary and state_dir.lstat().st_uid != os.getuid():
+            raise ConfigError(f"SMALLFIRST_STATE_DIR: set it, because {state_dir} belongs to another user")
         with tempfile.TemporaryFile(dir=state_dir):
             pass
     except OSError as error:
         raise ConfigError(f"SMALLFIRST_STATE_DIR: cannot write to {state_dir}: {error.strerror}") from None
+
+
+def _complete_environment(state_dir: Path) -> None:
+    """Give engines, downloads and conversions the variables that this user lacks."""
+    variables = engine_variables(os.environ, state_dir)
+    if "HOME" in variables:
+        Path(variables["HOME"]).mkdir(exist_ok=True)
+    if variables:
+        log.warning(
+            "this user has no account, or no home folder that it can write to: engines get %s",
+            ", ".join(f"{name}={value}" for name, value in variables.items()),
+        )
+    os.environ.update(variables)
 
 
 def _open_listeners(settings: Settings) -> list[socket.socket]:

@@ -71,7 +71,7 @@ def test_fp8_is_measured_last_on_one_replica(tmp_path: Path) -> None:
 
 def test_two_replicas_share_the_gpu(tmp_path: Path) -> None:
     model = model_of([], 2, tmp_path)
-    assert [replica_gpus(model, index) for index in (0, 1)] == [(0,), (0,)]
+    assert [replica_gpus(model, index, 1) for index in (0, 1)] == [(0,), (0,)]
     assert model.vllm_args["gpu_memory_utilization"] == 0.45
     cache = model.vllm_args["kv_cache_memory_bytes"] / 2**30
     assert cache == pytest.approx(0.45 * H100_GIB - 15.26 - 5, abs=0.01)

@@ -60,8 +60,9 @@ class Gateway:
         start_s: float = START_S,
         own_state: bool = True,
         patch: str = "",
+        before: Sequence[str] = (),
     ) -> None:
-        """`patch`: Python that runs before the command, for what no setting can say."""
+        """`patch`: Python that runs before the command, for what no setting can say; `before`: words before it."""
         folder.mkdir(parents=True, exist_ok=True)
         self.config = folder / "models.yaml"
         text = config if isinstance(config, str) else yaml.safe_dump(dict(config), sort_keys=False)
@@ -74,7 +75,7 @@ class Gateway:
         self._state_dir = folder / "state" if own_state else None
         program = (*COMMAND[:-1], f"{patch}\n{COMMAND[-1]}") if patch else COMMAND
         options = (f"--config={self.config}", "--host=127.0.0.1", f"--port={self.port}")
-        self._command = [*program, "serve", *options, *args]
+        self._command = [*before, *program, "serve", *options, *args]
         self._launched = False
         self._log = folder / "output.log"
         keys = self.env.get("SMALLFIRST_API_KEYS", "")

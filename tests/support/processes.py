@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +71,12 @@ def wait_for_vllm(root: int) -> Process:
 
     wait_until(found, f"a vLLM runs below {root}")
     return servers[0]
+
+
+def shared_memory(processes: list[Process]) -> set[Path]:
+    """Return the files of the shared memory that these processes use."""
+    maps = "\n".join(Path(f"/proc/{process.pid}/maps").read_text() for process in processes if process.alive)
+    return {Path(file) for file in re.findall(r"/dev/shm/\S+$", maps, re.MULTILINE)}
 
 
 def wait_until_gone(processes: list[Process]) -> None:

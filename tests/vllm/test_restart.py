@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.support.caller import Caller
 from tests.support.gateway import Gateway
-from tests.support.processes import Process, descendants, wait_for_vllm, wait_until_gone
+from tests.support.processes import Process, descendants, shared_memory, wait_for_vllm, wait_until_gone
 from tests.support.upstream import Upstream
 from tests.vllm.conftest import ANSWER_S, MODEL, START_S, Engine
 
@@ -29,6 +29,8 @@ def stays(process: Process) -> bool:
 def test_an_engine_that_is_killed_comes_back(gateway: Gateway, engine: Engine, fallback: Upstream) -> None:
     body = {"model": MODEL, "messages": QUESTION, "max_tokens": 1900, "ignore_eos": True, "stream": True}
     before = [one for one in descendants(gateway.process.pid) if not stays(one)]
+    assert any("EngineCore" in one.command[0] for one in before), "the process that has the weights"
+    memory = shared_memory(before)
     with Caller(gateway, body) as caller:
         caller.socket.settimeout(ANSWER_S)
         caller.read_until(b'"content"')
@@ -52,6 +54,7 @@ def test_an_engine_that_is_killed_comes_back(gateway: Gateway, engine: Engine, f
     assert gateway.metrics().value("smallfirst_replicas_up", model=MODEL) == 0
     # the old one is gone to its last process, and a new one answers
     wait_until_gone(before)
+    assert not any(file.exists() for file in memory)
     ready = gateway.wait_for_ready(START_S)
     assert ready["models"][MODEL]["restarts"] == 1
     assert gateway.metrics().value("smallfirst_replica_restarts_total", model=MODEL) == 1

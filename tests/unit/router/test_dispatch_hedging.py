@@ -12,6 +12,7 @@ from router.attempt.hedge import HEDGE_FLOOR
 from router.config.models import Timeouts
 from router.errors import ApiError, UpstreamFailed, UpstreamRejected, UpstreamTimedOut
 from router.replicas.begin_times import MIN_SAMPLES
+from router.replicas.breaker import Breaker
 from tests.support.cancelling import cancel_after
 from tests.support.failing import CUT, FULL
 from tests.support.fakes import HANG, ROLE, FakeExchange, call, chunk, large, model, refuses, streams, usage_chunk
@@ -163,7 +164,7 @@ async def test_not_more_often_than_the_budget_allows() -> None:
             await gateway.ask(stream=True)
         hedged += len(gateway.record.hedges)
         for replica in gateway.pools["slm"].replicas:
-            replica.breaker.succeeded()
+            replica.breaker = Breaker()
     assert 0 < hedged <= HEDGE_FLOOR + asked * 2 * 0.02  # each request is tried twice
 
 

@@ -41,7 +41,7 @@ def test_adapters_are_on_the_replicas_of_their_model(tmp_path: Path, workers: in
 def test_when_the_fleet_dies_its_adapters_are_down_with_their_model(tmp_path: Path) -> None:
     fleet = built(tmp_path, 2)
     for _, published in fleet._published:
-        published.write(up=True, restarts=0, detail="")
+        published.write(up=True, may_answer=True, restarts=0, detail="")
     assert [status.up for status in fleet.statuses()] == [2, 2, 2]
     fleet.mark_down()
     statuses = fleet.statuses()

@@ -14,6 +14,7 @@ from router.errors import (
     AnswerTruncated,
     ApiError,
     BadRequest,
+    FailedLately,
     LowConfidence,
     NotEligible,
     StructuredOutputViolation,
@@ -30,14 +31,15 @@ STEPS: tuple[Rung, ...] = ((A,), (B,), (LLM,))
 
 BROKEN = UpstreamFailed("x")
 DOWN = Unavailable("x")
+RESTING = FailedLately("x")
 OWN_FAULT = BadRequest("x")
 UNABLE = NotEligible("x", reason="ability", code="unsupported_by_model")
 UNSURE = LowConfidence("x")
 INVALID = StructuredOutputViolation("x")
 CUT = AnswerTruncated("x", more_room=False)
 ERRORS: list[ApiError] = [
-    BROKEN, DOWN, OWN_FAULT, UNABLE, UNSURE, INVALID, CUT, AnswerTruncated("x", more_room=True), UpstreamTimedOut("x"),
-    UpstreamRejected(429, {}), UpstreamRejected(400, {"code": "unsupported_schema"}),
+    BROKEN, DOWN, RESTING, OWN_FAULT, UNABLE, UNSURE, INVALID, CUT, AnswerTruncated("x", more_room=True),
+    UpstreamTimedOut("x"), UpstreamRejected(429, {}), UpstreamRejected(400, {"code": "unsupported_schema"}),
 ]  # fmt: skip
 
 
@@ -106,7 +108,7 @@ def test_what_is_above_what_is_last_and_what_was_skipped(
     for at, one in enumerate(of.models):
         of.at = at
         assert of.current is one[1]
-        assert (of.rung_above, of.is_last, of.is_skipped) == (above[at], last[at], skipped[at])
+        assert (of.rung_above, of.is_last_resort, of.is_skipped) == (above[at], last[at], skipped[at])
 
 
 @pytest.mark.parametrize(
@@ -189,7 +191,7 @@ def test_who_was_skipped_is_asked_where_the_fallback_cannot_answer() -> None:
     assert after(one, BROKEN, tries=2) == Move("escalate", is_repeat=True)
     assert (one.current, one.is_skipped) == (A, True)
     assert after(one, BROKEN, tries=2, retried=True) == Move("escalate", is_higher=True)
-    assert (one.current, one.is_last) == (B, True)
+    assert (one.current, one.is_last_resort) == (B, True)
     assert after(one, BROKEN, tries=2, retried=True) == Move("fail")
 
 
@@ -214,6 +216,37 @@ def test_otherwise_the_fallback_s_failure_is_the_end(error: ApiError, may_ask: b
     assert one.current is LLM
 
 
+# --- whose replicas have failed lately
+
+
+@pytest.mark.parametrize("error", [UNABLE, DOWN, BROKEN, UpstreamRejected(429, {})])
+def test_whose_breakers_are_open_is_asked_after_all_where_nobody_else_answers(error: ApiError) -> None:
+    one = ladder(STEPS)
+    assert after(one, RESTING, tries=0) == Move("escalate", is_higher=True)
+    assert after(one, error, tries=2) == Move("escalate", is_higher=True)
+    assert (one.current, one.is_last_resort) == (LLM, True)
+    assert after(one, error, tries=2).step == "escalate"
+    assert (one.current, one.is_last_resort, one.is_skipped) == (A, True, False)
+    assert after(one, BROKEN, tries=2) == Move("fail")
+
+
+def test_all_whose_breakers_are_open_are_asked_in_their_order() -> None:
+    one = ladder(STEPS)
+    for _ in range(2):
+        after(one, RESTING, tries=0)
+    asked = []
+    while after(one, UNABLE, tries=0).step != "fail":
+        asked.append((one.current.name, one.is_last_resort))
+    assert asked == [("a", True), ("b", True)]
+
+
+def test_whose_breakers_are_open_is_left_in_peace_where_another_answered() -> None:
+    one = ladder(STEPS)
+    after(one, RESTING, tries=0)
+    after(one, UNABLE, tries=0)
+    assert after(one, INVALID, tries=2) == Move("fail")
+
+
 # --- any request at all
 
 
@@ -230,12 +263,16 @@ def test_a_request_goes_only_on_leaves_no_model_twice_and_ends(data: st.DataObje
     one = ladder(rungs, start, order)
     assert sorted(names(one)) == sorted(every)
     rung_of, replicas = _places(one), data.draw(st.integers(1, 3))
-    asked, retried, attempts = [one.current.name], False, 0
+    asked, retried, attempts, resting = [one.current.name], False, 0, 0
     while True:
         attempts += 1
-        assert attempts <= MAX_TRIES_ON_A_RUNG * len(every), "it does not end"
-        error, before, was_chosen = data.draw(st.sampled_from(ERRORS)), one.current.name, not one.is_skipped
-        if error not in (DOWN, UNABLE):  # these two come before anybody was asked
+        assert attempts <= MAX_TRIES_ON_A_RUNG * (len(every) + resting), "it does not end"
+        possible = [error for error in ERRORS if not (error is RESTING and one.is_last_resort)]
+        error, before, was_chosen = data.draw(st.sampled_from(possible)), one.current.name, not one.is_skipped
+        if error is RESTING:
+            resting += 1
+            asked.remove(before)
+        if error not in (DOWN, RESTING, UNABLE):  # these come before anybody was asked
             one.tried.append(f"{before}/x")
         others = max(0, replicas - len(one.tried))
         may_ask = data.draw(st.booleans())
@@ -249,7 +286,7 @@ def test_a_request_goes_only_on_leaves_no_model_twice_and_ends(data: st.DataObje
             assert one.current.name not in asked
             assert one.tried == []
             asked.append(one.current.name)
-            if not one.is_skipped:
+            if one.at < len(every) and not one.is_skipped:
                 assert was_chosen
                 assert rung_of[one.current.name] >= rung_of[before]
             else:

@@ -28,6 +28,7 @@ class Engine:
     def __init__(self, state: LoadState) -> None:
         self.state = state
         self.detail, self.restarts = "vLLM starting", 0
+        self.may_answer = False
         self.uptime = self.paid = Uptime()
 
     @property

@@ -103,6 +103,13 @@ def test_a_replica_sees_its_gpus_only() -> None:
     assert "CUDA_VISIBLE_DEVICES" not in launch(model(), gpus="0").env
 
 
+def test_replicas_without_gpus_of_their_own_share_out_all_that_there_are() -> None:
+    launches = [launch(model(replicas=3), gpus="GPU-a GPU-b", index=index) for index in range(3)]
+    assert [one.env["CUDA_VISIBLE_DEVICES"] for one in launches] == ["GPU-a", "GPU-b", "GPU-a"]
+    assert [one.gpus for one in launches] == [("GPU-a",), ("GPU-b",), ("GPU-a",)]
+    assert launch(model(replicas=2), index=1).gpus == (), "on the CPU"
+
+
 def test_gpus_are_counted_among_those_that_the_gateway_sees() -> None:
     ours = {"CUDA_VISIBLE_DEVICES": "5,GPU-b,7"}
     subject = model(gpus=(1, 2), vllm_args={"tensor_parallel_size": 2})

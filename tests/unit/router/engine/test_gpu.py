@@ -21,7 +21,10 @@ def model(name: str = "m", **fields: Any) -> Model:
     ("fields", "expected"),
     [
         ({}, [(0,)]),
-        ({"replicas": 3}, [(0,), (0,), (0,)]),
+        ({"replicas": 3}, [(0,), (1,), (2,)]),  # on all that there are
+        ({"replicas": 5}, [(0,), (1,), (2,), (3,), (0,)]),
+        ({"replicas": 2, "vllm_args": {"tensor_parallel_size": 2}}, [(0, 1), (2, 3)]),
+        ({"vllm_args": {"prefill_context_parallel_size": 2}}, [(0, 1)]),
         ({"gpus": (1, 3), "replicas": 2}, [(1,), (3,)]),
         ({"gpus": (1, 3), "replicas": 3}, [(1,), (3,), (1,)]),
         ({"gpus": (0, 1, 2, 3), "replicas": 2, "vllm_args": {"tensor_parallel_size": 2}}, [(0, 1), (2, 3)]),
@@ -35,7 +38,7 @@ def model(name: str = "m", **fields: Any) -> Model:
 )
 def test_a_replica_gets_its_slice_of_the_gpus(fields: dict[str, Any], expected: list[tuple[int, ...]]) -> None:
     subject = model(**fields)
-    assert [gpu.replica_gpus(subject, index) for index in range(subject.replicas)] == expected
+    assert [gpu.replica_gpus(subject, index, 4) for index in range(subject.replicas)] == expected
 
 
 def test_shares_that_fill_a_gpu_are_accepted() -> None:
@@ -72,6 +75,7 @@ def test_of_a_swap_group_the_largest_that_are_loaded_together_count() -> None:
 def test_two_replicas_without_shares_do_not_fit_one_gpu() -> None:
     with pytest.raises(ConfigError, match=r"0\.92 \(m/0\) \+ 0\.92 \(m/1\)"):
         gpu.check_gpus([model(replicas=2)], 1)
+    gpu.check_gpus([model(replicas=2)], 2)
 
 
 @pytest.mark.parametrize(

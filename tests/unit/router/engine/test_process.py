@@ -108,6 +108,32 @@ async def test_the_end_of_the_command_ends_what_it_started(tmp_path: Path) -> No
     await subject.stop()
 
 
+SHARING = """
+import os, sys, time
+from multiprocessing.shared_memory import SharedMemory
+memory = SharedMemory(create=True, size=1000)
+if os.fork() == 0:
+    time.sleep(600)  # it uses the memory, too
+from multiprocessing import resource_tracker
+os.kill(resource_tracker._resource_tracker._pid, 9)  # as vLLM does at its end
+print(memory.name, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+async def test_shared_memory_does_not_stay(how: str) -> None:
+    subject = await start(SHARING, stdout=subprocess.PIPE)
+    name = (await anext(subject.output())).decode().strip()
+    assert name in os.listdir("/dev/shm")
+    if how == "killed":
+        command = next(entry.pid for entry in guard.processes() if entry.parent == inner_guard(subject))
+        os.kill(command, signal.SIGKILL)
+        assert await subject.exited(5) == 137
+    await subject.stop()
+    assert name not in os.listdir("/dev/shm")
+
+
 async def test_sigterm_to_the_guard_ends_the_whole_tree(tmp_path: Path) -> None:
     subject = await start_stubborn(tmp_path)
     os.kill(subject.pid, signal.SIGTERM)
@@ -170,6 +196,10 @@ async def test_a_command_that_cannot_be_found_ends_the_guard() -> None:
     subject = await Guarded.start(("/nonexistent/command",), {}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     assert await subject.exited(5) == 127
     await subject.stop()
+
+
+def inner_guard(subject: Guarded) -> int:
+    return next(entry.pid for entry in guard.processes() if entry.parent == subject.pid)
 
 
 def parent(pid: int) -> int:

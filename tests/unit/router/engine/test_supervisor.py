@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 
 from router.config.models import Model
-from router.engine import engine_process, paths, supervisor
+from router.engine import backoff, engine_process, paths, supervisor
 from router.engine.command import Launch
 from router.engine.engine_process import EngineProcess
+from router.engine.gpu_turns import GpuTurns
 from router.engine.launchers import LAUNCHERS
 from router.engine.process import Guarded
-from router.engine.supervisor import Supervisor, backoff_s
+from router.engine.supervisor import Supervisor
 from router.engine.warm_start import WarmStart
 from router.errors import EngineError, Unavailable
 from router.replicas.pool import Pool, Replica
@@ -59,9 +60,10 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
         "READY_POLL_S": 0.02,
         "HANG_TIMEOUT_S": 0.5,
         "PROGRESS_INTERVAL_S": 0.05,
-        "BACKOFF_S": 0.05,
     }.items():
         monkeypatch.setattr(supervisor, name, value)
+    monkeypatch.setattr(backoff, "BACKOFF_S", 0.05)
+    monkeypatch.setattr(supervisor.random, "random", lambda: 0.0)
     monkeypatch.setattr(engine_process, "HEALTH_TIMEOUT_S", 0.2)
 
 
@@ -223,6 +225,7 @@ async def test_a_sick_engine_gets_no_requests_until_it_answers_again(
     await bench.until(lambda: bench.subject.up)
     bench.answer(sick)
     await bench.until(lambda: bench.subject.phase == "unresponsive")
+    assert bench.subject.may_answer == (sick == ""), "without an answer it may only be busy"
     assert not bench.subject.up
     assert bench.subject.detail == "vLLM does not answer its health check"
     now, uptime = monotonic(), bench.subject.uptime
@@ -447,7 +450,7 @@ async def test_clients_are_told_no_path_of_ours(
         raise EngineError(f"no room in {bench.log}")
 
     monkeypatch.setattr(supervisor, "prepare", fail)
-    monkeypatch.setattr(supervisor, "BACKOFF_S", 60.0)
+    monkeypatch.setattr(backoff, "BACKOFF_S", 60.0)
     model = Model(name="tiny", tier="slm", engine="vllm", source="owner/tiny")
     pool = Pool(model, [Replica("tiny/0", f"{bench.subject.address}:/v1", bench.subject)])
     details = [pool.status(0.0).detail]
@@ -523,7 +526,7 @@ async def test_a_start_ends_when_the_replica_is_unloaded_meanwhile(bench: Bench)
 async def test_a_failed_replica_that_is_unloaded_is_not_restarted(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "BACKOFF_S", 0.3)
+    monkeypatch.setattr(backoff, "BACKOFF_S", 0.3)
     bench.program = FAILING
     bench.start()
     await bench.until(lambda: bench.subject.has_failed)
@@ -608,6 +611,59 @@ async def test_an_engine_that_dies_in_its_sleep_is_noticed(sleeping: Bench) -> N
     assert sleeping.subject.restarts == 1
 
 
-def test_backoff_doubles_up_to_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "BACKOFF_S", 1.0)
-    assert [backoff_s(failures) for failures in (1, 2, 3, 4, 5, 6, 7, 8, 10_000)] == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+class Neighbours:
+    """Two replicas that start on the same GPU, and a third on another one."""
+
+    def __init__(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.bench, self.turns = bench, GpuTurns()
+        self.programs = [bench.program] * 3
+        self.launched = [0] * 3
+        monkeypatch.setattr(LAUNCHERS["vllm"], "launch", self.launch)
+        model = Model(name="tiny", tier="slm", engine="vllm", source="owner/tiny", replicas=3)
+        self.lines: list[str] = []
+        self.all = [
+            Supervisor(model, at, bench.log.parents[1], self.lines.append, gpu_turns=self.turns) for at in range(3)
+        ]
+
+    def start(self) -> None:
+        self.tasks = [asyncio.create_task(one.run()) for one in self.all]
+
+    def launch(self, model: Model, index: int, path: str, socket: Path, host: Any) -> Launch:
+        self.launched[index] += 1
+        command = (sys.executable, "-c", self.programs[index], str(socket), str(self.bench.status))
+        return Launch(command, dict(os.environ), gpus=("1",) if index == 2 else ("0",))
+
+
+@pytest.fixture
+async def neighbours(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Neighbours]:
+    made = Neighbours(bench, monkeypatch)
+    bench.start()  # the fixture ends it
+    yield made
+    for task in made.tasks:
+        task.cancel()
+    await asyncio.gather(*made.tasks, return_exceptions=True)
+
+
+async def test_replicas_that_share_a_gpu_start_one_after_another(neighbours: Neighbours) -> None:
+    neighbours.bench.answer("503 Service Unavailable")  # they start, and are not ready
+    first, second, elsewhere = neighbours.all
+    neighbours.start()
+    await neighbours.bench.until(lambda: first.holds_memory and elsewhere.holds_memory)
+    await neighbours.bench.until(lambda: "waiting for another engine" in second.detail)
+    assert not second.holds_memory
+    assert "tiny/1: waits for another engine that is starting on the same GPU" in neighbours.lines
+    neighbours.bench.answer("200 OK")
+    await neighbours.bench.until(lambda: all(one.up for one in neighbours.all))
+
+
+async def test_a_replica_in_a_crash_loop_takes_no_other_down(neighbours: Neighbours) -> None:
+    neighbours.programs[0] = FAILING
+    sick, healthy, elsewhere = neighbours.all
+    neighbours.start()
+    await neighbours.bench.until(lambda: healthy.up and elsewhere.up)
+    await neighbours.bench.until(lambda: sick.restarts >= 3)
+    assert (healthy.up, elsewhere.up) == (True, True)
+    assert [healthy.restarts, elsewhere.restarts] == [0, 0]
+    assert neighbours.launched[1:] == [1, 1]
+    os.kill(int((neighbours.bench.log.parent / "tiny-1.log").read_text().split()[1]), signal.SIGKILL)
+    await neighbours.bench.until(lambda: healthy.restarts == 1 and healthy.up)

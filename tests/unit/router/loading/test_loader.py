@@ -26,6 +26,7 @@ class Engine:
         self.told: list[str] = []
         self.why = ""
         self.restarts = 0
+        self.may_answer = False
         self.uptime = self.paid = Uptime()
 
     @property
@@ -73,8 +74,8 @@ class Bench:
             for model in models
         }
         self.published = 0
-        replicas = {name: [engine] for name, engine in self.engines.items()}
-        self.loader = Loader(self.config, self.pools, replicas, self.publish)
+        self.replicas = {name: [engine] for name, engine in self.engines.items()}
+        self.loader = Loader(self.config, self.pools, self.replicas, self.publish)
         self.now = 1000.0
         self.wall = NOON
         for engine in self.engines.values():
@@ -216,6 +217,21 @@ def test_a_model_whose_weights_are_still_downloaded_takes_no_place_of_another_on
     bench.tick(5)
     bench.tick()
     assert bench.told("b") == ["drain", "unload"]
+
+
+@pytest.mark.parametrize("trouble", ["has_failed", "is_preparing"])
+def test_a_replica_that_cannot_start_holds_up_no_other_of_its_model(trouble: str) -> None:
+    bench = Bench(managed("a", replicas=2), managed("b"), keep=1)
+    sick = Engine()
+    bench.replicas["a"].append(sick)
+    setattr(sick, trouble, True)
+    bench.tick()
+    bench.wait_for("a", bench.now)
+    bench.tick()
+    assert bench.told("a") == ["load"]
+    bench.loaded("a")
+    bench.tick()
+    assert bench.lease("a").replica.name == "a"
 
 
 def test_an_idle_model_is_unloaded() -> None:

@@ -4,13 +4,34 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from router.replicas.breaker import FAILURES_TO_OPEN, FIRST_COOLDOWN_S, MAX_COOLDOWN_S, Breaker
+from router.replicas.breaker import (
+    FAILURES_TO_OPEN,
+    FIRST_COOLDOWN_S,
+    MAX_COOLDOWN_S,
+    MIN_CALLS,
+    WINDOW_CALLS,
+    Breaker,
+)
 
 
 def opened(at: float = 0.0) -> Breaker:
     breaker = Breaker()
     for _ in range(FAILURES_TO_OPEN):
         breaker.failed(at, breaker.start_call(at))
+    return breaker
+
+
+def make(outcomes: str, at: float = 0.0) -> Breaker:
+    """A breaker after these calls, one after the other, or after the one that opened it: `.` succeeds, `x` fails."""
+    breaker = Breaker()
+    for outcome in outcomes:
+        if not breaker.allows(at):
+            break
+        call = breaker.start_call(at)
+        if outcome == "x":
+            breaker.failed(at, call)
+        else:
+            breaker.succeeded(call)
     return breaker
 
 
@@ -23,13 +44,54 @@ def test_opens_on_the_third_failure_in_a_row() -> None:
     assert not breaker.allows(0.0)
 
 
-def test_a_success_between_starts_the_count_again() -> None:
+@pytest.mark.parametrize(
+    ("outcomes", "is_open"),
+    [
+        (".x" * (MIN_CALLS // 2), True),
+        (".x" * (MIN_CALLS // 2 - 1), False),  # too few calls to tell
+        ("..x" * WINDOW_CALLS, False),  # a third fails
+        ("." * 1000 + "xx." * 4, False),  # not half of the last 20 yet
+        ("." * 1000 + "xx." * 5, True),  # however long it was healthy before
+        ("." * 1000 + "xxx", True),  # a dead one: in a row
+        ("xx." * 3 + "." * WINDOW_CALLS + "xx.xx.xx.", False),  # what is older than the window counts no more
+    ],
+)
+def test_half_of_the_last_calls_open_it(outcomes: str, is_open: bool) -> None:
+    assert (make(outcomes).opened_at is not None) == is_open, outcomes
+
+
+def test_a_success_between_starts_the_count_in_a_row_again() -> None:
+    assert make("xx." + "." * WINDOW_CALLS + "xx.").allows(0.0)
+
+
+def test_it_says_what_opened_it() -> None:
+    assert make("xxx").evidence == "failed 3 times in a row"
+    assert make(".x" * 5).evidence == "failed 5 of its last 10 calls"
+    assert make("." * WINDOW_CALLS + ".x" * 10).evidence == "failed 10 of its last 20 calls"
+
+
+def test_an_answer_to_a_call_from_before_the_opening_does_not_close_it() -> None:
+    """Half of its calls fail: the other half, still under way, must not let all the others in again."""
     breaker = Breaker()
-    for _ in range(5 * FAILURES_TO_OPEN):
-        for _ in range(FAILURES_TO_OPEN - 1):
-            breaker.failed(0.0, breaker.start_call(0.0))
-        breaker.succeeded()
-    assert breaker.allows(0.0)
+    early = [breaker.start_call(0.0) for _ in range(4 * MIN_CALLS)]
+    for call in early[: 2 * MIN_CALLS : 2]:
+        breaker.failed(0.0, call)
+        breaker.succeeded(call + 1)
+    assert not breaker.allows(0.0)
+    for call in early[2 * MIN_CALLS :]:
+        breaker.succeeded(call)
+    assert not breaker.allows(0.0)
+    breaker.succeeded(breaker.start_call(FIRST_COOLDOWN_S))
+    assert breaker.allows(FIRST_COOLDOWN_S)
+
+
+def test_a_closed_one_begins_a_new_window() -> None:
+    breaker = make(".x" * (MIN_CALLS // 2))
+    breaker.succeeded(breaker.start_call(FIRST_COOLDOWN_S))
+    for _ in range(MIN_CALLS // 2 - 1):
+        breaker.failed(3.0, breaker.start_call(3.0))
+        breaker.succeeded(breaker.start_call(3.0))
+    assert breaker.allows(3.0)
 
 
 def test_what_tells_nothing_counts_nothing() -> None:
@@ -62,8 +124,7 @@ def test_a_probe_without_a_verdict_frees_its_place() -> None:
 
 def test_a_probe_that_succeeds_closes() -> None:
     breaker = opened()
-    breaker.start_call(FIRST_COOLDOWN_S)
-    breaker.succeeded()
+    breaker.succeeded(breaker.start_call(FIRST_COOLDOWN_S))
     assert (breaker.failures, breaker.opened_at, breaker.probe) == (0, None, 0)
 
 
@@ -75,8 +136,8 @@ def test_the_cooldown_doubles_up_to_its_limit() -> None:
         assert breaker.allows(now)
         breaker.failed(now, breaker.start_call(now))
         assert not breaker.allows(now)
-    assert cooldowns == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, MAX_COOLDOWN_S]
-    breaker.succeeded()
+    assert cooldowns == [2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0, MAX_COOLDOWN_S]
+    breaker.succeeded(breaker.start_call(now))
     assert breaker.cooldown_s == FIRST_COOLDOWN_S
 
 
@@ -105,9 +166,9 @@ def test_it_rests_only_while_nothing_is_sent() -> None:
     breaker = opened()
     assert breaker.cooling_down(0.0)
     assert not breaker.cooling_down(FIRST_COOLDOWN_S), "a request would be sent"
-    breaker.start_call(FIRST_COOLDOWN_S)
+    probe = breaker.start_call(FIRST_COOLDOWN_S)
     assert not breaker.cooling_down(FIRST_COOLDOWN_S), "one is under way"
-    breaker.succeeded()
+    breaker.succeeded(probe)
     assert not breaker.cooling_down(FIRST_COOLDOWN_S)
 
 
@@ -126,6 +187,8 @@ class Life(RuleBasedStateMachine):
         self.now = 0.0
         self.calls: dict[int, bool] = {}  # is it the probe?
         self.in_a_row = 0
+        self.outcomes: list[bool] = []  # of the calls since it closed; did they fail?
+        self.before_opening: set[int] = set()
         self.open_until: float | None = None  # None: closed
         self.cooldown = FIRST_COOLDOWN_S
 
@@ -147,10 +210,14 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.calls)
     @rule(data=st.data())
     def succeed(self, data: st.DataObject) -> None:
-        self._end(data)
-        self.breaker.succeeded()
-        self.in_a_row, self.open_until, self.cooldown = 0, None, FIRST_COOLDOWN_S
-        self.calls = dict.fromkeys(self.calls, False)  # what was a probe is an ordinary call now
+        call, _ = self._end(data)
+        self.breaker.succeeded(call)
+        if self.open_until is None:
+            self.in_a_row = 0
+            self.outcomes.append(False)
+        elif call not in self.before_opening:
+            self.in_a_row, self.outcomes, self.open_until, self.cooldown = 0, [], None, FIRST_COOLDOWN_S
+            self.calls = dict.fromkeys(self.calls, False)  # what was a probe is an ordinary call now
 
     @precondition(lambda self: self.calls)
     @rule(data=st.data())
@@ -159,8 +226,11 @@ class Life(RuleBasedStateMachine):
         self.breaker.failed(self.now, call)
         self.in_a_row += 1
         if self.open_until is None:
-            if self.in_a_row >= FAILURES_TO_OPEN:
+            self.outcomes.append(True)
+            last = self.outcomes[-WINDOW_CALLS:]
+            if self.in_a_row >= FAILURES_TO_OPEN or (len(last) >= MIN_CALLS and 2 * sum(last) >= len(last)):
                 self.open_until = self.now + self.cooldown
+                self.before_opening = set(self.calls)
         elif was_probe:
             self.cooldown = min(2 * self.cooldown, MAX_COOLDOWN_S)
             self.open_until = self.now + self.cooldown

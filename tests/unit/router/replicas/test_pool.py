@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from router.errors import Unavailable
+from router.errors import FailedLately, Unavailable
 from router.replicas.breaker import FAILURES_TO_OPEN, FIRST_COOLDOWN_S
 from router.replicas.pool import Health, Lease, Pool, Replica
 from router.replicas.uptime import Uptime
@@ -18,6 +18,7 @@ from tests.support.fakes import FakeExchange, model, pool
 @dataclass
 class Watched:
     up: bool = True
+    may_answer: bool = False
     detail: str = ""
     restarts: int = 0
     uptime: Uptime = field(default_factory=Uptime)
@@ -111,9 +112,44 @@ def test_a_resting_replica_is_the_last_resort_only() -> None:
     rest(one.replicas[0])
     assert {one.acquire(1.0, last_resort=True).replica.name for _ in range(4)} == {"slm/1"}
     rest(one.replicas[1])
-    with pytest.raises(Unavailable, match="cooling down"):
+    with pytest.raises(FailedLately, match="cooling down"):
         one.acquire(1.0)
     assert one.acquire(1.0, last_resort=True).replica.name in ("slm/0", "slm/1")
+
+
+def test_a_replica_whose_health_check_is_late_is_the_last_resort_until_requests_fail_too() -> None:
+    """A busy server may miss its health checks and still answer."""
+    one = watched(Watched(up=False, may_answer=True), Watched(up=False, detail="slm/1 starts"))
+    with pytest.raises(FailedLately, match="slm/1 starts"):
+        one.acquire(0.0)
+    for _ in range(FAILURES_TO_OPEN):
+        lease = one.acquire(0.0, last_resort=True)
+        assert lease.replica.name == "slm/0"
+        lease.release(0.0, "bad")
+    with pytest.raises(Unavailable) as caught:
+        one.acquire(1.0, last_resort=True)
+    assert type(caught.value) is Unavailable, "requests and health checks agree: it is down"
+    one.acquire(FIRST_COOLDOWN_S, last_resort=True).release(2.0, "good")
+    assert one.acquire(2.0, last_resort=True).replica.name == "slm/0"
+
+
+def test_an_open_breaker_is_a_better_last_resort_than_a_late_health_check() -> None:
+    one = watched(Watched(), Watched(up=False, may_answer=True))
+    rest(one.replicas[0])
+    assert one.acquire(0.0, last_resort=True).replica.name == "slm/0"
+
+
+def test_a_stream_that_probes_lets_others_in_when_it_begins() -> None:
+    """Its answer may take minutes; that it has begun shows that the replica works."""
+    one = pool(model())
+    rest(one.replicas[0])
+    lease = one.acquire(FIRST_COOLDOWN_S)
+    with pytest.raises(FailedLately):
+        one.acquire(FIRST_COOLDOWN_S)
+    lease.begin_answer()
+    one.acquire(FIRST_COOLDOWN_S).release(3.0, "good")
+    lease.release(9.0, "bad")
+    assert one.replicas[0].breaker.failures == 1, "how it ended counts as any other call"
 
 
 @pytest.mark.parametrize(("now", "retry_after_s"), [(0.0, 2.0), (0.5, 1.5), (1.9, 1.0)])

@@ -85,6 +85,7 @@ async def test_its_time_up_counts_from_its_first_answer_until_it_fell(monkeypatc
 async def test_detail_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
     _, _, watch, _ = await play(monkeypatch, LOST, LOST)
     assert not watch.up
+    assert not watch.may_answer
     assert watch.detail == "slm/0 does not answer its health check"
 
 
@@ -103,10 +104,13 @@ async def test_statuses(monkeypatch: pytest.MonkeyPatch, status: int, up: bool) 
 
 
 @pytest.mark.parametrize("hangs", [HANG, lambda: FakeExchange(body=HANG)], ids=["no headers", "no body"])
-async def test_one_that_hangs_is_down(monkeypatch: pytest.MonkeyPatch, hangs: Any) -> None:
+async def test_one_that_hangs_is_down_but_may_only_be_busy(monkeypatch: pytest.MonkeyPatch, hangs: Any) -> None:
     monkeypatch.setattr(probe, "TIMEOUT_S", 0.01)
-    ups, _, _, upstream = await play(monkeypatch, hangs, hangs)
+    ups, _, watch, upstream = await play(monkeypatch, hangs, hangs)
     assert ups[-1] is False
+    assert watch.may_answer
+    _, _, refused, _ = await play(monkeypatch, hangs, hangs, LOST)
+    assert not refused.may_answer
     assert all(exchange.closed for exchange in upstream.exchanges)
 
 
@@ -123,6 +127,7 @@ async def test_outside_its_hours_nothing_is_asked_and_nothing_is_paid(monkeypatc
     assert watch.paid.until(2e9) > before, "it still answers the requests that it has"
     watch.unload("runs at other hours")
     assert (watch.up, watch.detail, watch.holds_memory) == (False, "runs at other hours", False)
+    assert not watch.may_answer
     before = watch.paid.until(1e9)
     assert watch.paid.until(2e9) == before
 

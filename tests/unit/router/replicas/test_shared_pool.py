@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from router import fleet
 from router.config.models import Model
-from router.errors import NotLoaded, Unavailable
+from router.errors import FailedLately, NotLoaded, Unavailable
 from router.fleet import Fleet
 from router.money.cost import BusyShare
 from router.replicas.breaker import FAILURES_TO_OPEN, FIRST_COOLDOWN_S, Breaker
@@ -40,7 +40,7 @@ def of_worker(number: int, original: SharedPool) -> SharedPool:
     twin = copy.copy(original)
     replicas = [copy.copy(replica) for replica in original.replicas]
     for replica in replicas:
-        replica.share, replica.breaker = BusyShare(9.0, 9, 9.0), Breaker(9, 9.0, 9.0, 9, 9)
+        replica.share, replica.breaker = BusyShare(9.0, 9, 9.0), Breaker(9, 9, 9.0, 9.0, 9, 9, 9)
     twin.replicas = tuple(replicas)
     twin.set_worker(number)
     return twin
@@ -114,7 +114,7 @@ def test_a_change_that_was_not_finished_is_none() -> None:
     original = shared()
     lease = of_worker(0, original).acquire(0.0)
     [place] = original.replicas
-    place._record.pack_into(place._cells, place._offset(place._cells[0] + 1), *[7] * 12)
+    place._record.pack_into(place._cells, place._offset(place._cells[0] + 1), *[7] * 14)
     worker = of_worker(1, original)
     assert worker.status(0.0).in_flight == 1
     lease.release(2.0, "good")
@@ -250,16 +250,17 @@ def test_processes_killed_at_any_moment_leave_nothing_behind() -> None:
 def test_a_post_says_what_was_written(detail: str) -> None:
     post = SharedLiveness(Lock(), Uptime(), Uptime())
     assert (post.up, post.restarts, post.detail) == (False, 0, "")
-    post.write(up=True, restarts=3, detail=detail)
+    post.write(up=True, may_answer=True, restarts=3, detail=detail)
     assert (post.up, post.restarts) == (True, 3)
     assert post.detail == detail.encode()[:DETAIL_BYTES].decode(errors="replace")
-    post.write(up=False, restarts=4, detail="short")
+    post.write(up=False, may_answer=False, restarts=4, detail="short")
     assert (post.up, post.restarts, post.detail) == (False, 4, "short")
 
 
 @dataclass
 class Watcher:
     up: bool = True
+    may_answer: bool = True
     detail: str = ""
     restarts: int = 0
     uptime: Uptime = field(default_factory=Uptime)
@@ -303,7 +304,7 @@ async def test_when_the_fleet_dies_what_it_supervised_is_down_and_its_successor_
     tmp_path: Path,
 ) -> None:
     one = built(tmp_path, MANAGED, model())
-    one._published[0][1].write(up=True, restarts=4, detail="")
+    one._published[0][1].write(up=True, may_answer=True, restarts=4, detail="")
     began = time.monotonic()
     for watcher in one._watchers:
         watcher.uptime.note(began, up=True)
@@ -363,3 +364,15 @@ async def test_a_request_for_an_adapter_loads_its_model(tmp_path: Path, workers:
     assert (base.report().phase, base.report().loads) == ("loading", 1)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
+
+
+def test_a_stream_that_probes_lets_other_workers_in_when_it_begins() -> None:
+    original = shared()
+    first, second = of_worker(0, original), of_worker(1, original)
+    for _ in range(FAILURES_TO_OPEN):
+        first.acquire(0.0, last_resort=True).release(0.0, "bad")
+    lease = first.acquire(FIRST_COOLDOWN_S)
+    with pytest.raises(FailedLately):
+        second.acquire(FIRST_COOLDOWN_S)
+    lease.begin_answer()
+    second.acquire(FIRST_COOLDOWN_S).release(3.0, "good")
