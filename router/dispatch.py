@@ -37,7 +37,7 @@ from router.record import Escalation, RequestRecord
 from router.replicas.pool import Health, Lease
 from router.services import Services
 from router.structured.contract import Choices, OutputContract, outcome
-from router.types import Ability, ChatCall, Reply, Usage
+from router.types import Ability, ChatCall, Reply, Usage, service_tier_of
 from router.upstream.dialects import DIALECTS
 
 log = logging.getLogger("smallfirst.dispatch")
@@ -87,7 +87,7 @@ class Dispatch:
 
     async def _reply(self) -> Reply:
         call, route, record = self._call, self._route, self._record
-        record.fallback = route.fallback
+        record.fallback, record.service_tier = route.fallback, service_tier_of(call.body)
         policy = self._shared.policies.of(route, call)
         if constraint := await self._shared.constraints.compile(call):  # 1 what must the answer satisfy?
             self._contract = OutputContract(constraint, call, self._shared.workers)

@@ -16,7 +16,7 @@ from router.config.model_options import Requires, Timeouts, TransformersArgs
 from router.config.models import Config, Model, ModelsFile, Route, RouteEntry
 from router.config.swap import SwapGroup, swap_faults
 from router.errors import ConfigError, one_of
-from router.money.price import Price, PromptTier
+from router.money.price import Price, PromptTier, ServiceTier
 from router.policy import POLICIES
 from router.policy.base import PolicyOptions
 from router.upstream.dialects import DIALECTS
@@ -268,7 +268,7 @@ def _known_keys(key: KeyPath, file: YamlDocument) -> list[str]:
     if key[0] == "swap":
         return sorted(SwapGroup.model_fields)
     owner: dict[str, type[BaseModel]] = {
-        "price": PromptTier if "tiers" in key[3:] else Price,
+        "price": PromptTier if "tiers" in key[3:] else ServiceTier if "service_tiers" in key[3:-1] else Price,
         "timeouts": Timeouts,
         "requires": Requires,
         "transformers_args": TransformersArgs,

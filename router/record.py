@@ -11,7 +11,15 @@ from router.decision import Decision, Judgement
 from router.messages.prompt import rough_tokens
 from router.money import cost
 from router.money.price import Price
-from router.types import ASKED_DIFFERENTLY, ChatCall, EscalationReason, FormatHistory, Usage, VerdictWord
+from router.types import (
+    ASKED_DIFFERENTLY,
+    ChatCall,
+    EscalationReason,
+    FormatHistory,
+    Usage,
+    VerdictWord,
+    service_tier_of,
+)
 
 Outcome = Literal[
     "ok",
@@ -40,6 +48,8 @@ class Attempt(Struct):
     """token counts from the upstream"""
     estimate: Usage | None = None
     """estimated usage of an attempt that ended before the upstream sent its counts"""
+    service_tier: str = ""
+    """the one in which the upstream says that it served the request; after an interruption, the requested one"""
     samples: int = 1
     """number of requested answers; more than one if they vote, and all are charged"""
     events: int = 0
@@ -51,12 +61,13 @@ class Attempt(Struct):
         """Estimate the usage of an interrupted attempt. Most providers charge for it, and none reports how much."""
         if self.answered and self.failure and self.usage is None:
             self.estimate = Usage(prompt=rough_tokens(call), completion=self.events)
+            self.service_tier = self.service_tier or service_tier_of(call.body)
 
     @property
     def cost_nano_usd(self) -> int | None:
         """Return the cost, or None if the price or the usage is unknown. Unknown does not mean free."""
         usage = self.usage or self.estimate or (None if self.answered else Usage())
-        return cost.attempt_cost(usage, self.busy_s, self.price)
+        return cost.attempt_cost(usage, self.busy_s, self.price, self.service_tier)
 
 
 class Escalation(Struct, frozen=True):
@@ -119,6 +130,8 @@ class RequestRecord(Struct):
     """the configured name of the model that answered"""
     fallback: Model | None = None
     """the route's last rung"""
+    service_tier: str = ""
+    """the one that the client asks for"""
     first_token_s: float | None = None
     """seconds from the start of the request to its first content"""
     status: int = 0
@@ -166,7 +179,9 @@ class RequestRecord(Struct):
             return None
         if self.model == self.fallback.name:
             return one.cost_nano_usd
-        return None if one.usage is None else cost.token_cost(self._asked_once(one, one.usage), self.fallback.price)
+        if one.usage is None:
+            return None
+        return cost.token_cost(self._asked_once(one, one.usage), self.fallback.price, self.service_tier)
 
     def _asked_once(self, one: Attempt, usage: Usage) -> Usage:
         """Return the tokens of a single, first request: without further votes and without a correction's prompt."""

@@ -207,6 +207,12 @@ class Usage(Struct, frozen=True):
         return None if prompt is None else cls(prompt, cached or 0, completion or 0)
 
 
+def service_tier_of(body: Mapping[str, Any]) -> str:
+    """Return the `service_tier` of a request, an answer or an event of a stream; empty if it names none."""
+    tier = body.get("service_tier")
+    return tier if isinstance(tier, str) else ""
+
+
 def _count(value: object) -> int | None:
     """Return a token count, or None if the value cannot be one: an upstream can send anything."""
     return value if type(value) is int and 0 <= value < MAX_TOKEN_COUNT else None

@@ -9,7 +9,7 @@ from router.config.models import Model
 from router.errors import NotEligible
 from router.messages.prompt import texts
 from router.money import cost
-from router.types import NANO, Ability, ChatCall
+from router.types import NANO, Ability, ChatCall, service_tier_of
 from router.upstream.base import Dialect
 
 SLICE = 64 * 1024  # characters counted at a time: a long text is known to be too long after its beginning
@@ -65,7 +65,8 @@ def _check_cost(model: Model, call: ChatCall, needs: Set[Ability], left_nano_usd
     """Compare with the worst case: no text has more tokens than bytes; an image's URL gives no bound."""
     answer = model.context if call.max_tokens is None else call.max_tokens
     bounded = answer is not None and not needs & NOT_TEXT
-    worst = cost.max_cost(call.size, answer * call.generated if answer is not None and bounded else None, model.price)
+    tokens = answer * call.generated if answer is not None and bounded else None
+    worst = cost.max_cost(call.size, tokens, model.price, service_tier_of(call.body))
     if worst is not None and worst <= left_nano_usd:
         return
     could = "an unknown amount" if worst is None else f"up to {worst / NANO:.6f} USD"

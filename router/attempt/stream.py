@@ -139,7 +139,8 @@ class AnswerStream:
                 if judge is not None and (self._checker is None or not self._checker.is_holding):
                     judge.judge_beginning()
         finally:
-            self._lease.attempt.usage, self._lease.attempt.events = self._reader.usage, self._reader.events
+            attempt, reader = self._lease.attempt, self._reader
+            attempt.usage, attempt.events, attempt.service_tier = reader.usage, reader.events, reader.service_tier
         if self._kept_bytes > MAX_BODY_BYTES:
             raise UpstreamFailed(f"the upstream's answer is longer than {MAX_BODY_BYTES} bytes")
         self._whole = self._whole or not events

@@ -6,7 +6,7 @@ from router.judge.base import WholeAnswerJudge
 from router.messages.answer import write
 from router.replicas.pool import Lease
 from router.structured.contract import Verify
-from router.types import ChatCall, Usage
+from router.types import ChatCall, Usage, service_tier_of
 from router.upstream.base import Exchange
 
 
@@ -23,6 +23,7 @@ async def read_whole(
         body = judge.read(body)
     answer = call.endpoint.parse(body, call.choices)
     usage = lease.attempt.usage = Usage.of(answer.get("usage"))
+    lease.attempt.service_tier = service_tier_of(answer)
     if not call.endpoint.returns_choices:
         return body
     chosen = answer if judge is None else judge.choose(answer)

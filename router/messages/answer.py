@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from router.errors import UpstreamFailed
-from router.types import Usage
+from router.types import Usage, service_tier_of
 
 DONE = b"[DONE]"
 ABORTED = ("abort", "error")
@@ -73,6 +73,8 @@ class StreamReader:
 
     def __init__(self, choices: int) -> None:
         self.usage: Usage | None = None
+        self.service_tier = ""
+        """the one in which the upstream says that it serves the request"""
         self.events = 0
         """number of events with content, about one token each"""
         self._choices = choices
@@ -108,6 +110,8 @@ class StreamReader:
                 self._read_choice(choice)
         if usage := chunk.get("usage"):
             self.usage = Usage.of(usage) or self.usage
+        if "service_tier" in chunk:
+            self.service_tier = service_tier_of(chunk) or self.service_tier
         return chunk
 
     def _read_choice(self, choice: object) -> None:

@@ -17,12 +17,14 @@ MTOK = 1_000_000
 SECONDS_PER_HOUR = 3600
 
 
-def token_cost(usage: Usage, price: Price) -> int | None:
-    """Return the cost of these tokens in nano-dollars, rounded half up, or None if the price is not by tokens.
+def token_cost(usage: Usage, price: Price, service_tier: str = "") -> int | None:
+    """Return the cost of these tokens in nano-dollars, rounded half up.
 
-    The length of the prompt, cached tokens included, selects the rate for the whole request.
+    None: the price is not by tokens, or that of the service tier is unknown. The length of the prompt, cached tokens
+    included, selects the rate for the whole request.
     """
-    return _charge(usage, price.rates) if price.rates else None
+    rates = price.rates_of(service_tier)
+    return _charge(usage, rates) if rates else None
 
 
 def time_cost(seconds: float, price: Price) -> int | None:
@@ -30,13 +32,16 @@ def time_cost(seconds: float, price: Price) -> int | None:
     return None if price.nano_per_hour is None else round(seconds * price.nano_per_hour / SECONDS_PER_HOUR)
 
 
-def attempt_cost(usage: Usage | None, busy_s: float, price: Price | None) -> int | None:
-    """Return the cost of one attempt in nano-dollars, or None if its price or the required usage is unknown."""
+def attempt_cost(usage: Usage | None, busy_s: float, price: Price | None, service_tier: str = "") -> int | None:
+    """Return the cost of one attempt in nano-dollars, or None if its price or the required usage is unknown.
+
+    `service_tier` is the one in which the upstream says that it served the request, or empty.
+    """
     if price is None:
         return None
     if price.nano_per_hour is not None:
         return time_cost(busy_s, price)
-    return token_cost(usage, price) if usage else None
+    return token_cost(usage, price, service_tier) if usage else None
 
 
 def marginal_cost(expected: Usage, price: Price | None) -> int | None:
@@ -49,19 +54,26 @@ def marginal_cost(expected: Usage, price: Price | None) -> int | None:
     return token_cost(expected, price) if price.rates else 0
 
 
-def max_cost(prompt_tokens: int, completion_tokens: int | None, price: Price | None) -> int | None:
+def max_cost(
+    prompt_tokens: int, completion_tokens: int | None, price: Price | None, service_tier: str = ""
+) -> int | None:
     """Return the most that one more call can add to the bill in nano-dollars, or None if there is no limit.
 
     `prompt_tokens` is an upper limit, so a shorter prompt may be the most expensive one. `completion_tokens` is None
-    if the completion has no limit.
+    if the completion has no limit. `service_tier` is the requested one; the dearest that the request may get counts.
     """
     if price is None or not price.rates:
         return marginal_cost(Usage(), price)
-    if completion_tokens is None:
+    possible = price.possible_rates(service_tier)
+    if completion_tokens is None or not all(possible):
         return None
-    tier_limits = (rate.above for rate in price.rates[1:] if rate.above < prompt_tokens)
+    return max(_max_charge(prompt_tokens, completion_tokens, rates) for rates in possible)
+
+
+def _max_charge(prompt_tokens: int, completion_tokens: int, rates: Sequence[Rate]) -> int:
+    tier_limits = (rate.above for rate in rates[1:] if rate.above < prompt_tokens)
     return max(
-        _charge(Usage(prompt, cached, completion_tokens), price.rates)
+        _charge(Usage(prompt, cached, completion_tokens), rates)
         for prompt in (prompt_tokens, *tier_limits)
         for cached in (0, prompt)
     )

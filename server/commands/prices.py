@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from router.config.models import Config, without_adapters
 from router.config.price_list import bundled
 from router.money.cost import MTOK
-from router.money.price import Price
+from router.money.price import Price, Rate
 from router.types import NANO
 from server.commands.base import Subparsers, align, load_config
 
@@ -48,12 +48,18 @@ def _rows(prices: Mapping[str, Price | None]) -> Iterator[Row]:
         provenance = str(price.as_of or "no date"), price.source or ""
         if price.nano_per_hour is not None:
             yield name, f"{price.nano_per_hour / NANO:g} an hour", "", "", *provenance
-        for rate in price.rates:
-            usd = [f"{nano / NANO:g}" for nano in (rate.input, rate.cached, rate.output)]
-            if rate.above < 0:
-                yield name, *usd, *provenance
-            else:
-                yield f"  all of prompts above {rate.above:,} tokens", *usd, "", ""
+        yield from _rates(name, price.rates, *provenance)
+        for tier, rates in price.service_rates.items():
+            yield from _rates(f"  service tier {tier}", rates, "", "")
+
+
+def _rates(name: str, rates: Iterable[Rate], as_of: str, source: str) -> Iterator[Row]:
+    for rate in rates:
+        usd = [f"{nano / NANO:g}" for nano in (rate.input, rate.cached, rate.output)]
+        if rate.above < 0:
+            yield name, *usd, as_of, source
+        else:
+            yield f"  all of prompts above {rate.above:,} tokens", *usd, "", ""
 
 
 def _break_even(config: Config) -> Iterator[str]:

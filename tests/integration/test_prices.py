@@ -29,6 +29,7 @@ models:
       input_usd_per_mtok: 2.00
       output_usd_per_mtok: 10.00
       tiers: [{above_prompt_tokens: 200000, input_usd_per_mtok: 4.00, output_usd_per_mtok: 15.00}]
+      service_tiers: {flex: {input_usd_per_mtok: 1.00, output_usd_per_mtok: 5.00}}
       as_of: 2999-01-01
       source: https://provider.example/prices
 routes:
@@ -54,6 +55,7 @@ def test_prices_of_a_models_yaml_say_where_an_hour_breaks_even(smallfirst: Comma
         "unpriced no price",
         "large 2 2 10 2999-01-01 https://provider.example/prices",
         "all of prompts above 200,000 tokens 4 4 15",
+        "service tier flex 1 1 5",
         "An hour of small costs what 250,000 input or 50,000 output tokens of large cost.",
     ]
 

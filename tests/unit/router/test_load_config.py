@@ -98,6 +98,12 @@ def test_a_price_may_have_tiers_a_day_and_a_source(read):
     assert (price.as_of, price.source) == (date(2026, 11, 10), "the bill")
 
 
+def test_a_price_may_have_service_tiers(read):
+    tier = "{input_usd_per_mtok: 0.2, output_usd_per_mtok: 0.8}"
+    price = read(BASE.replace("1.6}", f"1.6, service_tiers: {{flex: {tier}}}}}")).models["big"].price
+    assert [rate.input for rate in price.rates_of("flex")] == [200_000_000]
+
+
 def test_the_example_of_the_design_loads(read):
     config = read(
         """\
@@ -185,6 +191,12 @@ WRONG = [
         "tier key",
         BASE.replace("1.6}", "1.6, tiers: [{above: 5}]}"),
         "11: models.big.price.tiers[0].above_prompt_tokens: missing",
+    ),
+    (
+        "service tier key",
+        BASE.replace("1.6}", "1.6, service_tiers: {flex: {input_usd_per_mtok: 1, output_usd_per_mtok: 2, input: 1}}}"),
+        "11: models.big.price.service_tiers.flex.input: unknown key; expected one of cached_input_usd_per_mtok, "
+        "input_usd_per_mtok, output_usd_per_mtok, tiers",
     ),
     (
         "tiers of an hour",

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from router.money import cost
 from router.money.cost import BusyShare
-from router.money.price import Price, PromptTier
+from router.money.price import Price, PromptTier, ServiceTier
 from router.types import Usage
 
 MINI = Price(input_usd_per_mtok=0.4, cached_input_usd_per_mtok=0.1, output_usd_per_mtok=1.6)
@@ -102,6 +102,49 @@ def test_tokens_of_an_hourly_price_are_unpriced() -> None:
 )
 def test_of_attempt(usage: Usage | None, busy_s: float, price: Price | None, expected: int | None) -> None:
     assert cost.attempt_cost(usage, busy_s, price) == expected
+
+
+BY_TIER = MINI.model_copy(
+    update={
+        "service_tiers": {
+            "flex": ServiceTier(input_usd_per_mtok=0.2, output_usd_per_mtok=0.8),
+            "priority": ServiceTier(input_usd_per_mtok=0.7, cached_input_usd_per_mtok=0.175, output_usd_per_mtok=2.8),
+        }
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("tier", "nano"),
+    [
+        ("default", 6 * 400 + 4 * 100 + 5 * 1600),
+        ("flex", 10 * 200 + 5 * 800),
+        ("priority", 6 * 700 + 4 * 175 + 5 * 2800),
+    ],
+)
+def test_a_service_tier_is_charged_at_its_own_price(tier: str, nano: int) -> None:
+    assert cost.token_cost(Usage(prompt=10, cached=4, completion=5), BY_TIER, tier) == nano
+
+
+def test_a_service_tier_without_a_price_is_unpriced_and_never_free() -> None:
+    assert cost.token_cost(Usage(prompt=10), BY_TIER, "scale") is None
+    assert cost.attempt_cost(Usage(prompt=10), 1.0, BY_TIER, "scale") is None
+    assert cost.attempt_cost(None, 1.0, Price(replica_hour_usd=3.6), "scale") == 1_000_000, "an hour costs an hour"
+
+
+@pytest.mark.parametrize(
+    ("requested", "most"),
+    [
+        ("default", 10 * 400 + 5 * 1600),
+        ("flex", 10 * 400 + 5 * 1600),  # it may be served in the ordinary tier
+        ("priority", 10 * 700 + 5 * 2800),
+        ("auto", 10 * 700 + 5 * 2800),
+        ("", 10 * 700 + 5 * 2800),
+        ("scale", None),
+    ],
+)
+def test_the_most_is_that_of_the_dearest_tier_that_a_request_may_get(requested: str, most: int | None) -> None:
+    assert cost.max_cost(10, 5, BY_TIER, requested) == most
 
 
 def test_at_most() -> None:

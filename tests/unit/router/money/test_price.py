@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 from pydantic import ValidationError
 
-from router.money.price import Price, PromptTier, Rate
+from router.money.price import Price, PromptTier, Rate, ServiceTier
 
 LONGER = PromptTier(above_prompt_tokens=200_000, input_usd_per_mtok=2.5, output_usd_per_mtok=15.0)
 
@@ -53,3 +53,41 @@ def test_what_is_no_price_is_refused(more: dict[str, object], message: str) -> N
 def test_an_hour_has_no_tiers() -> None:
     with pytest.raises(ValidationError, match="`tiers` require a price by tokens"):
         Price(replica_hour_usd=1.0, tiers=(LONGER,))
+
+
+# --- service tiers
+
+FLEX = ServiceTier(input_usd_per_mtok=0.5, output_usd_per_mtok=5.0, tiers=(LONGER,))
+BY_TIER = Price(input_usd_per_mtok=1.0, output_usd_per_mtok=10.0, service_tiers={"flex": FLEX})
+
+
+def test_a_service_tier_has_rates_of_its_own() -> None:
+    assert [(rate.above, rate.input) for rate in BY_TIER.rates_of("flex")] == [(-1, 500_000_000), (200_000, 2.5e9)]
+    assert BY_TIER.rates_of("priority") == (), "unknown, and not the ordinary price"
+
+
+@pytest.mark.parametrize("name", ["", "default", "auto", "standard", "on_demand"])
+def test_the_ordinary_tier_has_many_names(name: str) -> None:
+    assert BY_TIER.rates_of(name) == BY_TIER.rates
+
+
+def test_the_ordinary_tier_of_a_provider_may_have_a_price_by_name() -> None:
+    assert Price(input_usd_per_mtok=1.0, output_usd_per_mtok=10.0, service_tiers={"default": FLEX}).rates_of("default")
+
+
+@pytest.mark.parametrize(
+    ("requested", "possible"),
+    [("", ["", "flex"]), ("auto", ["", "flex"]), ("default", [""]), ("flex", ["", "flex"]), ("priority", ["", "none"])],
+)
+def test_a_request_may_be_served_in(requested: str, possible: list[str]) -> None:
+    assert {*BY_TIER.possible_rates(requested)} == {BY_TIER.rates_of(name) for name in possible}
+
+
+def test_an_hour_has_no_service_tiers() -> None:
+    with pytest.raises(ValidationError, match="`service_tiers` require a price by tokens"):
+        Price(replica_hour_usd=1.0, service_tiers={"flex": FLEX})
+
+
+def test_prompt_tiers_of_a_service_tier_ascend() -> None:
+    with pytest.raises(ValidationError, match="expected `tiers` in ascending order"):
+        ServiceTier(input_usd_per_mtok=1.0, output_usd_per_mtok=1.0, tiers=(LONGER, LONGER))
