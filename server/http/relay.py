@@ -79,6 +79,10 @@ def usd(nano: int) -> str:
     return f"{sign}{dollars}.{rest:09d}"
 
 
+def _failed(record: RequestRecord) -> str:
+    return ", ".join([f"{attempt.model}={attempt.failure}" for attempt in record.attempts if attempt.failure])
+
+
 def _confidence(record: RequestRecord) -> str:
     if not record.judgements or (confidence := record.confidence) is None:
         return ""
@@ -145,6 +149,13 @@ HEADERS = (
         lambda record: str(len(record.attempts)),
         BEFORE_ANSWER,
         "How many requests were sent to upstreams, retries and escalations included.",
+    ),
+    SmallfirstHeader(
+        "x-smallfirst-failed",
+        _failed,
+        BEFORE_ANSWER,
+        "The attempts that failed, in their order, each with its [reason](reasons.md): `small=timeout, small=runaway`. "
+        "Missing if none did.",
     ),
     SmallfirstHeader(
         "x-smallfirst-confidence",

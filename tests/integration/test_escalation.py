@@ -22,7 +22,7 @@ from tests.support.behaviours import (
     stream,
     too_long,
 )
-from tests.support.lanes import BRIEF, LONG, Lane, Plan, usual
+from tests.support.lanes import BRIEF, LONG, UPSTREAM_MODEL, Lane, Plan, usual
 from tests.support.stream_events import DONE, delta, finished, first
 
 LIMITS = ("total_s", "first_byte_s", "idle_s")
@@ -151,6 +151,23 @@ def test_every_failed_attempt_that_used_tokens_is_paid_for(lane: Lane) -> None:
     slm, llm = 10 * 50 + 2 * 100, 10 * 400 + 2 * 1600
     assert int(reply.dollars("cost-usd") * 10**9) == 2 * slm + llm
     assert int(reply.dollars("saved-usd") * 10**9) == -2 * slm
+
+
+def test_an_answer_names_its_model_and_every_attempt_that_failed(lane: Lane) -> None:
+    assert "x-smallfirst-failed" not in lane.chat().headers
+    lane.slm.then(answer("no JSON"), error(500))
+    lane.llm.then(answer("{}"))
+    reply = lane.chat(response_format={"type": "json_object"})
+    lane.assert_escalated(reply, "upstream_error", attempts=3)
+    slm = lane.name("slm")
+    assert reply.said("failed") == f"{slm}=structured, {slm}=upstream_error"
+    assert reply.json["model"] == UPSTREAM_MODEL
+    assert int(reply.dollars("cost-usd") * 10**9) == 10 * 50 + 2 * 100 + 10 * 400 + 2 * 1600
+    lane.slm.always(error(500))
+    lane.llm.always(error(500))
+    reply = lane.chat()
+    assert reply.status == 502
+    assert reply.said("failed").endswith(f"{lane.name('llm')}=upstream_error")
 
 
 def test_a_failure_before_any_token_costs_nothing_and_keeps_the_price_known(lane: Lane) -> None:

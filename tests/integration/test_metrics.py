@@ -6,10 +6,11 @@ import json
 import re
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.behaviours import CUT, Gate, answer, error, stream, too_long
+from tests.support.behaviours import CUT, Behaviour, Gate, answer, error, stream, too_long
 from tests.support.caller import Caller
 from tests.support.gateway import ROOT, Gateway
 from tests.support.lanes import Lane, usual
@@ -101,6 +102,27 @@ def test_the_cost_counters_are_the_sum_of_the_headers(lane: Lane) -> None:
     fallback = lane.counter("fallback_cost_usd_total", route=lane.name("auto"))
     assert round(cost * 10**9) == spent * 10**9
     assert round((fallback - cost) * 10**9) == saved * 10**9
+
+
+def test_the_ledger_is_the_sum_of_what_the_upstreams_counted(lane: Lane) -> None:
+    slm, llm = (50, 50, 100), (400, 100, 1600)  # nano-dollars of a fresh, a cached and a completion token
+    expected = 0
+
+    def told(prices: tuple[int, int, int], prompt: int, completion: int, cached: int = 0, **said: Any) -> Behaviour:
+        nonlocal expected
+        expected += (prompt - cached) * prices[0] + cached * prices[1] + completion * prices[2]
+        return answer(usage=usage_of(prompt, completion, cached=cached), **said)
+
+    form = {"response_format": {"type": "json_object"}}
+    lane.slm.then(told(slm, 1000, 20, cached=900), told(slm, 31, 7), told(slm, 40, 8), told(slm, 41, 9))
+    lane.llm.then(told(llm, 50, 6, cached=30, text="{}"), told(llm, 60, 5, cached=1))
+    lane.chat()
+    lane.stream()
+    lane.chat(**form)  # two answers that are no JSON, and the large one's
+    lane.slm.then(error(500))
+    lane.stream()
+    lane.expect(4, "requests_total")
+    assert round(lane.counter("cost_usd_total", route=lane.name("auto")) * 10**9) == expected
 
 
 def test_first_token_is_when_content_comes_not_when_the_answer_ends(lane: Lane) -> None:
