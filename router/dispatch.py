@@ -14,7 +14,7 @@ from types import TracebackType
 from router.attempt import eligibility
 from router.attempt.abilities import needs
 from router.attempt.adapting import Adapting
-from router.attempt.best_so_far import BestSoFar, before_deadline, latest_end
+from router.attempt.best_so_far import RUNAWAY, BestSoFar, before_deadline, latest_end
 from router.attempt.failure import Failure, classify, to_report
 from router.attempt.ladder import Ladder, Move, allowed_rungs
 from router.attempt.lease import acquire_when_loaded
@@ -26,18 +26,20 @@ from router.errors import (
     AnswerTruncated,
     ApiError,
     Misconfigured,
+    Runaway,
     StructuredOutputViolation,
     UpstreamError,
     UpstreamRejected,
 )
 from router.judge.base import Judge, WholeAnswerJudge
 from router.judge.stream import StreamJudge
+from router.messages.service_tier import service_tier_of
 from router.policy.base import NextAttempt, Situation
 from router.record import Escalation, RequestRecord
 from router.replicas.pool import Health, Lease
 from router.services import Services
 from router.structured.contract import Choices, OutputContract, outcome
-from router.types import Ability, ChatCall, Reply, Usage, service_tier_of
+from router.types import Ability, ChatCall, Reply, Usage
 from router.upstream.dialects import DIALECTS
 
 log = logging.getLogger("smallfirst.dispatch")
@@ -123,6 +125,8 @@ class Dispatch:
             asked = await self._contract.adapt(model, dialect, refused=adapting.refuses_format)
         if judge is not None:
             asked = judge.adapt(asked)
+        if self._contract is not None:
+            asked = self._contract.stop_early(asked, model, dialect)
         eligibility.check(model, dialect, adapting.prepare(asked), wanted, record.cost_nano_usd or 0)
         if not self._ladder.tried:
             self._shared.retries.count_request(model.name, monotonic())
@@ -132,12 +136,18 @@ class Dispatch:
         finally:
             if judge is not None:
                 record.judgements += judge.judgements
+        if record.attempts[-1].ran_away and ladder.rung_above:
+            self._keep(reply, RUNAWAY)
+            raise Runaway(f"The answer of model '{model.name}' repeats itself without end.")
         if judge is not None and not judge.accepted:
-            gain = judge.judgements[-1].gain
-            unsure = BestSoFar(reply, model.name, record.attempts[-1], gain, record.structured)
-            self._best = BestSoFar.better_of(self._best, unsure)
+            self._keep(reply, judge.judgements[-1].gain)
             raise judge.low_confidence_error()
         return reply
+
+    def _keep(self, reply: Reply, gain: float) -> None:
+        """Keep an answer that is not good enough: no other model may have a better one."""
+        kept = BestSoFar(reply, self._ladder.current.name, self._record.attempts[-1], gain, self._record.structured)
+        self._best = BestSoFar.better_of(self._best, kept)
 
     async def _ask_until_taken(self, adapting: Adapting) -> Reply:
         """Ask, and ask again with something changed, while the upstream refuses what can be written otherwise."""
@@ -175,7 +185,8 @@ class Dispatch:
         else:
             judge = self._judge if isinstance(self._judge, WholeAnswerJudge) else None
             check = self._verify if self._contract else None
-            reply = Reply(body=await read_whole(self._call, lease, source.exchange, judge, check))
+            checker = self._contract.watch(lease.model) if self._contract and adapting.asked.is_assembled else None
+            reply = Reply(body=await read_whole(self._call, source, checker, judge, check))
         now = monotonic()
         self._shared.latencies.note(lease.model.name, now - source.sent_at, now)
         if not self._call.stream:
@@ -280,7 +291,7 @@ class Dispatch:
         return self._accept(best.reply, best.model)
 
     def _note_violation(self, error: ApiError) -> None:
-        if isinstance(error, StructuredOutputViolation) and not isinstance(error, AnswerTruncated):
+        if isinstance(error, StructuredOutputViolation) and not isinstance(error, AnswerTruncated) and error.kind:
             self._record.verdicts.append((self._ladder.current.name, error.kind, "invalid"))
 
     def _release(self) -> None:

@@ -22,7 +22,8 @@ SmallfirstError
     │   └── UpstreamTimedOut  504
     ├── LowConfidence         502  the answer's confidence is below the client's threshold
     └── StructuredOutputViolation  502  the answer does not satisfy the requested format
-        └── AnswerTruncated        502  the answer was truncated, and the client rejects truncated answers
+        ├── AnswerTruncated        502  the answer was truncated, and the client rejects truncated answers
+        └── Runaway                502  the answer repeats itself without end, and was stopped
 """
 
 from __future__ import annotations
@@ -259,6 +260,18 @@ class AnswerTruncated(StructuredOutputViolation):
     def __init__(self, message: str, *, more_room: bool) -> None:
         super().__init__(message)
         self.more_room = more_room
+
+
+class Runaway(StructuredOutputViolation):
+    """The answer repeats itself, so it would only end at the token limit. It was stopped before.
+
+    `kind` is empty if no format is requested: then another model is asked, as the same one would repeat itself again.
+    """
+
+    def __init__(self, message: str, *, kind: str = "", answer: str = "", fault: str = "") -> None:
+        super().__init__(message, kind=kind, answer=answer, fault=fault)
+        if not kind:
+            self.code = "endless_answer"
 
 
 def one_of(names: Iterable[str]) -> str:

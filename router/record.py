@@ -9,6 +9,7 @@ from msgspec import Struct
 from router.config.models import Model
 from router.decision import Decision, Judgement
 from router.messages.prompt import rough_tokens
+from router.messages.service_tier import service_tier_of
 from router.money import cost
 from router.money.price import Price
 from router.types import (
@@ -18,7 +19,6 @@ from router.types import (
     FormatHistory,
     Usage,
     VerdictWord,
-    service_tier_of,
 )
 
 Outcome = Literal[
@@ -50,6 +50,8 @@ class Attempt(Struct):
     """estimated usage of an attempt that ended before the upstream sent its counts"""
     service_tier: str = ""
     """the one in which the upstream says that it served the request; after an interruption, the requested one"""
+    ran_away: bool = False
+    """the upstream stopped the answer because it repeats itself, and no format says that it is bad"""
     samples: int = 1
     """number of requested answers; more than one if they vote, and all are charged"""
     events: int = 0

@@ -30,6 +30,7 @@ EscalationReason = Literal[
     "ability",
     "structured",
     "truncated",
+    "runaway",
     "cost",
     "confidence",
     "policy",
@@ -47,6 +48,7 @@ ESCALATION_REASONS: Mapping[EscalationReason, str] = {
     "ability": "According to models.yaml, the model lacks a capability that the request needs.",
     "structured": "The answer did not have the required format, and neither had the retry's.",
     "truncated": "The token limit cut the answer, and the client set `routing.on_truncation: retry`.",
+    "runaway": "The answer repeated itself without end, and was stopped. With a required format, so was the retry's.",
     "cost": "The model is more expensive than the client's `routing.max_cost_usd` allows.",
     "confidence": "The answer is too likely to be worse than the fallback's.",
     "policy": "The policy chose a higher rung as the first one.",
@@ -56,7 +58,6 @@ ESCALATION_REASONS: Mapping[EscalationReason, str] = {
     "name, has an empty account, or lacks a tool parser or a chat template. The log and `/ready` say which.",
 }
 """the meaning of each reason; docs/reference/reasons.md is generated from it"""
-
 
 Want = Literal[
     "alternating_roles",
@@ -71,7 +72,7 @@ Want = Literal[
     "defs",
 ]
 """a form of messages or schemas that a model's upstream wants; `router.profile` has each"""
-ASKED_DIFFERENTLY: frozenset[EscalationReason] = frozenset({"structured", "truncated", "ability"})
+ASKED_DIFFERENTLY: frozenset[EscalationReason] = frozenset({"structured", "truncated", "runaway", "ability"})
 """the next attempt differs: its prompt names the fault, it has a higher token limit, or it omits what was refused"""
 
 
@@ -160,6 +161,8 @@ class ChatCall(Struct, frozen=True):
     include_usage: bool = False
     """whether the client asked for the usage event at the end of the stream"""
     routing: RoutingOptions = RoutingOptions()
+    is_assembled: bool = False
+    """whether the answer is read as a stream, but assembled, because the client wants it whole"""
 
     def replaced(self, changes: Mapping[str, Any]) -> ChatCall:
         """Return the call with some fields replaced; None removes a field."""
@@ -205,12 +208,6 @@ class Usage(Struct, frozen=True):
         details = usage.get("prompt_tokens_details")
         cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
         return None if prompt is None else cls(prompt, cached or 0, completion or 0)
-
-
-def service_tier_of(body: Mapping[str, Any]) -> str:
-    """Return the `service_tier` of a request, an answer or an event of a stream; empty if it names none."""
-    tier = body.get("service_tier")
-    return tier if isinstance(tier, str) else ""
 
 
 def _count(value: object) -> int | None:

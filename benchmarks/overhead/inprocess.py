@@ -204,6 +204,7 @@ class _Exchange:
 
     status = 200
     retry_after_s: float | None = None
+    is_stream = True
 
     def __init__(self, whole: bytes, events: Sequence[bytes]) -> None:
         self._whole, self._events = whole, iter(events)

@@ -82,7 +82,7 @@ def chunks(text: str) -> list[Mapping[str, Any]]:
     return [{"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]} for piece in pieces]
 
 
-def _refused(kind: ConstraintKind, fault: str, choice: Mapping[str, Any]) -> StructuredOutputViolation:
+def _refused(kind: ConstraintKind, fault: str, choice: Mapping[str, Any], endless: bool) -> StructuredOutputViolation:
     return StructuredOutputViolation(f"a valid answer was refused as {kind}: {fault}")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from router.errors import UpstreamRejected
+from router.messages.assembled import as_whole
 from router.profile import room
 from router.profile.adaptation import Adaptation
 from router.profile.apply import apply
@@ -79,6 +80,9 @@ class Adapting:
         if error.status == 429 or self._asked_again == MAX_ASKED_AGAIN:
             return False
         self._asked_again += 1
+        if self.asked.is_assembled and "stream" in " ".join(words_of(error)).casefold():
+            self.asked = as_whole(self.asked)  # that we read it as a stream was our idea
+            return True
         if self._has_room_after(error):
             return True
         if error.code == "context_length_exceeded":

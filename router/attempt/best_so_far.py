@@ -1,9 +1,10 @@
-"""The best answer so far that is not sure enough: kept while a better model is asked."""
+"""The best answer so far that is not good enough: kept while a better model is asked."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from math import inf
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -11,12 +12,14 @@ from router.errors import Unavailable
 from router.record import Attempt
 from router.types import ChatCall, Reply
 
+RUNAWAY = inf
+"""the gain over an answer that repeats itself without end: any other is better"""
 DEADLINE_RESERVE_S = 0.02
 """before the client's deadline, for sending an answer that was kept"""
 
 
 class BestSoFar(NamedTuple):
-    """An answer below the confidence threshold: better than none if no higher rung can answer."""
+    """An answer that is not sure enough, or that repeats itself: better than none if no higher rung can answer."""
 
     reply: Reply
     model: str

@@ -8,8 +8,9 @@ from collections.abc import Set
 from router.config.models import Model
 from router.errors import NotEligible
 from router.messages.prompt import texts
+from router.messages.service_tier import service_tier_of
 from router.money import cost
-from router.types import NANO, Ability, ChatCall, service_tier_of
+from router.types import NANO, Ability, ChatCall
 from router.upstream.base import Dialect
 
 SLICE = 64 * 1024  # characters counted at a time: a long text is known to be too long after its beginning

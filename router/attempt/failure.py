@@ -13,6 +13,7 @@ from router.errors import (
     NotEligible,
     OutsideHours,
     Overloaded,
+    Runaway,
     StructuredOutputViolation,
     Unavailable,
     UpstreamFailed,
@@ -57,6 +58,8 @@ def classify(error: ApiError, *, caused_by_judge: bool = False) -> Failure:
             return Failure(error, "truncated", retry=more_room)
         case LowConfidence():
             return Failure(error, "confidence", retry=False)
+        case Runaway(kind=kind):
+            return Failure(error, "runaway", retry=bool(kind))
         case StructuredOutputViolation():
             return Failure(error, "structured", retry=True)
         case UpstreamRejected(code="context_length_exceeded"):

@@ -186,6 +186,7 @@ class _Begun:
     def __init__(self, source: EventSource, events: list[bytes]) -> None:
         self._source, self._events, self._exchange = source, events, source.exchange
         self.status, self.retry_after_s = source.exchange.status, source.exchange.retry_after_s
+        self.is_stream = source.exchange.is_stream
 
     async def read(self) -> bytes:
         """Return the whole body."""
@@ -217,4 +218,5 @@ async def _begin(send_on: SendOn, lease: Lease) -> EventSource:
 
 def _may_hedge(call: ChatCall, pool: Pool) -> bool:
     """Return whether a call may be sent twice. A client that limits the cost pays for one request at a time."""
-    return call.stream and len(pool.replicas) > 1 and pool.model.hedge and call.routing.max_cost_usd is None
+    is_stream = call.stream and not call.is_assembled
+    return is_stream and len(pool.replicas) > 1 and pool.model.hedge and call.routing.max_cost_usd is None

@@ -13,7 +13,7 @@ from router.config.models import Model, Route, Rung
 from router.decision import Decision
 from router.types import ChatCall, EscalationReason
 
-ABOUT_THE_ANSWER: frozenset[EscalationReason] = frozenset({"structured", "truncated", "confidence"})
+ABOUT_THE_ANSWER: frozenset[EscalationReason] = frozenset({"structured", "truncated", "runaway", "confidence"})
 """The answer was not good enough. Models on the same rung are not tried: the policy ranked them lower."""
 
 

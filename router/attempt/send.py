@@ -26,7 +26,8 @@ async def send(upstream: Upstream, adapting: Adapting, lease: Lease, attempt_id:
     lease.attempt.adapted = (*adapting.write(fields), *adapted)
     sent_at = monotonic()
     end_by = sent_at + model.timeouts.total_s
-    first_by = min(sent_at + model.timeouts.first_byte_s, end_by) if asked.stream else end_by
+    is_stream = asked.stream and not asked.is_assembled
+    first_by = min(sent_at + model.timeouts.first_byte_s, end_by) if is_stream else end_by
     exchange = lease.exchange = await upstream.send(
         "POST",
         lease.replica.endpoint_url(asked.endpoint.path),
@@ -38,5 +39,5 @@ async def send(upstream: Upstream, adapting: Adapting, lease: Lease, attempt_id:
     if exchange.status != 200:
         raise dialect.refusal(model, exchange.status, await exchange.read(), exchange.retry_after_s)
     lease.attempt.answered = True
-    pace = Pace.of(model.timeouts) if asked.stream else None
+    pace = Pace.of(model.timeouts) if is_stream else None
     return EventSource(lease, rewritten(exchange, dialect.rewrite(asked)), dialect, sent_at, first_by, end_by, pace)

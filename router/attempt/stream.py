@@ -10,7 +10,7 @@ from router.attempt.event_source import EventSource
 from router.attempt.failure import classify
 from router.errors import ApiError, UpstreamError, UpstreamFailed
 from router.judge.stream import StreamJudge
-from router.messages.answer import DONE, StreamReader, is_usage_chunk, write
+from router.messages.answer import DONE, StreamReader, cut_short, is_usage_chunk, write
 from router.replicas.pool import Health
 from router.structured.answer.assemble import endpoint_fields
 from router.structured.answer.render_stream import render_stream
@@ -134,6 +134,10 @@ class AnswerStream:
                 chunk = self._reader.read(event)
                 if error := chunk.get("error"):
                     raise source.refusal(error, event)
+                if self._reader.ran_away and (self._checker is None or self._checker.is_text_free):
+                    self._lease.attempt.ran_away = True
+                    chunk = cut_short(chunk)
+                    event = write(chunk)  # noqa: PLW2901 - what is left says that it was cut
                 if self._keep_usage or not is_usage_chunk(chunk):
                     self._take(event, chunk)
                 if judge is not None and (self._checker is None or not self._checker.is_holding):

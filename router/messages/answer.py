@@ -9,9 +9,12 @@ from typing import Any
 import msgspec
 
 from router.errors import UpstreamFailed
-from router.types import Usage, service_tier_of
+from router.messages.service_tier import service_tier_of
+from router.types import Usage
 
 DONE = b"[DONE]"
+REPETITION = "repetition"
+"""the finish reason of an answer that vLLM stopped because it repeats itself"""
 ABORTED = ("abort", "error")
 """finish reasons of vLLM and SGLang, unknown to OpenAI's API: the engine gave up"""
 _FAST_DECODER = msgspec.json.Decoder()
@@ -77,6 +80,8 @@ class StreamReader:
         """the one in which the upstream says that it serves the request"""
         self.events = 0
         """number of events with content, about one token each"""
+        self.ran_away = False
+        """a choice was stopped because it repeats itself"""
         self._choices = choices
         self._finished: set[int] = set()
 
@@ -120,6 +125,7 @@ class StreamReader:
         if reason := choice.get("finish_reason"):
             if reason in ABORTED:
                 raise _aborted()
+            self.ran_away = self.ran_away or reason == REPETITION
             index = choice.get("index")
             self._finished.add(index if isinstance(index, int) else 0)
         delta = choice.get("delta")
@@ -136,6 +142,18 @@ def _aborted() -> UpstreamFailed:
 
 def _invalid_choices() -> UpstreamFailed:
     return UpstreamFailed("the upstream's stream contains an event whose choices are not a list of objects")
+
+
+def is_runaway(choice: Mapping[str, Any]) -> bool:
+    """Return whether the upstream stopped this choice because it repeats itself."""
+    return choice.get("finish_reason") == REPETITION
+
+
+def cut_short(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an answer, or an event of a stream, in which choices that repeat themselves are cut at a limit."""
+    choices = answer.get("choices") or ()
+    cut = [{**choice, "finish_reason": "length"} if is_runaway(choice) else choice for choice in choices]
+    return {**answer, "choices": cut}
 
 
 def is_usage_chunk(chunk: Mapping[str, Any]) -> bool:

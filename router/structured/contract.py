@@ -12,9 +12,12 @@ from operator import is_
 from typing import Any, NamedTuple
 
 from router.config.models import Model
-from router.errors import AnswerTruncated, ApiError, StructuredOutputViolation, UpstreamRejected
+from router.errors import AnswerTruncated, ApiError, Runaway, StructuredOutputViolation, UpstreamRejected
+from router.messages.answer import is_runaway
+from router.messages.assembled import as_assembled
 from router.structured.answer.assemble import endpoint_fields
 from router.structured.answer.check import check_choice
+from router.structured.answer.runaway import ends_in_numbers, until_repetition
 from router.structured.answer.stream_checker import Mode, StreamChecker
 from router.structured.constraint import Constraint
 from router.structured.engine.constrained_call import (
@@ -36,6 +39,14 @@ Choices = Sequence[Mapping[str, Any]]
 Verify = Callable[[Choices, Usage | None], Awaitable[Choices | None]]
 """takes an answer's choices; returns what may leave instead, or None; raises StructuredOutputViolation"""
 NO_HINTS = RetryHints()
+LONG_ANSWER_TOKENS = 1024
+"""a whole answer with a smaller limit is neither stopped nor watched: it soon ends anyway"""
+REPETITION_TOKENS = 512
+"""an engine stops a whole answer that has repeated itself this long: it can be asked again"""
+STREAMED_REPETITION_TOKENS = 1024
+"""the same for a stream, whose beginning was perhaps sent, and which we watch, too"""
+MAX_RUNAWAY_QUOTE_CHARS = 200
+"""how much of an endless answer the correction quotes: a model goes on with what its prompt repeats"""
 _VIOLATIONS: Mapping[ConstraintKind, str] = {
     "tools": "is not a valid tool call",
     "json_object": "is not a JSON object",
@@ -80,6 +91,7 @@ class OutputContract:
         self._adapted = call
         self._asked = constraint
         self._intent: Intent | None = None
+        self._may_repeat = False
 
     @property
     def is_free(self) -> bool:
@@ -102,8 +114,32 @@ class OutputContract:
         self._asked = hints.intent.constraint if hints.intent else self._constraint
         self._enforcement = "none" if hints.refused else await enforcement_of(self._asked, model, self._workers)
         self._adapted = constrain(self._call, self._constraint, Target(model, dialect, self._enforcement), hints)
-        self._intent = None
+        self._intent, self._may_repeat = None, False
         return self._adapted
+
+    def stop_early(self, asked: ChatCall, model: Model, dialect: FormatDialect) -> ChatCall:
+        """Return the call so that its answer is stopped if it repeats itself without end. The last change to it.
+
+        The engine stops it if it can. We watch a stream, too. For a whole answer of a small model that its engine does
+        not stop, we ask for a stream. That costs us more time, so it is not done for large models: they seldom repeat
+        themselves.
+        """
+        limit = asked.max_tokens
+        if _is_free(self._asked) or (limit is not None and limit <= LONG_ANSWER_TOKENS):
+            return asked
+        tokens = STREAMED_REPETITION_TOKENS if asked.stream else REPETITION_TOKENS
+        if (fields := dialect.repetition_fields(tokens)) and not self._hints.may_repeat:
+            ours = {name: value for name, value in fields.items() if asked.body.get(name) is None}
+            return asked.replaced(ours) if ours else asked
+        if asked.stream:
+            return asked
+        if (model.tier == "slm" or self._hints.may_repeat) and dialect.can_stream(asked):
+            return as_assembled(asked)
+        return asked
+
+    def watch(self, model: Model) -> StreamChecker:
+        """Return what stops the stream of a whole answer if it does not end."""
+        return StreamChecker(self._asked, "hold", partial(_violation, model))
 
     def plan_stream(self, model: Model) -> StreamPlan:
         """Return how the answer's stream is checked."""
@@ -130,13 +166,22 @@ class OutputContract:
         checked, verdicts = list[Mapping[str, Any]](), list[tuple[ConstraintKind, VerdictWord]]()
         for choice in (endpoint_fields(choice, self._call.endpoint) for choice in choices):
             verdict, may_leave = await check_choice(self._constraint, choice, self._workers, at_limit=at_limit)
+            is_endless = is_runaway(choice)
+            if is_endless and verdict.word != "invalid" and (not _is_free(self._constraint) or as_calls(may_leave)):
+                may_leave = {
+                    **may_leave,
+                    "finish_reason": "tool_calls" if as_calls(may_leave) else "stop",
+                }  # it is whole
             checked.append(may_leave)
             if verdict.word != "invalid" and _is_free(self._constraint) and not as_calls(may_leave):
                 continue  # plain text instead of a call
             if verdict.word == "invalid":
                 self._intent = intent_of(self._constraint, choice, verdict.kind)
                 fault = f"at '{verdict.path or '/'}': {verdict.message}"
-                return Checked(None, verdicts, _violation(model, verdict.kind, fault, choice))
+                if is_endless:
+                    fault = "the output does not end: endless repetition"
+                    self._may_repeat = ends_in_numbers(as_text(choice))
+                return Checked(None, verdicts, _violation(model, verdict.kind, fault, choice, is_endless))
             verdicts.append((verdict.kind, verdict.word))
             if verdict.word == "truncated" and self._call.routing.on_truncation == "retry" and not last:
                 return Checked(None, verdicts, self._truncated(model))
@@ -148,6 +193,8 @@ class OutputContract:
         match error:
             case AnswerTruncated():
                 hints = replace(hints, room=hints.room * ROOM_FACTOR)
+            case Runaway() if self._may_repeat and not other_model:
+                hints = replace(hints, may_repeat=True)  # asked again the same, and watched: it may yet end
             case StructuredOutputViolation() if not other_model:
                 hints = replace(hints, wrong=error, intent=self._intent)
             case UpstreamRejected(code="unsupported_schema") if not other_model:
@@ -181,10 +228,11 @@ def _is_free(constraint: Constraint) -> bool:
     return constraint.output_format is None and calls is not None and not calls.required
 
 
-def _violation(model: Model, kind: ConstraintKind, fault: str, choice: Mapping[str, Any]) -> StructuredOutputViolation:
-    return StructuredOutputViolation(
-        f"The answer of model '{model.name}' {_VIOLATIONS[kind]}: {fault}",
-        kind=kind,
-        answer=as_text(choice),
-        fault=fault,
-    )
+def _violation(
+    model: Model, kind: ConstraintKind, fault: str, choice: Mapping[str, Any], is_endless: bool = False
+) -> StructuredOutputViolation:
+    message = f"The answer of model '{model.name}' {_VIOLATIONS[kind]}: {fault}"
+    if is_endless:
+        quote = until_repetition(as_text(choice))[:MAX_RUNAWAY_QUOTE_CHARS]
+        return Runaway(message, kind=kind, answer=quote, fault=fault)
+    return StructuredOutputViolation(message, kind=kind, answer=as_text(choice), fault=fault)

@@ -11,7 +11,7 @@ from yarl import URL
 from router.errors import UpstreamFailed, UpstreamTimedOut
 from router.upstream.base import MAX_BODY_BYTES
 from router.upstream.events import EventDecoder
-from router.upstream.exchange import TIMEOUT_MESSAGE
+from router.upstream.exchange import EVENT_STREAM, TIMEOUT_MESSAGE
 from router.upstream.origin import KEEPALIVE_S
 from router.upstream.retry_after import retry_after
 
@@ -25,6 +25,7 @@ class AiohttpExchange:
         self._decoder = EventDecoder()
         self.status = response.status
         self.retry_after_s = retry_after(response.headers)
+        self.is_stream = response.headers.get("content-type", "").lower().startswith(EVENT_STREAM)
 
     async def read(self) -> bytes:
         """Return the whole body."""

@@ -13,6 +13,8 @@ from router.types import Ability, ChatCall
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """the longest answer that is kept in memory"""
+NOT_STREAMED = ("best_of", "prompt_logprobs", "use_beam_search")
+"""fields with which engines refuse to stream"""
 Rewrite = Callable[[bytes], bytes]
 """takes a whole answer, or one event of a stream, and returns it in OpenAI's form"""
 
@@ -22,6 +24,11 @@ class Exchange(Protocol):
 
     status: int
     retry_after_s: float | None
+
+    @property
+    def is_stream(self) -> bool:
+        """Return whether the body consists of server-sent events."""
+        ...
 
     async def read(self) -> bytes:
         """Return the whole body.
@@ -118,6 +125,14 @@ class Dialect(ABC):
     def limits(self, model: Model) -> tuple[str, ...]:
         """Return what the engine cannot do although OpenAI's API has it, for `smallfirst check` and `/ready`."""
         return ()
+
+    def repetition_fields(self, tokens: int) -> Mapping[str, Any]:
+        """Return the fields with which the engine stops an answer that repeats itself for so many tokens, if it can."""
+        return {}
+
+    def can_stream(self, call: ChatCall) -> bool:
+        """Return whether the engine streams the same answer to this call that it would give as a whole."""
+        return not any(call.body.get(name) for name in NOT_STREAMED)
 
     @abstractmethod
     def body(self, call: ChatCall, model: Model) -> tuple[dict[str, Any], tuple[str, ...]]:

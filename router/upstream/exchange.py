@@ -10,6 +10,7 @@ from router.upstream.connection import Connection
 from router.upstream.events import EventDecoder
 from router.upstream.response import Response
 
+EVENT_STREAM = "text/event-stream"
 TIMEOUT_MESSAGE = "the upstream did not answer in time"
 
 
@@ -25,6 +26,11 @@ class HttpExchange:
         self._decoder = EventDecoder()
         self.status = response.status
         self.retry_after_s = response.retry_after_s
+
+    @property
+    def is_stream(self) -> bool:
+        """Return whether the body consists of server-sent events."""
+        return self._response.content_type.startswith(EVENT_STREAM)
 
     async def read(self) -> bytes:
         """Return the whole body."""

@@ -72,6 +72,11 @@ class Response:
         """Whether no byte has been received."""
         return not (self._overhead_bytes or self.status)
 
+    @property
+    def content_type(self) -> str:
+        """The header `content-type` in lower case, or an empty string."""
+        return self._headers.get(b"content-type", b"").decode("latin-1").lower()
+
     def feed(self, data: bytes) -> None:
         """Parse received bytes. Must not be called once the response is over."""
         self._overhead_bytes += len(data)

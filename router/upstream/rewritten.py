@@ -13,11 +13,11 @@ def rewritten(exchange: Exchange, rewrite: Rewrite | None) -> Exchange:
 class RewrittenExchange:
     """Implements `Exchange` on top of another one."""
 
-    __slots__ = ("_exchange", "_rewrite", "retry_after_s", "status")
+    __slots__ = ("_exchange", "_rewrite", "is_stream", "retry_after_s", "status")
 
     def __init__(self, exchange: Exchange, rewrite: Rewrite) -> None:
         self._exchange, self._rewrite = exchange, rewrite
-        self.status, self.retry_after_s = exchange.status, exchange.retry_after_s
+        self.status, self.retry_after_s, self.is_stream = exchange.status, exchange.retry_after_s, exchange.is_stream
 
     async def read(self) -> bytes:
         """Return the whole body, rewritten."""

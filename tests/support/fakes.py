@@ -142,6 +142,7 @@ class FakeExchange:
         self.retry_after_s = retry_after_s
         self.body = body
         self.steps = list(steps)
+        self.is_stream = not body
         self.waits: list[float] = []
         self.within_s = 60.0
         self.closed = 0

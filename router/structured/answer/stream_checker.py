@@ -26,8 +26,8 @@ from router.structured.constraint import Constraint
 from router.types import ConstraintKind
 
 Mode = Literal["hold", "check", "talk"]
-Broken = Callable[[ConstraintKind, str, Mapping[str, Any]], StructuredOutputViolation]
-"""makes the error from the checked kind, the fault, and the choice so far"""
+Broken = Callable[[ConstraintKind, str, Mapping[str, Any], bool], StructuredOutputViolation]
+"""makes the error from the checked kind, the fault, the choice so far, and whether it is endless"""
 
 
 class StreamChecker:
@@ -51,6 +51,11 @@ class StreamChecker:
         self._has_content = False
         self.has_begun = False
         self.sent: list[dict[str, Any]] = []
+
+    @property
+    def is_text_free(self) -> bool:
+        """Return whether any text will do."""
+        return self._mode == "talk"
 
     def choices(self) -> list[dict[str, Any]]:
         """Return the choices received so far."""
@@ -85,7 +90,8 @@ class StreamChecker:
         """Take the next chunk; return whether it may be sent, together with all held events.
 
         Raises:
-            StructuredOutputViolation: the answer can no longer become valid, or is endless.
+            StructuredOutputViolation: the answer can no longer become valid.
+            Runaway: it repeats itself without end.
             UpstreamFailed: the chunk is malformed.
         """
         for part in chunk.get("choices") or ():
@@ -103,21 +109,24 @@ class StreamChecker:
         index, delta = str(part.get("index", 0)), part.get("delta")
         message: Mapping[str, Any] = delta if isinstance(delta, dict) else {"content": part.get("text")}
         for key, piece in _pieces(message):
-            if self._mode == "talk" and key == "content":
-                self._read_free_text(index, piece)
+            if self._mode == "talk" and key in ("content", "reasoning"):
+                if key == "content":
+                    self._read_free_text(index, piece)
                 continue
             if (text := self._texts.get((index, key))) is None:
                 text = self._texts[index, key] = _Text(is_json=self._is_json(key))
             if key == "content" and self._constraint.output_format is None and not self.has_begun:
                 self._mode = "hold"  # a call is required, and may be written as text
-            if fault := self._fault(
-                text, piece, is_attributable=key == "content" or self._assembler.has_distinct_calls(part)
-            ):
-                raise self._broken(
-                    self._constraint.kind if key == "content" else "tools",
-                    fault,
-                    next((choice for choice in self.choices() if str(choice["index"]) == index), {}),
-                )
+            is_call = key not in ("content", "reasoning")
+            reason = text.runaway.feed(piece)
+            fault = (
+                f"the output does not end: {reason}"
+                if reason
+                else self._fault(text, piece, is_attributable=not is_call or self._assembler.has_distinct_calls(part))
+            )
+            if fault:
+                choice = next((choice for choice in self.choices() if str(choice["index"]) == index), {})
+                raise self._broken("tools" if is_call else self._constraint.kind, fault, choice, bool(reason))
         if part.get("finish_reason") and (self._mode != "talk" or self._may_be_calls):
             self._must_hold = True
 
@@ -133,6 +142,8 @@ class StreamChecker:
 
     def _is_json(self, key: str) -> bool:
         output_format = self._constraint.output_format
+        if key == "reasoning":
+            return False
         return key != "content" or (output_format is not None and output_format.kind in ("json_schema", "json_object"))
 
     def _fault(self, text: _Text, piece: str, *, is_attributable: bool) -> str:
@@ -140,8 +151,6 @@ class StreamChecker:
 
         `is_attributable`: the piece surely belongs to this text.
         """
-        if reason := text.runaway.feed(piece):
-            return f"the output does not end: {reason}"
         if self._mode == "check" and not is_attributable:
             self._mode = "hold"  # the calls are sent as a whole, with our own indexes
         if self._mode == "check" and text.prefix is not None:
@@ -156,7 +165,7 @@ class StreamChecker:
 
 
 class _Text:
-    """One text of a choice: its content, or the arguments of one call."""
+    """One text of a choice: its content, its reasoning, or the arguments of one call."""
 
     __slots__ = ("prefix", "runaway")
 
@@ -177,8 +186,11 @@ def _has_content(part: Mapping[str, Any]) -> bool:
 
 def _pieces(message: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     content, calls, legacy = message.get("content"), message.get("tool_calls") or (), message.get("function_call")
-    of_content = (("content", content),) if content and isinstance(content, str) else ()
-    return [*of_content, *_call_pieces(calls, legacy)] if calls or legacy else of_content
+    pieces: tuple[tuple[str, str], ...] = (("content", content),) if content and isinstance(content, str) else ()
+    reasoning = message.get("reasoning_content") or message.get("reasoning")
+    if reasoning and isinstance(reasoning, str):
+        pieces = ("reasoning", reasoning), *pieces
+    return [*pieces, *_call_pieces(calls, legacy)] if calls or legacy else pieces
 
 
 def _call_pieces(calls: object, legacy: object) -> Iterator[tuple[str, str]]:

@@ -45,6 +45,8 @@ class RetryHints:
     """the factor by which the client's `max_tokens` is multiplied"""
     intent: Intent | None = None
     """what the answer was meant to be, if tool calls were optional"""
+    may_repeat: bool = False
+    """the engine stopped an answer for repeating itself, but it may have been a long list of equal numbers"""
 
 
 class FormatRequest(NamedTuple):
@@ -85,6 +87,14 @@ class FormatDialect(Protocol):
 
     decodes_format_beside_calls: bool
     """whether the engine can constrain a format and still let the model call tools"""
+
+    def repetition_fields(self, tokens: int) -> Mapping[str, Any]:
+        """Return the fields with which the engine stops an answer that repeats itself for so many tokens, if it can."""
+        ...
+
+    def can_stream(self, call: ChatCall) -> bool:
+        """Return whether the engine streams the same answer to this call that it would give as a whole."""
+        ...
 
     def format_fields(self, request: FormatRequest) -> EngineFields:
         """Write an output format in the fields of the engine."""

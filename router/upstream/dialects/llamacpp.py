@@ -65,6 +65,10 @@ class LlamaCppDialect(Dialect):
         adapted = drop(fields, ignored)
         return fields, adapted
 
+    def can_stream(self, call: ChatCall) -> bool:
+        """Streams have no logprobs if there are tools."""
+        return super().can_stream(call) and not (_wants_logprobs(call) and call.body.get("tools"))
+
     def rewrite(self, call: ChatCall) -> Rewrite | None:
         """Text completions have the logprobs of chat completions."""
         return CompletionLogprobs() if _wants_logprobs(call) and not call.endpoint.has_messages else None

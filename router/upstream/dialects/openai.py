@@ -42,6 +42,7 @@ VLLM_ONLY = frozenset(
         "mm_processor_kwargs",
         "priority",
         "prompt_logprobs",
+        "repetition_detection",
         "repetition_penalty",
         "return_token_ids",
         "return_tokens_as_token_ids",

@@ -29,6 +29,9 @@ UNSUPPORTED_SCHEMA_MESSAGES = (
 
 WHITESPACE = r"[ \n\r\t]{0,32}"
 """between two tokens of JSON: enough for deep indentation, but it stops models that write blanks without end"""
+FREE_REPETITION_TOKENS = 8192
+"""a text without a format may repeat itself this long: it is stopped only where nobody can want it"""
+REPETITION_UNIT_TOKENS = 16
 
 
 @register
@@ -48,7 +51,24 @@ class VllmDialect(Dialect):
         """Return the whole body. Messages of `developer` become `system`, because chat templates know no other."""
         fields = fields_for_model(call, model)
         use_system_role(call, fields)
+        limit = model.context if call.max_tokens is None else call.max_tokens
+        if (limit is None or limit > FREE_REPETITION_TOKENS) and call.body.get("repetition_detection") is None:
+            fields |= self.repetition_fields(FREE_REPETITION_TOKENS)
         return fields, ()
+
+    def repetition_fields(self, tokens: int) -> Mapping[str, Any]:
+        """Stop an answer after at least so many repeated tokens, and at most nearly twice as many.
+
+        What repeats may have any length up to 31 tokens: of a shorter one, several together have 16 to 31. So the
+        repeated tokens count, and not how often a short piece occurs, which would stop a row of 32 zeros.
+        """
+        return {
+            "repetition_detection": {
+                "min_pattern_size": REPETITION_UNIT_TOKENS,
+                "max_pattern_size": 2 * REPETITION_UNIT_TOKENS - 1,
+                "min_count": tokens // REPETITION_UNIT_TOKENS,
+            }
+        }
 
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
         """Replace the type and code of vLLM's errors by OpenAI's."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from router.errors import Misconfigured, NotEligible, UpstreamRejected
-from tests.support.fakes import FakeExchange, answers, large, model, refuses, streams
+from tests.support.fakes import DONE, ROLE, FakeExchange, answers, chunk, large, model, refuses, streams, usage_chunk
 from tests.support.inprocess import Dispatching
 
 Rule = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
@@ -38,7 +38,8 @@ class Picky(Dispatching):
             for rule in rules:
                 if error := rule(body):
                     return refuses(status, {"error": error})()
-            return streams()() if body.get("stream") else answers(says)()
+            events = [[ROLE], [chunk(says[:2])], [chunk(says[2:]), chunk(finish="stop")], [usage_chunk(), DONE]]
+            return streams(events)() if body.get("stream") else answers(says)()
 
         script["slm-0"] = [answer]
 

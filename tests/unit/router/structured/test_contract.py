@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from router.errors import AnswerTruncated, StructuredOutputViolation, UpstreamFailed, UpstreamRejected
+from router.errors import AnswerTruncated, Runaway, StructuredOutputViolation, UpstreamFailed, UpstreamRejected
 from router.structured.workers.grammar_workers import GrammarSupport
 from tests.support.failing import AS_PERSON, BAD, GOOD, PERSON
 from tests.support.fakes import (
@@ -231,6 +231,7 @@ async def test_an_endless_answer_is_stopped_and_asked_again() -> None:
     gateway = enforced({"slm-0": [endless, streamed(GOOD)]}, "partial")
     assert said(await gateway.ask(stream=True, response_format=AS_PERSON)) == GOOD
     assert len(gateway.upstream.exchanges[0].waits) < 20, "the rest was not waited for"
+    assert gateway.record.retries == [("slm", "runaway")]
 
 
 # --- tools
@@ -349,7 +350,7 @@ async def test_a_stream_that_flows_says_at_its_beginning_that_it_was_asked_for_a
 
 async def test_a_stream_that_is_lost_counts_as_invalid_and_names_its_model() -> None:
     gateway = Dispatching([model()], {"slm-0": [streamed('{"age": ' + " " * 300)]})
-    error = await gateway.fails(StructuredOutputViolation, call(stream=True, response_format=AS_PERSON))
+    error = await gateway.fails(Runaway, call(stream=True, response_format=AS_PERSON))
     assert "The answer of model 'slm'" in str(error)
     assert gateway.record.verdicts == [("slm", "json_schema", "invalid")] * 2
 

@@ -16,7 +16,7 @@ ROLE = {"role": "assistant", "content": ""}
 
 
 def following(constraint, pace):
-    return StreamChecker(constraint, pace, lambda kind, fault, choice: StructuredOutputViolation(f"no {kind}: {fault}"))
+    return StreamChecker(constraint, pace, lambda kind, fault, *_: StructuredOutputViolation(f"no {kind}: {fault}"))
 
 
 def chunk(delta=None, finish=None, index=0):
@@ -161,8 +161,8 @@ def test_the_error_is_of_what_was_being_said():
     checker.feed(chunk(call('{"a":', name="f")))
     with pytest.raises(StructuredOutputViolation):
         checker.feed(chunk(call(" " * 300)))
-    kind, fault, choice = seen[0]
-    assert (kind, fault) == ("tools", "the output does not end: endless whitespace")
+    kind, fault, choice, is_endless = seen[0]
+    assert (kind, fault, is_endless) == ("tools", "the output does not end: endless whitespace", True)
     assert choice["message"]["tool_calls"][0]["function"]["arguments"] == '{"a":'
 
 
