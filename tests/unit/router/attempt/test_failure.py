@@ -38,6 +38,8 @@ CASES: list[tuple[ApiError, dict[str, Any]]] = [
     (UpstreamFailed("x"), {"reason": "upstream_error", "retry": True, "speaks_against_replica": True}),
     (errors.AnswerTruncated("x", more_room=True), {"reason": "truncated", "retry": True}),
     (errors.AnswerTruncated("x", more_room=False), {"reason": "truncated", "retry": False}),
+    (errors.AnswerEmpty("x", only_thoughts=True, room=None), {"reason": "only_thoughts", "retry": False}),
+    (errors.AnswerEmpty("x", only_thoughts=False, room=64), {"reason": "empty", "retry": True}),
     (errors.LowConfidence("x"), {"reason": "confidence", "retry": False}),
     (errors.NotEligible("x", reason="cost", code="max_cost_exceeded"), {"reason": "cost", "retry": False}),
     (errors.Overloaded("x"), {"reason": "overloaded", "retry": True, "needs_other_replica": True}),
