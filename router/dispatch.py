@@ -14,25 +14,26 @@ from types import TracebackType
 from router.attempt import eligibility
 from router.attempt.abilities import needs
 from router.attempt.adapting import Adapting
-from router.attempt.best_so_far import RUNAWAY, BestSoFar, before_deadline, latest_end
+from router.attempt.best_so_far import EMPTY, RUNAWAY, BestSoFar, before_deadline, latest_end
+from router.attempt.empty_answer import Expectation, with_token_limit
 from router.attempt.failure import Failure, classify, to_report
 from router.attempt.ladder import Ladder, Move, allowed_rungs
 from router.attempt.lease import acquire_when_loaded
 from router.attempt.retry import RetryContext, heed_pause
-from router.attempt.stream import AnswerStream, StreamChecks
+from router.attempt.stream import AnswerStream
+from router.attempt.stream_checks import note_violation, stream_checks
 from router.attempt.whole_answer import read_whole
-from router.config.models import Model, Route
+from router.config.models import Route
 from router.errors import (
-    AnswerTruncated,
+    AnswerEmpty,
     ApiError,
     Misconfigured,
     Runaway,
-    StructuredOutputViolation,
     UpstreamError,
     UpstreamRejected,
 )
-from router.judge.base import Judge, WholeAnswerJudge
-from router.judge.stream import StreamJudge
+from router.judge.base import Judge
+from router.messages.reasoning_names import with_both_names
 from router.messages.service_tier import service_tier_of
 from router.policy.base import NextAttempt, Situation
 from router.record import Escalation, RequestRecord
@@ -58,9 +59,11 @@ class Dispatch:
         "_best",
         "_call",
         "_contract",
+        "_empty",
         "_judge",
         "_ladder",
         "_lease",
+        "_limit",
         "_record",
         "_report",
         "_route",
@@ -73,6 +76,8 @@ class Dispatch:
         self._judge: Judge | None = None
         self._lease: Lease | None = None
         self._best: BestSoFar | None = None
+        self._empty: AnswerEmpty | None = None  # the fault of the current attempt's answer
+        self._limit: int | None = None  # of tokens, after the client's own left no room for an answer
         self._report: Failure | None = None  # what to report if nothing better follows
 
     async def __aenter__(self) -> Reply:
@@ -120,9 +125,10 @@ class Dispatch:
         record, ladder, judge = self._record, self._ladder, self._judge
         model = ladder.current
         dialect = DIALECTS[model.engine]
-        adapting, asked = Adapting(self._shared.profiles, model.name, self._call, monotonic()), self._call
+        adapting = Adapting(self._shared.profiles, model.name, self._call, monotonic())
+        asked = self._call if self._limit is None else with_token_limit(self._call, self._limit)
         if self._contract is not None:
-            asked = await self._contract.adapt(model, dialect, refused=adapting.refuses_format)
+            asked = await self._contract.adapt(model, dialect, asked, refused=adapting.refuses_format)
         if judge is not None:
             asked = judge.adapt(asked)
         if self._contract is not None:
@@ -136,18 +142,16 @@ class Dispatch:
         finally:
             if judge is not None:
                 record.judgements += judge.judgements
+        if self._empty is not None:
+            self._best = BestSoFar.better_of(self._best, reply, record, EMPTY)
+            raise self._empty
         if record.attempts[-1].ran_away and ladder.rung_above:
-            self._keep(reply, RUNAWAY)
+            self._best = BestSoFar.better_of(self._best, reply, record, RUNAWAY)
             raise Runaway(f"The answer of model '{model.name}' repeats itself without end.")
         if judge is not None and not judge.accepted:
-            self._keep(reply, judge.judgements[-1].gain)
+            self._best = BestSoFar.better_of(self._best, reply, record, judge.judgements[-1].gain)
             raise judge.low_confidence_error()
         return reply
-
-    def _keep(self, reply: Reply, gain: float) -> None:
-        """Keep an answer that is not good enough: no other model may have a better one."""
-        kept = BestSoFar(reply, self._ladder.current.name, self._record.attempts[-1], gain, self._record.structured)
-        self._best = BestSoFar.better_of(self._best, kept)
 
     async def _ask_until_taken(self, adapting: Adapting) -> Reply:
         """Ask, and ask again with something changed, while the upstream refuses what can be written otherwise."""
@@ -175,35 +179,28 @@ class Dispatch:
         else:
             lease = self._lease = await acquire_when_loaded(pool, pool.load_state, record, ladder)
         record.structured = "none"
-        checks = self._stream_checks(lease.model) if self._call.stream else None
+        expected = Expectation.of(self._call, lease.model, self._contract, self._shared.begins_inside_thoughts)
+        checks = None
+        if self._call.stream:
+            checks = stream_checks(
+                expected, self._contract, self._judge, self._verify, record, is_last=ladder.is_last_resort
+            )
         source = await self._shared.hedging.send(adapting, pool, lease, record, ladder.tried)
         lease = self._lease = source.lease
         if checks is not None:
             stream = AnswerStream(self._call, source, checks)
             await stream.begin()
+            self._empty = stream.empty
             reply = Reply(events=stream)
         else:
-            judge = self._judge if isinstance(self._judge, WholeAnswerJudge) else None
-            check = self._verify if self._contract else None
             checker = self._contract.watch(lease.model) if self._contract and adapting.asked.is_assembled else None
-            reply = Reply(body=await read_whole(self._call, source, checker, judge, check))
+            body, self._empty = await read_whole(expected, source, checker, self._judge, self._verify)
+            reply = Reply(body=body)
         now = monotonic()
         self._shared.latencies.note(lease.model.name, now - source.sent_at, now)
         if not self._call.stream:
             lease.release(now, "good")
         return reply
-
-    def _stream_checks(self, model: Model) -> StreamChecks:
-        """Return what the stream's events must pass; write down what is known before the first one."""
-        record = self._record
-        checker = None
-        if self._contract is not None:
-            checker, is_enforced, is_free = self._contract.plan_stream(model)
-            record.held = not is_enforced  # a checked stream that begins with prose waits, too
-            record.structured = "none" if is_free else record.format_history if is_enforced else "checking"
-        judge = self._judge if isinstance(self._judge, StreamJudge) else None
-        record.held = record.held or judge is not None
-        return StreamChecks(checker, self._verify, judge, self._note_violation)
 
     async def _verify(self, choices: Choices, usage: Usage | None) -> Choices | None:
         """Check an answer's choices; return what may leave instead, or None if they may leave unchanged.
@@ -227,7 +224,7 @@ class Dispatch:
         record.model = model
         if reply.events is not None:
             record.first_token_s = monotonic() - record.started
-        return reply
+        return with_both_names(reply) if self._shared.both_reasoning_names else reply
 
     def _give_up(self, error: ApiError) -> Failure:
         """Classify the attempt's error and release its lease."""
@@ -237,7 +234,7 @@ class Dispatch:
         if isinstance(error, Misconfigured):
             record.misconfigured.append((model.name, error.kind))
             self._shared.profiles.note_misconfigured(model.name, error.kind, error.told, monotonic())
-        self._note_violation(error)
+        note_violation(record, model.name, error)
         caused_by_judge = judge is not None and isinstance(error, UpstreamRejected) and judge.caused(error)
         failure = classify(error, caused_by_judge=caused_by_judge)
         if lease is not None:
@@ -260,8 +257,10 @@ class Dispatch:
         record, ladder, before = self._record, self._ladder, self._ladder.current
         now, end_by = monotonic(), latest_end(self._call, record.started)
         others = self._shared.pools[before.name].untried(now, ladder.tried)
-        context = RetryContext(now, end_by, others, bool(record.retries), self._best is None)
+        may_ask_skipped = self._best is None or self._best.is_empty
+        context = RetryContext(now, end_by, others, bool(record.retries), may_ask_skipped)
         move = self._shared.retries.next_step(ladder, failure, context)
+        self._limit = failure.error.room if move.step == "retry" and isinstance(failure.error, AnswerEmpty) else None
         if move.is_retry_refused:
             record.refused_retries.append((before.name, failure.reason or ""))
         # not the message: upstreams quote prompts in theirs
@@ -289,10 +288,6 @@ class Dispatch:
         record.best_effort = reported.reason or "rejected"
         record.structured = best.structured
         return self._accept(best.reply, best.model)
-
-    def _note_violation(self, error: ApiError) -> None:
-        if isinstance(error, StructuredOutputViolation) and not isinstance(error, AnswerTruncated) and error.kind:
-            self._record.verdicts.append((self._ladder.current.name, error.kind, "invalid"))
 
     def _release(self) -> None:
         if self._lease is not None:

@@ -21,6 +21,7 @@ SmallfirstError
     │   │   └── Misconfigured 502  the upstream's key, account, model name, parser or template: the operator's to mend
     │   └── UpstreamTimedOut  504
     ├── LowConfidence         502  the answer's confidence is below the client's threshold
+    ├── AnswerEmpty           502  the answer has nothing for its reader, only thoughts or blanks
     └── StructuredOutputViolation  502  the answer does not satisfy the requested format
         ├── AnswerTruncated        502  the answer was truncated, and the client rejects truncated answers
         └── Runaway                502  the answer repeats itself without end, and was stopped
@@ -231,6 +232,23 @@ class LowConfidence(ApiError):
     status = 502
     type = "server_error"
     code = "confidence_too_low"
+
+
+class AnswerEmpty(ApiError):
+    """The answer has nothing for its reader: no visible character, no call, no refusal.
+
+    `only_thoughts` is true if the model thought, and ended before it began to answer. `room` is the token limit with
+    which the same model can be asked again, because the client's own limit cut the answer; None: that would not help.
+    """
+
+    status = 502
+    type = "server_error"
+    code = "empty_answer"
+
+    def __init__(self, message: str, *, only_thoughts: bool, room: int | None) -> None:
+        super().__init__(message)
+        self.only_thoughts = only_thoughts
+        self.room = room
 
 
 class StructuredOutputViolation(ApiError):

@@ -31,6 +31,10 @@ class Services:
     latencies: LatencyAverages = field(default_factory=LatencyAverages)
     retries: Retries = field(default_factory=Retries)
     hedging: Hedging = field(init=False)
+    both_reasoning_names: bool = False
+    """clients get thoughts as `reasoning`, too"""
+    begins_inside_thoughts: set[str] = field(default_factory=set)
+    """models whose answers had the end of their thoughts in the content, without the beginning"""
 
     def __post_init__(self) -> None:
         self.hedging = Hedging(self.upstream)

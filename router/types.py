@@ -33,6 +33,8 @@ EscalationReason = Literal[
     "runaway",
     "cost",
     "confidence",
+    "only_thoughts",
+    "empty",
     "policy",
     "hours",
     "rejected",
@@ -51,6 +53,8 @@ ESCALATION_REASONS: Mapping[EscalationReason, str] = {
     "runaway": "The answer repeated itself without end, and was stopped. With a required format, so was the retry's.",
     "cost": "The model is more expensive than the client's `routing.max_cost_usd` allows.",
     "confidence": "The answer is too likely to be worse than the fallback's.",
+    "only_thoughts": "The model thought, and ended before it began to answer: the answer has nothing but thoughts.",
+    "empty": "The answer has no visible character, and no call.",
     "policy": "The policy chose a higher rung as the first one.",
     "hours": "The model's `hours` are over, or nearly over.",
     "rejected": "The upstream refused the request with another 4xx status, also after what it named was changed.",
@@ -72,7 +76,9 @@ Want = Literal[
     "defs",
 ]
 """a form of messages or schemas that a model's upstream wants; `router.profile` has each"""
-ASKED_DIFFERENTLY: frozenset[EscalationReason] = frozenset({"structured", "truncated", "runaway", "ability"})
+ASKED_DIFFERENTLY: frozenset[EscalationReason] = frozenset(
+    {"structured", "truncated", "runaway", "ability", "only_thoughts", "empty"}
+)
 """the next attempt differs: its prompt names the fault, it has a higher token limit, or it omits what was refused"""
 
 
@@ -193,26 +199,11 @@ class ChatCall(Struct, frozen=True):
 
 
 class Usage(Struct, frozen=True):
-    """The upstream's token counts. `cached` is the part of `prompt` that was in its cache."""
+    """The upstream's token counts. `cached` is the part of `prompt` that was in its cache. See `messages.usage`."""
 
     prompt: int = 0
     cached: int = 0
     completion: int = 0
-
-    @classmethod
-    def of(cls, usage: object) -> Usage | None:
-        """Read an OpenAI `usage` object, or return None if it is missing or invalid."""
-        if not isinstance(usage, dict):
-            return None
-        prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
-        details = usage.get("prompt_tokens_details")
-        cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
-        return None if prompt is None else cls(prompt, cached or 0, completion or 0)
-
-
-def _count(value: object) -> int | None:
-    """Return a token count, or None if the value cannot be one: an upstream can send anything."""
-    return value if type(value) is int and 0 <= value < MAX_TOKEN_COUNT else None
 
 
 FormatKind = Literal["json_schema", "json_object", "regex", "choice", "grammar", "structural_tag"]

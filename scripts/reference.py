@@ -103,9 +103,9 @@ def reasons_page() -> str:
             "The header `x-smallfirst-reason` says why this model answered. It is one of these:",
             "- the reason of the last escalation, which led to this model;\n"
             "- without an escalation, the reason of the policy's decision;\n"
-            "- `unsure: ` and the reason of an escalation. The answer was rejected for its confidence, but returned "
-            "after all, because no higher rung answered for this reason. `unsure: rejected` means that they refused "
-            "the request.",
+            "- `unsure: ` and the reason of an escalation. The answer was rejected, as it is empty or for its "
+            "confidence, but returned after all, because no higher rung answered for this reason. `unsure: rejected` "
+            "means that they refused the request.",
             "## Escalations",
             "These are also the values of the label `reason` of `smallfirst_escalations_total` and "
             "`smallfirst_retries_total`.",

@@ -40,6 +40,7 @@ class Settings:
     shutdown_grace_s: float = 30.0
     warm_start: bool = True
     cors_origins: tuple[str, ...] = ()
+    both_reasoning_names: bool = False
 
     @classmethod
     def from_env(cls, env: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
@@ -190,6 +191,12 @@ _OPTIONS = {
         "true or false",
         "BOOL",
         "whether engines are forked from a process that has loaded their code already",
+    ),
+    "both_reasoning_names": _Option(
+        _boolean,
+        "true or false",
+        "BOOL",
+        "whether clients get a model's thoughts as `reasoning`, too, beside `reasoning_content`",
     ),
     "cors_origins": _Option(
         _origins,

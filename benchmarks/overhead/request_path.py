@@ -23,6 +23,7 @@ from benchmarks.overhead.inprocess import (
 from router.dispatcher import Dispatcher
 from router.messages import strict_json
 from router.messages.answer import StreamReader, parse_whole
+from router.messages.usage import read_usage
 from router.policy.base import Situation
 from router.policy.heuristic import Heuristic
 from router.record import RequestRecord
@@ -30,7 +31,7 @@ from router.structured.answer.check import check_choice
 from router.structured.constraint import Constraint
 from router.structured.request.compiler import ConstraintCompiler
 from router.structured.workers.grammar_workers import GrammarWorkers
-from router.types import ChatCall, Reply, Usage
+from router.types import ChatCall, Reply
 from router.upstream.dialects import DIALECTS
 from server.admission import Admission
 from server.auth import Keyring
@@ -212,7 +213,7 @@ def _answer(
             for event in events:
                 reader.read(event)
         else:
-            Usage.of(parse_whole(whole, call.choices).get("usage"))
+            read_usage(parse_whole(whole, call.choices).get("usage"))
 
     async def dispatch() -> None:
         async with dispatcher.dispatch(call, route, _new_record()) as reply:

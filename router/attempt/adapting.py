@@ -66,7 +66,7 @@ class Adapting:
         changes = [
             f"{name}={limit}"
             for name in room.TOKEN_LIMITS
-            if (limit := self.asked.body.get(name)) is not None and limit < (self._call.body.get(name) or 0)
+            if (limit := self.asked.body.get(name)) is not None and limit != self._call.body.get(name)
         ]
         changes += apply(self._profile, fields, self._call.body)
         if self._trial:

@@ -9,6 +9,7 @@ from typing import Any
 from router.attempt.event_source import EventSource
 from router.errors import UpstreamFailed
 from router.messages.answer import DONE, StreamReader, write
+from router.messages.error_inside import ErrorInside
 from router.structured.answer.stream_checker import StreamChecker
 from router.upstream.base import MAX_BODY_BYTES
 
@@ -40,13 +41,13 @@ async def read_assembled(source: EventSource, choices: int, checker: StreamCheck
                     is_whole = True
                     break
                 chunk = reader.read(event)
-                if error := chunk.get("error"):
-                    raise source.refusal(error, event)
                 checker.feed(chunk)
                 rest.add(chunk)
                 size += len(event)
             if size > MAX_BODY_BYTES:
                 raise UpstreamFailed(f"the upstream's answer is longer than {MAX_BODY_BYTES} bytes")
+    except ErrorInside as inside:
+        raise source.refusal(inside.error) from None
     finally:
         attempt.usage, attempt.events, attempt.service_tier = reader.usage, reader.events, reader.service_tier
     if not reader.finished:

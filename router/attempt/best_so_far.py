@@ -9,31 +9,41 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from router.errors import Unavailable
-from router.record import Attempt
+from router.record import Attempt, RequestRecord
 from router.types import ChatCall, Reply
 
-RUNAWAY = inf
-"""the gain over an answer that repeats itself without end: any other is better"""
 DEADLINE_RESERVE_S = 0.02
 """before the client's deadline, for sending an answer that was kept"""
+RUNAWAY = 1e9
+"""the gain over an answer that repeats itself without end: any other is better, but an empty one"""
+EMPTY = inf
+"""the gain over an empty answer: any other is better"""
 
 
 class BestSoFar(NamedTuple):
-    """An answer that is not sure enough, or that repeats itself: better than none if no higher rung can answer."""
+    """An answer that is empty, repeats itself or is not sure enough: better than none if no other model can answer."""
 
     reply: Reply
     model: str
     """the model that gave it"""
     attempt: Attempt
     gain: float
-    """quality that the fallback's answer is expected to add; the lower, the better this answer"""
+    """quality that the fallback's answer is expected to add; the lower, the better this answer; EMPTY if it is empty"""
     structured: str
     """the record's `structured` as it belongs to this answer"""
 
+    @property
+    def is_empty(self) -> bool:
+        """Return whether it has nothing for its reader."""
+        return self.gain == EMPTY
+
     @staticmethod
-    def better_of(before: BestSoFar | None, now: BestSoFar) -> BestSoFar:
-        """Return the better answer of two; the earlier one if they are equal."""
-        return now if before is None or now.gain < before.gain else before
+    def better_of(before: BestSoFar | None, reply: Reply, record: RequestRecord, gain: float) -> BestSoFar:
+        """Return the better one of an earlier answer and that of the last attempt; if they are equal, the earlier."""
+        if before is not None and before.gain <= gain:
+            return before
+        attempt = record.attempts[-1]
+        return BestSoFar(reply, attempt.model, attempt, gain, record.structured)
 
 
 def latest_end(call: ChatCall, started: float) -> float | None:

@@ -73,11 +73,6 @@ class EventSource:
         with suppress(UpstreamFailed, UpstreamTimedOut):
             await self.exchange.next_events(DRAIN_S)
 
-    def refusal(self, error: object, event: bytes) -> ApiError:
+    def refusal(self, error: object) -> ApiError:
         """Return what an error event means."""
-        return self.dialect.refusal(self.lease.model, _status(error), event, None)
-
-
-def _status(error: object) -> int:
-    code = error.get("code") if isinstance(error, dict) else None
-    return code if isinstance(code, int) and 400 <= code < 600 else 500
+        return self.dialect.error_inside(self.lease.model, error)

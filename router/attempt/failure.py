@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from router.errors import (
+    AnswerEmpty,
     AnswerTruncated,
     ApiError,
     FailedLately,
@@ -56,6 +57,8 @@ def classify(error: ApiError, *, caused_by_judge: bool = False) -> Failure:
             return Failure(error, reason, retry=False)
         case AnswerTruncated(more_room=more_room):
             return Failure(error, "truncated", retry=more_room)
+        case AnswerEmpty(only_thoughts=only_thoughts, room=room):
+            return Failure(error, "only_thoughts" if only_thoughts else "empty", retry=room is not None)
         case LowConfidence():
             return Failure(error, "confidence", retry=False)
         case Runaway(kind=kind):
@@ -100,12 +103,12 @@ def classify(error: ApiError, *, caused_by_judge: bool = False) -> Failure:
 def to_report(before: Failure | None, now: Failure) -> Failure | None:
     """Return the failure that the client is told of if nothing better follows; `before`: the one so far.
 
-    1. The model was not eligible, or not sure enough: why an earlier model failed says more.
+    1. The model was not eligible, or its answer empty or not sure enough: why an earlier model failed says more.
     2. The upstream refused a retry that was asked differently: the client did not write what was refused.
     3. Every model refuses: the first refusal, as it is of the model that the client knows best.
     4. Otherwise the newest failure.
     """
-    if isinstance(now.error, NotEligible | LowConfidence):  # 1
+    if isinstance(now.error, NotEligible | LowConfidence | AnswerEmpty):  # 1
         return before
     is_refused = isinstance(now.error, UpstreamRejected) and now.reason in (None, "context", "rejected")
     if before and is_refused and before.reason in (*ASKED_DIFFERENTLY, "rejected"):  # 2, 3

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 from router.attempt.event_source import EventSource
 from router.attempt.failure import classify
-from router.errors import ApiError, UpstreamError, UpstreamFailed
+from router.attempt.stream_content import THINK_CLOSE, StreamContent
+from router.errors import AnswerEmpty, ApiError, UpstreamError, UpstreamFailed
 from router.judge.stream import StreamJudge
 from router.messages.answer import DONE, StreamReader, cut_short, is_usage_chunk, write
+from router.messages.error_inside import ErrorInside
 from router.replicas.pool import Health
 from router.structured.answer.assemble import endpoint_fields
 from router.structured.answer.render_stream import render_stream
@@ -27,6 +29,8 @@ _FRAME = ("id", "object", "created", "model", "system_fingerprint")
 class StreamChecks(NamedTuple):
     """What an answer's events must pass before they leave."""
 
+    content: StreamContent
+    """tells whether there is something for the reader, and holds events until there is"""
     checker: StreamChecker | None = None
     """lets events leave while the answer can still have its format"""
     verify: Verify | None = None
@@ -35,18 +39,25 @@ class StreamChecks(NamedTuple):
     """holds every event until it accepts the answer"""
     on_error: Callable[[ApiError], None] | None = None
     """is called with the error that ends a stream after its beginning; `begin` raises earlier ones"""
+    on_hold: Callable[[], None] | None = None
+    """is called while events are held because they are only thoughts or blanks"""
 
 
 class AnswerStream:
     """Yields the event payloads that came together, without `[DONE]`.
 
     Raises ApiError if the upstream did not finish its answer, or if the answer broke its format.
+
+    Attributes:
+        content: what its events say to their reader.
+        empty: after its end, the error of an answer that has nothing for its reader.
     """
 
     def __init__(self, call: ChatCall, source: EventSource, checks: StreamChecks) -> None:
         self._source = source
         self._lease = source.lease
-        self._checker, self._verify, self._judge, self._on_error = checks
+        self.content, self._checker, self._verify, self._judge, self._on_error, self._on_hold = checks
+        self.empty: AnswerEmpty | None = None
         self._endpoint = call.endpoint
         self._keep_usage = call.include_usage
         self._reader = StreamReader(call.choices)
@@ -63,7 +74,7 @@ class AnswerStream:
     async def begin(self) -> None:
         """Read until the first content may leave: until then another upstream can still be asked instead.
 
-        If the judge does not accept the answer, the stream is read to its end; its events stay available.
+        If the answer is empty, or the judge does not accept it, it is read to its end; its events stay available.
 
         Raises:
             ApiError: the upstream failed before, or the whole answer was held and broke its format.
@@ -77,6 +88,8 @@ class AnswerStream:
     @property
     def _begun(self) -> bool:
         if (self._judge is not None and not self._judge.accepted) or self._source.pace is not None:
+            return False
+        if self.content.is_holding:
             return False
         return self._reader.has_begun if self._checker is None else self._checker.has_begun
 
@@ -118,7 +131,7 @@ class AnswerStream:
             self._lease.release(monotonic(), health)
 
     async def _read_events(self) -> None:
-        source, judge = self._source, self._judge
+        source, judge, content = self._source, self._judge, self.content
         if source.pace is None:
             events = await source.exchange.next_events(source.may_wait_s())
         else:
@@ -132,19 +145,27 @@ class AnswerStream:
                 if judge is not None:
                     event = self._read_logprobs(event, judge)  # noqa: PLW2901 - without its logprobs
                 chunk = self._reader.read(event)
-                if error := chunk.get("error"):
-                    raise source.refusal(error, event)
+                is_changed = self._reader.changed
                 if self._reader.ran_away and (self._checker is None or self._checker.is_text_free):
                     self._lease.attempt.ran_away = True
-                    chunk = cut_short(chunk)
-                    event = write(chunk)  # noqa: PLW2901 - what is left says that it was cut
+                    chunk, is_changed = cut_short(chunk), True  # what is left says that it was cut
+                if not content.is_settled:
+                    is_changed = content.read(chunk) or is_changed
+                if THINK_CLOSE in event:
+                    content.learn(chunk)
+                if is_changed:
+                    event = write(chunk)  # noqa: PLW2901 - in OpenAI's form
                 if self._keep_usage or not is_usage_chunk(chunk):
                     self._take(event, chunk)
-                if judge is not None and (self._checker is None or not self._checker.is_holding):
+                if judge is not None and content.is_visible and not (self._checker and self._checker.is_holding):
                     judge.judge_beginning()
+        except ErrorInside as inside:
+            raise source.refusal(inside.error) from None
         finally:
             attempt, reader = self._lease.attempt, self._reader
             attempt.usage, attempt.events, attempt.service_tier = reader.usage, reader.events, reader.service_tier
+        if content.is_holding and self._reader.has_begun and self._on_hold is not None:
+            self._on_hold()
         if self._kept_bytes > MAX_BODY_BYTES:
             raise UpstreamFailed(f"the upstream's answer is longer than {MAX_BODY_BYTES} bytes")
         self._whole = self._whole or not events
@@ -163,6 +184,13 @@ class AnswerStream:
         """Check and judge the whole answer."""
         if not self._reader.finished:
             raise UpstreamFailed("the upstream ended its stream before it finished the answer")
+        self.empty = self.content.fault(self._reader.usage)
+        if self.empty is not None:  # there is nothing to check, and nothing to judge
+            self._ready += self._held
+            self._held = []
+            if self._begun and self._on_error is not None:
+                self._on_error(self.empty)
+            return
         if self._checker and self._verify and self._checker.is_holding:
             await self._release_held(self._checker, self._verify)
         if self._judge is not None:
@@ -188,7 +216,10 @@ class AnswerStream:
         self._choices = checker.unsettled_choices()
         if instead := await verify(self._choices, self._reader.usage):
             self._choices = instead
-            self._held = render_stream(checker.with_settled(instead), checker.sent, self._frame)
+            sent = checker.sent
+            if not self._begun:  # what the checker let pass has not left yet
+                sent, self._ready = [], []
+            self._held = render_stream(checker.with_settled(instead), sent, self._frame)
             if self._usage:
                 self._held.append(write({**self._frame, "choices": [], "usage": self._usage}))
         self._ready += self._held

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from math import isinf
 from typing import Any
 
 import msgspec
 
 from router.errors import UpstreamFailed
+from router.messages.call_deltas import CallDeltas
+from router.messages.error_inside import ErrorInside, error_inside
+from router.messages.finish_reason import FINISH_REASONS, REPETITION, finish_reason, reason_of_choice
+from router.messages.openai_form import PLAIN_DELTA, put_message_in_form
 from router.messages.service_tier import service_tier_of
+from router.messages.usage import read_usage
 from router.types import Usage
 
 DONE = b"[DONE]"
-REPETITION = "repetition"
-"""the finish reason of an answer that vLLM stopped because it repeats itself"""
-ABORTED = ("abort", "error")
-"""finish reasons of vLLM and SGLang, unknown to OpenAI's API: the engine gave up"""
 _FAST_DECODER = msgspec.json.Decoder()
 
 
@@ -25,54 +27,63 @@ def parse_whole(body: bytes, choices_wanted: int) -> dict[str, Any]:
 
     Raises:
         UpstreamFailed: the body is not JSON, or the answer is incomplete or was aborted.
+        ErrorInside: the answer is an error, or one of its choices is.
     """
     try:
         answer = _FAST_DECODER.decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError):
         answer = _decode_leniently(body)
     choices = answer.get("choices") if isinstance(answer, dict) else None
+    if (not choices or "error" in answer) and (error := error_inside(answer)) is not None:
+        raise ErrorInside(error)
     if not isinstance(choices, list) or not choices:
         raise UpstreamFailed("the upstream answered 200 without choices")
     for choice in choices:
+        if isinstance(choice, dict) and (error := choice.get("error")):
+            raise ErrorInside(error)
         if not isinstance(choice, dict) or not choice.get("finish_reason"):
             raise UpstreamFailed("the upstream answered with a choice without a finish_reason")
-        if choice["finish_reason"] in ABORTED:
-            raise _aborted()
+        reason_of_choice(choice)  # raises if it was aborted
     if len(choices) < choices_wanted:
         raise UpstreamFailed(f"the upstream answered with {len(choices)} choices instead of {choices_wanted}")
     return dict(answer)
 
 
 def _decode_leniently(text: bytes) -> Any:
-    """Parse JSON that the fast decoder rejects: half of a surrogate pair, or a number beyond a double.
+    """Parse JSON that the fast decoder rejects, such as half of a surrogate pair.
 
     Raises:
         UpstreamFailed: the text is not JSON.
     """
     try:
-        return json.loads(text.decode(), parse_constant=_reject_constant)
+        return json.loads(text.decode(), parse_constant=_reject_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         raise UpstreamFailed("the upstream answered 200 with something that is not JSON") from None
 
 
 def write(answer: Mapping[str, Any]) -> bytes:
-    """Encode an answer, or an event of a stream, that the router has changed.
-
-    Raises:
-        UpstreamFailed: the upstream's answer contains a number that JSON does not allow.
-    """
+    """Encode an answer, or an event of a stream, that the router has changed. All its numbers are finite."""
     try:
-        return json.dumps(answer, allow_nan=False).encode()
-    except ValueError:
-        raise UpstreamFailed("the upstream's answer contains a number that JSON does not allow") from None
+        return msgspec.json.encode(answer)
+    except ValueError:  # half of a surrogate pair
+        return json.dumps(answer).encode()
 
 
 def _reject_constant(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
+def _finite(digits: str) -> float:
+    if isinf(value := float(digits)):
+        raise ValueError("a number is too large for a double")
+    return value
+
+
 class StreamReader:
-    """Tracks a stream of chunks: whether content has begun, whether every choice has finished, and the usage."""
+    """Tracks a stream of chunks: whether content has begun, whether every choice has finished, and the usage.
+
+    It also brings each chunk into OpenAI's form (see `openai_form`); `changed` says whether the last one had another.
+    """
 
     def __init__(self, choices: int) -> None:
         self.usage: Usage | None = None
@@ -82,8 +93,13 @@ class StreamReader:
         """number of events with content, about one token each"""
         self.ran_away = False
         """a choice was stopped because it repeats itself"""
+        self.changed = False
         self._choices = choices
         self._finished: set[int] = set()
+        self._calls: dict[int, CallDeltas] = {}
+        """of each choice that calls a function"""
+        self._legacy_calls: set[int] = set()
+        """the choices that call a function in the older form"""
 
     @property
     def has_begun(self) -> bool:
@@ -101,20 +117,25 @@ class StreamReader:
         Raises:
             UpstreamFailed: the event is not a JSON object, its choices are not a list of objects, or the upstream
                 aborted the answer.
+            ErrorInside: the event is an error.
         """
+        self.changed = False
         try:
             chunk = _FAST_DECODER.decode(event)
         except (msgspec.DecodeError, ValueError, RecursionError):
             chunk = _decode_leniently(event)
         if not isinstance(chunk, dict):
             raise UpstreamFailed("the upstream's stream contains an event that is not an object")
-        if choices := chunk.get("choices"):
+        choices = chunk.get("choices")
+        if (not choices or "error" in chunk) and (error := error_inside(chunk)) is not None:
+            raise ErrorInside(error)
+        if choices:
             if not isinstance(choices, list):
                 raise _invalid_choices()
             for choice in choices:
                 self._read_choice(choice)
         if usage := chunk.get("usage"):
-            self.usage = Usage.of(usage) or self.usage
+            self.usage = read_usage(usage) or self.usage
         if "service_tier" in chunk:
             self.service_tier = service_tier_of(chunk) or self.service_tier
         return chunk
@@ -122,22 +143,54 @@ class StreamReader:
     def _read_choice(self, choice: object) -> None:
         if not isinstance(choice, dict):
             raise _invalid_choices()
-        if reason := choice.get("finish_reason"):
-            if reason in ABORTED:
-                raise _aborted()
-            self.ran_away = self.ran_away or reason == REPETITION
-            index = choice.get("index")
-            self._finished.add(index if isinstance(index, int) else 0)
+        if "error" in choice and (error := choice["error"]):
+            raise ErrorInside(error)
         delta = choice.get("delta")
-        if (
-            isinstance(delta, dict)
-            and (delta.get("content") or any(value for key, value in delta.items() if key != "role"))
-        ) or choice.get("text"):
+        if isinstance(delta, dict):
+            content = delta.get("content")
+            if not isinstance(content, str) or len(delta) > 1:  # nearly every delta is a text and nothing else
+                self._read_delta(choice, delta)
+                content = any(value for key, value in delta.items() if key != "role")
+            if content or choice.get("text"):
+                self.events += 1
+        elif choice.get("text"):
             self.events += 1
+        if (reason := choice.get("finish_reason")) is not None:
+            self._read_finish(choice, reason)
+
+    def _read_delta(self, choice: Mapping[str, Any], delta: dict[str, Any]) -> None:
+        if delta.keys() <= PLAIN_DELTA and not isinstance(delta.get("content"), list):
+            return
+        if put_message_in_form(delta):
+            self.changed = True
+        if calls := delta.get("tool_calls"):
+            if (deltas := self._calls.get(index := _index(choice))) is None:
+                deltas = self._calls[index] = CallDeltas()
+            if deltas.clean(calls):
+                self.changed = True
+        elif delta.get("function_call"):
+            self._legacy_calls.add(_index(choice))
+
+    def _read_finish(self, choice: dict[str, Any], reason: object) -> None:
+        index = _index(choice)
+        if not reason:  # some send an empty text instead of null
+            choice["finish_reason"] = None
+            self.changed = True
+            return
+        if not (isinstance(reason, str) and reason in FINISH_REASONS):
+            is_legacy = index in self._legacy_calls
+            has_calls = is_legacy or index in self._calls
+            choice["finish_reason"] = finish_reason(reason, has_calls=has_calls, is_legacy=is_legacy)
+            self.ran_away = self.ran_away or is_runaway(choice)
+            self.changed = True
+        self._finished.add(index)
+        if usage := choice.get("usage"):  # Moonshot's place for it
+            self.usage = read_usage(usage) or self.usage
 
 
-def _aborted() -> UpstreamFailed:
-    return UpstreamFailed("the upstream aborted its answer")
+def _index(choice: Mapping[str, Any]) -> int:
+    index = choice.get("index")
+    return index if isinstance(index, int) else 0
 
 
 def _invalid_choices() -> UpstreamFailed:

@@ -103,9 +103,12 @@ class OutputContract:
         """Return whether the model that is asked now has refused the constraint in its engine's fields."""
         return self._hints.refused
 
-    async def adapt(self, model: Model, dialect: FormatDialect, *, refused: bool = False) -> ChatCall:
+    async def adapt(
+        self, model: Model, dialect: FormatDialect, call: ChatCall | None = None, *, refused: bool = False
+    ) -> ChatCall:
         """Return the call as this model is to be asked, in the dialect of its engine.
 
+        `call`: the client's call, if this attempt's differs from it.
         `refused`: its engine is known to refuse the constraint, so the prompt alone describes it.
         """
         hints = replace(self._hints, refused=True) if refused else self._hints
@@ -113,7 +116,9 @@ class OutputContract:
             hints = replace(hints, intent=None)
         self._asked = hints.intent.constraint if hints.intent else self._constraint
         self._enforcement = "none" if hints.refused else await enforcement_of(self._asked, model, self._workers)
-        self._adapted = constrain(self._call, self._constraint, Target(model, dialect, self._enforcement), hints)
+        self._adapted = constrain(
+            call or self._call, self._constraint, Target(model, dialect, self._enforcement), hints
+        )
         self._intent, self._may_repeat = None, False
         return self._adapted
 

@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Protocol
 
 from router.config.models import Model
 from router.errors import ApiError
+from router.messages.answer import write
+from router.messages.error_inside import status_of
 from router.structured.engine.constrained_call import EngineFields, FormatRequest, ToolRequest
 from router.types import Ability, ChatCall
 
@@ -145,6 +147,10 @@ class Dialect(ABC):
     @abstractmethod
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
         """Return the error for the client that an error status, or an error event, leads to."""
+
+    def error_inside(self, model: Model, error: object) -> ApiError:
+        """Return the error for the client that an error inside an answer with status 200 leads to."""
+        return self.refusal(model, status_of(error), write({"error": error}), None)
 
     @abstractmethod
     def format_fields(self, request: FormatRequest) -> EngineFields:

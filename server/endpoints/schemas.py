@@ -195,7 +195,8 @@ class Routing(BaseModel):
     on_truncation: Literal["accept", "retry"] | None = Field(
         None,
         description="What happens to a formatted answer that the token limit cut. `accept`: it is sent, with "
-        "`finish_reason: length`. `retry`: it is requested again with a higher token limit, then from the next rung.",
+        "`finish_reason: length`. `retry`: it is requested again with a higher token limit, then from the next rung. "
+        "An answer that was cut within its thoughts is requested again, too, unless this is `accept`.",
     )
 
 

@@ -48,7 +48,7 @@ def read_stream(data: bytes) -> Answer:
 
 def _add(answer: Answer, part: dict[str, Any]) -> None:
     answer.content += part.get("content") or ""
-    answer.reasoning += part.get("reasoning") or ""
+    answer.reasoning += part.get("reasoning_content") or ""
     for number, call in enumerate(part.get("tool_calls") or ()):
         index = call.get("index", number)
         if index == len(answer.calls):

@@ -178,7 +178,8 @@ def test_a_failure_before_any_token_costs_nothing_and_keeps_the_price_known(lane
 
 
 def test_a_sound_replica_after_failures_answers_again(lane: Lane) -> None:
-    lane.slm.then(error(500), stream(first(), finished(), DONE), stream(first(), delta("back"), finished(), DONE))
+    back = stream(first(), delta("back"), finished(), DONE)
+    lane.slm.then(error(500), back, back)
     assert lane.chat().said("model") == lane.name("llm")
     assert lane.stream().said("model") == lane.name("slm")
     assert lane.stream().transcript.text == "back"

@@ -178,15 +178,16 @@ def test_tool_call_deltas_keep_their_shape(lane: Lane) -> None:
 def test_reasoning_is_content_and_is_kept(lane: Lane) -> None:
     gate = Gate()
     lane.slm.then(stream(first(), delta(reasoning_content="hmm"), gate, delta("42"), finished(), DONE))
-    with Caller(lane.gateway, lane.body(stream=True)) as caller:
+    with Caller(lane.gateway, lane.body("slm", stream=True)) as caller:
         assert b'"hmm"' in caller.read_until(b'"hmm"')
         gate.set()
         caller.read_until(b"[DONE]")
 
 
-def test_an_empty_answer_is_an_answer(lane: Lane) -> None:
+def test_an_empty_answer_is_an_answer_where_nobody_else_can_be_asked(lane: Lane) -> None:
     lane.slm.then(stream(first(), finished("stop"), DONE))
-    transcript = lane.stream().transcript
+    transcript = lane.stream("slm").transcript
+    assert transcript.summary["reason"] == "unsure: empty"
     assert (transcript.text, transcript.finish_reasons, transcript.done) == ("", ["stop"], True)
 
 

@@ -40,7 +40,11 @@ def test_the_upstreams_body_is_the_answer(lane: Lane) -> None:
                 "logprobs": {"content": [{"token": "é", "logprob": -0.25, "bytes": [195, 169], "top_logprobs": []}]},
                 "finish_reason": "stop",
             },
-            {"index": 1, "message": {"role": "assistant", "content": "b"}, "finish_reason": "length"},
+            {
+                "index": 1,
+                "message": {"role": "assistant", "content": "b", "refusal": None, "annotations": []},
+                "finish_reason": "length",
+            },
         ],
         "usage": usage_of(5, 2, cached=1),
         "system_fingerprint": "fp_1",
@@ -200,7 +204,8 @@ def test_the_log_ties_the_clients_request_id_to_ours(lane: Lane) -> None:
 
 
 def _body() -> dict[str, object]:
-    choice = {"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}
+    message = {"role": "assistant", "content": "hi", "refusal": None}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
     return {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]} | {
         "usage": usage_of(10, 2)
     }

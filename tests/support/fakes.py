@@ -100,7 +100,8 @@ def usage_of(prompt: int, completion: int, cached: int = 0) -> dict[str, Any]:
 
 
 def whole(content: str = "Paris.", usage: object = None, finish: str | None = "stop") -> bytes:
-    choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": finish}
+    choice = {"index": 0, "message": {"role": "assistant", "content": content, "refusal": None}}
+    choice["finish_reason"] = finish
     return json.dumps({"id": "x", "choices": [choice], "usage": usage or usage_of(10, 5)}).encode()
 
 

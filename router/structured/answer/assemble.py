@@ -7,11 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from router.errors import UpstreamFailed
+from router.messages.openai_form import REASONING
 from router.types import Endpoint
 
 _CallKey = tuple[int, int]
 """a call's index, and how many earlier calls have the same index"""
-_TEXTS = frozenset({"content", "refusal", "reasoning_content", "reasoning"})
+_TEXTS = frozenset({"content", "refusal", REASONING})
+_READ_OF_DELTA = _TEXTS | {"role", "tool_calls", "function_call"}
+_READ_OF_CALL = frozenset({"index", "id", "type", "function"})
+_READ_OF_FUNCTION = frozenset({"name", "arguments"})
+_READ_OF_CHOICE = frozenset({"index", "delta", "text", "finish_reason", "logprobs"})
 
 
 def endpoint_fields(choice: Mapping[str, Any], endpoint: Endpoint) -> Mapping[str, Any]:
@@ -26,7 +31,8 @@ class StreamAssembler:
     """Assembles the choices of one stream.
 
     A choice is `{index, message, finish_reason}` for chat and `{index, text, finish_reason}` for completions;
-    a missing finish_reason is None. Events without choices (usage) add nothing.
+    a missing finish_reason is None. Events without choices (usage) add nothing. Fields of choices, messages, calls and
+    functions that are unknown here are kept, such as `annotations` and `extra_content`.
     """
 
     def __init__(self) -> None:
@@ -68,11 +74,15 @@ class _Call:
     arguments: list[str] = field(default_factory=list)
     value: object = None
     """arguments that were sent as a JSON value instead of its text"""
+    more: dict[str, Any] = field(default_factory=dict)
+    more_of_function: dict[str, Any] = field(default_factory=dict)
 
     def add(self, part: Mapping[str, Any]) -> None:
+        _keep_unknown(part, _READ_OF_CALL, self.more)
         self.id = self.id or part.get("id")
         self.type = part.get("type") or self.type
         function = _mapping(part.get("function") or {})
+        _keep_unknown(function, _READ_OF_FUNCTION, self.more_of_function)
         self.name = self.name or _text(function.get("name"))
         arguments = function.get("arguments")
         if self.value and arguments:
@@ -83,7 +93,7 @@ class _Call:
             self.arguments.append(_text(arguments))
 
     def function(self) -> dict[str, object]:
-        return {"name": self.name, "arguments": "".join(self.arguments) or self.value or ""}
+        return {"name": self.name, "arguments": "".join(self.arguments) or self.value or "", **self.more_of_function}
 
 
 @dataclass(slots=True)
@@ -93,14 +103,18 @@ class _Choice:
     function_call: _Call | None = None
     finish_reason: str | None = None
     is_chat: bool = True
+    more: dict[str, Any] = field(default_factory=dict)
+    more_of_message: dict[str, Any] = field(default_factory=dict)
 
     def add(self, part: Mapping[str, Any]) -> None:
+        _keep_unknown(part, _READ_OF_CHOICE, self.more)
         self.finish_reason = part.get("finish_reason") or self.finish_reason
         if "text" in part:
             self.is_chat = False
             self.texts.setdefault("text", []).append(_text(part["text"]))
             return
         delta = _mapping(part.get("delta") or {})
+        _keep_unknown(delta, _READ_OF_DELTA, self.more_of_message)
         for key, value in delta.items():
             if value is not None and key in _TEXTS:
                 self.texts.setdefault(key, []).append(_text(value))
@@ -127,16 +141,28 @@ class _Choice:
     def whole(self) -> dict[str, Any]:
         texts = {key: "".join(parts) for key, parts in self.texts.items()}
         if not self.is_chat:
-            return {"text": texts.get("text", ""), "finish_reason": self.finish_reason}
-        message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None} | texts
+            return {"text": texts.get("text", ""), "finish_reason": self.finish_reason, **self.more}
+        message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None} | texts | self.more_of_message
         if self.calls:
             message["tool_calls"] = [
-                {"id": call.id, "function": call.function()} | ({"type": call.type} if call.type else {})
+                {"id": call.id, "function": call.function()} | ({"type": call.type} if call.type else {}) | call.more
                 for _, call in sorted(self.calls.items())
             ]
         if self.function_call:
             message["function_call"] = self.function_call.function()
-        return {"message": message, "finish_reason": self.finish_reason}
+        return {"message": message, "finish_reason": self.finish_reason, **self.more}
+
+
+def _keep_unknown(part: Mapping[str, Any], read: frozenset[str], kept: dict[str, Any]) -> None:
+    """Keep the fields that are not read here: lists grow, and of other values the last one counts."""
+    if part.keys() <= read:
+        return
+    for name in part.keys() - read:
+        value = part[name]
+        if isinstance(value, list) and isinstance(kept.get(name), list):
+            kept[name] = kept[name] + value
+        elif value is not None:
+            kept[name] = value
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

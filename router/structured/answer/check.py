@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from router.messages.openai_form import REASONING
 from router.messages.strict_json import NotJson, loads
 from router.structured.answer.calls import check_calls, truncated_arguments
 from router.structured.answer.instance import instance_fault, one_line
@@ -36,6 +37,8 @@ async def check_choice(
        text is valid, unless a call is required.
     5. Invalid, but a prefix of something valid, and the upstream counted the maximum number of tokens (`at_limit`):
        truncated, whatever `finish_reason` says.
+    6. No content, but thoughts that are the answer: some servers take an answer without thoughts for these. It is
+       moved to the content.
 
     Grammar workers check long messages.
 
@@ -61,8 +64,15 @@ async def check_choice(
         return Verdict("truncated", kind=kind), {**choice, "finish_reason": "length"}
     if not changes:
         return Verdict("valid", kind=kind), choice
-    repaired = {"message": {**message, **changes}} if isinstance(chat_message, dict) else {"text": changes["content"]}
+    repaired = (
+        {"message": _with_changes(message, changes)} if isinstance(chat_message, dict) else {"text": changes["content"]}
+    )
     return Verdict("repaired", kind=kind), {**choice, **repaired, "finish_reason": new_finish or finish}
+
+
+def _with_changes(message: _Fields, changes: _Fields) -> _Fields:
+    changed = {**message, **changes}
+    return {name: value for name, value in changed.items() if name != REASONING or value}
 
 
 async def check_message(
@@ -70,6 +80,8 @@ async def check_message(
 ) -> CheckResult:
     """Check a message by steps 3 to 5 of `check_choice`, in this process, whatever its size."""
     result = await _check(constraint, message, workers)
+    if result.fault and (moved := await _check_stray(constraint, message, workers)):
+        return moved
     if result.fault and at_limit and await _is_truncated(constraint, message, result.fault, workers):
         return CheckResult(result.kind, finish_reason="length")
     return result
@@ -84,9 +96,28 @@ async def _check_in_worker(
         return CheckResult(constraint.kind, Fault("", _TIMED_OUT))
 
 
+async def _check_stray(constraint: Constraint, message: _Fields, workers: GrammarWorkers) -> CheckResult | None:
+    """Return the result of an answer that stands in the thoughts, or None if there is none.
+
+    Only of JSON and calls: to a pattern, thoughts may be an answer by chance.
+    """
+    thoughts, content, output_format = message.get(REASONING), message.get("content"), constraint.output_format
+    if not isinstance(thoughts, str) or _has_calls(message) or (content and str(content).strip()):
+        return None
+    if output_format and output_format.kind not in ("json_schema", "json_object"):
+        return None
+    result = await _check(constraint, {"content": thoughts.strip()}, workers, prose=False)
+    if result.fault:
+        return None
+    changes = {"content": thoughts.strip(), **result.changes}
+    return CheckResult(result.kind, None, {REASONING: None, **changes}, result.finish_reason)
+
+
 def _message_chars(message: _Fields) -> int:
     """Return approximately how many characters of a message must be checked."""
-    return sum(len(str(message.get(key) or "")) for key in ("content", "tool_calls", "function_call"))
+    return sum(len(str(message.get(key) or "")) for key in ("content", "tool_calls", "function_call")) or len(
+        str(message.get(REASONING) or "")
+    )
 
 
 def _is_valid_as_is(output_format: OutputFormat, message: _Fields) -> bool:
@@ -106,11 +137,15 @@ def _has_calls(message: _Fields) -> bool:
     return bool(message.get("tool_calls") or message.get("function_call"))
 
 
-async def _check(constraint: Constraint, message: _Fields, workers: GrammarWorkers) -> CheckResult:
+async def _check(
+    constraint: Constraint, message: _Fields, workers: GrammarWorkers, *, prose: bool = True
+) -> CheckResult:
     if _has_calls(message):
         fault, fields = await check_calls(constraint.calls, message, workers)
         return CheckResult("tools", fault, {} if fault else _changed_fields(message, fields))
-    as_format = await _check_format(constraint.output_format, message, workers) if constraint.output_format else None
+    as_format = None
+    if constraint.output_format:
+        as_format = await _check_format(constraint.output_format, message, workers, prose=prose)
     if as_format and not as_format.fault and not as_format.changes:
         return as_format
     as_calls = await _check_text_calls(constraint.calls, message, workers) if constraint.calls else None
@@ -123,23 +158,29 @@ async def _check(constraint: Constraint, message: _Fields, workers: GrammarWorke
     return CheckResult("tools", Fault("", "no function is called, but a call is required") if is_call_missing else None)
 
 
-async def _check_format(output_format: OutputFormat, message: _Fields, workers: GrammarWorkers) -> CheckResult:
+async def _check_format(
+    output_format: OutputFormat, message: _Fields, workers: GrammarWorkers, *, prose: bool
+) -> CheckResult:
     content = message.get("content")
     if not isinstance(content, str):
         return CheckResult(
             output_format.kind, Fault("", "there is no content" if content is None else "the content is not a string")
         )
-    check = _check_json if output_format.kind in ("json_schema", "json_object") else _check_text
-    fault, text = await check(output_format, content, workers)
+    if output_format.kind in ("json_schema", "json_object"):
+        fault, text = await _check_json(output_format, content, workers, prose=prose)
+    else:
+        fault, text = await _check_text(output_format, content, workers)
     if fault or text == content:
         return CheckResult(output_format.kind, fault)
     reasoning = removed_reasoning(content, text)
     return CheckResult(output_format.kind, changes={"content": text, **_reasoning_field(message, reasoning)})
 
 
-async def _check_json(output_format: OutputFormat, content: str, workers: GrammarWorkers) -> tuple[Fault | None, str]:
+async def _check_json(
+    output_format: OutputFormat, content: str, workers: GrammarWorkers, *, prose: bool
+) -> tuple[Fault | None, str]:
     try:
-        text, value = repair_json(content)
+        text, value = repair_json(content, prose=prose)
     except NotJson as error:
         return Fault("", f"not strict JSON: {error}" if content.strip() else "there is no content"), content
     if output_format.schema:
@@ -192,8 +233,7 @@ def _changed_fields(message: _Fields, fields: _Fields) -> _Fields:
 
 def _reasoning_field(message: _Fields, reasoning: str) -> _Fields:
     """Return the field for the reasoning that preceded the answer, unless the message has one already."""
-    has_field = message.get("reasoning_content") or message.get("reasoning")
-    return {"reasoning_content": reasoning} if reasoning and not has_field else {}
+    return {REASONING: reasoning} if reasoning and not message.get(REASONING) else {}
 
 
 async def _is_truncated(constraint: Constraint, message: _Fields, fault: Fault, workers: GrammarWorkers) -> bool:

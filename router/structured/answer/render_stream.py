@@ -7,8 +7,13 @@ from typing import Any
 
 from router.errors import StructuredOutputViolation
 from router.messages.answer import write
+from router.messages.openai_form import REASONING
 
-_TEXTS = ("reasoning_content", "reasoning", "content", "refusal")
+_TEXTS = (REASONING, "content", "refusal")
+_OF_MESSAGE = frozenset({"role", "tool_calls", "function_call", *_TEXTS})
+_OF_CALL = frozenset({"index", "id", "type", "function"})
+_OF_FUNCTION = frozenset({"name", "arguments"})
+_OF_CHOICE = frozenset({"index", "message", "text", "finish_reason", "logprobs"})
 
 
 def render_stream(
@@ -32,14 +37,18 @@ def render_stream(
 def _deltas(choice: Mapping[str, Any], sent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     if sent.get("finish_reason"):
         return
-    finish = choice["finish_reason"]
+    last = {"finish_reason": choice["finish_reason"], **_unsent(choice, sent, _OF_CHOICE)}
     if "message" not in choice:
-        yield {"text": _rest(choice.get("text"), sent.get("text")), "finish_reason": finish}
+        yield {"text": _rest(choice.get("text"), sent.get("text")), **last}
         return
     message, sent_message = choice["message"], sent.get("message", {})
     if not sent_message:
         yield {"delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+    if more := _unsent(message, sent_message, _OF_MESSAGE):
+        yield {"delta": more, "finish_reason": None}
     for key in _TEXTS:
+        if key == REASONING and not message.get(key):
+            continue  # it was moved to the content; what was sent of it stays
         if rest := _rest(message.get(key), sent_message.get(key)):
             yield {"delta": {key: rest}, "finish_reason": None}
     calls, sent_calls = message.get("tool_calls") or (), sent_message.get("tool_calls") or ()
@@ -52,7 +61,7 @@ def _deltas(choice: Mapping[str, Any], sent: Mapping[str, Any]) -> Iterator[dict
         delta := _function_delta(legacy, sent_message.get("function_call"))
     ):
         yield {"delta": {"function_call": delta}, "finish_reason": None}
-    yield {"delta": {}, "finish_reason": finish}
+    yield {"delta": {}, **last}
 
 
 def _call_delta(call: Mapping[str, Any], sent: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -62,7 +71,7 @@ def _call_delta(call: Mapping[str, Any], sent: Mapping[str, Any] | None) -> dict
         raise _too_late()
     changed_type = {} if sent.get("type") == call.get("type") else {"type": call["type"]}
     rest = _function_delta(call["function"], sent["function"])
-    return changed_type | ({"function": rest} if rest else {})
+    return changed_type | _unsent(call, sent, _OF_CALL) | ({"function": rest} if rest else {})
 
 
 def _function_delta(function: Mapping[str, Any], sent: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -71,7 +80,21 @@ def _function_delta(function: Mapping[str, Any], sent: Mapping[str, Any] | None)
     if function["name"] != sent["name"]:
         raise _too_late()
     rest = _rest(function["arguments"], sent["arguments"])
-    return {"arguments": rest} if rest else {}
+    return _unsent(function, sent, _OF_FUNCTION) | ({"arguments": rest} if rest else {})
+
+
+def _unsent(whole: Mapping[str, Any], sent: Mapping[str, Any], read: frozenset[str]) -> dict[str, Any]:
+    """Return the fields that are unknown here, as far as they were not sent: of a list, only the rest."""
+    rest = {}
+    for name in whole.keys() - read:
+        value, before = whole[name], sent.get(name)
+        if isinstance(value, list) and isinstance(before, list):
+            value = value[len(before) :]
+            if not value:
+                continue
+        if value is not None and value != before:
+            rest[name] = value
+    return rest
 
 
 def _rest(text: object, sent: object) -> str:

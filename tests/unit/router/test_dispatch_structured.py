@@ -101,7 +101,11 @@ async def test_a_truncated_answer_says_so_itself() -> None:
 
 def _of_choices(*choices: tuple[str | None, str]) -> bytes:
     made = [
-        {"index": i, "message": {"content": text, "refusal": None if text else "no"}, "finish_reason": finish}
+        {
+            "index": i,
+            "message": {"role": "assistant", "content": text, "refusal": None if text else "no"},
+            "finish_reason": finish,
+        }
         for i, (text, finish) in enumerate(choices)
     ]
     return json.dumps({"choices": made}).encode()

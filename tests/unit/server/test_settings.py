@@ -46,6 +46,7 @@ def test_every_setting_has_a_variable_and_a_flag_that_wins() -> None:
         "queue_timeout_s": ("0.5", "1.5"),
         "shutdown_grace_s": ("2.5", "3.5"),
         "warm_start": ("False", "True"),
+        "both_reasoning_names": ("True", "False"),
         "cors_origins": ("https://a.example,http://localhost:3000", "app://obsidian.md"),
     }
     assert set(values) == set(Settings.__dataclass_fields__) - {"api_keys"}  # keys would show in `ps`

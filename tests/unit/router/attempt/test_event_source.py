@@ -141,22 +141,8 @@ async def test_draining_waits_a_moment_and_never_fails(end: Any) -> None:
     assert exchange.waits == [DRAIN_S]
 
 
-@pytest.mark.parametrize(
-    ("error", "status"),
-    [
-        ({"code": 400}, 400),
-        ({"code": 429}, 429),
-        ({"code": 599}, 599),
-        ({"code": 399}, 500),
-        ({"code": 600}, 500),
-        ({"code": "429"}, 500),
-        ({}, 500),
-        ("overloaded", 500),
-        (None, 500),
-    ],
-)
-def test_an_error_event_has_the_status_that_it_tells(error: object, status: int) -> None:
+def test_the_dialect_says_what_an_error_event_means() -> None:
     dialect = Refusing()
     one, _ = source(dialect=dialect)
-    assert one.refusal(error, b"event").message == "refused"
-    assert dialect.read == ("slm", status, b"event", None)
+    assert one.refusal({"code": 429}).message == "refused"
+    assert dialect.read == ("slm", 429, b'{"error":{"code":429}}', None)

@@ -40,6 +40,8 @@ CASES: list[tuple[ApiError, dict[str, Any]]] = [
     (errors.AnswerTruncated("x", more_room=False), {"reason": "truncated", "retry": False}),
     (errors.Runaway("x", kind="json_schema"), {"reason": "runaway", "retry": True}),
     (errors.Runaway("x"), {"reason": "runaway", "retry": False}),  # asked the same, it would repeat itself again
+    (errors.AnswerEmpty("x", only_thoughts=True, room=None), {"reason": "only_thoughts", "retry": False}),
+    (errors.AnswerEmpty("x", only_thoughts=False, room=64), {"reason": "empty", "retry": True}),
     (errors.LowConfidence("x"), {"reason": "confidence", "retry": False}),
     (errors.NotEligible("x", reason="cost", code="max_cost_exceeded"), {"reason": "cost", "retry": False}),
     (errors.Overloaded("x"), {"reason": "overloaded", "retry": True, "needs_other_replica": True}),

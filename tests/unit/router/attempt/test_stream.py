@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from router.attempt.empty_answer import Expectation
 from router.attempt.event_source import DRAIN_S, EventSource
 from router.attempt.stream import AnswerStream, StreamChecks
+from router.attempt.stream_content import StreamContent
 from router.config.model_options import Timeouts
 from router.errors import (
     ApiError,
@@ -47,6 +49,8 @@ class Case:
         idle_s: float = 30.0,
         held: bool = False,
         pace: Mode = "hold",
+        holds: bool = False,
+        begins_inside: bool = False,
         **of_call: Any,
     ) -> None:
         self.pool: Pool = pool(model(timeouts=Timeouts(idle_s=idle_s)))
@@ -58,7 +62,14 @@ class Case:
         self.judged: Any = None
         self.instead: Any = None
         source = EventSource(self.lease, self.exchange, VllmDialect(), now, now + first_s, now + total_s)
-        checks = StreamChecks(StreamChecker(ANY_OBJECT, pace, broken), self.verify) if held else StreamChecks()
+        self.begins_inside = set[str]({"slm"} if begins_inside else ())
+        self.faults: list[ApiError] = []
+        self.was_held = False
+        expected = Expectation(one, self.lease.model, not held, self.begins_inside)
+        content = StreamContent(expected, holds=holds)
+        checks = StreamChecks(content, on_error=self.faults.append, on_hold=self.note_hold)
+        if held:
+            checks = checks._replace(checker=StreamChecker(ANY_OBJECT, pace, broken), verify=self.verify)
         self.stream = AnswerStream(one, source, checks)
 
     async def verify(self, choices: Any, usage: Any) -> Any:
@@ -66,6 +77,9 @@ class Case:
         if isinstance(self.instead, ApiError):
             raise self.instead
         return self.instead
+
+    def note_hold(self) -> None:
+        self.was_held = True
 
     async def rest(self) -> list[bytes]:
         return [event async for together in self.stream for event in together]
@@ -140,7 +154,7 @@ async def test_what_the_judge_changed_leaves_changed_with_its_usage() -> None:
     events = await case.rest()
     deltas = [one["delta"] for event in events[:-1] for one in json.loads(event)["choices"]]
     assert deltas == [{"role": "assistant", "content": ""}, {"content": "{}"}, {}]
-    assert events[-1] == usage_chunk()
+    assert json.loads(events[-1]) == json.loads(usage_chunk())
 
 
 async def test_usage_beside_choices_is_told_again_on_its_own() -> None:
@@ -264,7 +278,14 @@ async def test_a_connection_that_does_not_end_after_done_spoils_nothing() -> Non
         ([b'{"error": {"message": "boom", "code": 500}}'], "bad", UpstreamFailed),
         ([b'{"error": "boom"}'], "bad", UpstreamFailed),
         ([b'{"error": {"message": "boom", "code": true}}'], "bad", UpstreamFailed),
-        ([b'{"error": {"message": "boom", "code": "429"}}'], "bad", UpstreamFailed),
+        ([b'{"error": {"message": "slow down", "code": "429"}}'], "unknown", UpstreamRejected),
+        ([b'{"error": {"message": "slow down", "code": "rate_limit_exceeded"}}'], "unknown", UpstreamRejected),
+        ([b'{"code": 503, "message": "full"}'], "unknown", Overloaded),
+        ([b'{"object": "error", "message": "boom", "type": "InternalServerError"}'], "bad", UpstreamFailed),
+        ([b'{"detail": "boom"}'], "bad", UpstreamFailed),
+        ([b'{"choices": [{"index": 0, "error": {"message": "full", "code": 503}}]}'], "unknown", Overloaded),
+        ([b'{"choices": [{"index": 0, "delta": {}, "finish_reason": "error"}]}'], "bad", UpstreamFailed),
+        ([b'{"choices": [{"index": 0, "delta": {}, "finish_reason": "Abort"}]}'], "bad", UpstreamFailed),
         ([b'{"error": {"message": "bad grammar", "code": 400}}', DONE], "unknown", UpstreamRejected),
         ([b'{"error": {"message": "slow down", "code": 429}}'], "unknown", UpstreamRejected),
         ([b'{"error": {"message": "full", "code": 503}}'], "unknown", Overloaded),
@@ -379,5 +400,116 @@ async def test_the_dialect_reads_the_error() -> None:
     body = json.dumps({"error": {"message": "too long", "code": "context_length_exceeded", "type": "x"}}).encode()
     case = Case([[body]])
     case.stream._dialect = OpenAIDialect()
-    with pytest.raises(UpstreamFailed):  # a code that is no status: the stream's status said 200
+    with pytest.raises(UpstreamRejected) as caught:
         await case.stream.begin()
+    assert (caught.value.status, caught.value.code) == (400, "context_length_exceeded")
+
+
+THOUGHT = chunk(reasoning_content="Hm.")
+
+
+async def test_thoughts_leave_at_once_where_nobody_else_can_be_asked() -> None:
+    case = Case([[ROLE, THOUGHT], [chunk("Paris."), STOP, DONE]])
+    await case.stream.begin()
+    assert len(case.exchange.waits) == 1
+    assert await case.rest() == [ROLE, THOUGHT, chunk("Paris."), STOP]
+    assert not case.was_held
+
+
+@pytest.mark.parametrize("early", [THOUGHT, chunk(" \n"), chunk("\u200b")])
+async def test_thoughts_and_blanks_wait_for_the_answer_where_another_model_could_give_one(early: bytes) -> None:
+    case = Case([[ROLE, early], [early], [chunk("Paris.")], [STOP, DONE]], holds=True)
+    await case.stream.begin()
+    assert len(case.exchange.waits) == 3
+    assert case.was_held
+    events = [json.loads(event)["choices"][0]["delta"] for event in await case.rest()]
+    said = "".join(event.get("content", "") for event in events)
+    assert (said.strip(" \n\u200b"), len(events)) == ("Paris.", 5), "none is lost"
+
+
+@pytest.mark.parametrize("holds", [True, False])
+@pytest.mark.parametrize(("finish", "room"), [("stop", None), ("length", 40)])
+async def test_a_stream_of_thoughts_alone_is_empty(finish: str, room: int | None, holds: bool) -> None:
+    case = Case([[ROLE, THOUGHT], [chunk(finish=finish), DONE]], holds=holds, max_tokens=10)
+    await case.stream.begin()
+    assert await case.rest() == [ROLE, THOUGHT, chunk(finish=finish)], "it may be the best that there is"
+    assert case.stream.empty is not None
+    assert (case.stream.empty.only_thoughts, case.stream.empty.room) == (True, room)
+    assert case.faults == ([] if holds else [case.stream.empty]), "what has left cannot be asked again"
+    assert case.health == "good", "and its replica did its work"
+
+
+async def test_a_completion_of_blanks_is_one() -> None:
+    def text(piece: str, finish: str | None = None) -> bytes:
+        return json.dumps({"choices": [{"index": 0, "text": piece, "finish_reason": finish}]}).encode()
+
+    case = Case([[text("\n")], [text("", "stop")], [DONE]], endpoint="completions", prompt="x", holds=True)
+    await case.stream.begin()
+    assert len(case.exchange.waits) == 1
+    await case.rest()
+    assert case.stream.empty is None
+
+
+async def test_a_held_answer_is_cut_within_its_thoughts() -> None:
+    case = Case([[ROLE, THOUGHT, chunk(finish="length"), DONE]], held=True, holds=True)
+    await case.stream.begin()
+    assert case.judged is None, "there is nothing to check"
+    assert case.stream.empty is not None
+    assert await case.rest() == [ROLE, THOUGHT, chunk(finish="length")]
+
+
+@pytest.mark.parametrize(("holds", "pace"), [(True, "check"), (False, "check"), (True, "hold"), (False, "hold")])
+async def test_an_answer_that_stood_in_the_thoughts_leaves_as_content(holds: bool, pace: Mode) -> None:
+    case = Case([[ROLE, chunk(reasoning_content="{}"), STOP], [usage_chunk(), DONE]], held=True, holds=holds, pace=pace)
+    case.instead = [{"index": 0, "message": {"role": "assistant", "content": "{}"}, "finish_reason": "stop"}]
+    await case.stream.begin()
+    deltas = [json.loads(event)["choices"][0]["delta"] for event in await case.rest()]
+    assert "".join(delta.get("content") or "" for delta in deltas) == "{}"
+    has_left = not holds and pace == "check"
+    assert any("reasoning_content" in delta for delta in deltas) is has_left
+
+
+def said(events: list[bytes]) -> tuple[str, str, list[str]]:
+    """Return the thoughts, the content, and the reasons of the end."""
+    choices = [choice for event in events for choice in json.loads(event)["choices"]]
+    deltas = [choice["delta"] for choice in choices]
+    return (
+        "".join(delta.get("reasoning_content") or "" for delta in deltas),
+        "".join(delta.get("content") or "" for delta in deltas),
+        [choice["finish_reason"] for choice in choices if choice["finish_reason"]],
+    )
+
+
+async def test_thoughts_have_one_name_and_the_end_one_of_five_words() -> None:
+    case = Case([[ROLE, chunk(reasoning="Hm."), chunk("Paris.", tool_calls=[]), chunk(finish="end_turn"), DONE]])
+    events = await case.rest()
+    assert said(events) == ("Hm.", "Paris.", ["stop"])
+    assert b"tool_calls" not in b"".join(events)
+
+
+async def test_thoughts_in_the_content_are_moved_while_they_come() -> None:
+    case = Case([[ROLE, chunk("<think>")], [chunk("Hm.")], [chunk("</think>"), chunk("Paris."), STOP, DONE]])
+    assert said(await case.rest()) == ("Hm.", "Paris.", ["stop"])
+
+
+async def test_where_a_format_is_asked_for_nothing_is_moved_before_the_check() -> None:
+    case = Case([[ROLE, chunk('{"a": "</think>"}'), STOP, DONE]], held=True)
+    assert said(await case.rest())[1] == '{"a": "</think>"}'
+
+
+async def test_a_model_that_begins_inside_its_thoughts_is_known_from_then_on() -> None:
+    steps = [[ROLE, chunk("Hm.")], [chunk("</think>"), chunk("Paris."), STOP, DONE]]
+    first = Case(steps)
+    assert said(await first.rest()) == ("", "Hm.</think>Paris.", ["stop"]), "what has left cannot be moved"
+    assert first.begins_inside == {"slm"}
+    second = Case(steps, begins_inside=True)
+    assert said(await second.rest()) == ("Hm.", "Paris.", ["stop"])
+    assert second.begins_inside == {"slm"}
+    without = Case([[ROLE, chunk("Paris.")], [STOP, DONE]], begins_inside=True)
+    assert said(await without.rest()) == ("Paris.", "Paris.", ["stop"])
+    assert without.begins_inside == set(), "one without thoughts shows that it does not always think"
+
+
+async def test_an_event_that_needs_no_change_keeps_its_bytes() -> None:
+    odd = b'{"id":"x",  "choices":[{"index":0,"delta":{"content":"\\u00e9"},"finish_reason":null}]}'
+    assert (await Case([[ROLE, odd, STOP, DONE]]).rest())[1] is odd

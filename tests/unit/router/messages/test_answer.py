@@ -49,9 +49,10 @@ def test_a_whole_answer() -> None:
         event(choices=[{"message": {"content": "cut"}}]),
         event(choices=[{"finish_reason": None}]),
         event(choices=[{"finish_reason": "stop"}, {"finish_reason": ""}]),
-        event(error={"message": "out of memory"}),
         event(choices=[{"finish_reason": "abort"}]),
         event(choices=[{"finish_reason": "stop"}, {"finish_reason": "error"}]),
+        event(choices=[{"finish_reason": "Aborted"}]),
+        b'{"choices": [{"finish_reason": "stop", "x": 1e999}]}',
     ],
     ids=lambda body: repr(body[:30]),
 )

@@ -188,3 +188,28 @@ def test_of_the_two_endpoints_forms_only_the_one_that_is_read_counts():
 def test_what_is_no_chunk_is_the_upstreams_fault(event):
     with pytest.raises(UpstreamFailed, match="malformed"):
         assemble([event])
+
+
+def test_fields_that_are_unknown_here_are_kept():
+    signature = {"google": {"thought_signature": "S"}}
+    events = [
+        chunk({"role": "assistant", "annotations": [1], "reasoning_details": [{"index": 0, "text": "a"}]}),
+        chunk({"annotations": [2], "reasoning_details": [{"index": 0, "text": "b"}], "provider": None}),
+        chunk({"thought_signature": "T", "tool_calls": [call(0, id="a", name="f") | {"extra_content": signature}]}),
+        chunk({"tool_calls": [{"index": 0, "function": {"arguments": "{}", "thought_signature": "U"}}]}),
+        {
+            "choices": [
+                {"index": 0, "delta": {}, "finish_reason": "stop", "native_finish_reason": "STOP", "logprobs": {}}
+            ]
+        },
+    ]
+    (whole,) = assemble(events)
+    message = whole["message"]
+    assert (message["annotations"], message["thought_signature"]) == ([1, 2], "T")
+    assert [one["text"] for one in message["reasoning_details"]] == ["a", "b"]
+    assert "provider" not in message
+    (one,) = message["tool_calls"]
+    assert one["extra_content"] == signature
+    assert one["function"] == {"name": "f", "arguments": "{}", "thought_signature": "U"}
+    assert whole["native_finish_reason"] == "STOP"
+    assert "logprobs" not in whole

@@ -110,7 +110,6 @@ def test_what_is_surely_meant_is_what_leaves(content):
         ({}, "a or b"),
         ({"reasoning_content": "x"}, "x"),
         ({"reasoning_content": ""}, "a or b"),
-        ({"reasoning": "x"}, None),
     ],
 )
 def test_thoughts_before_the_answer_move_to_where_they_belong(given, told):
@@ -290,3 +289,39 @@ def test_whatever_an_upstream_sends_gets_a_verdict(message, calls, constraint, a
         said(json.dumps(message), function_call=calls),
     ):
         both(constraint, choice, at_limit=at_limit)
+
+
+@pytest.mark.parametrize("content", [None, "", " \n"])
+@pytest.mark.parametrize("thoughts", [A, f"\n{A}\n", f"```json\n{A}\n```", f"Hm.</think>{A}"])
+def test_an_answer_that_stands_in_the_thoughts_is_moved(thoughts, content):
+    verdict, may_leave = both(PERSON, said(content, reasoning_content=thoughts))
+    assert verdict == Verdict("repaired", kind="json_schema")
+    assert may_leave["message"]["content"] == A
+    assert may_leave["message"].get("reasoning_content") == ("Hm." if "Hm." in thoughts else None)
+
+
+def test_calls_that_stand_in_the_thoughts_are_moved():
+    written = f"<tool_call>{WRITTEN}</tool_call>"
+    _, may_leave = both(REQUIRED, said(None, reasoning_content=written))
+    assert may_leave["message"]["tool_calls"][0]["function"]["name"] == "weather"
+    assert may_leave["finish_reason"] == "tool_calls"
+    assert "reasoning_content" not in may_leave["message"]
+
+
+@pytest.mark.parametrize(
+    ("constraint", "choice"),
+    [
+        (PERSON, said(None, reasoning_content=f"I could say {A}, or not.")),  # words around it: it was considered
+        (PERSON, said(None, reasoning_content='{"name": "A"}')),
+        (PERSON, said("I do not know.", reasoning_content=A)),
+        (
+            Constraint(OutputFormat("choice", "guided_choice", choices=("yes", "no"))),
+            said(None, reasoning_content="yes"),
+        ),
+        (REQUIRED, said(None, reasoning_content="Hm.")),
+    ],
+)
+def test_thoughts_are_no_answer_by_chance(constraint, choice):
+    verdict, may_leave = both(constraint, choice)
+    assert verdict.word == "invalid"
+    assert may_leave is choice

@@ -96,3 +96,25 @@ def test_what_left_and_what_is_told_are_the_answer(left, rest, thought):
     (again,) = heard(render_stream([whole], heard([], before), FRAME), before)
     assert again["message"]["content"] == left + rest
     assert again["message"]["reasoning_content"] == thought
+
+
+def test_fields_that_are_unknown_here_are_told_again():
+    call = {**CALL, "extra_content": {"google": {"thought_signature": "S"}}}
+    call["function"] = {**CALL["function"], "thought_signature": "U"}
+    whole = choice(content="{}", annotations=[1, 2], tool_calls=[call]) | {"native_finish_reason": "STOP"}
+    assert heard(render_stream([whole], [], FRAME)) == [whole | {"message": whole["message"] | {"refusal": None}}]
+
+
+def test_of_unknown_fields_only_what_is_missing_is_told():
+    sent = choice(None, content="{", annotations=[1], thought_signature="T")
+    whole = choice(content="{}", annotations=[1, 2], thought_signature="T")
+    deltas = [json.loads(event)["choices"][0]["delta"] for event in render_stream([whole], [sent], FRAME)]
+    assert deltas == [{"annotations": [2]}, {"content": "}"}, {}]
+
+
+def test_thoughts_that_became_the_content_stay_where_they_have_left():
+    sent = choice(None, content=None, reasoning_content="{}")
+    deltas = [
+        json.loads(event)["choices"][0]["delta"] for event in render_stream([choice(content="{}")], [sent], FRAME)
+    ]
+    assert deltas == [{"content": "{}"}, {}]

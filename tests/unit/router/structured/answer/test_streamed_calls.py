@@ -80,7 +80,7 @@ async def test_after_reasoning(writer: Writer, size: int, thought: str, is_open:
         assert is_open
         assert "".join(content) == f"{reasoning}</think>"
     else:
-        assert choice["message"]["reasoning_content"] == reasoning.strip()
+        assert choice["message"]["reasoning_content"].strip() == reasoning.strip()
 
 
 @pytest.mark.parametrize("writer", WRITERS, ids=str)

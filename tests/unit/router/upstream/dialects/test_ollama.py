@@ -25,7 +25,7 @@ async def test_an_answer_and_a_stream() -> None:
     assert (answer["choices"][0]["message"]["content"], answer["usage"]["completion_tokens"]) == ("Paris.", 9)
     events = await asked.stream()
     assert text_of(events) == "Paris."
-    assert events[0]["choices"][0]["delta"]["reasoning"] == "Well."
+    assert events[0]["choices"][0]["delta"]["reasoning_content"] == "Well."
     assert asked.sent("stream_options") == {"stream_options": {"include_usage": True}}
 
 

@@ -1,0 +1,87 @@
+"""Answers of all kinds of servers, in OpenAI's form."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from router.messages.openai_form import put_in_form, put_message_in_form
+
+MESSAGE = {"role": "assistant", "content": "Paris.", "refusal": None}
+
+
+def formed(message: dict[str, Any], finish: str = "stop") -> tuple[dict[str, Any], bool]:
+    answer = {"choices": [{"index": 0, "message": deepcopy(message), "finish_reason": finish}]}
+    changed = put_in_form(answer)
+    return answer["choices"][0], changed
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"annotations": []},
+        {"x_unknown": None, "extra_content": {}},
+        {"content": None, "tool_calls": [{"id": "a"}]},
+        {"reasoning_content": "Hm."},
+    ],
+)
+def test_an_answer_in_form_is_not_touched(more: dict[str, Any]) -> None:
+    choice, changed = formed(MESSAGE | more)
+    assert not changed
+    assert choice["message"] == MESSAGE | more
+
+
+@pytest.mark.parametrize("empty", ["tool_calls", "function_call", "audio", "reasoning", "reasoning_content"])
+@pytest.mark.parametrize("value", [None, []])
+def test_what_is_empty_is_left_out(empty: str, value: object) -> None:
+    choice, changed = formed(MESSAGE | {empty: value, "annotations": None})
+    assert changed
+    assert choice["message"] == MESSAGE
+
+
+def test_what_clients_read_without_asking_is_there() -> None:
+    choice, changed = formed({"tool_calls": [{"id": "a"}]}, "tool_calls")
+    assert changed
+    assert choice["message"] == {"role": "assistant", "content": None, "refusal": None, "tool_calls": [{"id": "a"}]}
+
+
+@pytest.mark.parametrize("name", ["reasoning", "thinking", "reasoning_content"])
+def test_thoughts_have_one_name(name: str) -> None:
+    message = {"content": "Paris.", name: "Hm."}
+    put_message_in_form(message)
+    assert message == {"content": "Paris.", "reasoning_content": "Hm."}
+
+
+def test_thoughts_under_two_names_are_told_once() -> None:
+    message = {
+        "content": "Paris.",
+        "reasoning": "Hm.",
+        "reasoning_content": "Hm.",
+        "reasoning_details": [{"text": "Hm."}],
+    }
+    assert put_message_in_form(message)
+    assert message == {"content": "Paris.", "reasoning_content": "Hm.", "reasoning_details": [{"text": "Hm."}]}
+
+
+def test_a_content_of_parts_is_a_text_and_thoughts() -> None:
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+    message: dict[str, Any] = {
+        "content": [thinking, {"type": "text", "text": "Pa"}, {"type": "text", "text": "ris."}, 7]
+    }
+    assert put_message_in_form(message)
+    assert message == {"content": "Paris.", "reasoning_content": "Hm."}
+
+
+def test_the_reason_of_the_end_is_one_of_the_five() -> None:
+    assert formed(MESSAGE, "MAX_TOKENS")[0]["finish_reason"] == "length"
+    choice, _ = formed(MESSAGE | {"content": None, "tool_calls": [{"id": "a"}]}, "end_turn")
+    assert choice["finish_reason"] == "tool_calls"
+
+
+def test_a_text_completion_keeps_its_fields() -> None:
+    answer = {"choices": [{"index": 0, "text": "Paris", "finish_reason": "eos_token"}]}
+    assert put_in_form(answer)
+    assert answer == {"choices": [{"index": 0, "text": "Paris", "finish_reason": "stop"}]}
