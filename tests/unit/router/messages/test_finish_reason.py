@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import UpstreamFailed
-from router.messages.finish_reason import FAILED, FINISH_REASONS, finish_reason, reason_of_choice
+from router.messages.finish_reason import FAILED, FINISH_REASONS, REPETITION, finish_reason, reason_of_choice
 
 MEANT = {
     "stop": ["stop", "STOP", "eos", "eos_token", "end_turn", "stop_sequence", "COMPLETE", "FINISH_REASON_STOP", "x", 7],
