@@ -147,7 +147,8 @@ class Endpoint(ABC):
 class ChatCall(Struct, frozen=True):
     """One request for text, decoded and validated, not yet bound to a model.
 
-    `body` is the client's JSON without `routing`; unknown fields are kept. It must not be modified.
+    `body` is the client's JSON without `routing` and without empty fields; unknown fields are kept. It must not be
+    modified.
     """
 
     endpoint: Endpoint
@@ -163,6 +164,8 @@ class ChatCall(Struct, frozen=True):
     routing: RoutingOptions = RoutingOptions()
     is_assembled: bool = False
     """whether the answer is read as a stream, but assembled, because the client wants it whole"""
+    adapted: tuple[str, ...] = ()
+    """what was changed in the client's request, whichever model is asked; for the header `x-smallfirst-adapted`"""
 
     def replaced(self, changes: Mapping[str, Any]) -> ChatCall:
         """Return the call with some fields replaced; None removes a field."""

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from router.errors import BadRequest
 from router.messages.chat import CHAT
 from server.endpoints.registry import TextEndpoint, register
 from server.endpoints.schemas import ChatRequest
 from server.endpoints.validation_errors import invalid_type, missing
+
+_ARGUMENTS = msgspec.json.Decoder(dict[str, Any])
 
 
 def _chat_rules(body: Mapping[str, Any]) -> None:
@@ -39,6 +43,20 @@ def _message_rules(message: Mapping[str, Any], at: str) -> None:
                 raise invalid_type(where, "a string", part["text"]) if "text" in part else missing(where)
     if role == "tool" and message.get("tool_call_id") is None:
         raise missing(f"{at}.tool_call_id")
+    for j, call in enumerate(message.get("tool_calls") or ()):
+        _arguments_rules(call["function"]["arguments"], f"{at}.tool_calls[{j}]", "function.arguments")
+    if function_call := message.get("function_call"):
+        _arguments_rules(function_call["arguments"], f"{at}.function_call", "arguments")
+
+
+def _arguments_rules(arguments: str, at: str, field: str) -> None:
+    """Refuse a call in the history that upstreams would stumble over, each with an error or a crash of its own."""
+    try:
+        _ARGUMENTS.decode(arguments)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        raise BadRequest(
+            f"Invalid call in the history, '{at}': its '{field}' must be a JSON object as text.", param=f"{at}.{field}"
+        ) from None
 
 
 CHAT_ENDPOINT = register(TextEndpoint(CHAT, ChatRequest, "Create a chat completion", _chat_rules))

@@ -1,4 +1,4 @@
-"""Decode and validate the client's bytes as a ChatCall. The values stay as the client sent them."""
+"""Decode and validate the client's bytes as a ChatCall. Values stay as the client sent them; `normalise` says where not."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pydantic.json_schema import models_json_schema
 from router.errors import BadRequest
 from router.messages import strict_json
 from router.types import ChatCall, RoutingOptions
+from server.endpoints.normalise import normalise
 from server.endpoints.registry import ENDPOINTS, TextEndpoint
 from server.endpoints.validation_errors import bad_request, missing
 
@@ -31,6 +32,7 @@ def decode(served: TextEndpoint, raw: bytes, model: str | None = None) -> ChatCa
     if model is not None:
         body["model"] = model
     _check_sizes(body)
+    changes = normalise(body, served.endpoint.prompt_field)
     try:
         served.request.__pydantic_validator__.validate_python(body)
     except ValidationError as error:
@@ -44,6 +46,7 @@ def decode(served: TextEndpoint, raw: bytes, model: str | None = None) -> ChatCa
     fields.pop("routing", None)
     if model is not None:
         fields["model"] = msgspec.Raw(msgspec.json.encode(model))
+    changes.apply(fields)
     routing = {key: value for key, value in (body.pop("routing", None) or {}).items() if value is not None}
     stream = body.get("stream") is True
     return ChatCall(
@@ -55,6 +58,7 @@ def decode(served: TextEndpoint, raw: bytes, model: str | None = None) -> ChatCa
         stream=stream,
         include_usage=stream and (body.get("stream_options") or {}).get("include_usage") is True,
         routing=RoutingOptions(**routing),
+        adapted=changes.adapted,
     )
 
 
