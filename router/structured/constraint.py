@@ -37,7 +37,7 @@ class Schema:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OutputFormat:
-    """The format that the whole text of an answer must have. Each kind uses one of the last three fields."""
+    """The format that the whole text of an answer must have. Each kind uses one of `schema`, `source`, `choices`."""
 
     kind: FormatKind
     param: str
@@ -48,6 +48,10 @@ class OutputFormat:
     """for regex and grammar: the text; for structural_tag: its JSON"""
     choices: tuple[str, ...] = ()
     """for choice"""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """for json_schema: its name, and what else `response_format` says about it"""
+    is_openai: bool = False
+    """whether the client's `response_format` can be forwarded as it is"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,8 +1,8 @@
 """Brings a request into the form that every upstream reads alike, before it is validated.
 
-Absent, null and empty mean the same, but upstreams differ in which of them they refuse. So a field that asks for nothing
-is removed. A tool call in the history without arguments gets `{}`: models write such calls, and one of them would make
-every later turn of the conversation fail.
+Absent, null and empty mean the same, but upstreams differ in which of them they refuse. So a field that asks for
+nothing is removed. A tool call in the history without arguments gets `{}`: models write such calls, and one of them
+would make every later turn of the conversation fail.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _EMPTY: Mapping[str, tuple[type, ...]] = {
     ),
     "stop": (list, str),
 }  # fmt: skip
-"""fields that ask for nothing if they are empty, and their types; `web_search_options: {}`, for one, asks for a search"""
+"""the types of fields that ask for nothing if empty; `web_search_options: {}`, for one, asks for a search"""
 _EMPTY_IN_MESSAGE: Mapping[str, tuple[type, ...]] = {"annotations": (list,), "name": (str,), "tool_calls": (list,)}
 _CHOICE_BY_FUNCTIONS: Mapping[str, str] = {"tools": "tool_choice", "functions": "function_call"}
 _MESSAGES = msgspec.json.Decoder(list[msgspec.Raw])

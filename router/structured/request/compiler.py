@@ -76,7 +76,7 @@ class ConstraintCompiler:
     async def _compile_format(self, asked: RequestedFormat) -> OutputFormat:
         if asked.kind == "json_schema":
             schema = await compile_schema(asked.schema, asked.param, self._workers, self._schema_lock)
-            return OutputFormat(asked.kind, asked.param, schema=schema)
+            return OutputFormat(asked.kind, asked.param, schema=schema, about=asked.about, is_openai=asked.is_openai)
         if asked.source:
             try:
                 fault = await self._workers.grammar_fault(asked.kind, asked.source)
@@ -84,7 +84,9 @@ class ConstraintCompiler:
                 fault = "it is too complex: it could not be compiled in time"
             if fault:
                 raise BadRequest(f"Invalid {asked.kind} in '{asked.param}': {fault[:300]}", param=asked.param)
-        return OutputFormat(asked.kind, asked.param, source=asked.source, choices=asked.choices)
+        return OutputFormat(
+            asked.kind, asked.param, source=asked.source, choices=asked.choices, is_openai=asked.is_openai
+        )
 
     async def _compile_tools(self, asked: RequestedTools) -> CallConstraint:
         tools: dict[str, Tool] = {}
