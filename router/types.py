@@ -222,6 +222,8 @@ FormatKind = Literal["json_schema", "json_object", "regex", "choice", "grammar",
 ConstraintKind = Literal[FormatKind, "tools"]
 Backend = Literal["guidance", "xgrammar"]
 """the library that constrains an engine's decoding"""
+SchemaChange = Literal["", "described", "rewritten"]
+"""how a client's schema is changed: not, its formats are described in words, or it is read from another dialect"""
 Enforcement = Literal["whole", "partial", "none", "unknown"]
 """how much of a constraint an engine's decoding enforces"""
 FormatHistory = Literal["decoded", "retried", "escalated"]

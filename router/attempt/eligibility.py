@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Set
 
+import msgspec
+
 from router.config.models import Model
 from router.errors import NotEligible
 from router.messages.prompt import texts
@@ -80,7 +82,7 @@ def _check_cost(model: Model, call: ChatCall, needs: Set[Ability], left_nano_usd
 
 
 def _probably_longer_than(context: int, call: ChatCall) -> bool:
-    tools = len(bytes(call.fields.get("tools", b"")))
+    tools = len(msgspec.json.encode(call.fields["tools"])) if "tools" in call.fields else 0
     prompt = sum(len(text.encode(errors="replace")) for text in texts(call)) + tools
     return prompt / BYTES_PER_TOKEN_AT_LEAST + (call.max_tokens or 0) > context
 

@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema_rs
 
 from router.structured.closed_schema import close_schema
-from router.types import Backend, ConstraintKind, Enforcement, FormatKind
+from router.types import Backend, ConstraintKind, Enforcement, FormatKind, SchemaChange
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +28,8 @@ class Schema:
     """canonical JSON; the schema's key in caches and in other processes"""
     value: Mapping[str, Any]
     validator: jsonschema_rs.Validator | None = field(default=None, repr=False)
+    change: SchemaChange = ""
+    """how it differs from what the client wrote"""
 
     @cached_property
     def closed(self) -> Mapping[str, Any]:
@@ -61,6 +63,8 @@ class Tool:
     name: str
     parameters: Schema | None = None
     strict: bool = False
+    is_checked: bool = True
+    """if False, its schema cannot be used, so its arguments may be any object"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,6 +89,10 @@ class Constraint:
     calls: CallConstraint | None = None
     enforced: dict[Backend, Enforcement] = field(default_factory=dict, repr=False)
     """cache: how much of it each backend's decoding enforces"""
+    replaced: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """fields of the request with a schema in another form than the client wrote, in that form"""
+    adapted: tuple[str, ...] = ()
+    """what was changed in the request, for the header `x-smallfirst-adapted`"""
 
     @property
     def kind(self) -> ConstraintKind:

@@ -91,8 +91,7 @@ def read_field(name: str, value: object) -> Spelling:
         case "extra_body":
             within = fields_within(require_object(value, name))[0]
             raise BadRequest(
-                f"Unknown parameter: 'extra_body.{within}'. 'extra_body' is an option of SDKs, not a field of requests: "
-                f"expected '{within}' beside 'model'.",
+                f"Unknown parameter: 'extra_body.{within}'. Expected '{within}': 'extra_body' is an option of SDKs.",
                 param=f"extra_body.{within}",
             )
         case _:
@@ -157,7 +156,7 @@ def _read_schema(described: Mapping[str, Any], at: str) -> Spelling:
 def _read_wrapper(wrapper: Mapping[str, Any], at: str, outer: Mapping[str, Any]) -> Spelling:
     for word in ("schema", "schema_definition"):  # Mistral's SDK has its own word
         if wrapper.get(word) is not None:
-            return Spelling("json", wrapper[word], f"{at}.{word}", _about(outer | wrapper))
+            return Spelling("json", wrapper[word], f"{at}.{word}", _about({**outer, **wrapper}))
     if _SCHEMA_WORDS.isdisjoint(wrapper) and wrapper.keys() - _ABOUT == set() and (wrapper or outer):
         raise missing(f"{at}.schema")
     return Spelling("json", wrapper, at, _about(outer))
