@@ -13,7 +13,7 @@ from server.endpoints.registry import TextEndpoint, register
 from server.endpoints.schemas import ChatRequest
 from server.endpoints.validation_errors import invalid_type, missing
 
-_ARGUMENTS = msgspec.json.Decoder(dict[str, Any])
+_ARGUMENTS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def _chat_rules(body: Mapping[str, Any]) -> None:
@@ -43,20 +43,26 @@ def _message_rules(message: Mapping[str, Any], at: str) -> None:
                 raise invalid_type(where, "a string", part["text"]) if "text" in part else missing(where)
     if role == "tool" and message.get("tool_call_id") is None:
         raise missing(f"{at}.tool_call_id")
-    for j, call in enumerate(message.get("tool_calls") or ()):
-        _arguments_rules(call["function"]["arguments"], f"{at}.tool_calls[{j}]", "function.arguments")
-    if function_call := message.get("function_call"):
-        _arguments_rules(function_call["arguments"], f"{at}.function_call", "arguments")
+    if calls := message.get("tool_calls"):
+        for j, call in enumerate(calls):
+            if not _is_object(call["function"]["arguments"]):
+                raise _bad_call(f"{at}.tool_calls[{j}]", "function.arguments")
+    if (function_call := message.get("function_call")) and not _is_object(function_call["arguments"]):
+        raise _bad_call(f"{at}.function_call", "arguments")
 
 
-def _arguments_rules(arguments: str, at: str, field: str) -> None:
-    """Refuse a call in the history that upstreams would stumble over, each with an error or a crash of its own."""
+def _is_object(arguments: str) -> bool:
     try:
         _ARGUMENTS.decode(arguments)
     except (msgspec.DecodeError, ValueError, RecursionError):
-        raise BadRequest(
-            f"Invalid call in the history, '{at}': its '{field}' must be a JSON object as text.", param=f"{at}.{field}"
-        ) from None
+        return False
+    return True
+
+
+def _bad_call(at: str, field: str) -> BadRequest:
+    """Return the error for a call in the history at which each upstream would fail in its own way."""
+    message = f"Invalid call in the history, '{at}': its '{field}' must be a JSON object as text."
+    return BadRequest(message, param=f"{at}.{field}")
 
 
 CHAT_ENDPOINT = register(TextEndpoint(CHAT, ChatRequest, "Create a chat completion", _chat_rules))

@@ -47,7 +47,8 @@ def decode(served: TextEndpoint, raw: bytes, model: str | None = None) -> ChatCa
     fields.pop("routing", None)
     if model is not None:
         fields["model"] = msgspec.Raw(msgspec.json.encode(model))
-    changes.apply(fields)
+    if changes:
+        changes.apply(fields)
     routing = {key: value for key, value in (body.pop("routing", None) or {}).items() if value is not None}
     stream = body.get("stream") is True
     return ChatCall(
@@ -59,7 +60,7 @@ def decode(served: TextEndpoint, raw: bytes, model: str | None = None) -> ChatCa
         stream=stream,
         include_usage=stream and (body.get("stream_options") or {}).get("include_usage") is True,
         routing=RoutingOptions(**routing),
-        adapted=changes.adapted,
+        adapted=changes.adapted if changes else (),
     )
 
 

@@ -32,6 +32,7 @@ _EMPTY: Mapping[str, tuple[type, ...]] = {
 """the types of fields that ask for nothing if empty; `web_search_options: {}`, for one, asks for a search"""
 _EMPTY_IN_MESSAGE: Mapping[str, tuple[type, ...]] = {"annotations": (list,), "name": (str,), "tool_calls": (list,)}
 _CHOICE_BY_FUNCTIONS: Mapping[str, str] = {"tools": "tool_choice", "functions": "function_call"}
+_CALLS = frozenset({"function_call", "tool_calls"})
 _MESSAGES = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -60,15 +61,27 @@ class Changes(NamedTuple):
             fields["messages"] = msgspec.Raw(b"[" + b",".join(map(bytes, written)) + b"]")
 
 
-def normalise(body: dict[str, Any], required: str) -> Changes:
-    """Change a body in place. `required` is the endpoint's field that is not removed even if it is empty."""
-    changes = Changes([] if all(body.values()) else _remove_empty_fields(body, required), {}, [])
+def normalise(body: dict[str, Any], required: str) -> Changes | None:
+    """Change a body in place; None: it needs no change. `required` is a field that is not removed even if empty."""
+    changes = None
+    if not all(body.values()) and (removed := _remove_empty_fields(body, required)):
+        changes = Changes(removed, {}, [])
     messages = body.get("messages")
     if isinstance(messages, list):
-        for i, message in enumerate(messages):
-            # most messages are a role and its content, which need no look
-            if isinstance(message, dict) and (len(message) != 2 or "content" not in message):
-                _normalise_message(i, message, changes)
+        # most messages are a role and its content, which need no look
+        odd = [
+            i
+            for i, message in enumerate(messages)
+            if type(message) is dict and (len(message) != 2 or "content" not in message)
+        ]
+        for i in odd:
+            message = messages[i]
+            removed = [] if all(message.values()) else _remove_empty_fields_of_message(message)
+            calls = _normalise_calls(message) if not _CALLS.isdisjoint(message) else []
+            if removed or calls:
+                changes = changes or Changes([], {}, [])
+                changes.messages[i] = message
+                changes.names.extend([f"messages.{i}.{call}" for call in calls])
     return changes
 
 
@@ -90,34 +103,42 @@ def _remove_empty_fields(body: dict[str, Any], required: str) -> list[str]:
     return removed
 
 
-def _normalise_message(i: int, message: dict[str, Any], changes: Changes) -> None:
-    empty = [
+def _remove_empty_fields_of_message(message: dict[str, Any]) -> list[str]:
+    removed = [
         name
         for name, value in message.items()
         if not value
-        and name not in ("role", "content")
         and (value is None or type(value) in _EMPTY_IN_MESSAGE.get(name, ()))
+        and name not in ("role", "content")
     ]
-    for name in empty:
+    for name in removed:
         del message[name]
-    before = len(changes.names)
+    return removed
+
+
+def _normalise_calls(message: dict[str, Any]) -> list[str]:
+    """Give each call its arguments as text. Return what changed, such as `tool_calls.0.arguments={}`."""
+    changed = []
     calls = message.get("tool_calls")
-    if isinstance(calls, list):
-        for j, call in enumerate(calls):
-            if isinstance(call, dict):
-                _normalise_arguments(call.get("function"), f"messages.{i}.tool_calls.{j}", changes.names)
-    _normalise_arguments(message.get("function_call"), f"messages.{i}.function_call", changes.names)
-    if empty or len(changes.names) > before:
-        changes.messages[i] = message
+    for j, call in enumerate(calls if isinstance(calls, list) else ()):
+        if isinstance(call, dict) and (change := _normalise_arguments(call.get("function"))):
+            changed.append(f"tool_calls.{j}.arguments={change}")
+    if change := _normalise_arguments(message.get("function_call")):
+        changed.append(f"function_call.arguments={change}")
+    return changed
 
 
-def _normalise_arguments(function: object, at: str, names: list[str]) -> None:
+def _normalise_arguments(function: object) -> str:
     if not isinstance(function, dict):
-        return
+        return ""
     arguments = function.get("arguments")
-    if isinstance(arguments, dict):
+    if isinstance(arguments, str):
+        if arguments and not arguments.isspace():
+            return ""
+    elif isinstance(arguments, dict):
         function["arguments"] = json.dumps(arguments, ensure_ascii=False)
-        names.append(f"{at}.arguments=text")
-    elif arguments is None or (isinstance(arguments, str) and not arguments.strip()):
-        function["arguments"] = "{}"
-        names.append(f"{at}.arguments={{}}")
+        return "text"
+    elif arguments is not None:
+        return ""  # validation names it
+    function["arguments"] = "{}"
+    return "{}"
