@@ -113,6 +113,8 @@ def _remove_empty_fields_of_message(message: dict[str, Any]) -> list[str]:
     ]
     for name in removed:
         del message[name]
+    if "tool_calls" in removed and message.get("content", "") is None:
+        message["content"] = ""  # many chat templates would write "None"
     return removed
 
 

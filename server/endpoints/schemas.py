@@ -124,9 +124,7 @@ class Structure(_Wire):
 class ResponseFormat(_Wire):
     """The format of the answer. Every answer is verified; an invalid one ends in an error."""
 
-    type: str | None = Field(
-        None, description="`text`, `json_object`, `json_schema`, `structural_tag`, or another server's word."
-    )
+    type: str = Field(description="`text`, `json_object`, `json_schema`, `structural_tag`, or another server's word.")
     json_schema: JsonSchema | None = None
     structures: Annotated[list[Structure], Field(fail_fast=True)] | None = None
     triggers: Annotated[list[str], Field(fail_fast=True)] | None = None
@@ -222,7 +220,7 @@ class _Sampling(_Wire):
     logit_bias: dict[str, _Bias] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    response_format: _Text | Annotated[ResponseFormat, Tag("an object")] | None = None
+    response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
     guided_json: _Schema | None = Field(None, description="An older name for `structured_outputs.json`.")
     guided_regex: str | None = Field(None, description="An older name for `structured_outputs.regex`.")

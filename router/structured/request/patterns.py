@@ -17,7 +17,7 @@ _TOKEN = re.compile(
 )
 _FIRST_BRACKET = re.compile(r"^(\[\^?)\]")
 # a dash beside a class such as `\w` cannot be a range
-_LONE_DASH = re.compile(r"(\\[dDwWsS])-(?!\]$)|(?<=[^\[^])-(?=\\[dDwWsS])")
+_LONE_DASH = re.compile(r"(\\[dDwWsS])-(?!\]$)|(?<=[^\[^\\])-(?=\\[dDwWsS])")
 
 
 def as_ecma(pattern: str) -> str:

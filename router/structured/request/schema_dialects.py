@@ -6,6 +6,7 @@ rewritten into one that all of them read alike, and is checked and forwarded in 
 - OpenAPI 3.0: `nullable: true`.
 - Draft 4: `exclusiveMinimum: true`; `$schema` of a draft that no validator knows.
 - Draft 3: `required: true` in a property.
+- Words that are null: they are as if absent.
 - Before 2020-12: `items` as a list, without a `$schema` that says so.
 - Gemini and Python: types such as `STRING`, `float` and `any`.
 - Regular expressions of other languages: see `patterns`.
@@ -37,6 +38,7 @@ _WORDS = frozenset({
     "required", "type",
 })  # fmt: skip
 """the words that may have to be read differently"""
+_MAY_BE_NULL = frozenset({"const", "default", "example"})
 _TYPES: Mapping[str, str | None] = {
     "any": None, "bool": "boolean", "dict": "object", "double": "number", "float": "number", "int": "integer",
     "list": "array", "long": "integer", "none": "null", "str": "string", "tuple": "array",
@@ -55,7 +57,7 @@ _UNKNOWN_DRAFTS: Mapping[str, str | None] = {
 
 
 _SIGNS = re.compile(
-    r'"(?:nullable"|exclusiveM\w+":[tf]|required":[tf]|items":\[|format":|pattern|'
+    r'"(?:nullable"|(?!(?:const|default|example)")[^"]*":null|exclusiveM\w+":[tf]|required":[tf]|items":\[|format":|pattern|'
     r'type":(?:\[|"(?!(?:array|boolean|integer|null|number|object|string)"))|'
     r'\$schema":"[^"]*(?:draft-0[123]|spec\.openapis))'
 )
@@ -100,7 +102,7 @@ class _Reader:
         if not isinstance(node, Mapping):
             return node
         read = {word: self._read_part(word, value) for word, value in node.items()}
-        if _WORDS.isdisjoint(read):
+        if _WORDS.isdisjoint(read) and None not in read.values():
             return read
         if isinstance(read.get("required"), bool) and not is_property:
             del read["required"]  # nothing that could require it
@@ -117,6 +119,8 @@ class _Reader:
 
     def _read_words(self, node: dict[str, Any]) -> dict[str, Any]:
         before = dict(node)
+        for word in [word for word, value in node.items() if value is None and word not in _MAY_BE_NULL]:
+            del node[word]
         if _read_required(node):
             self.change = "rewritten"
         _read_types(node)

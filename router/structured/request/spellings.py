@@ -53,8 +53,6 @@ def is_asked(name: str, value: object) -> bool:
     if value is None or (isinstance(value, Mapping) and value.get("type") == "text"):
         return _has_schema(value)
     match name:
-        case "response_format":
-            return value != "text"
         case "guided_json_object":
             return value is not False
         case "text":
@@ -99,11 +97,11 @@ def read_field(name: str, value: object) -> Spelling:
 
 
 def _read_typed(value: object, at: str) -> Spelling:
-    """Read an object with a `type`, or the word alone."""
-    if isinstance(value, str) and value in ("json", "json_object"):
+    """Read an object with a `type`, or Ollama's word."""
+    if at != "response_format" and isinstance(value, str):
+        if value != "json":
+            raise expected(at, "'json', or a JSON schema")
         return Spelling("json_object", True, at)
-    if isinstance(value, str):
-        raise expected(at, "'json_object', or an object with a 'type'" if at == "response_format" else "'json'")
     described = require_object(value, at)
     match described.get("type"):
         case "text":
@@ -124,6 +122,8 @@ def _read_typed(value: object, at: str) -> Spelling:
             return _read_source("choice", described, at, ("choice", "choices", "value"))
         case "structural_tag":
             return Spelling("structural_tag", described, at, is_openai=True)
+        case None if at == "response_format":
+            raise missing("response_format.type")
         case None if _has_schema(described):
             return _read_schema(described, at)
         case None | "object" | "array" if not _SCHEMA_WORDS.isdisjoint(described.keys() - {"type"}):

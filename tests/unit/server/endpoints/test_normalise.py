@@ -84,6 +84,7 @@ def test_options_of_a_stream_that_is_explicitly_none_are_removed():
         ),
         ({"content": "x", "tool_calls": [], "annotations": [], "name": ""}, {"content": "x"}),
         ({"content": None, "refusal": None}, {"content": None}),
+        ({"content": None, "tool_calls": []}, {"content": ""}),
         ({"content": "x", "reasoning_content": ""}, {"content": "x", "reasoning_content": ""}),
     ],
 )

@@ -110,7 +110,7 @@ def test_two_kinds_of_structured_outputs_contradict_each_other():
 @pytest.mark.parametrize(
     ("body", "param"),
     [
-        ({"response_format": "xml"}, "response_format"),
+        ({"response_format": "json"}, "response_format"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"response_format": {"type": []}}, "response_format.type"),
         ({"response_format": {}}, "response_format.type"),

@@ -62,6 +62,7 @@ def one(schema):
             [[3], ["x", 3]],
         ),
         ({"type": "STRING"}, {"type": "string"}, ["x"], [3]),
+        ({"type": "string", "enum": None, "default": None}, {"type": "string", "default": None}, ["x"], [3]),
         ({"type": "float"}, {"type": "number"}, [1.5], ["x"]),
         ({"type": ["int", "NULL"]}, {"type": ["integer", "null"]}, [1, None], ["x"]),
         ({"type": "any"}, {}, [1, "x", None], []),

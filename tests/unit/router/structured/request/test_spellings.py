@@ -24,7 +24,7 @@ WRAPPED = {"name": "mine", "schema": SCHEMA, "strict": True}
             {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema_definition": SCHEMA}}},
             "response_format.json_schema.schema_definition",
         ),
-        ({"response_format": {"json_schema": WRAPPED}}, "response_format.json_schema.schema"),
+        ({"format": {"json_schema": WRAPPED}}, "format.json_schema.schema"),
         ({"response_format": {"type": "json", "value": SCHEMA}}, "response_format.value"),
         ({"response_format": SCHEMA}, "response_format"),
         ({"json_schema": SCHEMA}, "json_schema"),
@@ -50,7 +50,6 @@ def test_a_schema(body, param):
 @pytest.mark.parametrize(
     "body",
     [
-        {"response_format": "json_object"},
         {"response_format": {"type": "json"}},
         {"format": "json"},
         {"text": {"format": {"type": "json_object"}}},
@@ -105,7 +104,6 @@ def test_what_is_said_of_a_schema_is_kept(described, about):
         ({"type": "structural_tag", "triggers": ["<"], "structures": [{"begin": "<", "end": ">"}]}, True),
         ({"type": "json_schema", "json_schema": {"schema": SCHEMA}}, False),
         ({"type": "json"}, False),
-        ("json_object", False),
     ],
 )
 def test_only_openais_own_spelling_can_be_forwarded(described, is_openai):
@@ -115,7 +113,6 @@ def test_only_openais_own_spelling_can_be_forwarded(described, is_openai):
 @pytest.mark.parametrize(
     "body",
     [
-        {"response_format": "text"},
         {"format": {"type": "text"}},
         {"text": {"verbosity": "low"}},
         {"text": {"format": {"type": "text"}}},
@@ -141,6 +138,8 @@ def test_free_text(body):
         ({"response_format": {"type": "regex"}}, "response_format.pattern"),
         ({"response_format": {"type": "object"}}, "response_format.type"),
         ({"response_format": {}}, "response_format.type"),
+        ({"response_format": {"schema": SCHEMA}}, "response_format.type"),
+        ({"response_format": "json_object"}, "response_format"),
         ({"format": "yaml"}, "format"),
         ({"format": 3}, "format"),
         ({"grammar": 3}, "grammar"),
