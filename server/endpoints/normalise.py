@@ -119,12 +119,16 @@ def _remove_empty_fields_of_message(message: dict[str, Any]) -> list[str]:
 
 
 def _normalise_calls(message: dict[str, Any]) -> list[str]:
-    """Give each call its arguments as text. Return what changed, such as `tool_calls.0.arguments={}`."""
+    """Give each call a type, and arguments as text. Return what changed, such as `tool_calls.0.arguments={}`."""
     changed = []
     calls = message.get("tool_calls")
     for j, call in enumerate(calls if isinstance(calls, list) else ()):
-        if isinstance(call, dict) and (change := _normalise_arguments(call.get("function"))):
-            changed.append(f"tool_calls.{j}.arguments={change}")
+        if isinstance(call, dict):
+            if call.get("type") is None and "function" in call:
+                call["type"] = "function"
+                changed.append(f"tool_calls.{j}.type=function")
+            if change := _normalise_arguments(call.get("function")):
+                changed.append(f"tool_calls.{j}.arguments={change}")
     if change := _normalise_arguments(message.get("function_call")):
         changed.append(f"function_call.arguments={change}")
     return changed

@@ -91,6 +91,77 @@ def test_empty_fields_reach_no_upstream(lane: Lane, model: str) -> None:
     assert sent["messages"][0] == {"role": "assistant", "content": "Hi."}
 
 
+# --- messages, tools and text completions, as the API documents them
+
+EVERY_ROLE: list[dict[str, Any]] = [
+    {"role": "system", "content": "Be brief.", "name": "rules"},
+    {"role": "system", "content": [{"type": "text", "text": "Be kind."}]},
+    {"role": "user", "content": "a", "name": "Ann"},
+    {"role": "user", "content": [{"type": "text", "text": "b"}, {"type": "text", "text": "c"}]},
+    {"role": "assistant", "content": "d"},
+    {"role": "assistant", "content": [{"type": "text", "text": "e"}, {"type": "refusal", "refusal": "no"}]},
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}],
+    },
+    {"role": "tool", "tool_call_id": "c1", "content": [{"type": "text", "text": "1"}]},
+    {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
+    {"role": "function", "name": "f", "content": "2"},
+    {"role": "user", "content": ""},
+    {"role": "user", "content": "g"},
+]
+
+
+@BOTH
+def test_every_role_and_kind_of_content_is_forwarded(lane: Lane, model: str) -> None:
+    developer = {"role": "developer", "content": "h"}
+    reply = lane.chat(model, messages=[developer, *EVERY_ROLE])
+    assert (reply.status, "x-smallfirst-adapted" in reply.headers) == (200, False)
+    role = "system" if model == "slm" else "developer"
+    assert lane.site(model).last.json["messages"] == [developer | {"role": role}, *EVERY_ROLE]
+
+
+def test_one_call_at_most_if_the_client_wants_no_more(lane: Lane) -> None:
+    calls = [{"id": f"c{i}", "type": "function", "function": {"name": "f", "arguments": VALID}} for i in range(2)]
+    lane.slm.always(answer(None, message={"tool_calls": calls}, finish="tool_calls"))
+    lane.llm.always(answer(None, message={"tool_calls": calls[:1]}, finish="tool_calls"))
+    reply = lane.chat(tools=[tool("f", SCHEMA)], parallel_tool_calls=False)
+    lane.assert_escalated(reply, "structured", attempts=3)
+    assert len(reply.json["choices"][0]["message"]["tool_calls"]) == 1
+
+
+def test_tools_of_another_kind_are_refused_by_name(lane: Lane) -> None:
+    reply = lane.chat(tools=[{"type": "custom", "custom": {"name": "f"}}])
+    assert (reply.status, reply.error["param"]) == (400, "tools[0].type")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"prompt": ["a"]},
+        {"prompt": [1, 2, 3]},
+        {"prompt": [[1, 2, 3]]},
+        {"prompt": "a", "echo": True, "max_tokens": 0, "logprobs": 0},
+        {"prompt": "a", "best_of": 1, "n": 1, "seed": 7, "stop": ["a", "b", "c", "d"]},
+    ],
+    ids=str,
+)
+def test_a_text_completion_is_forwarded(lane: Lane, fields: dict[str, Any]) -> None:
+    assert lane.complete("slm", **fields).status == 200
+    assert lane.slm.last.json == {"model": lane.name("slm"), **fields}
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [({"suffix": "x"}, "suffix"), ({"best_of": 1, "n": 2}, "best_of"), ({"stop": ["a"] * 5}, "stop")],
+)
+def test_what_no_text_completion_may_ask_is_refused_by_name(lane: Lane, fields: dict[str, Any], param: str) -> None:
+    reply = lane.complete("slm", **fields)
+    assert (reply.status, reply.error["param"]) == (400, param)
+    assert not lane.used
+
+
 # --- formats and schemas in other spellings
 
 SPELLINGS: dict[str, dict[str, Any]] = {

@@ -120,6 +120,13 @@ def test_a_call_whose_arguments_are_missing_has_none():
     assert sent(call)["messages"][1]["tool_calls"][0]["function"]["arguments"] == "{}"
 
 
+def test_a_call_without_a_type_is_one_of_a_function():
+    called = {"id": "a", "function": {"name": "f", "arguments": "{}"}}
+    call = chat(**turn(tool_calls=[called]))
+    assert sent(call)["messages"][1]["tool_calls"] == [called | {"type": "function"}]
+    assert call.adapted == ("messages.1.tool_calls.0.type=function",)
+
+
 def test_arguments_as_an_object_become_text():
     call = chat(**history({"city": "Málaga", "n": 10**30}))
     (called,) = sent(call)["messages"][1]["tool_calls"]
