@@ -147,8 +147,7 @@ class Endpoint(ABC):
 class ChatCall(Struct, frozen=True):
     """One request for text, decoded and validated, not yet bound to a model.
 
-    `body` is the client's JSON without `routing` and without empty fields; unknown fields are kept. It must not be
-    modified.
+    `body` is the client's JSON without `routing` and empty fields; unknown fields are kept. It must not be modified.
     """
 
     endpoint: Endpoint
@@ -222,8 +221,6 @@ FormatKind = Literal["json_schema", "json_object", "regex", "choice", "grammar",
 ConstraintKind = Literal[FormatKind, "tools"]
 Backend = Literal["guidance", "xgrammar"]
 """the library that constrains an engine's decoding"""
-SchemaChange = Literal["", "described", "rewritten"]
-"""how a client's schema is changed: not, its formats are described in words, or it is read from another dialect"""
 Enforcement = Literal["whole", "partial", "none", "unknown"]
 """how much of a constraint an engine's decoding enforces"""
 FormatHistory = Literal["decoded", "retried", "escalated"]

@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import jsonschema_rs
 
 from router.structured.closed_schema import close_schema
-from router.types import Backend, ConstraintKind, Enforcement, FormatKind, SchemaChange
+from router.types import Backend, ConstraintKind, Enforcement, FormatKind
+
+SchemaChange = Literal["", "described", "rewritten"]
+"""how a client's schema is changed: not, its formats are described in words, or it is read from another dialect"""
 
 
 @dataclass(frozen=True, eq=False)

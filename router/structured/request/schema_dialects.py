@@ -20,9 +20,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from router.structured.constraint import SchemaChange
 from router.structured.formats import WANTED
 from router.structured.request.patterns import as_ecma
-from router.types import SchemaChange
 
 MAX_NODES = 3_000
 """objects of a schema; 1,000 take 10 ms, and others wait meanwhile"""
