@@ -145,14 +145,12 @@ class Endpoint(ABC):
 
 
 class ChatCall(Struct, frozen=True):
-    """One request for text, decoded and validated, not yet bound to a model.
-
-    `body` is the client's JSON without `routing` and empty fields; unknown fields are kept. It must not be modified.
-    """
+    """One request for text, decoded and validated, not yet bound to a model. `body` must not be modified."""
 
     endpoint: Endpoint
     model: str
     body: Mapping[str, Any]
+    """the client's JSON without `routing` and empty fields; unknown fields are kept"""
     fields: Mapping[str, Any]
     """the fields of `body` as the client's bytes (`Raw`): unchanged fields are forwarded byte for byte"""
     size: int
