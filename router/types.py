@@ -151,14 +151,12 @@ class Endpoint(ABC):
 
 
 class ChatCall(Struct, frozen=True):
-    """One request for text, decoded and validated, not yet bound to a model.
-
-    `body` is the client's JSON without `routing`; unknown fields are kept. It must not be modified.
-    """
+    """One request for text, decoded and validated, not yet bound to a model. `body` must not be modified."""
 
     endpoint: Endpoint
     model: str
     body: Mapping[str, Any]
+    """the client's JSON without `routing` and empty fields; unknown fields are kept"""
     fields: Mapping[str, Any]
     """the fields of `body` as the client's bytes (`Raw`): unchanged fields are forwarded byte for byte"""
     size: int
@@ -169,6 +167,8 @@ class ChatCall(Struct, frozen=True):
     routing: RoutingOptions = RoutingOptions()
     is_assembled: bool = False
     """whether the answer is read as a stream, but assembled, because the client wants it whole"""
+    adapted: tuple[str, ...] = ()
+    """what was changed in the client's request, whichever model is asked; for the header `x-smallfirst-adapted`"""
 
     def replaced(self, changes: Mapping[str, Any]) -> ChatCall:
         """Return the call with some fields replaced; None removes a field."""

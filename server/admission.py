@@ -20,6 +20,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from router.errors import Overloaded
+from server.http.body_memory import BodyMemory
 
 MIN_RETRY_AFTER_S = 1.0
 
@@ -38,6 +39,7 @@ class Admission:
         clock: Callable[[], float] = time.monotonic,
         shared_counts: memoryview | None = None,
     ) -> None:
+        self.bodies = BodyMemory()
         self._max_in_flight = max_in_flight
         self._max_queued = max_queued
         self._queue_timeout_s = queue_timeout_s

@@ -25,6 +25,7 @@ from server.endpoints.health import readiness
 from server.endpoints.registry import ENDPOINTS
 from server.endpoints.text import TextHandler
 from server.http import envelope
+from server.http.body_memory import max_body_bytes
 from server.http.cors import Cors
 from server.http.middleware import RequestMiddleware
 from server.observability.access_log import AccessLog
@@ -91,7 +92,8 @@ def create_app(config: Config, settings: Settings, resources: Resources, worker:
 
     describe(app)
     envelope.install_error_handlers(app)
-    middleware = partial(RequestMiddleware, max_body_bytes=settings.max_body_bytes, on_finish=finish, cors=cors)
+    limit = max_body_bytes(settings.max_body_bytes, config)
+    middleware = partial(RequestMiddleware, max_body_bytes=limit, on_finish=finish, cors=cors)
     app.add_middleware(middleware)
     fast_path = {path: middleware(handler) for path, handler in to_models.items()}
 

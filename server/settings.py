@@ -33,7 +33,8 @@ class Settings:
     port: int = 8000
     workers: int = 1
     api_keys: tuple[SecretStr, ...] = ()
-    max_body_bytes: int = 16 * 2**20
+    max_body_bytes: int | None = None
+    """None: `body_memory.max_body_bytes` decides"""
     max_in_flight: int = 256
     max_queued: int = 1024
     queue_timeout_s: float = 30.0
@@ -113,7 +114,8 @@ def environment_variables() -> dict[str, str]:
 def _defaults() -> dict[str, object]:
     defaults = {field.name: field.default for field in fields(Settings)}
     state_dir = "$XDG_STATE_HOME/smallfirst, else ~/.local/state/smallfirst; without an account or a home, temporary"
-    return defaults | {"state_dir": state_dir, "cors_origins": "none"}
+    max_body_bytes = "16777216; 67108864 if a model takes images"
+    return defaults | {"state_dir": state_dir, "max_body_bytes": max_body_bytes, "cors_origins": "none"}
 
 
 class _Option(NamedTuple):

@@ -149,7 +149,7 @@ def _arrival(gateway: InProcessGateway, dispatched: _Dispatched) -> list[Stage]:
     settings, body = gateway.settings, strict_json.decode(gateway.body)
     scope = _scope(gateway)
     protocol = gateway.connect(dispatched.stub)
-    middleware = RequestMiddleware(dispatched.stub, max_body_bytes=settings.max_body_bytes, on_finish=lambda *_: None)
+    middleware = RequestMiddleware(dispatched.stub, max_body_bytes=2**24, on_finish=lambda *_: None)
     keyring = Keyring(settings.api_keys)
     fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
     admission = Admission(*settings.slots(0), settings.queue_timeout_s)

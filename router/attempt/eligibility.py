@@ -5,17 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Set
 
+import msgspec
+
 from router.config.models import Model
 from router.errors import NotEligible
 from router.messages.prompt import texts
 from router.messages.service_tier import service_tier_of
 from router.money import cost
+from router.money.image_tokens import bounded_prompt
 from router.types import NANO, Ability, ChatCall
 from router.upstream.base import Dialect
 
 SLICE = 64 * 1024  # characters counted at a time: a long text is known to be too long after its beginning
 LETTERS = re.compile(r"[^\W_]")  # rows of underscores, as in forms, are few tokens
-NOT_TEXT: frozenset[Ability] = frozenset({"image", "audio", "file"})
+UNBOUNDED: frozenset[Ability] = frozenset({"audio", "file"})
+"""parts of messages whose tokens have no bound"""
 LETTERS_PER_TOKEN_AT_MOST = 16
 """no real text is that dense: a prompt with more letters than this a token surely does not fit"""
 BYTES_PER_TOKEN_AT_LEAST = 3
@@ -63,16 +67,28 @@ def _what_is_too_long(context: int, call: ChatCall) -> str:
 
 
 def _check_cost(model: Model, call: ChatCall, needs: Set[Ability], left_nano_usd: int) -> None:
-    """Compare with the worst case: no text has more tokens than bytes; an image's URL gives no bound."""
+    """Compare with the worst case: no text has more tokens than bytes, and an image has a bound by its size."""
     answer = model.context if call.max_tokens is None else call.max_tokens
-    bounded = answer is not None and not needs & NOT_TEXT
-    tokens = answer * call.generated if answer is not None and bounded else None
-    worst = cost.max_cost(call.size, tokens, model.price, service_tier_of(call.body))
+    prompt, tier = call.size, service_tier_of(call.body)
+    if "image" in needs:
+        prompt = bounded_prompt(call, model.price.image_tokens if model.price else None)
+    tokens = None if answer is None or needs & UNBOUNDED else answer * call.generated
+    worst = cost.max_cost(prompt, tokens, model.price, tier)
     if worst is not None and worst <= left_nano_usd:
         return
     could = "an unknown amount" if worst is None else f"up to {worst / NANO:.6f} USD"
+    if model.price is None:
+        advice = "it has no price in models.yaml"
+    elif unbounded := sorted(needs & UNBOUNDED):
+        advice = f"{' and '.join(unbounded)} parts can be of any length"
+    elif worst is not None and (cost.max_cost(prompt, 0, model.price, tier) or 0) > left_nano_usd:
+        advice = "the prompt alone could cost more than is left"
+    elif worst is None and tokens is not None:
+        advice = "its service tier has no price in models.yaml"
+    else:
+        advice = "a smaller `max_tokens` limits it"
     raise NotEligible(
-        f"The model '{model.name}' could cost {could} for this request; a smaller `max_tokens` limits it.",
+        f"The model '{model.name}' could cost {could} for this request; {advice}.",
         reason="cost",
         param="routing.max_cost_usd",
         code="max_cost_exceeded",
@@ -80,7 +96,7 @@ def _check_cost(model: Model, call: ChatCall, needs: Set[Ability], left_nano_usd
 
 
 def _probably_longer_than(context: int, call: ChatCall) -> bool:
-    tools = len(bytes(call.fields.get("tools", b"")))
+    tools = len(msgspec.json.encode(call.fields["tools"])) if "tools" in call.fields else 0
     prompt = sum(len(text.encode(errors="replace")) for text in texts(call)) + tools
     return prompt / BYTES_PER_TOKEN_AT_LEAST + (call.max_tokens or 0) > context
 

@@ -23,7 +23,7 @@ async def send(upstream: Upstream, adapting: Adapting, lease: Lease, attempt_id:
     """
     asked, model, dialect = adapting.asked, lease.model, DIALECTS[lease.model.engine]
     fields, adapted = dialect.body(asked, model)
-    lease.attempt.adapted = (*adapting.write(fields), *adapted)
+    lease.attempt.adapted = (*asked.adapted, *adapting.write(fields), *adapted)
     sent_at = monotonic()
     end_by = sent_at + model.timeouts.total_s
     is_stream = asked.stream and not asked.is_assembled

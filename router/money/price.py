@@ -65,6 +65,9 @@ class Price(Entry):
     input_usd_per_mtok: Usd | None = None
     cached_input_usd_per_mtok: Usd | None = None
     output_usd_per_mtok: Usd | None = None
+    image_tokens: int | None = Field(None, ge=1, le=MAX_TOKEN_COUNT)
+    """the most prompt tokens that one image counts as, for `routing.max_cost_usd`; if omitted, OpenAI's formula: 85,
+    and 170 for each tile of 512 pixels, at most 1,445"""
     tiers: Annotated[tuple[PromptTier, ...], BeforeValidator(as_tuple)] = ()
     """prices for longer prompts, in ascending order"""
     service_tiers: dict[str, ServiceTier] = Field(default_factory=dict)
@@ -92,6 +95,8 @@ class Price(Entry):
             raise ValueError("`tiers` require a price by tokens, not `replica_hour_usd`")
         if self.service_tiers and not per_token:
             raise ValueError("`service_tiers` require a price by tokens, not `replica_hour_usd`")
+        if self.image_tokens and not per_token:
+            raise ValueError("`image_tokens` requires a price by tokens, not `replica_hour_usd`")
         _check_ascending(self.tiers)
         return self
 

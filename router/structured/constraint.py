@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import jsonschema_rs
 
 from router.structured.closed_schema import close_schema
 from router.types import Backend, ConstraintKind, Enforcement, FormatKind
+
+SchemaChange = Literal["", "described", "rewritten"]
+"""how a client's schema is changed: not, its formats are described in words, or it is read from another dialect"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +31,8 @@ class Schema:
     """canonical JSON; the schema's key in caches and in other processes"""
     value: Mapping[str, Any]
     validator: jsonschema_rs.Validator | None = field(default=None, repr=False)
+    change: SchemaChange = ""
+    """how it differs from what the client wrote"""
 
     @cached_property
     def closed(self) -> Mapping[str, Any]:
@@ -37,7 +42,7 @@ class Schema:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OutputFormat:
-    """The format that the whole text of an answer must have. Each kind uses one of the last three fields."""
+    """The format that the whole text of an answer must have. Each kind uses one of `schema`, `source`, `choices`."""
 
     kind: FormatKind
     param: str
@@ -48,6 +53,10 @@ class OutputFormat:
     """for regex and grammar: the text; for structural_tag: its JSON"""
     choices: tuple[str, ...] = ()
     """for choice"""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """for json_schema: its name, and what else `response_format` says about it"""
+    is_openai: bool = False
+    """whether the client's `response_format` can be forwarded as it is"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +66,8 @@ class Tool:
     name: str
     parameters: Schema | None = None
     strict: bool = False
+    is_checked: bool = True
+    """if False, its schema cannot be used, so its arguments may be any object"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +92,10 @@ class Constraint:
     calls: CallConstraint | None = None
     enforced: dict[Backend, Enforcement] = field(default_factory=dict, repr=False)
     """cache: how much of it each backend's decoding enforces"""
+    replaced: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """fields of the request with a schema in another form than the client wrote, in that form"""
+    adapted: tuple[str, ...] = ()
+    """what was changed in the request, for the header `x-smallfirst-adapted`"""
 
     @property
     def kind(self) -> ConstraintKind:

@@ -11,6 +11,8 @@ from functools import partial
 from operator import is_
 from typing import Any, NamedTuple
 
+from msgspec import structs
+
 from router.config.models import Model
 from router.errors import AnswerTruncated, ApiError, Runaway, StructuredOutputViolation, UpstreamRejected
 from router.messages.answer import is_runaway
@@ -84,11 +86,10 @@ class OutputContract:
 
     def __init__(self, constraint: Constraint, call: ChatCall, workers: GrammarWorkers) -> None:
         self._constraint = constraint
-        self._call = call
+        self._call = self._adapted = _as_read(call, constraint)
         self._workers = workers
         self._hints = NO_HINTS
         self._enforcement: Enforcement = "none"
-        self._adapted = call
         self._asked = constraint
         self._intent: Intent | None = None
         self._may_repeat = False
@@ -226,6 +227,13 @@ def outcome(verdicts: Sequence[tuple[ConstraintKind, VerdictWord]], history: For
     if not verdicts:
         return "none"
     return next((word for _, word in verdicts if word != "valid"), history)
+
+
+def _as_read(call: ChatCall, constraint: Constraint) -> ChatCall:
+    """Return the call with its schemas as they were read."""
+    if not constraint.adapted:
+        return call
+    return structs.replace(call.replaced(constraint.replaced), adapted=call.adapted + constraint.adapted)
 
 
 def _is_free(constraint: Constraint) -> bool:

@@ -16,7 +16,7 @@ def _completion_rules(body: Mapping[str, Any]) -> None:
     if body.get("suffix") is not None:
         raise BadRequest("'suffix' is not supported.", param="suffix", code="unsupported_parameter")
     best_of, n = body.get("best_of"), body.get("n") or 1
-    if best_of is not None and best_of < n:
+    if best_of and best_of < n:
         raise BadRequest(f"Invalid 'best_of': expected a value >= 'n' ({n}), but got {best_of}.", param="best_of")
     if body.get("echo") is True and (formats := format_fields(body)):
         raise BadRequest(f"'echo' cannot be used with '{formats[0]}'.", param="echo")

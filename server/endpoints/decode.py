@@ -1,4 +1,4 @@
-"""Decode and validate the client's bytes as a ChatCall. The values stay as the client sent them."""
+"""Decode and validate the client's bytes as a ChatCall. Values stay as sent, but for what `normalise` changes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from pydantic.json_schema import models_json_schema
 
 from router.errors import BadRequest
 from router.messages import strict_json
+from router.structured.request.spellings import is_asked, read_field
 from router.types import ChatCall, RoutingOptions
+from server.endpoints.normalise import normalise
 from server.endpoints.registry import ENDPOINTS, TextEndpoint
-from server.endpoints.validation_errors import bad_request, missing
+from server.endpoints.validation_errors import bad_request
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _MAX_ENTRIES = {"messages": 10_000, "tools": 1_000, "functions": 1_000, "logit_bias": 10_000}
@@ -31,6 +33,7 @@ def decode(served: TextEndpoint, raw: bytes, model: str | None = None) -> ChatCa
     if model is not None:
         body["model"] = model
     _check_sizes(body)
+    changes = normalise(body, served.endpoint.prompt_field)
     try:
         served.request.__pydantic_validator__.validate_python(body)
     except ValidationError as error:
@@ -44,6 +47,8 @@ def decode(served: TextEndpoint, raw: bytes, model: str | None = None) -> ChatCa
     fields.pop("routing", None)
     if model is not None:
         fields["model"] = msgspec.Raw(msgspec.json.encode(model))
+    if changes:
+        changes.apply(fields)
     routing = {key: value for key, value in (body.pop("routing", None) or {}).items() if value is not None}
     stream = body.get("stream") is True
     return ChatCall(
@@ -55,6 +60,7 @@ def decode(served: TextEndpoint, raw: bytes, model: str | None = None) -> ChatCa
         stream=stream,
         include_usage=stream and (body.get("stream_options") or {}).get("include_usage") is True,
         routing=RoutingOptions(**routing),
+        adapted=changes.adapted if changes else (),
     )
 
 
@@ -130,6 +136,5 @@ def _check_sizes(body: Mapping[str, Any]) -> None:
 def _check_common_rules(body: Mapping[str, Any]) -> None:
     if body.get("stream_options") is not None and body.get("stream") is not True:
         raise BadRequest("'stream_options' is only allowed when 'stream' is true.", param="stream_options")
-    wanted = body.get("response_format") or {}
-    if wanted.get("type") == "json_schema" and wanted.get("json_schema") is None:
-        raise missing("response_format.json_schema")
+    if (wanted := body.get("response_format")) is not None and is_asked("response_format", wanted):
+        read_field("response_format", wanted)

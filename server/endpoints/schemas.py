@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from router.errors import one_of
 from router.policy import POLICIES
+from router.types import MAX_TOKEN_COUNT
 
 # The tags of a union are used in its error message: "expected a string or an array of strings, but got ...".
 TAGS = frozenset(
@@ -28,9 +29,10 @@ TAGS = frozenset(
 )
 _Text = Annotated[str, Tag("a string")]
 _Named = Annotated[str, Field(min_length=1, max_length=256)]
+_Id = Annotated[str, Field(min_length=1)]  # some servers put a whole thought signature into the id of a call
 _Penalty = Annotated[float, Field(ge=-2, le=2)]
 _Bias = Annotated[float, Field(ge=-100, le=100)]
-_Count = Annotated[int, Field(ge=1, le=2**31)]
+_Count = Annotated[int, Field(ge=0, le=MAX_TOKEN_COUNT)]
 _Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 _Stop = _Text | Annotated[list[str], Field(max_length=4, fail_fast=True), Tag("an array of strings")]
 _Schema = _Text | Annotated[dict[str, Any], Tag("an object")] | Annotated[bool, Tag("a boolean")]
@@ -71,7 +73,7 @@ class FunctionCall(_Wire):
 class ToolCall(_Wire):
     """A tool call from an earlier answer of the model."""
 
-    id: _Named
+    id: _Id
     type: Literal["function"]
     function: FunctionCall
 
@@ -82,8 +84,9 @@ class Message(_Wire):
     role: Literal["developer", "system", "user", "assistant", "tool", "function"]
     content: _Text | Annotated[list[ContentPart], Field(fail_fast=True), Tag("an array of content parts")] | None = None
     name: str | None = None
-    tool_call_id: _Named | None = Field(None, description="The id of the call that a `tool` message answers.")
+    tool_call_id: _Id | None = Field(None, description="The id of the call that a `tool` message answers.")
     tool_calls: list[ToolCall] | None = None
+    function_call: FunctionCall | None = Field(None, description="OpenAI's older field for `tool_calls`.")
 
 
 class FunctionDefinition(_Wire):
@@ -105,8 +108,8 @@ class Tool(_Wire):
 class JsonSchema(_Wire):
     """The schema that an answer must satisfy."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-    schema_: dict[str, Any] = Field(alias="schema")
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+    schema_: dict[str, Any] | None = Field(None, alias="schema")
     strict: bool | None = None
 
 
@@ -121,7 +124,7 @@ class Structure(_Wire):
 class ResponseFormat(_Wire):
     """The format of the answer. Every answer is verified; an invalid one ends in an error."""
 
-    type: Literal["text", "json_object", "json_schema", "structural_tag"]
+    type: str = Field(description="`text`, `json_object`, `json_schema`, `structural_tag`, or another server's word.")
     json_schema: JsonSchema | None = None
     structures: Annotated[list[Structure], Field(fail_fast=True)] | None = None
     triggers: Annotated[list[str], Field(fail_fast=True)] | None = None
@@ -264,9 +267,9 @@ class CompletionRequest(_Sampling, ModelRequest):
         | Annotated[_Tokens, Tag("an array of integers")]
         | Annotated[list[_Tokens], Field(min_length=1, fail_fast=True), Tag("an array of arrays of integers")]
     ) = Field(examples=["The capital of France is"])
-    max_tokens: Annotated[int, Field(ge=0, le=2**31)] | None = Field(
+    max_tokens: _Count | None = Field(
         None, description="The limit on generated tokens. With 0 and `echo`, only the prompt is evaluated."
     )
-    best_of: Annotated[int, Field(ge=1, le=20)] | None = None
+    best_of: Annotated[int, Field(ge=0, le=20)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
     echo: bool | None = None

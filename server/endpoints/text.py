@@ -37,8 +37,11 @@ class TextHandler:
         try:
             self._keyring.check(scope["headers"])
             with disconnect.cancel_on_disconnect(scope):
-                call = self._decode(await read_body(receive), scope)
-                await self._answer(call, record, send)
+                raw = await read_body(receive, self._admission.bodies)
+                try:
+                    await self._answer(self._decode(raw, scope), record, send)
+                finally:
+                    self._admission.bodies.release(len(raw))
             record.outcome = "ok"
         except ApiError as error:
             await _report(error, record, scope, receive, send)

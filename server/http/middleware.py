@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from router.errors import ApiError, BodyTooLarge
 from router.record import RequestRecord
+from server.http.body_memory import SMALL_BYTES, BodyMemory
 from server.http.content_encoding import unpacked
 from server.http.cors import Cors
 from server.http.disconnect import ClientDisconnected
@@ -123,21 +124,36 @@ def _preflight_response(scope: Scope, cors: Cors) -> Response | None:
     return None if headers is None else Response(status_code=204, headers=Headers(raw=headers))
 
 
-async def read_body(receive: Receive) -> bytes:
+async def read_body(receive: Receive, memory: BodyMemory | None = None) -> bytes:
     """Read the whole request body. The middleware limits its size.
+
+    If it is large, it is counted in `memory`; the caller calls `memory.release` with its length when it is done.
 
     Raises:
         ClientDisconnected: the client disconnected before the body's end.
         BodyTooLarge: the body is over the limit.
+        Overloaded: there is no memory for it beside other large bodies.
     """
-    chunks = []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnected
-        chunks.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(chunks)
+    chunks: list[bytes] = []
+    size = counted = 0
+    try:
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnected
+            chunk = message.get("body", b"")
+            chunks.append(chunk)
+            size += len(chunk)
+            is_last = not message.get("more_body", False)
+            if memory is not None and (size - counted > SMALL_BYTES or (counted and is_last)):
+                memory.take(size - counted, counted)
+                counted = size
+            if is_last:
+                return b"".join(chunks)
+    except BaseException:
+        if memory is not None:
+            memory.release(counted)
+        raise
 
 
 def _with_gateway_headers(headers: Iterable[tuple[bytes, bytes]], record: RequestRecord) -> list[tuple[bytes, bytes]]:

@@ -142,7 +142,10 @@ HEADERS = (
         lambda record: ", ".join(record.adapted),
         BEFORE_ANSWER,
         "What was changed in the request for the upstream that answered. `top_k=dropped`: it does not support the "
-        "field, so the field was not sent.",
+        "field, so the field was not sent. `messages.3.tool_calls.0.arguments={}`: that call had no arguments. "
+        "`tools.2=unchecked`: the tool's schema cannot be used, so its calls are not checked. `tools.0=rewritten` or "
+        "`response_format=rewritten`: the schema is in another dialect, and was forwarded as it is meant; `described`: "
+        "its string formats were described in words.",
     ),
     SmallfirstHeader(
         "x-smallfirst-attempts",

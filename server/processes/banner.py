@@ -13,7 +13,13 @@ READY_POLL_S = 0.25
 
 
 async def announce_when_ready(
-    config: Config, statuses: Callable[[], list[ModelStatus]], url: str, *, keys: bool, show: Callable[[str], None]
+    config: Config,
+    statuses: Callable[[], list[ModelStatus]],
+    url: str,
+    *,
+    keys: bool,
+    max_body_bytes: int,
+    show: Callable[[str], None],
 ) -> None:
     """Wait until a route can answer, then print how to call it."""
     while True:
@@ -22,11 +28,14 @@ async def announce_when_ready(
             break
         await asyncio.sleep(READY_POLL_S)
     waiting = [f"  not yet: {status.detail}" for status in statuses() if status.up < status.expected and status.detail]
-    show("\n".join([banner_text(config, url, keys=keys), *waiting]))
+    show("\n".join([banner_text(config, url, keys=keys, max_body_bytes=max_body_bytes), *waiting]))
 
 
-def banner_text(config: Config, url: str, *, keys: bool) -> str:
+def banner_text(config: Config, url: str, *, keys: bool, max_body_bytes: int) -> str:
     """Return the URL, a `curl` line and three lines of Python. Both work as printed."""
+    images = any("image" in model.abilities for model in config.models.values())
+    limit = f"{max_body_bytes / 2**20:,.4g} MiB"
+    size = f"\n  (a request with its images may have {limit}: --max-body-bytes)" if images else ""
     model = next(iter(config.routes or config.models))
     header = ' -H "Authorization: Bearer $SMALLFIRST_KEY"' if keys else ""
     key = "os.environ['SMALLFIRST_KEY']" if keys else '"none"'
@@ -35,7 +44,7 @@ def banner_text(config: Config, url: str, *, keys: bool) -> str:
     messages = '[{"role": "user", "content": "What is the capital of France?"}]'
     question = f'"model": "{model}", "temperature": 0, "messages": {messages}'
     return f"""
-smallfirst is ready at {url}/v1   (documentation: {url}/docs){note}
+smallfirst is ready at {url}/v1   (documentation: {url}/docs){note}{size}
 
   curl -s {url}/v1/chat/completions{header} -H "Content-Type: application/json" -d '{{{question}}}'
 

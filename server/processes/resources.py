@@ -11,6 +11,7 @@ from router.fleet import Fleet
 from router.policy.route_policies import RoutePolicies
 from router.upstream.http import HttpUpstream
 from server.endpoints.models import ModelList
+from server.http.body_memory import max_body_bytes
 from server.observability.shared_counters import SharedCounters
 from server.processes.banner import announce_when_ready
 from server.settings import Settings
@@ -39,6 +40,7 @@ class Resources:
         self.models = ModelList(config)
         self.worker_counters = tuple(SharedCounters() for _ in range(settings.workers))
         self._config, self._keys = config, bool(settings.api_keys)
+        self._max_body_bytes = max_body_bytes(settings.max_body_bytes, config)
         self._url, self._progress = url, progress
 
     @asynccontextmanager
@@ -54,4 +56,11 @@ class Resources:
             await self.fleet.stop()
 
     async def _announce_ready(self) -> None:
-        await announce_when_ready(self._config, self.fleet.statuses, self._url, keys=self._keys, show=self._progress)
+        await announce_when_ready(
+            self._config,
+            self.fleet.statuses,
+            self._url,
+            keys=self._keys,
+            max_body_bytes=self._max_body_bytes,
+            show=self._progress,
+        )

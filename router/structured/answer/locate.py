@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import jsonschema_rs
 
 from router.structured.complexity import resolve_pointer
+from router.structured.formats import WANTED
 
 Step = tuple[str, Any, list[str | int]]
 """a subschema's pointer, the part of the answer that it applies to, and the path to that part"""
@@ -78,7 +79,12 @@ class _Search:
         if error.kind.name == "falseSchema":
             extra = next(name for name in value if not validator.is_valid({name: value[name]}))
             return f"the key {extra[:64]!r} is not allowed"
-        return f"{error.message}, but {_TYPES[type(value)]}" if error.kind.name == "type" else error.message
+        match error.kind.name:
+            case "type":
+                return f"{error.message}, but {_TYPES[type(value)]}"
+            case "format" if wanted := WANTED.get(node["format"]):
+                return f"{error.message}: expected {wanted}"
+        return error.message
 
     def first_failing(self, at: str, value: Any, path: list[str | int]) -> Step | None:
         """Return the first subschema that surely must be satisfied and is not, or None."""

@@ -170,7 +170,7 @@ def response_format(output_format: OutputFormat, schema: Mapping[str, Any]) -> M
     """Return OpenAI's `response_format` for a format that has a schema, or for any JSON object."""
     if output_format.kind == "json_object" and not schema:
         return {"type": "json_object"}
-    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+    return {"type": "json_schema", "json_schema": {"name": "answer", **output_format.about, "schema": schema}}
 
 
 def _in_words(output_format: OutputFormat) -> str:

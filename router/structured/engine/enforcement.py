@@ -16,7 +16,8 @@ async def enforcement_of(constraint: Constraint, model: Model, workers: GrammarW
     1. A provider's API, or a vLLM whose backend is not configured: unknown.
     2. A format: what the backend's library reports. If calls are allowed too, the format cannot be enforced: none.
     3. Required calls: vLLM gives guidance one JSON schema of all tools, so the weakest enforcement of any tool.
-       xgrammar's own grammars enforce the names, and the arguments in part: partial.
+       xgrammar's own grammars enforce the names, and the arguments in part: partial. With a tool whose schema cannot
+       be used: none.
     4. Optional calls: none.
     """
     if model.backend is None:
@@ -31,6 +32,8 @@ async def _query(constraint: Constraint, backend: Backend, workers: GrammarWorke
     if output_format and not calls:
         return (await workers.grammar_support(backend, output_format.kind, _source(output_format))).enforcement
     if calls is None or not calls.required or calls.legacy:
+        return "none"
+    if not all(tool.is_checked for tool in calls.tools.values()):
         return "none"
     if backend == "xgrammar":
         return "partial"

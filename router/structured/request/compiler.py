@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import suppress
+from operator import is_not
+from typing import Any
 from weakref import WeakValueDictionary
 
 from router.errors import BadRequest
+from router.messages.adapted import name_changes
 from router.structured.constraint import CallConstraint, Constraint, OutputFormat, Tool
 from router.structured.request.output_format import FORMAT_FIELDS, RequestedFormat, requested_format
 from router.structured.request.schema import MAX_SCHEMA_CHARS, compile_schema
@@ -18,7 +23,7 @@ from router.types import ChatCall
 MAX_FIELD_BYTES = 1024 * 1024
 """of one field as the client wrote it, white space included"""
 MAX_TOOLS_CHARS = 4 * MAX_SCHEMA_CHARS
-"""of the schemas of all tools of a request"""
+"""of the schemas of all tools of a request; the tools after that are not checked"""
 CACHE_BYTES = 1024 * 1024
 """of the fields whose constraints are cached; a compiled schema takes thirty times the memory of its text"""
 _ENTRY_BYTES = _PATTERN_BYTES = 4096
@@ -71,12 +76,23 @@ class ConstraintCompiler:
         if not (asked_format or asked_tools):
             return None
         output_format = await self._compile_format(asked_format) if asked_format else None
-        return Constraint(output_format, await self._compile_tools(asked_tools) if asked_tools else None)
+        calls = await self._compile_tools(asked_tools) if asked_tools else None
+        replaced, changes = _replace_tools(call.body, calls, asked_tools) if calls and asked_tools else ({}, [])
+        if output_format and output_format.schema and output_format.schema.change:
+            field = output_format.param.partition(".")[0]
+            changes = [f"{field}={output_format.schema.change}", *changes]
+        return Constraint(output_format, calls, replaced=replaced, adapted=name_changes(changes))
 
     async def _compile_format(self, asked: RequestedFormat) -> OutputFormat:
         if asked.kind == "json_schema":
             schema = await compile_schema(asked.schema, asked.param, self._workers, self._schema_lock)
-            return OutputFormat(asked.kind, asked.param, schema=schema)
+            return OutputFormat(
+                asked.kind,
+                asked.param,
+                schema=schema,
+                about=asked.about,
+                is_openai=asked.is_openai and not schema.change,
+            )
         if asked.source:
             try:
                 fault = await self._workers.grammar_fault(asked.kind, asked.source)
@@ -84,19 +100,46 @@ class ConstraintCompiler:
                 fault = "it is too complex: it could not be compiled in time"
             if fault:
                 raise BadRequest(f"Invalid {asked.kind} in '{asked.param}': {fault[:300]}", param=asked.param)
-        return OutputFormat(asked.kind, asked.param, source=asked.source, choices=asked.choices)
+        return OutputFormat(
+            asked.kind, asked.param, source=asked.source, choices=asked.choices, is_openai=asked.is_openai
+        )
 
     async def _compile_tools(self, asked: RequestedTools) -> CallConstraint:
+        """Compile the tools' schemas. One that cannot be used does not stop the others: its calls are not checked."""
         tools: dict[str, Tool] = {}
         chars = 0
         for tool in asked.tools:
-            schema = None
+            schema, is_checked = None, True
             if tool.parameters is not None:
-                schema = await compile_schema(tool.parameters, tool.param, self._workers, self._schema_lock)
-                chars += len(schema.text)
-                check_limit(chars, "characters", MAX_TOOLS_CHARS, "functions" if asked.legacy else "tools")
-            tools[tool.name] = Tool(tool.name, schema, tool.strict)
+                with suppress(BadRequest):
+                    if chars <= MAX_TOOLS_CHARS:
+                        schema = await compile_schema(tool.parameters, tool.param, self._workers, self._schema_lock)
+                        chars += len(schema.text)
+                is_checked = schema is not None
+            tools[tool.name] = Tool(tool.name, schema, tool.strict, is_checked)
         return CallConstraint(tools, asked.required, asked.single, asked.legacy)
+
+
+def _replace_tools(
+    body: Mapping[str, Any], calls: CallConstraint, asked: RequestedTools
+) -> tuple[Mapping[str, Any], list[str]]:
+    """Return the field of the tools with their schemas as they were read, if that differs, and what changed."""
+    field = "functions" if asked.legacy else "tools"
+    written, changes = list(body[field]), []
+    for requested in asked.tools:
+        tool, i = calls.tools[requested.name], requested.index
+        if not tool.is_checked:
+            changes.append(f"{field}.{i}=unchecked")
+        elif tool.parameters and tool.parameters.change:
+            changes.append(f"{field}.{i}={tool.parameters.change}")
+            written[i] = _with_parameters(written[i], tool.parameters.value, legacy=asked.legacy)
+    return ({field: written} if any(map(is_not, written, body[field])) else {}), changes
+
+
+def _with_parameters(tool: Mapping[str, Any], parameters: Mapping[str, Any], *, legacy: bool) -> Mapping[str, Any]:
+    if legacy:
+        return {**tool, "parameters": parameters}
+    return {**tool, "function": {**tool["function"], "parameters": parameters}}
 
 
 class _ConstraintCache:

@@ -2,8 +2,8 @@
 
 Rules for fields that contradict each other:
 
-- Two formats (two of `response_format`, `structured_outputs` and the `guided_*` fields, or two kinds within
-  `structured_outputs`): 400 that names both. `response_format: {"type": "text"}` asks for no format.
+- Two formats (two of FORMAT_FIELDS, or two kinds within `structured_outputs`): 400 that names both.
+  `response_format: {"type": "text"}` asks for no format.
 - A format and tools: both apply. An answer is either tool calls or text in the format.
 - A format and a required call (`tool_choice` is "required" or a function name, `allowed_tools` has mode "required",
   or `function_call` is a name): every answer is tool calls, and the format does not apply.
@@ -17,16 +17,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from router.errors import BadRequest
 from router.messages import strict_json
+from router.structured.request.spellings import KIND_BY_FIELD, OTHER_FIELDS, Kind, is_asked, read_field
 from router.structured.request.validation import (
     check_limit,
     conflict,
     expected,
-    missing,
     require_entries,
     require_object,
     require_text,
@@ -38,19 +38,13 @@ MAX_GRAMMAR_CHARS = 64 * 1024
 MAX_CHOICES, MAX_CHOICES_CHARS = 10_000, 128 * 1024
 MAX_TAG_CHARS, MAX_STRUCTURES = 128 * 1024, 100
 
-_KIND_BY_GUIDED_FIELD: Mapping[str, str] = {
-    "guided_json": "json",
-    "guided_regex": "regex",
-    "guided_choice": "choice",
-    "guided_grammar": "grammar",
-}
-_KINDS = ("json", "regex", "choice", "grammar", "json_object", "structural_tag")
-FORMAT_FIELDS = ("response_format", "structured_outputs", *_KIND_BY_GUIDED_FIELD)
+_KINDS: tuple[Kind, ...] = ("json", "regex", "choice", "grammar", "json_object", "structural_tag")
+FORMAT_FIELDS = ("response_format", "structured_outputs", *KIND_BY_FIELD, *OTHER_FIELDS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RequestedFormat:
-    """The requested format of the answer's text. Each kind uses one of the last three fields."""
+    """The requested format of the answer's text. Each kind uses one of `schema`, `source` and `choices`."""
 
     kind: FormatKind
     param: str
@@ -58,11 +52,15 @@ class RequestedFormat:
     schema: object = None
     source: str = ""
     choices: tuple[str, ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """of a schema: its name, and what else `response_format` says about it"""
+    is_openai: bool = False
+    """it is OpenAI's own spelling, which can be forwarded as it is"""
 
 
 def format_fields(body: Mapping[str, Any]) -> list[str]:
     """Return the names of the fields that ask for a format. More than one is an error."""
-    return [name for name in FORMAT_FIELDS if body.get(name) is not None and not _is_text(body[name])]
+    return [name for name in FORMAT_FIELDS if name in body and is_asked(name, body[name])]
 
 
 def requested_format(body: Mapping[str, Any]) -> RequestedFormat | None:
@@ -76,33 +74,13 @@ def requested_format(body: Mapping[str, Any]) -> RequestedFormat | None:
         raise conflict(fields[0], fields[1])
     if not fields:
         return None
-    field, value = fields[0], body[fields[0]]
-    if field == "response_format":
-        return _from_response_format(require_object(value, field))
-    if field == "structured_outputs":
-        return _from_structured_outputs(require_object(value, field))
-    return _from_kind(_KIND_BY_GUIDED_FIELD[field], value, field)
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, Mapping) and value.get("type") == "text"
-
-
-def _from_response_format(value: Mapping[str, Any]) -> RequestedFormat:
-    match value.get("type"):
-        case "json_object":
-            return RequestedFormat("json_object", "response_format")
-        case "json_schema":
-            param = "response_format.json_schema.schema"
-            json_schema = value.get("json_schema")
-            schema = json_schema.get("schema") if isinstance(json_schema, Mapping) else None
-            if schema is None:
-                raise missing(param)
-            return RequestedFormat("json_schema", param, schema=schema)
-        case "structural_tag":
-            return RequestedFormat("structural_tag", "response_format", source=_tag_source(value, "response_format"))
-        case _:
-            raise expected("response_format.type", "'text', 'json_object', 'json_schema' or 'structural_tag'")
+    name, value = fields[0], body[fields[0]]
+    if name == "structured_outputs":
+        return _from_structured_outputs(require_object(value, name))
+    spelled = read_field(name, value)
+    return replace(
+        _from_kind(spelled.kind, spelled.value, spelled.param), about=spelled.about, is_openai=spelled.is_openai
+    )
 
 
 def _from_structured_outputs(value: Mapping[str, Any]) -> RequestedFormat:
@@ -114,7 +92,7 @@ def _from_structured_outputs(value: Mapping[str, Any]) -> RequestedFormat:
     return _from_kind(kinds[0], value[kinds[0]], f"structured_outputs.{kinds[0]}")
 
 
-def _from_kind(kind: str, value: object, param: str) -> RequestedFormat:
+def _from_kind(kind: Kind, value: object, param: str) -> RequestedFormat:
     match kind:
         case "json":
             return RequestedFormat(

@@ -1,7 +1,7 @@
 """Compiles a client's JSON schema, so that answers can be checked against it, or says in a 400 where it is wrong.
 
-The draft is the one that `$schema` names, by default 2020-12. `format` is checked. References must stay inside the
-document (or point to a draft's own metaschema): nothing is ever fetched.
+The draft is the one that `$schema` names, by default 2020-12; `schema_dialects` reads others. `format` is checked.
+References must stay inside the document (or point to a draft's own metaschema): nothing is ever fetched.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import msgspec
 from router.errors import BadRequest
 from router.structured.complexity import evaluations, iter_patterns, iter_references, resolve_pointer
 from router.structured.constraint import Schema
+from router.structured.request.schema_dialects import NO_CHANGE, may_be_dialect, read_dialect
 from router.structured.request.schema_weight import is_light
 from router.structured.workers.grammar_workers import Fault, GrammarWorkers, WorkLimitExceeded
 
@@ -97,8 +98,11 @@ def _read(value: object) -> Schema:
         raise _Invalid(Fault("", "'false' allows no value at all"))
     if not isinstance(document, Mapping):
         raise _Invalid(Fault("", "it is neither an object nor 'true'"))
-    text = _as_text(document)
-    return Schema(text, document, _compile(text) if is_light(text, document) else None)
+    text, change = _as_text(document), NO_CHANGE
+    if may_be_dialect(text):
+        document, change = read_dialect(document)
+        text = _as_text(document) if change else text
+    return Schema(text, document, _compile(text) if is_light(text, document) else None, change)
 
 
 def _as_text(schema: Mapping[str, Any]) -> str:

@@ -27,6 +27,8 @@ class RequestedTool:
     """
 
     name: str
+    index: int
+    """its position in `tools` or `functions`"""
     param: str
     parameters: object
     strict: bool
@@ -49,6 +51,8 @@ def requested_tools(body: Mapping[str, Any]) -> RequestedTools | None:
         BadRequest: a tool has no name or the name of another tool, or `tool_choice` names an unknown tool.
     """
     if body.get("tools") and body.get("functions"):
+        if body.get("tool_choice") == body.get("function_call") == "none":
+            return None
         raise conflict("tools", "functions")
     if body.get("functions") or isinstance(body.get("function_call"), Mapping):
         return _legacy_calls(body)
@@ -80,7 +84,7 @@ def requested_tools(body: Mapping[str, Any]) -> RequestedTools | None:
 
 def _by_name(functions: Iterable[tuple[str, object]]) -> dict[str, RequestedTool]:
     tools: dict[str, RequestedTool] = {}
-    for at, value in functions:
+    for i, (at, value) in enumerate(functions):
         function = require_object(value, at)
         name, parameters = function.get("name"), function.get("parameters")
         if not isinstance(name, str) or not name:
@@ -89,7 +93,7 @@ def _by_name(functions: Iterable[tuple[str, object]]) -> dict[str, RequestedTool
             message = f"Invalid '{at}.name': an earlier function has the same name {name[:64]!r}."
             raise BadRequest(message, param=f"{at}.name")
         schema = None if parameters in (None, {}) else parameters
-        tools[name] = RequestedTool(name, f"{at}.parameters", schema, function.get("strict") is True)
+        tools[name] = RequestedTool(name, i, f"{at}.parameters", schema, function.get("strict") is True)
     return tools
 
 

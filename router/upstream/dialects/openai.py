@@ -89,7 +89,7 @@ class OpenAIDialect(Dialect):
         output_format = request.output_format
         if output_format.kind not in ("json_schema", "json_object"):
             return EngineFields(in_words=True)
-        if "response_format" in request.body:
+        if output_format.is_openai:
             return EngineFields(kept=("response_format",))
         schema = output_format.schema.value if output_format.schema else {}
         return EngineFields({"response_format": response_format(output_format, schema)})

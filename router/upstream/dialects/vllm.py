@@ -98,7 +98,7 @@ class VllmDialect(Dialect):
             guidance = {"whitespace_pattern": WHITESPACE} | ({"lenient": True} if enforcement == "partial" else {})
             asked = response_format(output_format, {**closed, "x-guidance": guidance})
             return EngineFields({"response_format": asked}, in_words=in_words)
-        if request.body.get("response_format") is not None:
+        if output_format.is_openai:
             return EngineFields(kept=("response_format",), in_words=in_words)
         schema = output_format.schema.value if output_format.schema else {}
         return EngineFields({"response_format": response_format(output_format, schema)}, in_words=in_words)

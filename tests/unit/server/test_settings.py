@@ -29,7 +29,7 @@ def shown(value: object) -> str:
 def test_defaults() -> None:
     settings = Settings.from_env(HOME, {})
     assert settings == Settings(state_dir=Path("/home/ada/.local/state/smallfirst"))
-    assert (settings.host, settings.port, settings.max_body_bytes) == ("127.0.0.1", 8000, 16 * 2**20)
+    assert (settings.host, settings.port, settings.max_body_bytes) == ("127.0.0.1", 8000, None)
     assert (settings.max_in_flight, settings.max_queued) == (256, 1024)
     assert (settings.queue_timeout_s, settings.shutdown_grace_s) == (30.0, 30.0)
 
@@ -65,7 +65,7 @@ def test_help_names_variable_and_default() -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     text = " ".join(parser.format_help().split())
-    assert "[SMALLFIRST_MAX_BODY_BYTES] (default: 16777216)" in text
+    assert "[SMALLFIRST_MAX_BODY_BYTES] (default: 16777216; 67108864 if a model takes images)" in text
     assert "SMALLFIRST_STATE_DIR" in text
     assert "factory" not in text  # a default that is no value
 

@@ -11,9 +11,12 @@ from msgspec.structs import replace
 from router.attempt.abilities import needs
 from router.attempt.eligibility import BYTES_PER_TOKEN_AT_LEAST, LETTERS_PER_TOKEN_AT_MOST
 from router.attempt.failure import Failure
+from router.config.models import Model
+from router.money.image_tokens import bounded_prompt
 from router.money.price import Price, PromptTier
-from router.types import Ability, RoutingOptions
+from router.types import Ability, ChatCall, RoutingOptions
 from tests.support.fakes import call, ineligible, large, model
+from tests.support.images import png
 
 
 def saying(text: str, **fields: Any) -> Any:
@@ -132,9 +135,9 @@ def test_best_of_means_nothing_in_a_chat() -> None:
     assert ineligible(large(), limited, needs(limited)) is None
 
 
-@pytest.mark.parametrize("part", ["image_url", "input_audio", "audio_url", "file"])
+@pytest.mark.parametrize("part", ["input_audio", "audio_url", "file"])
 def test_what_is_no_text_has_no_worst_case(part: str) -> None:
-    """A short URL may name an image of a thousand tokens, or a book."""
+    """A short URL may name a book."""
     able = frozenset[Ability]({"image", "audio", "file"})
     messages = [{"role": "user", "content": [{"type": "text", "text": "x"}, {"type": part}]}]
     one = call(messages=messages, max_tokens=1, routing={"max_cost_usd": 1000.0})
@@ -142,9 +145,37 @@ def test_what_is_no_text_has_no_worst_case(part: str) -> None:
     assert failure is not None
     assert (failure.reason, failure.error.param) == ("cost", "routing.max_cost_usd")
     assert "an unknown amount" in failure.error.message
+    assert "can be of any length" in failure.error.message, "no smaller `max_tokens` would help"
     assert ineligible(model(abilities=able), one, needs(one)) is None, "hours are paid already"
     free = call(messages=messages, max_tokens=1)
     assert ineligible(large(abilities=able), free, needs(free)) is None, "no limit, no worst case"
+
+
+@pytest.mark.parametrize("url", ["https://example.com/a.png", png(100, 100) + "A" * 1_000_000])
+def test_an_image_has_a_worst_case_by_its_size(url: str) -> None:
+    content = [{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": url}}]
+    one = call(messages=[{"role": "user", "content": content}], max_tokens=10)
+    tokens = bounded_prompt(one, None)
+    assert tokens < 2000
+    llm = large(abilities=frozenset[Ability]({"image"}))
+    for limit, fits in ((tokens * 400 + 10 * 1600, True), (tokens * 400, False)):
+        limited = replace(one, routing=RoutingOptions(max_cost_usd=limit / 1e9))
+        assert (ineligible(llm, limited, needs(limited)) is None) is fits
+
+
+def test_the_advice_fits_the_reason() -> None:
+    def message(one: ChatCall, llm: Model) -> str:
+        failure = ineligible(llm, one, needs(one))
+        assert failure is not None
+        return failure.error.message
+
+    little = {"max_cost_usd": 1e-6}
+    assert "a smaller `max_tokens` limits it" in message(
+        saying("x", max_tokens=1000, routing={"max_cost_usd": 1e-3}), large()
+    )
+    assert "a smaller `max_tokens` limits it" in message(saying("x", routing=little), large())
+    assert "the prompt alone" in message(saying("x" * 4000, max_tokens=1, routing=little), large())
+    assert "no price" in message(saying("x", max_tokens=1, routing=little), large(price=None))
 
 
 # --- engines with limits of their own

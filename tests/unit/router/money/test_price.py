@@ -53,6 +53,8 @@ def test_what_is_no_price_is_refused(more: dict[str, object], message: str) -> N
 def test_an_hour_has_no_tiers() -> None:
     with pytest.raises(ValidationError, match="`tiers` require a price by tokens"):
         Price(replica_hour_usd=1.0, tiers=(LONGER,))
+    with pytest.raises(ValidationError, match="`image_tokens` requires a price by tokens"):
+        Price(replica_hour_usd=1.0, image_tokens=1000)
 
 
 # --- service tiers

@@ -16,6 +16,7 @@ from tests.support.fakes import config, large, model
 
 CONFIG = config(model(), large())
 URL = "http://127.0.0.1:8000"
+LIMIT = 64 * 2**20
 KEYS = pytest.mark.parametrize("keys", [False, True])
 
 
@@ -26,7 +27,9 @@ def status(up: int, detail: str = "") -> list[ModelStatus]:
 @KEYS
 def test_the_curl_line_works_as_printed(keys: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     line = next(
-        line for line in banner.banner_text(CONFIG, URL, keys=keys).splitlines() if line.strip().startswith("curl")
+        line
+        for line in banner.banner_text(CONFIG, URL, keys=keys, max_body_bytes=LIMIT).splitlines()
+        if line.strip().startswith("curl")
     )
     words = shlex.split(line)
     assert words[:3] == ["curl", "-s", f"{URL}/v1/chat/completions"]
@@ -56,7 +59,7 @@ def test_the_three_lines_of_python_work_as_printed(
 
     monkeypatch.setitem(sys.modules, "openai", SimpleNamespace(OpenAI=OpenAI))
     monkeypatch.setenv("SMALLFIRST_KEY", "key-1")
-    code = banner.banner_text(CONFIG, URL, keys=keys).strip().splitlines()[-3:]
+    code = banner.banner_text(CONFIG, URL, keys=keys, max_body_bytes=LIMIT).strip().splitlines()[-3:]
     exec("\n".join(code), {})
     assert capsys.readouterr().out == "Paris.\n"
     assert seen["base_url"] == f"{URL}/v1"
@@ -65,12 +68,20 @@ def test_the_three_lines_of_python_work_as_printed(
 
 
 def test_no_key_is_printed_only_its_name() -> None:
-    assert "SMALLFIRST_KEY" in banner.banner_text(CONFIG, URL, keys=True)
-    assert "SMALLFIRST_KEY" not in banner.banner_text(CONFIG, URL, keys=False)
+    assert "SMALLFIRST_KEY" in banner.banner_text(CONFIG, URL, keys=True, max_body_bytes=LIMIT)
+    assert "SMALLFIRST_KEY" not in banner.banner_text(CONFIG, URL, keys=False, max_body_bytes=LIMIT)
 
 
 def test_without_routes_a_model_is_named() -> None:
-    assert '"model": "slm"' in banner.banner_text(Config({"slm": model()}, {}, {}), URL, keys=False)
+    assert '"model": "slm"' in banner.banner_text(
+        Config({"slm": model()}, {}, {}), URL, keys=False, max_body_bytes=LIMIT
+    )
+
+
+def test_the_limit_on_images_is_said_if_a_model_takes_them() -> None:
+    seeing = config(model(), large(abilities=frozenset({"image"})))
+    assert "may have 64 MiB: --max-body-bytes" in banner.banner_text(seeing, URL, keys=False, max_body_bytes=LIMIT)
+    assert "MiB" not in banner.banner_text(CONFIG, URL, keys=False, max_body_bytes=LIMIT)
 
 
 async def test_waits_until_a_route_can_answer_and_says_what_cannot_yet(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +97,7 @@ async def test_waits_until_a_route_can_answer_and_says_what_cannot_yet(monkeypat
 
     monkeypatch.setattr(banner, "READY_POLL_S", 0)
     async with asyncio.timeout(5):
-        await banner.announce_when_ready(CONFIG, statuses, URL, keys=False, show=shown.append)
+        await banner.announce_when_ready(CONFIG, statuses, URL, keys=False, max_body_bytes=LIMIT, show=shown.append)
     assert asked > 2
     assert len(shown) == 1
     assert "smallfirst is ready" in shown[0]
@@ -98,6 +109,8 @@ async def test_a_model_that_is_loaded_on_demand_is_not_waited_for(monkeypatch: p
     statuses = [ModelStatus("slm", 1, 0, 0, 0, "not loaded", load=load), ModelStatus("llm", 1, 0, 0, 0, "llm loads")]
     shown: list[str] = []
     async with asyncio.timeout(5):
-        await banner.announce_when_ready(CONFIG, lambda: statuses, URL, keys=False, show=shown.append)
+        await banner.announce_when_ready(
+            CONFIG, lambda: statuses, URL, keys=False, max_body_bytes=LIMIT, show=shown.append
+        )
     assert "not yet: llm loads" in shown[0]
     assert "not loaded" not in shown[0]

@@ -40,6 +40,8 @@ def fault(schema, value):
         ({"properties": {"a": False}}, {"a": 1}, "/a", "is not allowed"),
         ({"$schema": DRAFT_7, "items": [{"type": "null"}]}, [1], "/0", "null"),
         ({"format": "date"}, "2024-02-30", "", '"date"'),
+        ({"format": "date-time"}, "2024-02-28T12:00:00", "", "with its offset from UTC, such as 2026-01-31T12:00:00Z"),
+        ({"properties": {"a": {"format": "uri"}}}, {"a": "example.com"}, "/a", "URI with its scheme"),
         ({"unevaluatedProperties": False}, {"a": 1}, "", "'unevaluatedProperties'"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from router.errors import StructuredOutputViolation
@@ -23,6 +25,7 @@ CLOSED = {**SCHEMA, "additionalProperties": False}
 FORMAT = {"type": "json_schema", "json_schema": {"name": "mine", "schema": SCHEMA, "strict": True}}
 TEXT = '{"type":"object","properties":{"a":{"type":"integer"}}}'
 JSON = Constraint(OutputFormat("json_schema", "response_format", Schema(TEXT, SCHEMA)))
+OPENAI = Constraint(replace(JSON.output_format, is_openai=True))
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": SCHEMA}}]
 MAY_CALL = CallConstraint({"f": Tool("f", Schema(TEXT, SCHEMA))})
 MUST_CALL = CallConstraint({"f": Tool("f", Schema(TEXT, SCHEMA))}, required=True)
@@ -45,7 +48,14 @@ def prompt(call) -> str:
 @pytest.mark.parametrize(("model", "enforcement"), [(API, "unknown"), (UNKNOWN, "unknown"), (XGRAMMAR, "whole")])
 def test_the_clients_own_words_go_on_untouched(model, enforcement):
     call = fakes.call(response_format=FORMAT)
-    assert constrain(call, JSON, Target(model, DIALECTS[model.engine], enforcement), RetryHints()) is call
+    assert constrain(call, OPENAI, Target(model, DIALECTS[model.engine], enforcement), RetryHints()) is call
+
+
+def test_what_the_client_says_of_a_schema_in_another_spelling_goes_on():
+    about = {"name": "mine", "strict": True}
+    spelled = Constraint(replace(JSON.output_format, about=about))
+    call = asked(API, "unknown", spelled, response_format={"type": "json_schema", "schema": SCHEMA, **about})
+    assert call.fields["response_format"] == FORMAT
 
 
 @pytest.mark.parametrize(("enforcement", "options"), [("whole", {}), ("partial", {"lenient": True})])
@@ -108,7 +118,7 @@ def test_a_vllm_that_may_call_is_not_bound_to_a_form():
     assert "response_format" not in call.fields
     assert "Unless you call a function: answer with nothing but" in prompt(call)
     beside = fakes.call(response_format=FORMAT, tools=TOOLS)
-    both, api = Constraint(JSON.output_format, MAY_CALL), Target(API, DIALECTS["openai"], "unknown")
+    both, api = Constraint(OPENAI.output_format, MAY_CALL), Target(API, DIALECTS["openai"], "unknown")
     assert constrain(beside, both, api, RetryHints()) is beside
 
 

@@ -90,3 +90,11 @@ async def test_calls_that_must_be_made():
 )
 async def test_references_must_survive_that_the_tools_become_one_schema(parameters, word):
     assert await enforcement_of(calls(*parameters), GUIDANCE, Asked()) == word
+
+
+@pytest.mark.parametrize("model", [GUIDANCE, XGRAMMAR])
+async def test_a_tool_that_cannot_be_checked_is_not_decoded_either(model):
+    tools = {"f": Tool("f", schema({"type": "object"})), "g": Tool("g", is_checked=False)}
+    workers = Asked()
+    assert await enforcement_of(Constraint(calls=CallConstraint(tools, required=True)), model, workers) == "none"
+    assert workers.asked == []

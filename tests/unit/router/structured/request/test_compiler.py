@@ -98,8 +98,6 @@ async def test_a_heavy_schema_is_compiled_elsewhere():
         ({"guided_json": '{"type": "no"}'}, "guided_json"),
         ({"guided_json": False}, "guided_json"),
         ({"guided_json": HEAVY | {"type": "no"}}, "guided_json"),
-        ({"tools": [tool("f"), tool("g", parameters={"type": "no"})]}, "tools[1].function.parameters"),
-        ({"functions": [{"name": "f", "parameters": {"type": "no"}}]}, "functions[0].parameters"),
     ],
 )
 async def test_a_wrong_schema_is_named_as_the_client_wrote_it(body, param):
@@ -172,12 +170,52 @@ async def test_where_a_call_must_come_the_form_does_not_apply(choice):
     assert (constraint.output_format, constraint.kind) == (None, "tools")
 
 
-async def test_all_tools_together_have_a_limit():
+@pytest.mark.parametrize("choice", ["auto", "required"])
+@pytest.mark.parametrize("unusable", [{"type": "no"}, HEAVY | {"type": "no"}, {"$ref": "https://example.com/a"}])
+async def test_a_tool_that_cannot_be_checked_does_not_stop_the_others(unusable, choice):
+    tools = [tool("f", parameters=SCHEMA), tool("g", parameters=unusable), tool("h")]
+    constraint = await plan(tools=tools, tool_choice=choice)
+    assert [one.is_checked for one in constraint.calls.tools.values()] == [True, False, True]
+    assert constraint.calls.tools["f"].parameters.value == SCHEMA
+    assert (constraint.adapted, constraint.replaced) == (("tools.1=unchecked",), {})
+
+
+async def test_a_function_that_cannot_be_checked():
+    constraint = await plan(functions=[{"name": "f", "parameters": {"type": "no"}}], function_call={"name": "f"})
+    assert constraint.adapted == ("functions.0=unchecked",)
+
+
+async def test_the_tools_after_a_limit_are_not_checked():
     schema = {"description": "x" * (MAX_SCHEMA_CHARS - 100)}
-    count = MAX_TOOLS_CHARS // MAX_SCHEMA_CHARS + 1
-    assert (
-        "characters" in (await refused("tools", tools=[tool(f"f{i}", parameters=schema) for i in range(count)])).message
-    )
+    count = MAX_TOOLS_CHARS // MAX_SCHEMA_CHARS + 2
+    constraint = await plan(tools=[tool(f"f{i}", parameters=schema) for i in range(count)])
+    assert constraint.adapted == (f"tools.{count - 1}=unchecked",)
+
+
+async def test_schemas_of_another_dialect_are_forwarded_as_they_are_read():
+    nullable, meant = {"type": "string", "nullable": True}, {"type": ["string", "null"]}
+    tools = [tool("f", parameters=SCHEMA), tool("g", parameters={"properties": {"a": nullable}}, description="d")]
+    constraint = await plan(tools=tools, response_format=json_schema(nullable))
+    assert constraint.adapted == ("response_format=rewritten", "tools.1=rewritten")
+    assert constraint.replaced == {
+        "tools": [tools[0], tool("g", parameters={"properties": {"a": meant}}, description="d")]
+    }
+    assert (constraint.output_format.schema.value, constraint.output_format.is_openai) == (meant, False)
+    legacy = await plan(functions=[{"name": "g", "parameters": nullable}])
+    assert legacy.replaced == {"functions": [{"name": "g", "parameters": meant}]}
+
+
+async def test_formats_are_described_in_what_is_forwarded():
+    due = {"type": "string", "format": "date-time"}
+    constraint = await plan(response_format=json_schema({"properties": {"due": due}}))
+    assert constraint.adapted == ("response_format=described",)
+    assert "offset" in constraint.output_format.schema.value["properties"]["due"]["description"]
+
+
+async def test_tools_and_functions_that_may_not_be_called_ask_for_nothing():
+    fields = {"tools": [tool("f")], "functions": [{"name": "f"}]}
+    assert await plan(**fields, tool_choice="none", function_call="none") is None
+    await refused("functions", **fields)
 
 
 async def test_a_field_has_a_limit_white_space_and_all():

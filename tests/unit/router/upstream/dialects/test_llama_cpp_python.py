@@ -112,9 +112,8 @@ PLAIN = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_ .,:
 
 async def test_it_gets_no_grammar_of_a_client() -> None:
     asked = Asked(ENGINE, LlamaCppPython.whole("x"), LlamaCppPython.whole("a"))
-    await asked.ask(grammar="root ::= (")
-    assert asked.sent("grammar") == {}
-    assert asked.said["adapted"] == "grammar=dropped"
+    await asked.ask(grammar='root ::= "x"')
+    assert asked.sent("grammar", "structured_outputs") == {}
     await asked.ask(guided_grammar='root ::= "a"')
     assert asked.sent("grammar", "structured_outputs") == {}
 
