@@ -95,7 +95,9 @@ class Dispatch:
             self._contract = OutputContract(constraint, call, self._shared.workers)
         rungs, wanted = allowed_rungs(route, call), needs(call)
         latencies = self._shared.latencies.recent(monotonic()) if policy.reads_latencies else {}
-        decision = record.decision = policy.decide(Situation(call, rungs, latencies))  # 2 which models, in which order?
+        escalated = record.escalated = self._shared.conversations.recall(call, route, record, monotonic())
+        situation = Situation(call, rungs, latencies, escalated)
+        decision = record.decision = policy.decide(situation)  # 2 which models, in which order?
         ladder = self._ladder = Ladder.of(rungs, decision)
         if decision.rung:
             record.escalations.append(Escalation(rungs[0][0].name, ladder.current.name, "policy"))
@@ -225,6 +227,7 @@ class Dispatch:
     def _accept(self, reply: Reply, model: str) -> Reply:
         record = self._record
         record.model = model
+        self._shared.conversations.note(self._call, self._route, record, monotonic())
         if reply.events is not None:
             record.first_token_s = monotonic() - record.started
         return reply

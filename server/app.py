@@ -47,7 +47,13 @@ def create_app(config: Config, settings: Settings, resources: Resources, worker:
     admission = Admission(*settings.slots(worker), settings.queue_timeout_s, shared_counts=metrics.admission_counts)
     workers, access = GrammarWorkers(), AccessLog()
     dispatcher = Dispatcher(
-        config, resources.policies, resources.fleet.pools, resources.upstream, resources.fleet.profiles, workers
+        config,
+        resources.policies,
+        resources.fleet.pools,
+        resources.upstream,
+        resources.fleet.profiles,
+        workers,
+        resources.conversations,
     )
 
     @asynccontextmanager
