@@ -17,7 +17,7 @@ from router.attempt.adapting import Adapting
 from router.attempt.best_so_far import RUNAWAY, BestSoFar, before_deadline, latest_end
 from router.attempt.failure import Failure, classify, to_report
 from router.attempt.ladder import Ladder, Move, allowed_rungs
-from router.attempt.lease import acquire_when_loaded
+from router.attempt.lease import acquire
 from router.attempt.retry import RetryContext, heed_pause
 from router.attempt.stream import AnswerStream, StreamChecks
 from router.attempt.whole_answer import read_whole
@@ -172,10 +172,7 @@ class Dispatch:
         """Lease a replica, send it the request, and read its answer, or the beginning of its stream."""
         record, ladder = self._record, self._ladder
         pool = self._shared.pools[ladder.current.name]
-        if pool.load_state is None:
-            lease = self._lease = pool.acquire(monotonic(), tried=ladder.tried, last_resort=ladder.is_last_resort)
-        else:
-            lease = self._lease = await acquire_when_loaded(pool, pool.load_state, record, ladder)
+        lease = self._lease = await acquire(pool, self._call, record, ladder)
         record.structured = "none"
         checks = self._stream_checks(lease.model) if self._call.stream else None
         source = await self._shared.hedging.send(adapting, pool, lease, record, ladder.tried)
