@@ -38,7 +38,9 @@ def recall(memory: Conversations, one: ChatCall, now: float = 1.0, *, route: Rou
     return memory.recall(one, route, RequestRecord("req_2", 0.0, session=session), now)
 
 
-@pytest.mark.parametrize("reason", ["structured", "confidence", "truncated", "context", "ability", "rejected"])
+@pytest.mark.parametrize(
+    "reason", ["structured", "confidence", "truncated", "context", "ability", "rejected", "runaway"]
+)
 def test_the_next_turn_of_an_escalated_conversation_is_recognised(reason: EscalationReason) -> None:
     memory = Conversations()
     memory.note(turn(1), ROUTE, record(reason, to="c"), 1.0)
