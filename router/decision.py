@@ -73,6 +73,17 @@ class Candidate(Struct, frozen=True):
     """the expected saving, as a share of the fallback's price; None: there is no evidence for this model"""
 
 
+class Escalated(NamedTuple):
+    """What is known of a conversation of which an earlier turn was escalated, other than for want of a replica."""
+
+    model: str
+    """the model that it was escalated to"""
+    times: int
+    """how many of its turns were escalated so"""
+    turns: int
+    """how many turns this model has answered since the last of them"""
+
+
 class Decision(Struct, frozen=True):
     """A policy's decision: start at `rung` of the ladder. `score` is the difficulty, 0 to 1; None: not scored."""
 

@@ -18,7 +18,7 @@ from router.attempt.best_so_far import EMPTY, RUNAWAY, BestSoFar, before_deadlin
 from router.attempt.empty_answer import Expectation, with_token_limit
 from router.attempt.failure import Failure, classify, to_report
 from router.attempt.ladder import Ladder, Move, allowed_rungs
-from router.attempt.lease import acquire_when_loaded
+from router.attempt.lease import acquire
 from router.attempt.retry import RetryContext, heed_pause
 from router.attempt.stream import AnswerStream
 from router.attempt.stream_checks import note_violation, stream_checks
@@ -100,7 +100,9 @@ class Dispatch:
             self._contract = OutputContract(constraint, call, self._shared.workers)
         rungs, wanted = allowed_rungs(route, call), needs(call)
         latencies = self._shared.latencies.recent(monotonic()) if policy.reads_latencies else {}
-        decision = record.decision = policy.decide(Situation(call, rungs, latencies))  # 2 which models, in which order?
+        escalated = record.escalated = self._shared.conversations.recall(call, route, record, monotonic())
+        situation = Situation(call, rungs, latencies, escalated)
+        decision = record.decision = policy.decide(situation)  # 2 which models, in which order?
         ladder = self._ladder = Ladder.of(rungs, decision)
         if decision.rung:
             record.escalations.append(Escalation(rungs[0][0].name, ladder.current.name, "policy"))
@@ -174,10 +176,7 @@ class Dispatch:
         """Lease a replica, send it the request, and read its answer, or the beginning of its stream."""
         record, ladder = self._record, self._ladder
         pool = self._shared.pools[ladder.current.name]
-        if pool.load_state is None:
-            lease = self._lease = pool.acquire(monotonic(), tried=ladder.tried, last_resort=ladder.is_last_resort)
-        else:
-            lease = self._lease = await acquire_when_loaded(pool, pool.load_state, record, ladder)
+        lease = self._lease = await acquire(pool, self._call, record, ladder)
         record.structured = "none"
         expected = Expectation.of(self._call, lease.model, self._contract, self._shared.begins_inside_thoughts)
         checks = None
@@ -222,6 +221,7 @@ class Dispatch:
     def _accept(self, reply: Reply, model: str) -> Reply:
         record = self._record
         record.model = model
+        self._shared.conversations.note(self._call, self._route, record, monotonic())
         if reply.events is not None:
             record.first_token_s = monotonic() - record.started
         return with_both_names(reply) if self._shared.both_reasoning_names else reply

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from msgspec import Struct
 
 from router.config.models import Model
-from router.decision import Decision, Judgement
+from router.decision import Decision, Escalated, Judgement
 from router.messages.prompt import rough_tokens
 from router.messages.service_tier import service_tier_of
 from router.money import cost
@@ -102,10 +102,14 @@ class RequestRecord(Struct):
     request_id: str
     started: float
     client_request_id: str = ""
+    session: str = ""
+    """the client's own name for the conversation"""
     endpoint: str = ""
     route: str = ""
     """a configured name or empty, so a name that a client invented never becomes a metric label"""
     stream: bool = False
+    escalated: Escalated | None = None
+    """what is known of the conversation from its earlier turns"""
     decision: Decision | None = None
     attempts: list[Attempt] = []
     waits: list[ModelWait] = []

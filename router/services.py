@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from router.attempt.hedge import Hedging
 from router.attempt.retry import Retries
 from router.config.models import Config
+from router.conversations import Conversations
 from router.policy.route_policies import RoutePolicies
 from router.profile.learned import LearnedProfiles
 from router.replicas.latency import LatencyAverages
@@ -27,6 +28,7 @@ class Services:
     upstream: Upstream
     profiles: LearnedProfiles
     workers: GrammarWorkers
+    conversations: Conversations = field(default_factory=Conversations)
     constraints: ConstraintCompiler = field(init=False)
     latencies: LatencyAverages = field(default_factory=LatencyAverages)
     retries: Retries = field(default_factory=Retries)

@@ -54,6 +54,7 @@ def create_app(config: Config, settings: Settings, resources: Resources, worker:
         resources.upstream,
         resources.fleet.profiles,
         workers,
+        resources.conversations,
         both_reasoning_names=settings.both_reasoning_names,
     )
 

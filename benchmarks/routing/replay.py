@@ -26,6 +26,7 @@ from router.messages.chat import CHAT
 from router.policy.cascade import Cascade
 from router.policy.learned import Learned, asking_order
 from router.policy.route_policies import RoutePolicies
+from router.policy.stay import REASON
 from router.types import ChatCall, RoutingOptions
 
 CLOSE = 1e-4
@@ -162,14 +163,18 @@ def _close(one: float | None, other: float | None) -> bool:
 
 
 def decisions(log: Path) -> Iterator[Mapping[str, Any]]:
-    """Yield the lines of a gateway's log with a decision of a learned policy."""
+    """Yield the lines of a gateway's log with a decision of a learned policy.
+
+    Decisions for a conversation that stays are left out: they depend on its earlier turns.
+    """
     for text in log.read_text(encoding="utf-8", errors="replace").split("\n"):
         if '"learned"' in text:
             try:
                 line = json.loads(text)
             except ValueError:
                 continue  # other programs also write there
-            if isinstance(line, dict) and isinstance(line.get("learned"), dict):
+            learned = line.get("learned") if isinstance(line, dict) else None
+            if isinstance(learned, dict) and learned.get("reason") != REASON:
                 yield line
 
 

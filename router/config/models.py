@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
@@ -81,6 +81,11 @@ class Model(Entry):
     """the name of the model at the upstream; the default is the name of this entry"""
     replicas: int = Field(1, ge=1, le=64)
     """the number of engines that smallfirst starts for the model"""
+    balance: Literal["prefix", "least_loaded"] | None = None
+    """how requests are distributed among the replicas; `prefix`: the turns of a conversation go to the same replica,
+    whose engine still has their beginning in its prefix cache, as long as the load stays even; `least_loaded`: each
+    request goes to the replica with the fewest requests. The default is `prefix`, but `least_loaded` for `transformers`
+    and `llama-cpp-python`, which serve one request at a time"""
     gpus: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(as_tuple)] = ()
     """the indexes of the GPUs that the replicas use; the default is all visible GPUs. Each replica has its own slice:
     one GPU, or the product of the parallel sizes in `vllm_args`; `gpus: [0, 1]` with `replicas: 2` is one each.

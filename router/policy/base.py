@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Self
 
 from router.config.models import Model, Route, Rung
-from router.decision import Decision
+from router.decision import Decision, Escalated
 from router.judge.base import Judge
 from router.types import ChatCall, RoutingOptions
 from router.yaml.entry import Entry
@@ -24,6 +24,8 @@ class Situation(NamedTuple):
     """those that the client allows, cheapest first"""
     latencies: Mapping[str, float] = NO_LATENCIES
     """model -> seconds until its recent answers could leave; empty unless the policy `reads_latencies`"""
+    escalated: Escalated | None = None
+    """an earlier turn of the conversation was escalated; None: none was, or nothing is known of it"""
 
 
 class NextAttempt(NamedTuple):

@@ -20,6 +20,7 @@ from router.policy.base import NextAttempt
 from router.policy.guarantee import Guarantee
 from router.policy.learned import NO_EVIDENCE, Learned
 from router.policy.learned_options import LearnedOptions, load_learnings
+from router.policy.stay import REASONS
 from router.types import ChatCall, RoutingOptions, StreamHold
 
 
@@ -66,6 +67,7 @@ class Cascade(Learned):
     reasons: ClassVar = {
         "cascade": "A small model was asked first, as the expected saving exceeds its price.",
         "cascade: skipped": "No small model was asked first: its answer would probably be rejected.",
+        **REASONS,
     }
 
     samples: int = 0

@@ -13,6 +13,7 @@ from router.policy import register
 from router.policy.cascade import CascadeOptions
 from router.policy.learned import Learned
 from router.policy.learned_options import LearnedOptions, load_learnings
+from router.policy.stay import REASONS
 
 
 class ClassifierOptions(LearnedOptions):
@@ -36,6 +37,7 @@ class Classifier(Learned):
     reasons: ClassVar = {
         "classifier": "A small model was asked, as its answer to such a prompt will probably do.",
         "classifier: skipped": "No small model was asked first: its answer would probably not do.",
+        **REASONS,
     }
 
     @classmethod

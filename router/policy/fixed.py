@@ -8,6 +8,7 @@ from router.config.models import Route
 from router.decision import Decision
 from router.policy import register
 from router.policy.base import Policy, Situation
+from router.policy.stay import REASONS, stay
 
 _FIRST = Decision(rung=0, reason="fixed")
 
@@ -17,7 +18,7 @@ class Fixed(Policy):
     """Start at the first rung."""
 
     name = "fixed"
-    reasons: ClassVar = {"fixed": "The route starts at its first rung."}
+    reasons: ClassVar = {"fixed": "The route starts at its first rung.", **REASONS}
 
     @classmethod
     def build(cls, route: Route) -> Fixed:
@@ -25,5 +26,5 @@ class Fixed(Policy):
         return cls()
 
     def decide(self, situation: Situation) -> Decision:
-        """Return the first rung."""
-        return _FIRST
+        """Return the first rung, or the one where the conversation stays."""
+        return stay(situation, _FIRST)

@@ -18,6 +18,7 @@ from router.decision import Decision
 from router.messages.prompt import rough_tokens
 from router.policy import register
 from router.policy.base import Policy, PolicyOptions, Situation
+from router.policy.stay import REASONS, stay
 from router.types import ChatCall
 
 EASY_TOKENS, HARD_TOKENS = 64, 8192
@@ -53,8 +54,10 @@ class Heuristic(Policy):
 
     name = "heuristic"
     Options = HeuristicOptions
-    reasons: ClassVar = {"heuristic": "The call looks easy, so it starts at the first rung."} | {
-        f"heuristic: {sign}": f"The call looks hard. The strongest sign: {sign}." for sign in WEIGHTS
+    reasons: ClassVar = {
+        "heuristic": "The call looks easy, so it starts at the first rung.",
+        **{f"heuristic: {sign}": f"The call looks hard. The strongest sign: {sign}." for sign in WEIGHTS},
+        **REASONS,
     }
 
     def __init__(self, threshold: float) -> None:
@@ -66,7 +69,13 @@ class Heuristic(Policy):
         return cls(HeuristicOptions.of(route).threshold)
 
     def decide(self, situation: Situation) -> Decision:
-        """Return the rung, the score in 0..1 and the sign with the largest part of the score."""
+        """Return the rung, the score in 0..1 and the sign with the largest part of the score.
+
+        A conversation never starts below the rung where it stays.
+        """
+        return stay(situation, self._decide(situation))
+
+    def _decide(self, situation: Situation) -> Decision:
         last = len(situation.rungs) - 1
         signs = difficulty(situation.call)
         score = min(1.0, sum(signs.values()))

@@ -7,6 +7,8 @@ Both go by one threshold t on the gain, the quality that the fallback's answer h
    does.
 2. In a cascade, its answer is accepted if the gain that it leaves to expect is at most t.
 3. Otherwise the next rung is asked.
+4. In a conversation that was escalated, a small model below is asked again only if its answer will still probably be
+   accepted, and that is still worth its price.
 
 t is 1 - `min_confidence`, or the dollars that the fallback's answer will cost times what one dollar has to bring; the
 latter follows from the guarantee. Decisions use marginal costs: a replica paid by the hour is already paid.
@@ -20,6 +22,8 @@ from dataclasses import dataclass, field
 from math import inf
 from statistics import fmean
 
+from msgspec.structs import replace
+
 from router.config.models import Model, Rung
 from router.decision import Candidate, Decision, Prior
 from router.learning.evidence import Evidence
@@ -29,6 +33,7 @@ from router.messages.prompt import rough_tokens, texts
 from router.policy.base import Policy, Situation
 from router.policy.guarantee import expected_usd
 from router.policy.learned_options import DEFAULT_MIN_CONFIDENCE
+from router.policy.stay import REASON, start_of
 from router.types import ChatCall
 
 VALUE_WITHOUT_EVIDENCE = 1e-9
@@ -39,6 +44,8 @@ ACCEPTS_ALL = 1e6
 """with this threshold, every answer is accepted"""
 NO_EVIDENCE = Evidence()
 """an answer's confidence is uncalibrated"""
+EVIDENCE_TURNS = 2
+"""for one conversation, the evidence of all weighs as much as so many of its own turns"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,7 @@ class Learned(Policy):
 
     def decide(self, situation: Situation) -> Decision:
         """Return the models that are worth asking; on a rung, the model of the greatest value comes first."""
-        call, rungs, latencies = situation
+        call, rungs, latencies, _ = situation
         task, text, tokens = fingerprint(call, call.routing.task), "\n\n".join(texts(call)), rough_tokens(call)
         fallback_usd = expected_usd(self.fallback, self.evidence, task, tokens)
         candidates: dict[str, Candidate] = {}
@@ -72,9 +79,12 @@ class Learned(Policy):
             price = self._price(usd, latencies.get(model.name), fallback_usd, latencies.get(self.fallback.name))
             candidates[model.name] = self.candidate(self._prior(model, task, text), model, call, price, fallback_usd)
         start, order = asking_order(rungs, candidates)
+        if given_up := given_up_in_conversation(situation, candidates).intersection(order):
+            candidates |= {name: replace(candidates[name], value=0.0) for name in given_up}
+            start, order = asking_order(rungs, candidates)
         first = candidates.get(order[0])
         hardness = min(1.0, max(0.0, fmean(first.prior.likely))) if first and first.prior.likely else None
-        reason = self.name if first or not candidates else f"{self.name}: skipped"
+        reason = REASON if given_up else self.name if first or not candidates else f"{self.name}: skipped"
         return Decision(start, reason, hardness, order, call.routing.min_confidence, fallback_usd, candidates)
 
     @abstractmethod
@@ -135,6 +145,29 @@ def saving(likely: Sequence[float], threshold: float, price: float) -> float:
         return sum(gain <= threshold for gain in likely) / len(likely) - price
     finite = min(threshold, ACCEPTS_ALL)
     return value_of_information(likely, finite, price) / finite
+
+
+def given_up_in_conversation(situation: Situation, candidates: Mapping[str, Candidate]) -> set[str]:
+    """Return the models below the one at which the conversation stays that are not worth asking again."""
+    at, escalated = start_of(situation), situation.escalated
+    if at is None or escalated is None:
+        return set()
+    below = (model.name for rung in situation.rungs[:at] for model in rung)
+    return {name for name in below if not is_worth_again(candidates[name], escalated.times)}
+
+
+def is_worth_again(candidate: Candidate, escalations: int) -> bool:
+    """Return whether to ask a small model first in a conversation that was escalated so many times.
+
+    The share of its answers that are accepted is the evidence's, updated with the conversation's own turns, of which
+    it failed (the mean of a beta distribution). Most of its answers must do, and what is saved must exceed its price.
+    """
+    likely, value = candidate.prior.likely, candidate.value
+    if not likely or value is None:
+        return False
+    share = EVIDENCE_TURNS / (EVIDENCE_TURNS + escalations)
+    accepted = sum(gain <= candidate.threshold for gain in likely) / len(likely)
+    return accepted * share > 0.5 and (value + candidate.price) * share > candidate.price
 
 
 def asking_order(rungs: Sequence[Rung], candidates: Mapping[str, Candidate]) -> tuple[int, list[str]]:

@@ -23,6 +23,7 @@ from router.replicas.load_state import LoadState
 from router.replicas.uptime import Uptime
 from router.types import ModelStatus, ReplicaWork
 from router.upstream.base import Exchange
+from router.upstream.dialects import DIALECTS
 from router.upstream.url import endpoint_url
 
 log = logging.getLogger("smallfirst.pool")
@@ -191,10 +192,18 @@ class Pool:
         self.model = model
         self.replicas = tuple(replicas)
         self.load_state = load_state
+        by_default = "least_loaded" if DIALECTS[model.engine].has_one_slot else "prefix"
+        self.balances_by_prefix = len(self.replicas) > 1 and (model.balance or by_default) == "prefix"
+        """whether `acquire` should get a key"""
+        self._seeds = {replica.name: balance.seed_of(replica.name) for replica in self.replicas}
         self._turn = 0
 
-    def acquire(self, now: float, *, tried: Collection[str] = (), last_resort: bool = False) -> Lease:
-        """Lease the least loaded replica. Replicas in `tried` are used only if there is no other.
+    def acquire(
+        self, now: float, *, tried: Collection[str] = (), last_resort: bool = False, key: int | None = None
+    ) -> Lease:
+        """Lease the replica that the key prefers, or the least loaded one if there is no key; see `balance`.
+
+        Replicas in `tried` are used only if there is no other.
 
         With `last_resort` no other model can answer, so a replica that only its breaker or its cooldown excludes is
         used after all, or else one whose health check is late, as it may be under load.
@@ -214,7 +223,11 @@ class Pool:
         self._turn += 1
         chosen = 0
         if len(candidates) > 1:
-            chosen = balance.least_loaded([replica.share.in_flight for replica in candidates], self._turn)
+            in_flight = [replica.share.in_flight for replica in candidates]
+            if key is None:
+                chosen = balance.least_loaded(in_flight, self._turn)
+            else:
+                chosen = balance.by_key(in_flight, [self._seeds[replica.name] for replica in candidates], key)
         return Lease(candidates[chosen], candidates[chosen].asked_as(self.model), now)
 
     def untried(self, now: float, tried: Collection[str]) -> int:

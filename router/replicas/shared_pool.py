@@ -189,12 +189,14 @@ class SharedPool(Pool):
         if self.load_state is not None:
             self.load_state.release_worker(worker)
 
-    def acquire(self, now: float, *, tried: Collection[str] = (), last_resort: bool = False) -> Lease:
-        """Lease the replica with the least load from all workers; see `Pool.acquire`."""
+    def acquire(
+        self, now: float, *, tried: Collection[str] = (), last_resort: bool = False, key: int | None = None
+    ) -> Lease:
+        """Lease a replica, by the load from all workers; see `Pool.acquire`."""
         with self._lock:
             self._load()
             self._turn = self._turns[0]
-            lease = super().acquire(now, tried=tried, last_resort=last_resort)
+            lease = super().acquire(now, tried=tried, last_resort=last_resort, key=key)
             self._turns[0] = self._turn
         return lease
 

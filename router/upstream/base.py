@@ -110,6 +110,8 @@ class Dialect(ABC):
     prompts that should fit are sent"""
     has_one_choice: ClassVar[bool] = False
     """whether the engine returns a single answer, whatever `n` and however many prompts a request has"""
+    has_one_slot: ClassVar[bool] = False
+    """whether the engine serves one request after the other, so that an idle replica is better than a cached prefix"""
 
     def headers(self, model: Model, attempt_id: str) -> dict[str, str]:
         """Return the headers of a request. Each attempt has an id: the engine may still work on the previous one."""

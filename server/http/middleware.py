@@ -23,7 +23,7 @@ from server.http.envelope import RECORD, error_response, internal_error, set_out
 
 logger = logging.getLogger(__name__)
 
-MAX_CLIENT_REQUEST_ID_LENGTH = 512
+MAX_CLIENT_ID_LENGTH = 512
 OPENAI_VERSION = b"2020-10-01"
 _GATEWAY_HEADERS = (b"x-request-id", b"openai-processing-ms", b"openai-version")
 
@@ -52,11 +52,12 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        content_length, client_request_id, content_encodings = _read_headers(scope["headers"])
+        content_length, content_encodings, client_request_id, session = _read_headers(scope["headers"])
         record = RequestRecord(
             request_id=f"req_{getrandbits(128):032x}",
             started=time.monotonic(),
             client_request_id=client_request_id,
+            session=session,
         )
         scope.setdefault("state", {})[RECORD] = record
         received = 0
@@ -167,20 +168,26 @@ def _with_gateway_headers(headers: Iterable[tuple[bytes, bytes]], record: Reques
     ]
 
 
-def _read_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, str, list[bytes]]:
-    """Return the request's `Content-Length`, `X-Client-Request-Id` and `Content-Encoding`, which may occur repeatedly.
+def _read_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, list[bytes], str, str]:
+    """Return `Content-Length`, `Content-Encoding`, which may occur repeatedly, `X-Client-Request-Id`, `X-Session-Id`.
 
-    The length is 0 for a chunked body, whose bytes are counted on arrival. The id is empty if it is not fit for a
-    log: it has to be printable ASCII of limited length.
+    The length is 0 for a chunked body, whose bytes are counted on arrival.
     """
-    length, client_request_id = 0, ""
+    length, client_request_id, session = 0, "", ""
     content_encodings: list[bytes] = []
     for name, value in headers:
         if name == b"content-length":
             length = int(value) if value.isdigit() else 0
-        elif name == b"x-client-request-id" and len(value) <= MAX_CLIENT_REQUEST_ID_LENGTH:
-            text = value.decode("latin-1")
-            client_request_id = text if text.isascii() and text.isprintable() else ""
         elif name == b"content-encoding":
             content_encodings.append(value)
-    return length, client_request_id, content_encodings
+        elif name == b"x-client-request-id":
+            client_request_id = _clients_id(value)
+        elif name == b"x-session-id":
+            session = _clients_id(value)
+    return length, content_encodings, client_request_id, session
+
+
+def _clients_id(value: bytes) -> str:
+    """Return a client's id, or an empty text if it is not fit for a log: printable ASCII of limited length."""
+    text = value.decode("latin-1") if len(value) <= MAX_CLIENT_ID_LENGTH else ""
+    return text if text.isascii() and text.isprintable() else ""

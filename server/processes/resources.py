@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from router.config.models import Config
+from router.conversations import Conversations
 from router.fleet import Fleet
 from router.policy.route_policies import RoutePolicies
 from router.upstream.http import HttpUpstream
@@ -18,7 +19,7 @@ from server.settings import Settings
 
 
 class Resources:
-    """The client for upstreams, the fleet, the policies, the list of models, and the counters of each worker.
+    """The client for upstreams, the fleet, the policies, the list of models, and what all workers share.
 
     `url` is the address for clients. `progress` prints a line for the person who started the gateway.
 
@@ -37,6 +38,7 @@ class Resources:
             warm_start=settings.warm_start,
         )
         self.policies = RoutePolicies(config)
+        self.conversations = Conversations(settings.workers)
         self.models = ModelList(config)
         self.worker_counters = tuple(SharedCounters() for _ in range(settings.workers))
         self._config, self._keys = config, bool(settings.api_keys)

@@ -69,6 +69,8 @@ def a_log(folder: Path, learned: Evidence, limit: str) -> tuple[Path, Path]:
             record.judgements.append(judged)
         line = {"request_id": record.request_id, "route": "auto", "learned": decision_log.learned_decision(record)}
         lines.append(msgspec.json.encode(line).decode())
+    # a turn that stays depends on earlier turns, so it is not repeated
+    lines.append('{"request_id": "stayed", "route": "auto", "learned": {"reason": "conversation", "way": ["llm"]}}')
     log = folder / "log.jsonl"
     log.write_text("\n".join(lines))
     return models, log

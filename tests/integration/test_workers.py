@@ -10,7 +10,7 @@ from decimal import Decimal
 import httpx
 import pytest
 
-from tests.support.behaviours import Gate, answer, error, respond, stream
+from tests.support.behaviours import Gate, answer, error, respond, stream, too_long
 from tests.support.gateway import Gateway
 from tests.support.lanes import QUESTION, Lane, Plan, usual
 from tests.support.metrics import Metrics
@@ -24,7 +24,8 @@ HOURLY = {"replica_hour_usd": 3600}  # a dollar a second
 
 def describe(plan: Plan) -> None:
     usual(plan)
-    plan.slm("pair", replicas=2)
+    plan.slm("pair", replicas=2, balance="least_loaded")
+    plan.slm("by-prefix", replicas=2)
     plan.slm("hourly", price=HOURLY)
 
 
@@ -109,6 +110,26 @@ def test_at_the_same_moment_too(lane: Lane) -> None:
         assert (len(a.calls), len(b.calls)) == (8, 8)
         gate.set()
         assert {future.result() for future in asked} == {200}
+
+
+def test_all_workers_send_a_conversation_to_the_same_replica(lane: Lane, both: list[Connection]) -> None:
+    sites = [lane.site("by-prefix", replica) for replica in ("a", "b")]
+    for number in range(8):
+        before = [len(site.calls) for site in sites]
+        messages = [{"role": "user", "content": f"Question {number}"}]
+        for connection in both:
+            assert connection.ask(lane.body("by-prefix", messages=messages))[0] == 200
+        assert sorted(len(site.calls) - count for site, count in zip(sites, before, strict=True)) == [0, 2]
+
+
+def test_all_workers_know_that_a_conversation_was_escalated(lane: Lane, both: list[Connection]) -> None:
+    lane.slm.always(too_long())
+    messages = [*QUESTION]
+    reasons = []
+    for connection in (both[0], both[1], both[0]):
+        reasons.append(connection.ask(lane.body(messages=messages))[1]["x-smallfirst-reason"])
+        messages += [{"role": "assistant", "content": "Paris."}, {"role": "user", "content": "And its river?"}]
+    assert reasons == ["context", "conversation", "conversation"]
 
 
 def test_three_failures_that_any_workers_saw_rest_the_replica_for_all(lane: Lane, both: list[Connection]) -> None:

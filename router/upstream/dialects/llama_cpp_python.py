@@ -43,6 +43,7 @@ class LlamaCppPythonDialect(Dialect):
     decodes_format_beside_calls = False  # with a constrained format, the model cannot make calls
     refuses_long_prompts = False  # only if the answer is not streamed: a stream just ends
     has_one_choice = True
+    has_one_slot = True
 
     def headers(self, model: Model, attempt_id: str) -> dict[str, str]:
         """Return the headers without our id: the server refuses ids that are no UUIDs."""

@@ -52,6 +52,7 @@ class TransformersDialect(VllmDialect):
     loads_adapters = False
     has_structured_backend = False  # it is always guidance
     arguments_key = "transformers_args"
+    has_one_slot = True
 
     def limits(self, model: Model) -> tuple[str, ...]:
         """Return the engine's limits, and whether the model's own code runs."""

@@ -90,7 +90,7 @@ async def test_no_request_ends_with_an_open_breaker_as_its_reason() -> None:
 async def test_a_replica_that_fails_every_second_call_is_left_alone() -> None:
     """It never fails three times in a row."""
     sick = [answers(), refuses(500)] * 50
-    gateway = Dispatching([model(replicas=2)], {"slm-0": sick, "slm-1": [answers()] * 200})
+    gateway = Dispatching([model(replicas=2, balance="least_loaded")], {"slm-0": sick, "slm-1": [answers()] * 200})
     for _ in range(4 * MIN_CALLS):
         await gateway.ask()
     sick_one, healthy = (replica.breaker for replica in gateway.pools["slm"].replicas)

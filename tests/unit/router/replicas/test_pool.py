@@ -295,3 +295,47 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
+
+
+KEY = 2**62 + 12345
+
+
+def test_a_key_has_one_replica_while_load_is_even() -> None:
+    one = pool(model(replicas=3))
+    assert one.balances_by_prefix
+    first = one.acquire(0.0, key=KEY)
+    first.release(0.0, "good")
+    for _ in range(5):
+        lease = one.acquire(0.0, key=KEY)
+        assert lease.replica is first.replica
+        lease.release(0.0, "good")
+    leases = [one.acquire(0.0, key=KEY) for _ in range(9)]
+    counts = sorted(sum(lease.replica is replica for lease in leases) for replica in one.replicas)
+    assert counts == [1, 4, 4], "1.25 times the mean of three, rounded up; then the key's next replica"
+    assert sum(lease.replica is first.replica for lease in leases) == 4
+
+
+def test_a_key_goes_on_to_its_next_replica_when_its_own_is_down_or_was_tried_and_comes_back() -> None:
+    livenesses = [Watched() for _ in range(3)]
+    one = watched(*livenesses)
+    own = one.acquire(0.0, key=KEY)
+    own.release(0.0, "good")
+    after_try = one.acquire(0.0, key=KEY, tried=[own.replica.name])
+    after_try.release(0.0, "good")
+    livenesses[one.replicas.index(own.replica)].up = False
+    while_down = one.acquire(0.0, key=KEY)
+    while_down.release(0.0, "good")
+    assert while_down.replica is after_try.replica is not own.replica
+    livenesses[one.replicas.index(own.replica)].up = True
+    assert one.acquire(0.0, key=KEY).replica is own.replica
+
+
+def test_keys_are_for_pools_of_several_replicas_that_are_not_balanced_by_load() -> None:
+    assert not pool(model()).balances_by_prefix
+    assert not pool(model(replicas=2, balance="least_loaded")).balances_by_prefix
+
+
+@pytest.mark.parametrize("engine", ["llama-cpp-python", "transformers"])
+def test_engines_that_serve_one_request_at_a_time_are_balanced_by_load_by_default(engine: str) -> None:
+    assert not pool(model(replicas=2, engine=engine, context=2048)).balances_by_prefix
+    assert pool(model(replicas=2, engine=engine, context=2048, balance="prefix")).balances_by_prefix

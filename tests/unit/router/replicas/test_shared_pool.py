@@ -68,6 +68,13 @@ def test_idle_replicas_take_turns_whoever_asks() -> None:
     assert sorted(names) == ["slm/0", "slm/0", "slm/1", "slm/1"]
 
 
+def test_a_key_prefers_the_same_replica_in_every_worker_and_their_load_counts() -> None:
+    original = shared(replicas=2)
+    names = [of_worker(at % 2, original).acquire(0.0, key=2**62 + 12345).replica.name for at in range(8)]
+    assert sorted(names.count(f"slm/{at}") for at in range(2)) == [3, 5]
+    assert names[0] == names[1], "two are within the bound"
+
+
 def test_failures_that_any_worker_saw_count_for_all_and_one_probes() -> None:
     original = shared()
     one, other = of_worker(0, original), of_worker(1, original)
@@ -131,6 +138,9 @@ def test_a_clock_that_wendpoint_fields_before_another_workers_costs_nobody_less_
     assert (second.attempt.busy_s, first.attempt.busy_s) == (0.0, 0.5)
 
 
+KEYS = st.none() | st.integers(0, 2**63 - 1)
+
+
 class AsOne(RuleBasedStateMachine):
     """Whatever several workers do, and whoever of them dies, is what one process would have seen."""
 
@@ -146,15 +156,15 @@ class AsOne(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.now += seconds
 
-    @rule(data=st.data(), tried=st.sets(st.sampled_from(["slm/0", "slm/1"])), last_resort=st.booleans())
-    def acquire(self, data: Any, tried: set[str], last_resort: bool) -> None:
+    @rule(data=st.data(), tried=st.sets(st.sampled_from(["slm/0", "slm/1"])), last_resort=st.booleans(), key=KEYS)
+    def acquire(self, data: Any, tried: set[str], last_resort: bool, key: int | None) -> None:
         number = data.draw(st.integers(0, len(self.workers) - 1))
         worker = self.workers[number]
         assert worker.untried(self.now, tried) == self.alone.untried(self.now, tried)
         outcomes: list[Lease | Unavailable] = []
         for asked in (worker, self.alone):
             try:
-                outcomes.append(asked.acquire(self.now, tried=tried, last_resort=last_resort))
+                outcomes.append(asked.acquire(self.now, tried=tried, last_resort=last_resort, key=key))
             except Unavailable as error:
                 outcomes.append(error)
         lease, expected = outcomes

@@ -140,6 +140,12 @@ async def test_a_sane_client_request_id_is_recorded(sent: bytes, kept: str) -> N
     assert (await Exchange().play(answer())).client_request_id == ""
 
 
+@pytest.mark.parametrize(("sent", "kept"), [(b"session 1", "session 1"), (b"x" * 513, ""), (b"\x00", "")])
+async def test_a_sane_session_is_recorded(sent: bytes, kept: str) -> None:
+    record = await Exchange(headers=[(b"x-session-id", sent)]).play(answer())
+    assert (record.session, record.client_request_id) == (kept, "")
+
+
 @pytest.mark.parametrize(
     ("status", "outcome"),
     [(200, "ok"), (204, "ok"), (307, "ok"), (404, "client_error"), (500, "internal_error"), (503, "internal_error")],
