@@ -15,7 +15,7 @@ from router.attempt import eligibility
 from router.attempt.abilities import needs
 from router.attempt.adapting import Adapting
 from router.attempt.best_so_far import EMPTY, RUNAWAY, BestSoFar, before_deadline, latest_end
-from router.attempt.empty_answer import Expectation, with_token_limit
+from router.attempt.empty_answer import Expectation
 from router.attempt.failure import Failure, classify, to_report
 from router.attempt.ladder import Ladder, Move, allowed_rungs
 from router.attempt.lease import acquire
@@ -35,6 +35,7 @@ from router.errors import (
 from router.judge.base import Judge
 from router.messages.reasoning_names import with_both_names
 from router.messages.service_tier import service_tier_of
+from router.messages.token_limit import with_token_limit
 from router.policy.base import NextAttempt, Situation
 from router.record import Escalation, RequestRecord
 from router.replicas.pool import Health, Lease
@@ -130,7 +131,7 @@ class Dispatch:
         adapting = Adapting(self._shared.profiles, model.name, self._call, monotonic())
         asked = self._call if self._limit is None else with_token_limit(self._call, self._limit)
         if self._contract is not None:
-            asked = await self._contract.adapt(model, dialect, asked, refused=adapting.refuses_format)
+            asked = await self._contract.adapt(model, dialect, limit=self._limit, refused=adapting.refuses_format)
         if judge is not None:
             asked = judge.adapt(asked)
         if self._contract is not None:

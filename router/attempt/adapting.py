@@ -7,6 +7,7 @@ from typing import Any
 
 from router.errors import UpstreamRejected
 from router.messages.assembled import as_whole
+from router.messages.token_limit import TOKEN_LIMITS, with_token_limit
 from router.profile import room
 from router.profile.adaptation import Adaptation
 from router.profile.apply import apply
@@ -58,14 +59,14 @@ class Adapting:
         """Return the call to ask with. Its limit on tokens fits into the context, unless the client forbids that."""
         self.asked = asked
         if limit := None if self._may_not_clamp else room.room(asked, self._profile.context):
-            self.asked = room.clamped(asked, limit)
+            self.asked = with_token_limit(asked, limit)
         return self.asked
 
     def write(self, fields: dict[str, Any]) -> tuple[str, ...]:
         """Adapt the fields that are about to be sent; return what was changed, such as `temperature=dropped`."""
         changes = [
             f"{name}={limit}"
-            for name in room.TOKEN_LIMITS
+            for name in TOKEN_LIMITS
             if (limit := self.asked.body.get(name)) is not None and limit != self._call.body.get(name)
         ]
         changes += apply(self._profile, fields, self._call.body)
@@ -113,7 +114,7 @@ class Adapting:
     def _has_room_after(self, error: UpstreamRejected) -> bool:
         if self._may_not_clamp or (limit := room.room_after(error, self.asked)) is None:
             return False
-        self.asked = room.clamped(self.asked, limit)
+        self.asked = with_token_limit(self.asked, limit)
         context = room.told(error).context
         if self._profile.context is None and context is not None:
             self._trial.append((Adaptation("context", "context", context),))

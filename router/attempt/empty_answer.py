@@ -11,8 +11,6 @@ from router.structured.contract import OutputContract
 from router.structured.engine.constrained_call import ROOM_FACTOR
 from router.types import ChatCall, Usage
 
-TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
-
 
 class Expectation(NamedTuple):
     """What an answer of one attempt has to have."""
@@ -61,8 +59,3 @@ class Expectation(NamedTuple):
         if self.model.context is not None:
             room = min(room, self.model.context - (usage.prompt if usage else 0))
         return room if room > limit else None
-
-
-def with_token_limit(call: ChatCall, limit: int) -> ChatCall:
-    """Return the call with another token limit, in the fields in which the client has set one."""
-    return call.replaced({name: limit for name in TOKEN_LIMITS if call.body.get(name) is not None})

@@ -14,7 +14,6 @@ from router.messages.prompt import CHARACTERS_PER_TOKEN, rough_tokens
 from router.profile.refusal import words_of
 from router.types import ChatCall
 
-TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 MIN_ROOM = 16
 """less room is none: the prompt itself is too long"""
 TEMPLATE_TOKENS = 16
@@ -57,11 +56,6 @@ def room(call: ChatCall, context: int | None) -> int | None:
     tools = len(bytes(call.fields.get("tools", b""))) // CHARACTERS_PER_TOKEN
     left = context - rough_tokens(call) - tools - TEMPLATE_TOKENS
     return left if MIN_ROOM <= left < wanted else None
-
-
-def clamped(call: ChatCall, limit: int) -> ChatCall:
-    """Return the call with its limit on tokens lowered."""
-    return call.replaced({name: limit for name in TOKEN_LIMITS if call.body.get(name) is not None})
 
 
 def room_after(error: UpstreamRejected, call: ChatCall) -> int | None:

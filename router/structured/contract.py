@@ -17,6 +17,7 @@ from router.config.models import Model
 from router.errors import AnswerTruncated, ApiError, Runaway, StructuredOutputViolation, UpstreamRejected
 from router.messages.answer import is_runaway
 from router.messages.assembled import as_assembled
+from router.messages.token_limit import with_token_limit
 from router.structured.answer.assemble import endpoint_fields
 from router.structured.answer.check import check_choice
 from router.structured.answer.runaway import ends_in_numbers, until_repetition
@@ -105,11 +106,11 @@ class OutputContract:
         return self._hints.refused
 
     async def adapt(
-        self, model: Model, dialect: FormatDialect, call: ChatCall | None = None, *, refused: bool = False
+        self, model: Model, dialect: FormatDialect, *, limit: int | None = None, refused: bool = False
     ) -> ChatCall:
         """Return the call as this model is to be asked, in the dialect of its engine.
 
-        `call`: the client's call, if this attempt's differs from it.
+        `limit`: of tokens, if it is another one than the client's.
         `refused`: its engine is known to refuse the constraint, so the prompt alone describes it.
         """
         hints = replace(self._hints, refused=True) if refused else self._hints
@@ -117,9 +118,8 @@ class OutputContract:
             hints = replace(hints, intent=None)
         self._asked = hints.intent.constraint if hints.intent else self._constraint
         self._enforcement = "none" if hints.refused else await enforcement_of(self._asked, model, self._workers)
-        self._adapted = constrain(
-            call or self._call, self._constraint, Target(model, dialect, self._enforcement), hints
-        )
+        call = self._call if limit is None else with_token_limit(self._call, limit)
+        self._adapted = constrain(call, self._constraint, Target(model, dialect, self._enforcement), hints)
         self._intent, self._may_repeat = None, False
         return self._adapted
 

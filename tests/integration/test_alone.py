@@ -105,7 +105,7 @@ def test_a_cost_limit_forbids_the_dearer_rung(lane: Lane) -> None:
 
 
 def test_the_clients_own_fault_is_not_escalated(lane: Lane) -> None:
-    lane.slm.always(error(400, "logit_bias is wrong", kind="BadRequestError", code=400, param="logit_bias"))
+    lane.slm.always(error(400, "logit_bias is missing", code="missing_required_parameter", param="logit_bias"))
     for reply in (lane.chat(), lane.stream()):
         assert reply.status == 400
         assert reply.error["param"] == "logit_bias"

@@ -210,7 +210,7 @@ def answer(
         asked = call.json
         name = model or asked.get("model")
         if asked.get("stream"):
-            chat = call.path.endswith("chat/completions")
+            chat = "chat/completions" in call.path
             events: list[Any] = [first()] if chat else []
             events += [_telling(delta(part) if chat else text_chunk(part), asked, [part], logprob) for part in parts]
             events += [finished(finish) if chat else text_chunk("", finish)]
@@ -221,7 +221,7 @@ def answer(
         body: dict[str, Any] = {"id": "chatcmpl-1", "created": 1700000000, "model": name, "usage": counted}
         choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": finish}
         joined = "".join(parts) if parts else text
-        if call.path.endswith("chat/completions"):
+        if "chat/completions" in call.path:
             body["object"] = "chat.completion"
             choice["message"] = {"role": "assistant", "content": joined, "refusal": None} | (message or {})
         else:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from router.config.models import Model
 from router.errors import StructuredOutputViolation
+from router.messages.token_limit import TOKEN_LIMITS
 from router.structured.constraint import CallConstraint, Constraint, OutputFormat
 from router.structured.request.output_format import FORMAT_FIELDS
 from router.types import Backend, ChatCall, ConstraintKind, Enforcement
@@ -136,11 +137,8 @@ def constrain(call: ChatCall, constraint: Constraint, target: Target, hints: Ret
     if call.endpoint.has_messages and (words or hints.wrong):
         changes["messages"] = _corrected(_with_instruction(call.body["messages"], words, target.model), hints.wrong)
     if hints.room > 1 and call.max_tokens is not None:
-        changes |= {name: call.max_tokens * hints.room for name in _TOKEN_LIMITS if call.body.get(name) is not None}
+        changes |= {name: call.max_tokens * hints.room for name in TOKEN_LIMITS if call.body.get(name) is not None}
     return call.replaced(changes) if changes else call
-
-
-_TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 
 
 def _format_fields(
