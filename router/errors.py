@@ -19,7 +19,8 @@ SmallfirstError
     ├── UpstreamError         the upstream did not do its part
     │   ├── UpstreamFailed    502  broken answer, lost connection, 5xx
     │   │   └── Misconfigured 502  the upstream's key, account, model name, parser or template: the operator's to mend
-    │   └── UpstreamTimedOut  504
+    │   ├── UpstreamTimedOut  504
+    │   └── AnswerDiverged    502  the rest of a broken stream does not belong to its beginning
     ├── LowConfidence         502  the answer's confidence is below the client's threshold
     ├── AnswerEmpty           502  the answer has nothing for its reader, only thoughts or blanks
     └── StructuredOutputViolation  502  the answer does not satisfy the requested format
@@ -224,6 +225,13 @@ class UpstreamTimedOut(UpstreamError):
 
     status = 504
     code = "upstream_timeout"
+
+
+class AnswerDiverged(UpstreamError):
+    """A stream broke off, and the answer that was to go on from there is another one. No replica is at fault."""
+
+    status = 502
+    code = "upstream_error"
 
 
 class LowConfidence(ApiError):

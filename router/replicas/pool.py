@@ -230,9 +230,15 @@ class Pool:
                 chosen = balance.by_key(in_flight, [self._seeds[replica.name] for replica in candidates], key)
         return Lease(candidates[chosen], candidates[chosen].asked_as(self.model), now)
 
-    def untried(self, now: float, tried: Collection[str]) -> int:
-        """Return the number of available replicas that are not in `tried`."""
-        return sum(replica.name not in tried and replica.available(now) for replica in self.replicas)
+    def untried(self, now: float, tried: Collection[str], *, last_resort: bool = False) -> int:
+        """Return the number of available replicas that are not in `tried`.
+
+        With `last_resort`, replicas that only their breakers exclude count, too.
+        """
+        return sum(
+            replica.name not in tried and (replica.liveness.up if last_resort else replica.available(now))
+            for replica in self.replicas
+        )
 
     def status(self, now: float) -> ModelStatus:
         """Return the current status. A replica counts as up if it is live and its breaker is not cooling down."""

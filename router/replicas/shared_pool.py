@@ -200,11 +200,11 @@ class SharedPool(Pool):
             self._turns[0] = self._turn
         return lease
 
-    def untried(self, now: float, tried: Collection[str]) -> int:
+    def untried(self, now: float, tried: Collection[str], *, last_resort: bool = False) -> int:
         """Return the number of available replicas that are not in `tried`."""
         with self._lock:
             self._load()
-            return super().untried(now, tried)
+            return super().untried(now, tried, last_resort=last_resort)
 
     def activity(self) -> tuple[int, float]:
         """Return the requests in flight, and when the last one began or ended."""

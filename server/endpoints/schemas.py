@@ -201,6 +201,11 @@ class Routing(BaseModel):
         "`finish_reason: length`. `retry`: it is requested again with a higher token limit, then from the next rung. "
         "An answer that was cut within its thoughts is requested again, too, unless this is `accept`.",
     )
+    midstream: Literal["continue", "error"] | None = Field(
+        None,
+        description="What happens to a stream that breaks off after its beginning. `continue` (the default): another "
+        "replica, or the next model that can, goes on from there. `error`: it ends with an error event.",
+    )
 
 
 class ModelRequest(_Wire):
