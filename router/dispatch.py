@@ -1,7 +1,7 @@
 """The whole request, top to bottom: plan, decide, lease, ask, check, and one rung up if necessary.
 
 Before the first content reaches the client a retry or an escalation is free and invisible. After it there is no
-other answer: the stream ends truthfully, with an error and no `[DONE]`.
+other answer: another replica goes on with it, or the stream ends truthfully, with an error and no `[DONE]`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from router.attempt import eligibility
 from router.attempt.abilities import needs
 from router.attempt.adapting import Adapting
 from router.attempt.best_so_far import EMPTY, RUNAWAY, BestSoFar, before_deadline, latest_end
+from router.attempt.continuation.failover import Failover
 from router.attempt.empty_answer import Expectation
 from router.attempt.failure import Failure, classify, to_report
 from router.attempt.ladder import Ladder, Move, allowed_rungs
@@ -126,8 +127,7 @@ class Dispatch:
     async def _attempt(self, wanted: frozenset[Ability]) -> Reply:
         """Ask the current model; raise ApiError for anything but an answer that may leave."""
         record, ladder, judge = self._record, self._ladder, self._judge
-        model = ladder.current
-        dialect = DIALECTS[model.engine]
+        model, dialect = ladder.current, DIALECTS[ladder.current.engine]
         adapting = Adapting(self._shared.profiles, model.name, self._call, monotonic())
         asked = self._call if self._limit is None else with_token_limit(self._call, self._limit)
         if self._contract is not None:
@@ -182,9 +182,10 @@ class Dispatch:
         expected = Expectation.of(self._call, lease.model, self._contract, self._shared.begins_inside_thoughts)
         checks = None
         if self._call.stream:
+            failover = Failover(self._shared, self._call, record, ladder, self._contract, self._own)
             checks = stream_checks(
                 expected, self._contract, self._judge, self._verify, record, is_last=ladder.is_last_resort
-            )
+            )._replace(resume=failover if failover.may_help else None)
         source = await self._shared.hedging.send(adapting, pool, lease, record, ladder.tried)
         lease = self._lease = source.lease
         if checks is not None:
@@ -201,6 +202,9 @@ class Dispatch:
         if not self._call.stream:
             lease.release(now, "good")
         return reply
+
+    def _own(self, lease: Lease) -> None:
+        self._lease = lease
 
     async def _verify(self, choices: Choices, usage: Usage | None) -> Choices | None:
         """Check an answer's choices; return what may leave instead, or None if they may leave unchanged.

@@ -19,7 +19,8 @@ SmallfirstError
     ├── UpstreamError         the upstream did not do its part
     │   ├── UpstreamFailed    502  broken answer, lost connection, 5xx
     │   │   └── Misconfigured 502  the upstream's key, account, model name, parser or template: the operator's to mend
-    │   └── UpstreamTimedOut  504
+    │   ├── UpstreamTimedOut  504
+    │   └── AnswerDiverged    502  the rest of a broken stream does not belong to its beginning
     ├── LowConfidence         502  the answer's confidence is below the client's threshold
     ├── AnswerEmpty           502  the answer has nothing for its reader, only thoughts or blanks
     └── StructuredOutputViolation  502  the answer does not satisfy the requested format
@@ -29,7 +30,7 @@ SmallfirstError
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 Misconfiguration = Literal["key", "account", "model_name", "tool_parser", "chat_template"]
@@ -226,6 +227,13 @@ class UpstreamTimedOut(UpstreamError):
     code = "upstream_timeout"
 
 
+class AnswerDiverged(UpstreamError):
+    """A stream broke off, and the answer that was to go on from there is another one. No replica is at fault."""
+
+    status = 502
+    code = "upstream_error"
+
+
 class LowConfidence(ApiError):
     """The probability that the answer is as good as the fallback's is below the threshold."""
 
@@ -290,9 +298,3 @@ class Runaway(StructuredOutputViolation):
         super().__init__(message, kind=kind, answer=answer, fault=fault)
         if not kind:
             self.code = "endless_answer"
-
-
-def one_of(names: Iterable[str]) -> str:
-    """Return the names as an error's message lists what it expects: 'a', 'b' or 'c'."""
-    *others, last = map(repr, names)
-    return f"{', '.join(others)} or {last}" if others else last

@@ -21,8 +21,9 @@ from router.engine.warm_start import WarmStart
 from router.loading.loader import Loader
 from router.profile.learned import LearnedProfiles
 from router.replicas.adapter_replica import AdapterReplica, AdapterSlot
+from router.replicas.liveness import Liveness, Unwatched
 from router.replicas.load_state import LoadState
-from router.replicas.pool import Liveness, Pool, Replica, Unwatched
+from router.replicas.pool import Pool, Replica
 from router.replicas.probe import Probe
 from router.replicas.shared_memory import Lock
 from router.replicas.shared_pool import SharedLiveness, SharedPool, SharedReplica

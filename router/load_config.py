@@ -15,16 +15,13 @@ from router.config.adapters import with_adapters
 from router.config.model_options import Requires, Timeouts, TransformersArgs
 from router.config.models import Config, Model, ModelsFile, Route, RouteEntry
 from router.config.swap import SwapGroup, swap_faults
-from router.errors import ConfigError, one_of
+from router.errors import ConfigError
+from router.messages.words import one_of
 from router.money.price import Price, PromptTier, ServiceTier
 from router.policy import POLICIES
 from router.policy.base import PolicyOptions
 from router.upstream.dialects import DIALECTS
 from router.yaml.document import KeyPath, YamlDocument, dotted, substitute_env
-
-NOT_BUILT = {
-    "prefill": "continuing an answer on another upstream is not built yet",
-}
 
 
 def load(path: Path, env: Mapping[str, str], *, gpu: bool) -> Config:
@@ -235,7 +232,7 @@ def _explain(file: YamlDocument, fault: Any) -> str:
     value = key[-1] if fault["loc"][-1] == "[key]" else _value_at(file.data, key)
     if fault["type"] == "extra_forbidden":
         known = _known_keys(key, file)
-        message = NOT_BUILT.get(str(key[-1])) or (
+        message = (
             f"unknown key{_suggestion(str(key[-1]), [*known, *_keys_of_other_policies(key)])}; "
             f"expected one of {', '.join(known)}"
         )

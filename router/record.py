@@ -33,6 +33,11 @@ Outcome = Literal[
 ]
 
 
+ContinuationOutcome = Literal["continued", "ended", "diverged", "impossible"]
+"""of a stream that broke off: another replica went on; only the end was missing; another replica gave another answer;
+nobody could go on"""
+
+
 class Attempt(Struct):
     """One request to one replica. `failure` is empty if its answer was accepted."""
 
@@ -58,11 +63,15 @@ class Attempt(Struct):
     """content events of the stream so far, about one token each"""
     busy_s: float = 0.0
     """this request's share of the replica's time"""
+    kept_tokens: int = 0
+    """tokens of an earlier attempt's answer with which this attempt's prompt ends"""
+    whole_usage: Usage | None = None
+    """the tokens of the whole answer, if an earlier attempt gave its beginning"""
 
     def estimate_usage(self, call: ChatCall) -> None:
         """Estimate the usage of an interrupted attempt. Most providers charge for it, and none reports how much."""
         if self.answered and self.failure and self.usage is None:
-            self.estimate = Usage(prompt=rough_tokens(call), completion=self.events)
+            self.estimate = Usage(prompt=rough_tokens(call) + self.kept_tokens, completion=self.events)
             self.service_tier = self.service_tier or service_tier_of(call.body)
 
     @property
@@ -120,6 +129,10 @@ class RequestRecord(Struct):
     hedges: list[tuple[str, str]] = []
     """(model, result) of each stream that was asked of a second replica, too; `won`: the second one began first"""
     escalations: list[Escalation] = []
+    continuations: list[tuple[str, ContinuationOutcome]] = []
+    """(model, outcome) of each stream that broke off after its beginning"""
+    continued_by: list[str] = []
+    """the replicas that went on with the answer after the first one"""
     verdicts: list[tuple[str, str, VerdictWord]] = []
     """(model, kind, word) of each checked answer"""
     misconfigured: list[tuple[str, str]] = []
@@ -168,8 +181,8 @@ class RequestRecord(Struct):
 
     @property
     def usage(self) -> Usage | None:
-        """Return the tokens of the attempt that answered."""
-        return self.answering.usage if self.answering else None
+        """Return the tokens of the answer."""
+        return (self.answering.whole_usage or self.answering.usage) if self.answering else None
 
     @property
     def confidence(self) -> float | None:
@@ -183,6 +196,8 @@ class RequestRecord(Struct):
         one = self.answering
         if not self.model or one is None or self.fallback is None or self.fallback.price is None:
             return None
+        if one.whole_usage is not None:
+            return cost.token_cost(one.whole_usage, self.fallback.price, self.service_tier)
         if self.model == self.fallback.name:
             return one.cost_nano_usd
         if one.usage is None:

@@ -101,6 +101,8 @@ class RoutingOptions(Struct, frozen=True):
     """False: a limit on tokens that does not fit into the context is refused, not lowered"""
     on_truncation: Literal["accept", "retry"] | None = None
     """what happens to a formatted answer that the token limit cut"""
+    midstream: Literal["continue", "error"] | None = None
+    """what happens to a stream that breaks off after its beginning"""
 
 
 class Endpoint(ABC):

@@ -24,7 +24,7 @@ from router.config.models import Model
 from router.engine.source import HubModel, LocalPath, fetch, parse_source
 from router.errors import EngineError
 from router.replicas.adapter_replica import AdapterSlot, name_at_engine
-from router.replicas.pool import Liveness
+from router.replicas.liveness import Liveness
 from router.replicas.uptime import Uptime
 
 LOOK_INTERVAL_S = 2.0

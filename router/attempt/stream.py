@@ -1,4 +1,4 @@
-"""One upstream's stream as the client may see it. It owns the lease until its end."""
+"""An answer's stream as the client may see it. It owns the lease of the replica that streams, until its end."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any, NamedTuple
 
+from router.attempt.continuation.failover import Resume
+from router.attempt.continuation.joint import Joint
+from router.attempt.continuation.sent import FRAME
 from router.attempt.event_source import EventSource
 from router.attempt.failure import classify
 from router.attempt.stream_content import THINK_CLOSE, StreamContent
@@ -23,7 +26,6 @@ from router.upstream.base import MAX_BODY_BYTES
 
 MAX_EVENTS_AT_ONCE = 256
 """events handed on together: a held answer leaves in pieces, and waits for its client between them"""
-_FRAME = ("id", "object", "created", "model", "system_fingerprint")
 
 
 class StreamChecks(NamedTuple):
@@ -41,12 +43,15 @@ class StreamChecks(NamedTuple):
     """is called with the error that ends a stream after its beginning; `begin` raises earlier ones"""
     on_hold: Callable[[], None] | None = None
     """is called while events are held because they are only thoughts or blanks"""
+    resume: Resume | None = None
+    """lets another replica go on after such an error"""
 
 
 class AnswerStream:
     """Yields the event payloads that came together, without `[DONE]`.
 
-    Raises ApiError if the upstream did not finish its answer, or if the answer broke its format.
+    Raises ApiError if the upstream did not finish its answer and nobody went on with it, or if the answer broke its
+    format.
 
     Attributes:
         content: what its events say to their reader.
@@ -56,7 +61,7 @@ class AnswerStream:
     def __init__(self, call: ChatCall, source: EventSource, checks: StreamChecks) -> None:
         self._source = source
         self._lease = source.lease
-        self.content, self._checker, self._verify, self._judge, self._on_error, self._on_hold = checks
+        self.content, self._checker, self._verify, self._judge, self._on_error, self._on_hold, self._resume = checks
         self.empty: AnswerEmpty | None = None
         self._endpoint = call.endpoint
         self._keep_usage = call.include_usage
@@ -66,7 +71,9 @@ class AnswerStream:
         self._choices: Choices = ()
         self._ready: list[bytes] = []
         self._held: list[bytes] = []
-        self._kept_bytes = 0  # of events in both; a checker keeps the text of all of them
+        self._sent: list[bytes] = []  # kept only while another replica could go on
+        self._kept_bytes = 0  # of events in these lists; a checker keeps the text of all events
+        self._joint: Joint | None = None  # of an answer whose beginning another replica gave
         self._whole = False
         self._ended = False
         self._error: ApiError | None = None
@@ -87,6 +94,8 @@ class AnswerStream:
 
     @property
     def _begun(self) -> bool:
+        if self._joint is not None:
+            return True
         if (self._judge is not None and not self._judge.accepted) or self._source.pace is not None:
             return False
         if self.content.is_holding:
@@ -99,14 +108,36 @@ class AnswerStream:
     async def __anext__(self) -> list[bytes]:
         while not self._ready:
             if self._error:
-                raise self._error
-            if self._ended:
+                if not await self._go_on(self._error):
+                    raise self._error
+            elif self._ended:
                 raise StopAsyncIteration
-            await self._read()
+            else:
+                await self._read()
         events, self._ready = self._ready[:MAX_EVENTS_AT_ONCE], self._ready[MAX_EVENTS_AT_ONCE:]
-        if self._checker is None:
+        if self._resume is not None:
+            self._sent += events
+        elif self._checker is None:
             self._kept_bytes -= sum(map(len, events))
         return events
+
+    async def _go_on(self, error: ApiError) -> bool:
+        """Let another replica finish the answer; return whether one does. The broken one's lease is released."""
+        if self._resume is None or not self._begun or self._source.is_overdue:
+            return False
+        found = await self._resume(error, self._lease, self._sent)
+        if found is None:
+            self._resume = None
+            return False
+        self._error, self._held = None, []
+        if found.source is None:
+            self._ready += found.closing
+            return True
+        self._source, self._joint, self._checker = found.source, found.joint, found.checker
+        self.content = found.content or self.content
+        self._lease, self._reader = found.source.lease, StreamReader(1)
+        self._whole = self._ended = False
+        return True
 
     async def _read(self) -> None:
         health: Health = "good"
@@ -131,7 +162,7 @@ class AnswerStream:
             self._lease.release(monotonic(), health)
 
     async def _read_events(self) -> None:
-        source, judge, content = self._source, self._judge, self.content
+        source, judge, content, joint = self._source, self._judge, self.content, self._joint
         if source.pace is None:
             events = await source.exchange.next_events(source.may_wait_s())
         else:
@@ -153,6 +184,10 @@ class AnswerStream:
                     is_changed = content.read(chunk) or is_changed
                 if THINK_CLOSE in event:
                     content.learn(chunk)
+                if joint is not None:
+                    if (joined := joint.join(chunk)) is None:
+                        continue
+                    chunk, is_changed = joined, True
                 if is_changed:
                     event = write(chunk)  # noqa: PLW2901 - in OpenAI's form
                 if self._keep_usage or not is_usage_chunk(chunk):
@@ -162,10 +197,11 @@ class AnswerStream:
         except ErrorInside as inside:
             raise source.refusal(inside.error) from None
         finally:
-            attempt, reader = self._lease.attempt, self._reader
-            attempt.usage, attempt.events, attempt.service_tier = reader.usage, reader.events, reader.service_tier
+            self._note_progress()
         if content.is_holding and self._reader.has_begun and self._on_hold is not None:
             self._on_hold()
+        if self._kept_bytes > MAX_BODY_BYTES:
+            self._forget_sent()
         if self._kept_bytes > MAX_BODY_BYTES:
             raise UpstreamFailed(f"the upstream's answer is longer than {MAX_BODY_BYTES} bytes")
         self._whole = self._whole or not events
@@ -174,6 +210,20 @@ class AnswerStream:
         if source.pace is not None:
             is_shown = source.pace.is_shown(self._reader.events, monotonic())
             source.pace = None if self._whole or self._reader.finished or is_shown else source.pace
+
+    def _note_progress(self) -> None:
+        attempt, reader = self._lease.attempt, self._reader
+        attempt.usage, attempt.events, attempt.service_tier = reader.usage, reader.events, reader.service_tier
+        if self._joint is not None:
+            attempt.whole_usage = self._joint.usage
+            if reader.has_begun:
+                self._lease.begin_answer()
+
+    def _forget_sent(self) -> None:
+        """Give up what another replica would need: an answer of this length ends where it breaks off."""
+        self._resume, self._sent = None, []
+        if self._checker is None:
+            self._kept_bytes = sum(map(len, self._ready))
 
     def _read_logprobs(self, event: bytes, judge: StreamJudge) -> bytes:
         without_logprobs = judge.read(event)
@@ -202,7 +252,7 @@ class AnswerStream:
             self._ready.append(event)
             return
         if parts := chunk.get("choices"):
-            self._frame = self._frame or {name: chunk[name] for name in _FRAME if name in chunk}
+            self._frame = self._frame or {name: chunk[name] for name in FRAME if name in chunk}
             chunk = {**chunk, "choices": [endpoint_fields(part, self._endpoint) for part in parts]}
         if self._keep_usage:
             self._usage = chunk.get("usage") or self._usage

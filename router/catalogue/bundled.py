@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from router.catalogue.entry import CatalogueEntry
-from router.errors import one_of
+from router.messages.words import one_of
 
 FOLDER = Path(__file__).parent
 TEMPLATES = FOLDER / "templates"

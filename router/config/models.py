@@ -115,6 +115,9 @@ class Model(Entry):
     abilities: Annotated[frozenset[Ability], BeforeValidator(known_abilities)] = frozenset()
     """the capabilities of the model; a request that needs others goes to the next rung. The default depends on
     `engine`"""
+    prefill: bool | None = None
+    """whether the upstream goes on from a trailing assistant message, so that the model can finish a stream that broke
+    off elsewhere; the default is `true` for `vllm`, `sglang` and `llamacpp`, and otherwise `false`"""
     idle_minutes: Positive | None = None
     """a model with `source`: after so many minutes without a request it is unloaded; the next request loads it again,
     and waits meanwhile. It is not loaded before its first request either"""

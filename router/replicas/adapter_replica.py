@@ -9,7 +9,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 
 from router.config.models import Model
-from router.replicas.pool import Health, Liveness, Replica
+from router.replicas.liveness import Liveness
+from router.replicas.pool import Health, Replica
 from router.replicas.shared_memory import cells
 
 VERSION, REQUESTS = 0, 1  # cells of an `AdapterSlot`: the version, then one count for each worker

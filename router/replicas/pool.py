@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 from router.config.models import Model
 from router.errors import ApiError, FailedLately, NotLoaded, OutsideHours, Overloaded, Unavailable
@@ -19,8 +19,8 @@ from router.record import Attempt
 from router.replicas import balance
 from router.replicas.breaker import Breaker
 from router.replicas.cooldown import Cooldown
+from router.replicas.liveness import Liveness, Unwatched
 from router.replicas.load_state import LoadState
-from router.replicas.uptime import Uptime
 from router.types import ModelStatus, ReplicaWork
 from router.upstream.base import Exchange
 from router.upstream.dialects import DIALECTS
@@ -30,60 +30,6 @@ log = logging.getLogger("smallfirst.pool")
 
 Health = Literal["good", "bad", "unknown"]
 """what a finished request shows about its replica; unknown if the client disconnected or was itself at fault"""
-
-
-class Liveness(Protocol):
-    """Reports whether a replica runs. A supervisor or a probe implements it; `Unwatched` assumes that it does."""
-
-    @property
-    def up(self) -> bool:
-        """Whether requests may be sent."""
-        ...
-
-    @property
-    def may_answer(self) -> bool:
-        """Whether requests may be sent if no other model answers: it is up, or its health check is only late."""
-        ...
-
-    @property
-    def detail(self) -> str:
-        """The reason why it is down, in one line for people. Empty when it is up."""
-        ...
-
-    @property
-    def restarts(self) -> int:
-        """Number of restarts."""
-        ...
-
-    @property
-    def uptime(self) -> Uptime:
-        """Total time for which it was up."""
-        ...
-
-    @property
-    def paid(self) -> Uptime:
-        """Total time for which it is paid, if its price is by the hour."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Unwatched:
-    """Liveness of an upstream without a health check: only its answers show its health."""
-
-    up: bool = True
-    detail: str = ""
-    restarts: int = 0
-    uptime: Uptime = field(default_factory=Uptime)
-
-    @property
-    def may_answer(self) -> bool:
-        """Whether it is up."""
-        return self.up
-
-    @property
-    def paid(self) -> Uptime:
-        """Total time up."""
-        return self.uptime
 
 
 @dataclass(slots=True)
@@ -230,9 +176,15 @@ class Pool:
                 chosen = balance.by_key(in_flight, [self._seeds[replica.name] for replica in candidates], key)
         return Lease(candidates[chosen], candidates[chosen].asked_as(self.model), now)
 
-    def untried(self, now: float, tried: Collection[str]) -> int:
-        """Return the number of available replicas that are not in `tried`."""
-        return sum(replica.name not in tried and replica.available(now) for replica in self.replicas)
+    def untried(self, now: float, tried: Collection[str], *, last_resort: bool = False) -> int:
+        """Return the number of available replicas that are not in `tried`.
+
+        With `last_resort`, replicas that only their breakers exclude count, too.
+        """
+        return sum(
+            replica.name not in tried and (replica.liveness.up if last_resort else replica.available(now))
+            for replica in self.replicas
+        )
 
     def status(self, now: float) -> ModelStatus:
         """Return the current status. A replica counts as up if it is live and its breaker is not cooling down."""

@@ -15,8 +15,9 @@ from collections.abc import Collection, Sequence
 from struct import Struct
 
 from router.config.models import Model
+from router.replicas.liveness import Liveness
 from router.replicas.load_state import LoadState
-from router.replicas.pool import Health, Lease, Liveness, Pool, Replica
+from router.replicas.pool import Health, Lease, Pool, Replica
 from router.replicas.shared_memory import CELL_BYTES, Lock, cells
 from router.replicas.uptime import Uptime
 from router.types import ModelStatus
@@ -200,11 +201,11 @@ class SharedPool(Pool):
             self._turns[0] = self._turn
         return lease
 
-    def untried(self, now: float, tried: Collection[str]) -> int:
+    def untried(self, now: float, tried: Collection[str], *, last_resort: bool = False) -> int:
         """Return the number of available replicas that are not in `tried`."""
         with self._lock:
             self._load()
-            return super().untried(now, tried)
+            return super().untried(now, tried, last_resort=last_resort)
 
     def activity(self) -> tuple[int, float]:
         """Return the requests in flight, and when the last one began or ended."""

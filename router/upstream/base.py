@@ -12,6 +12,7 @@ from router.messages.answer import write
 from router.messages.error_inside import status_of
 from router.structured.engine.constrained_call import EngineFields, FormatRequest, ToolRequest
 from router.types import Ability, ChatCall
+from router.upstream.continuation import Beginning, continued_messages, continued_prompt
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """the longest answer that is kept in memory"""
@@ -112,6 +113,12 @@ class Dialect(ABC):
     """whether the engine returns a single answer, whatever `n` and however many prompts a request has"""
     has_one_slot: ClassVar[bool] = False
     """whether the engine serves one request after the other, so that an idle replica is better than a cached prefix"""
+    continues_messages: ClassVar[bool] = False
+    """whether its models go on from a trailing assistant message, unless `prefill` in models.yaml says otherwise"""
+    tokenize_path: ClassVar[str | None] = None
+    """the path, outside `/v1`, that counts the tokens of a text as vLLM does; None: there is none"""
+    repeats_messages: ClassVar[bool] = False
+    """whether such an answer begins with the text of that message"""
 
     def headers(self, model: Model, attempt_id: str) -> dict[str, str]:
         """Return the headers of a request. Each attempt has an id: the engine may still work on the previous one."""
@@ -145,6 +152,19 @@ class Dialect(ABC):
     def rewrite(self, call: ChatCall) -> Rewrite | None:
         """Return how this call's answer is brought into OpenAI's form; None: the engine's answers have that form."""
         return None
+
+    def continuation(self, call: ChatCall, model: Model, beginning: Beginning) -> Mapping[str, Any] | None:
+        """Return the changed fields with which the model goes on from the beginning of an answer; None: it cannot.
+
+        A field that is None is removed.
+        """
+        if not call.endpoint.has_messages:
+            return continued_prompt(call, beginning)
+        if not (self.continues_messages if model.prefill is None else model.prefill):
+            return None
+        # a server that knows nothing of thoughts could refuse them
+        messages = continued_messages(call, Beginning(beginning.text), joins=True)
+        return None if messages is None else {"messages": messages}
 
     @abstractmethod
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:

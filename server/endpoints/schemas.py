@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Tag
 from pydantic_core import PydanticCustomError
 
-from router.errors import one_of
+from router.messages.words import one_of
 from router.policy import POLICIES
 from router.types import MAX_TOKEN_COUNT
 
@@ -200,6 +200,11 @@ class Routing(BaseModel):
         description="What happens to a formatted answer that the token limit cut. `accept`: it is sent, with "
         "`finish_reason: length`. `retry`: it is requested again with a higher token limit, then from the next rung. "
         "An answer that was cut within its thoughts is requested again, too, unless this is `accept`.",
+    )
+    midstream: Literal["continue", "error"] | None = Field(
+        None,
+        description="What happens to a stream that breaks off after its beginning. `continue` (the default): another "
+        "replica, or the next model that can, goes on from there. `error`: it ends with an error event.",
     )
 
 

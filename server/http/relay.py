@@ -63,6 +63,7 @@ def summary(record: RequestRecord) -> bytes:
     cost, _, saved = record.bill()
     values = {
         "model": record.model,
+        **({"continued_by": record.continued_by} if record.continued_by else {}),
         "reason": record.reason,
         "confidence": None if record.confidence is None else round(record.confidence, 3),
         "attempts": len(record.attempts),

@@ -81,6 +81,11 @@ COUNTERS = {
         ("model", "result"),
         "Streams that a second replica was asked for, too, because they began late; `won`: the second one began first.",
     ),
+    "continuations_total": CounterSpec(
+        ("model", "outcome"),
+        "Streams that broke off after their beginning: continued by another replica, ended because only the end was "
+        "missing, diverged because another replica gave another answer, or impossible to continue.",
+    ),
     "structured_verdicts_total": CounterSpec(
         ("model", "kind", "verdict"), "Answers whose format was checked, by verdict."
     ),

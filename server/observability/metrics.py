@@ -18,7 +18,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricF
 from prometheus_client.registry import Collector
 
 from router.config.models import Config
-from router.record import Attempt, Outcome, RequestRecord
+from router.record import Attempt, ContinuationOutcome, Outcome, RequestRecord
 from router.types import NANO, ConstraintKind, ModelStatus, VerdictWord
 from server.observability.definitions import (
     CONFIDENCE_BUCKETS,
@@ -133,6 +133,8 @@ class Metrics(Collector):
             self._count("misconfigured_total", self._model_label(name), kind)
         for name, result in record.hedges:
             self._count("hedges_total", self._model_label(name), result)
+        for name, outcome in record.continuations:
+            self._count("continuations_total", self._model_label(name), outcome)
         for name, kind, word in record.verdicts:
             self._count("structured_verdicts_total", self._model_label(name), kind, word)
         if record.best_effort and record.model:
@@ -174,6 +176,8 @@ class Metrics(Collector):
             for model in route.ladder:
                 self._count("unpriced_requests_total", route.name, model.name, amount=0)
         for name in config.models:
+            for outcome in get_args(ContinuationOutcome):
+                self._count("continuations_total", name, outcome, amount=0)
             for kind in get_args(ConstraintKind):
                 for word in get_args(VerdictWord):
                     self._count("structured_verdicts_total", name, kind, word, amount=0)

@@ -130,9 +130,21 @@ class Engine:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
         await writer.drain()
 
+    def _words(self, request: dict[str, Any]) -> list[str]:
+        """Return the whole answer: one text for each property of a required schema, or as many words as it may have."""
+        if (wanted := request.get("response_format") or {}).get("type") == "json_schema":
+            names = wanted["json_schema"]["schema"]["properties"]
+            return ["{", *", ".join(f'"{name}": "{self._name}"' for name in names).split(), "}"]
+        words = request.get("max_tokens") or WORDS
+        if request.get("continue_final_message"):
+            words += len(request["messages"][-1]["content"].split())
+        return [f"{self._name}-{number} " for number in range(words)]
+
     async def _chat(self, request: dict[str, Any], writer: asyncio.StreamWriter) -> None:
-        words = [f"{self._name}-{number} " for number in range(request.get("max_tokens") or WORDS)]
-        usage = {"prompt_tokens": 5, "completion_tokens": len(words), "total_tokens": 5 + len(words)}
+        words = self._words(request)
+        begun = len(request["messages"][-1]["content"].split()) if request.get("continue_final_message") else 0
+        words = words[begun:]
+        usage = {"prompt_tokens": 5 + begun, "completion_tokens": len(words), "total_tokens": 5 + begun + len(words)}
         common = {"id": "c", "created": 1, "model": self._name}
         if not request.get("stream"):
             await asyncio.sleep(self._word_s * len(words))

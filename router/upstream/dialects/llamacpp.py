@@ -13,6 +13,7 @@ from router.types import Ability, ChatCall
 from router.upstream import gbnf
 from router.upstream.base import Dialect, Rewrite
 from router.upstream.completion_logprobs import CompletionLogprobs
+from router.upstream.continuation import Beginning
 from router.upstream.dialects import register
 from router.upstream.dialects.openai import VLLM_ONLY, error_object, fields_for_model, refusal, unable
 from router.upstream.request_fields import call_schema, drop, limit_tools, rename, use_system_role
@@ -46,6 +47,8 @@ class LlamaCppDialect(Dialect):
     name = "llamacpp"
     abilities: ClassVar[frozenset[Ability]] = frozenset({"completions", "tools", "structured", "logprobs"})
     health_path = "/health"
+    continues_messages = True
+    repeats_messages = True
     decodes_format_beside_calls = False  # with a constrained format, the model cannot make calls
 
     def body(self, call: ChatCall, model: Model) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -72,6 +75,12 @@ class LlamaCppDialect(Dialect):
     def rewrite(self, call: ChatCall) -> Rewrite | None:
         """Text completions have the logprobs of chat completions."""
         return CompletionLogprobs() if _wants_logprobs(call) and not call.endpoint.has_messages else None
+
+    def continuation(self, call: ChatCall, model: Model, beginning: Beginning) -> Mapping[str, Any] | None:
+        """Go on from a trailing assistant message, unless the client wrote one: the answer would repeat that, too."""
+        if call.endpoint.has_messages and call.body["messages"][-1]["role"] == "assistant":
+            return None
+        return super().continuation(call, model, beginning)
 
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
         """Read the reason from the message: many faults of a request have status 500."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import msgspec
@@ -13,6 +13,7 @@ from router.errors import ApiError
 from router.structured.engine.constrained_call import EngineFields, FormatRequest, ToolRequest, response_format
 from router.types import Ability, ChatCall
 from router.upstream.base import Dialect
+from router.upstream.continuation import Beginning, continued_messages
 from router.upstream.dialects import register
 from router.upstream.dialects.openai import VLLM_ONLY, error_object, fields_for_model, refusal, unable
 from router.upstream.request_fields import drop, limit_tools, rename, use_system_role
@@ -60,6 +61,7 @@ class SGLangDialect(Dialect):
     name = "sglang"
     abilities: ClassVar[frozenset[Ability]] = frozenset({"completions", "tools", "structured", "logprobs"})
     health_path = "/ready"  # /health waits a second or more for a generated token, and is slow in a busy server
+    continues_messages = True
     decodes_format_beside_calls = False  # with a constrained format, calls are not constrained
 
     def body(self, call: ChatCall, model: Model) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -70,6 +72,14 @@ class SGLangDialect(Dialect):
         rename(fields, OWN_NAMES)
         adapted = drop(fields, IGNORED)
         return fields, adapted
+
+    def continuation(self, call: ChatCall, model: Model, beginning: Beginning) -> Mapping[str, Any] | None:
+        """Ask for the rest of the trailing assistant message."""
+        fields = super().continuation(call, model, beginning)
+        if fields is None or not call.endpoint.has_messages:
+            return fields
+        messages = continued_messages(call, beginning, joins=call.body.get("continue_final_message") is True)
+        return {"messages": messages, "continue_final_message": True}
 
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
         """Replace the types and codes of SGLang's errors, which repeat the status."""

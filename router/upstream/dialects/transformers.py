@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from router.config.models import Model
 from router.types import Ability, ChatCall
+from router.upstream.base import Dialect
+from router.upstream.continuation import Beginning
 from router.upstream.dialects import register
 from router.upstream.dialects.vllm import VllmDialect
 
@@ -49,6 +52,8 @@ class TransformersDialect(VllmDialect):
     name = "transformers"
     abilities: ClassVar[frozenset[Ability]] = frozenset({"tools", "structured", "logprobs"})
     can_be_attached = False
+    continues_messages = False
+    tokenize_path = None
     loads_adapters = False
     has_structured_backend = False  # it is always guidance
     arguments_key = "transformers_args"
@@ -59,6 +64,10 @@ class TransformersDialect(VllmDialect):
         queue = f"one request at a time for each replica; others wait up to {max_wait_s(model):g} s"
         code = ("runs the model's own code",) if model.transformers_args.trust_remote_code else ()
         return (queue, *LIMITS, *code)
+
+    def continuation(self, call: ChatCall, model: Model, beginning: Beginning) -> Mapping[str, Any] | None:
+        """Write a plain trailing assistant message: the server has no field for it."""
+        return Dialect.continuation(self, call, model, beginning)
 
     def body(self, call: ChatCall, model: Model) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Return the body without the fields that the server does not read."""

@@ -11,6 +11,7 @@ from router.structured.constraint import CallConstraint
 from router.structured.engine.constrained_call import EngineFields, FormatRequest, ToolRequest, response_format
 from router.types import Ability, Backend, ChatCall
 from router.upstream.base import Dialect
+from router.upstream.continuation import Beginning, continued_messages
 from router.upstream.dialects import register
 from router.upstream.dialects.openai import error_object, fields_for_model, is_prompt_too_long, refusal
 from router.upstream.request_fields import use_system_role
@@ -46,6 +47,8 @@ class VllmDialect(Dialect):
     has_structured_backend = True
     arguments_key = "vllm_args"
     decodes_format_beside_calls = False  # with a constrained format, vLLM cannot make calls
+    continues_messages = True
+    tokenize_path: ClassVar[str | None] = "/tokenize"
 
     def body(self, call: ChatCall, model: Model) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Return the whole body. Messages of `developer` become `system`, because chat templates know no other."""
@@ -69,6 +72,14 @@ class VllmDialect(Dialect):
                 "min_count": tokens // REPETITION_UNIT_TOKENS,
             }
         }
+
+    def continuation(self, call: ChatCall, model: Model, beginning: Beginning) -> Mapping[str, Any] | None:
+        """Ask for the rest of the trailing assistant message, which has its thoughts: they end the model's thinking."""
+        fields = super().continuation(call, model, beginning)
+        if fields is None or not call.endpoint.has_messages:
+            return fields
+        messages = continued_messages(call, beginning, joins=call.body.get("continue_final_message") is True)
+        return {"messages": messages, "continue_final_message": True, "add_generation_prompt": False}
 
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
         """Replace the type and code of vLLM's errors by OpenAI's."""

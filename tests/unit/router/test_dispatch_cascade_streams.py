@@ -28,6 +28,8 @@ from tests.support.fakes import (
     HANG,
     call,
     chunk,
+    large,
+    model,
     refuses,
     streams,
     usage_chunk,
@@ -116,6 +118,20 @@ async def test_text_whose_beginning_is_sure_goes_on_from_there() -> None:
         got = [json.loads(event) for event in await anext(aiter(reply.events))]
     assert [part["choices"][0]["delta"]["content"] for part in got] == ["Pa", "ris"]
     assert [judged.beginning for judged in one.record.judgements] == [True]
+
+
+async def test_text_that_was_let_go_and_breaks_off_goes_on_without_a_second_verdict() -> None:
+    rest = streams([[chunk("")], [chunk(".")], [STOP], [usage_chunk(), DONE]])
+    one = Dispatching(
+        [model(), large(prefill=True)],
+        {"slm-0": [telling(("Pa", SURE), ("ris", SURE), then=[UpstreamFailed("gone")])], "llm-0": [rest]},
+        settings={"policy": "cascade", **early(0.9)},
+    )
+    assert texts(await one.ask(stream=True)) == "Paris."
+    assert [judged.accepted for judged in one.record.judgements] == [True]
+    assert "logprobs" not in one.upstream.sent[-1].body
+    assert one.record.continued_by == ["llm/0"]
+    one.all_is_released()
 
 
 async def test_text_whose_beginning_is_not_sure_enough_waits_for_its_end() -> None:

@@ -19,7 +19,7 @@ from router.errors import (
     UpstreamRejected,
     UpstreamTimedOut,
 )
-from router.replicas.pool import Unwatched
+from router.replicas.liveness import Unwatched
 from tests.support.failing import AS_PERSON, BAD, CUT, FULL, GOOD, TOO_LONG, UNREACHABLE
 from tests.support.fakes import (
     DONE,

@@ -290,8 +290,6 @@ WRONG = [
         "15: routes.auto.ladder[1]: the last rung is the fallback: expected one model",
     ),
     ("empty rung", BASE.replace("[small, big]", "[[], big]"), "14: routes.auto.ladder[0]: expected at least one entry"),
-    # named in the design, not built yet
-    ("prefill", put("prefill", "true"), "3: models.small.prefill: continuing an answer on another upstream is not"),
 ]
 
 

@@ -19,7 +19,7 @@ from router.adapters.version import Version, copy_version
 from router.config.models import Model
 from router.errors import EngineError
 from router.replicas.adapter_replica import AdapterSlot, name_at_engine
-from router.replicas.pool import Unwatched
+from router.replicas.liveness import Unwatched
 from tests.support.adapter_engine import AdapterEngine
 from tests.support.lora import write_adapter
 from tests.support.waiting import PATIENCE_S

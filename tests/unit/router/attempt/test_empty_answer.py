@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from router.attempt.empty_answer import Expectation, with_token_limit
+from router.attempt.empty_answer import Expectation
+from router.messages.token_limit import with_token_limit
 from router.messages.visible import Visible
 from router.types import Usage
 from tests.support.fakes import call, model

@@ -49,6 +49,7 @@ CASES: list[tuple[ApiError, dict[str, Any]]] = [
     (errors.FailedLately("x"), {"reason": "unavailable", "retry": False, "is_last_resort": True}),
     (errors.NotLoaded("x"), {"reason": "unavailable", "retry": False}),
     (errors.OutsideHours("x"), {"reason": "hours", "retry": False}),
+    (errors.AnswerDiverged("x"), OWN_FAULT),
     (errors.BadRequest("x"), OWN_FAULT),
     (errors.NotFound("x"), OWN_FAULT),
     (errors.BodyTooLarge("x"), OWN_FAULT),

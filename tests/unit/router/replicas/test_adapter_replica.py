@@ -9,7 +9,8 @@ from router.errors import Unavailable
 from router.money.price import Price
 from router.replicas.adapter_replica import AdapterReplica, AdapterSlot, name_at_engine
 from router.replicas.breaker import FAILURES_TO_OPEN
-from router.replicas.pool import Pool, Replica, Unwatched
+from router.replicas.liveness import Unwatched
+from router.replicas.pool import Pool, Replica
 from router.replicas.shared_memory import Lock
 from router.replicas.shared_pool import SharedPool, SharedReplica
 

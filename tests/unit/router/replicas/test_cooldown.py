@@ -9,7 +9,7 @@ import pytest
 from router.errors import Overloaded, Unavailable
 from router.replicas.adapter_replica import AdapterReplica, AdapterSlot
 from router.replicas.cooldown import MAX_COOLDOWN_S, Cooldown
-from router.replicas.pool import Unwatched
+from router.replicas.liveness import Unwatched
 from tests.support.fakes import model, pool
 
 

@@ -22,7 +22,8 @@ from router.errors import FailedLately, NotLoaded, Unavailable
 from router.fleet import Fleet
 from router.money.cost import BusyShare
 from router.replicas.breaker import FAILURES_TO_OPEN, FIRST_COOLDOWN_S, Breaker
-from router.replicas.pool import Health, Lease, Pool, Unwatched
+from router.replicas.liveness import Unwatched
+from router.replicas.pool import Health, Lease, Pool
 from router.replicas.shared_memory import Lock, cells
 from router.replicas.shared_pool import DETAIL_BYTES, SharedLiveness, SharedPool, SharedReplica
 from router.replicas.uptime import Uptime

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.midstream import __main__ as midstream
+from benchmarks.midstream.report import faults, markdown
+from benchmarks.midstream.streams import Stream
+
+USAGE = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
+
+
+def row(**fields: Any) -> dict[str, Any]:
+    whole = {"format": "text", "text": "a b c", "pieces": 3, "longest_silence_s": 0.1, "finish_reasons": ["stop"]}
+    return whole | {"usages": [USAGE], "frames": 1, "continued_by": ["slm/1"], "error": "", "done": True} | fields
+
+
+def report(*rows: dict[str, Any], **gateway: float) -> dict[str, Any]:
+    return {
+        "undisturbed": [row() for _ in rows],
+        "rounds": [{"kill_after": 2, "under_way": len(rows), "streams": list(rows)}],
+        "gateway": gateway,
+    }
+
+
+def test_a_good_run_has_no_faults() -> None:
+    a_token_again = {"prompt_tokens": 5, "completion_tokens": 4, "total_tokens": 9}
+    assert list(faults(report(row(), row(usages=[a_token_again])))) == []
+
+
+def test_what_is_not_as_it_must_be_is_named() -> None:
+    sums = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 7}
+    wrong = report(
+        row(error="cut", done=False, finish_reasons=[]),
+        row(text="a b b c"),
+        row(frames=2),
+        row(usages=[sums]),
+        smallfirst_requests_in_flight=1,
+    )
+    named = list(faults(wrong))
+    assert named[0] == "round 1, stream 1 (text): not whole: cut"
+    assert named[-1] == "smallfirst_requests_in_flight is 1 at the end"
+    for stream, word in ((2, "equal"), (3, "one"), (4, "usage")):
+        assert [fault for fault in named if f"stream {stream} " in fault and f"not {word}" in fault]
+    assert list(faults(report(row(continued_by=[])))) == ["no stream had to go on elsewhere"]
+
+
+def test_a_stream_as_its_client_reads_it() -> None:
+    stream = Stream({})
+    chunk = {"id": "x", "created": 1, "model": "slm", "choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]}
+    for line in (b"data: " + json.dumps(chunk).encode(), b': smallfirst {"continued_by": ["slm/1"]}', b"data: [DONE]"):
+        stream.read(line)
+    told = stream.row()
+    assert (told["text"], told["pieces"], told["finish_reasons"], told["done"]) == ("a", 1, ["stop"], True)
+    assert told["continued_by"] == ["slm/1"]
+    failed = Stream({})
+    failed.read(b'data: {"error": {"message": "cut"}}')
+    assert failed.row()["error"] == "cut"
+
+
+def test_a_short_run_with_stand_ins(tmp_path: Path) -> None:
+    options = ("--stand-in", "--streams=4", "--max-tokens=40", "--kill-after", "2", f"--out={tmp_path}")
+    assert midstream.main(options) == 0
+    written = json.loads((tmp_path / "report.json").read_text())
+    assert sum(bool(one["continued_by"]) for one in written["rounds"][0]["streams"]) == 2
+    assert "| text: equal to the undisturbed one | 2 |" in markdown(written, picture=False)
+    assert midstream.main([*options, "--redraw"]) == 0
