@@ -11,6 +11,7 @@ import pytest
 from router.errors import Runaway, StructuredOutputViolation
 from router.structured.contract import LONG_ANSWER_TOKENS
 from tests.support.confidence import SURE, gateway, said
+from tests.support.endless import USAGE, body_of, content, endless, streamed
 from tests.support.failing import AS_PERSON, GOOD, PERSON
 from tests.support.fakes import (
     DONE,
@@ -23,7 +24,6 @@ from tests.support.fakes import (
     model,
     refuses,
     streams,
-    usage_chunk,
     usage_of,
     whole,
 )
@@ -34,28 +34,11 @@ LIST = {"type": "json_schema", "json_schema": {"name": "l", "schema": {"type": "
 REPEATED = '["' + "1.0.0/" * 200
 STRICT = {"min_pattern_size": 16, "max_pattern_size": 31, "min_count": 32}
 STOP = chunk(finish="stop")
-USAGE = usage_chunk(10, 5)
 
 
 def stopped(text: str = REPEATED) -> Any:
     """What vLLM answers when it stops a text that repeats itself."""
     return lambda: FakeExchange(body=whole(text, finish="repetition"))
-
-
-def streamed(*pieces: str, finish: str = "stop") -> Any:
-    return streams([[ROLE], *([chunk(piece)] for piece in pieces), [chunk(finish=finish)], [USAGE, DONE]])
-
-
-def endless(piece: str = "ha", pieces: int = 100_000) -> Any:
-    return streams([[ROLE], [chunk('["')], *[[chunk(piece)]] * pieces])
-
-
-def body_of(got: list[bytes]) -> Any:
-    return json.loads(got[0])
-
-
-def content(got: list[bytes]) -> Any:
-    return body_of(got)["choices"][0]["message"]["content"]
 
 
 # --- what vLLM is asked to stop

@@ -12,6 +12,7 @@ from router.attempt.assembled_answer import read_assembled
 from router.errors import StructuredOutputViolation, UpstreamFailed, UpstreamTimedOut
 from router.structured.contract import LONG_ANSWER_TOKENS
 from tests.support.confidence import FORM, SURE, gateway, said
+from tests.support.endless import USAGE, body_of, content, endless, streamed
 from tests.support.failing import AS_PERSON, BAD, GOOD, PERSON
 from tests.support.fakes import (
     DONE,
@@ -24,35 +25,17 @@ from tests.support.fakes import (
     model,
     refuses,
     streams,
-    usage_chunk,
     usage_of,
 )
 from tests.support.inprocess import Dispatching
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": PERSON}}
 STOP = chunk(finish="stop")
-USAGE = usage_chunk(10, 5)
 
 
 def mine(**entry: Any) -> Any:
     """A small model whose engine does not stop a text that repeats itself."""
     return model(**({"engine": "llamacpp"} | entry))
-
-
-def streamed(*pieces: str, finish: str = "stop") -> Any:
-    return streams([[ROLE], *([chunk(piece)] for piece in pieces), [chunk(finish=finish)], [USAGE, DONE]])
-
-
-def endless(piece: str = "ha", pieces: int = 100_000) -> Any:
-    return streams([[ROLE], [chunk('["')], *[[chunk(piece)]] * pieces])
-
-
-def body_of(got: list[bytes]) -> Any:
-    return json.loads(got[0])
-
-
-def content(got: list[bytes]) -> Any:
-    return body_of(got)["choices"][0]["message"]["content"]
 
 
 async def test_it_is_asked_for_a_stream_and_stopped() -> None:
