@@ -5,7 +5,7 @@ BIN := .venv/bin
 .DEFAULT_GOAL := help
 # `make -f` works from any folder.
 .SHELLFLAGS = -c 'cd "$(dir $(lastword $(MAKEFILE_LIST)))" && eval "$$0"'
-.PHONY: help serve test test-engines lint lock reference clean python
+.PHONY: help serve test test-engines chaos lint lock reference clean python
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -20,6 +20,10 @@ test: lint  ## run every check and the tests, those against real vLLM included (
 test-engines: python  ## run the tests that start further engines of their own, and write docs/test-engines.md
 	@$(PYTHON) scripts/bootstrap.py --dev --engines
 	@$(BIN)/python scripts/test_engines.py
+
+chaos: python  ## run the fault wall alone, and write its verdicts into docs/fault-wall.md
+	@$(PYTHON) scripts/bootstrap.py --dev
+	@$(BIN)/pytest -m chaos --fault-wall docs/fault-wall.md
 
 lint: python  ## formatting, lint, types, import contracts
 	@$(PYTHON) scripts/bootstrap.py --dev

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -18,3 +19,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--llama-cpp-python", metavar="PYTHON", help="a Python that has llama-cpp-python[server], for its own tests"
     )
+    group = parser.getgroup("chaos")
+    group.addoption("--fault-wall", type=Path, metavar="FILE", help="write the verdicts of the fault wall into a page")

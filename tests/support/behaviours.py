@@ -96,6 +96,11 @@ class Call:
     def is_closed(self) -> bool:
         return self._closed.is_set()
 
+    @property
+    def ended(self) -> bool:
+        """Whether it was answered to the end, or its connection is closed."""
+        return self.over or self.is_closed
+
     async def send(self, data: bytes) -> None:
         await self.connection.write(data)
         self.bytes_sent += len(data)

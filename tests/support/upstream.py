@@ -207,11 +207,24 @@ class Upstream:
         """Return whether any site whose name matches was called."""
         return any(site.calls for name, site in list(self._sites.items()) if re.fullmatch(pattern, name))
 
+    def running(self) -> list[Call]:
+        """Return the calls that have not come to an end."""
+        return [call for site in list(self._sites.values()) for call in site.calls if not call.ended]
+
+    def close_idle(self) -> None:
+        """Close the connections on which nothing runs."""
+        self._run(self._close_idle())
+
     def url(self, site: str) -> str:
         return f"http://127.0.0.1:{self.port}/{site}/v1"
 
     async def _listen(self) -> asyncio.Server:
         return await self._loop.create_server(lambda: Connection(self), "127.0.0.1", 0, backlog=512)
+
+    async def _close_idle(self) -> None:
+        for connection in list(self.connections):
+            if all(call.ended for call in connection.calls):
+                connection.transport.close()
 
     async def _shut_down(self) -> None:
         self._server.close()
