@@ -35,12 +35,14 @@ class Conversations:
     """Escalated turns by their keys. It is created before the fork. Times are seconds of the monotonic clock."""
 
     def __init__(self, workers: int = 1) -> None:
-        self._cells = cells(SETS * WAYS * ENTRY)
+        self._cells = cells(SETS * WAYS * ENTRY + 1)  # the last one: when a turn was noted last
         self._lock = Lock() if workers > 1 else nullcontext()
 
     def recall(self, call: ChatCall, route: Route, record: RequestRecord, now: float) -> Escalated | None:
         """Return what is known of the conversation from its turn before this one."""
-        if len(route.rungs) == 1 or (key := earlier_turn_key(call, record.session)) is None:
+        if now - self._cells[-1] / NANO > IDLE_S or len(route.rungs) == 1:
+            return None
+        if (key := earlier_turn_key(call, record.session)) is None:
             return None
         places = _places(key)
         with self._lock:
@@ -54,7 +56,7 @@ class Conversations:
 
     def note(self, call: ChatCall, route: Route, record: RequestRecord, now: float) -> None:
         """Remember a turn that is answered, if it was escalated, or answered where an earlier turn was escalated to."""
-        known = _after(record) if record.escalations or record.escalated else None
+        known = _after(record)
         if known is None or not call.endpoint.has_messages:
             return
         key = turn_key(call, record.session)
@@ -65,6 +67,7 @@ class Conversations:
             for cell, value in enumerate((round(now * NANO), model, known.times, known.turns), AT):
                 self._cells[place + cell] = value
             self._cells[place + KEY] = key
+            self._cells[-1] = round(now * NANO)
 
 
 def _places(key: int) -> range:

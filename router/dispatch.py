@@ -139,10 +139,19 @@ class Dispatch:
         eligibility.check(model, dialect, adapting.prepare(asked), wanted, record.cost_nano_usd or 0)
         if not self._ladder.tried:
             self._shared.retries.count_request(model.name, monotonic())
+        is_taken = False
         try:
-            asking = self._ask_until_taken(adapting)
-            reply = await (before_deadline(asking, self._call, record.started) if self._best else asking)
+            while not is_taken:
+                is_taken, asking = True, self._ask(adapting)
+                try:
+                    reply = await (before_deadline(asking, self._call, record.started) if self._best else asking)
+                except UpstreamRejected as error:
+                    is_taken = False
+                    if not self._may_ask_again(adapting, error):
+                        raise
         finally:
+            if is_taken and (adapting.trial or self._contract is not None):
+                self._remember(adapting)
             if judge is not None:
                 record.judgements += judge.judgements
         if self._empty is not None:
@@ -156,22 +165,18 @@ class Dispatch:
             raise judge.low_confidence_error()
         return reply
 
-    async def _ask_until_taken(self, adapting: Adapting) -> Reply:
-        """Ask, and ask again with something changed, while the upstream refuses what can be written otherwise."""
-        while True:
-            is_taken = True
-            try:
-                return await self._ask(adapting)
-            except UpstreamRejected as error:
-                is_taken = False
-                caused_by_judge = self._judge is not None and self._judge.caused(error)
-                if caused_by_judge or not adapting.may_ask_again(error):
-                    raise
-                self._end_attempt("adapted", "unknown")
-            finally:
-                if is_taken and self._lease is not None and self._lease.attempt.answered:
-                    is_in_words = self._contract is not None and self._contract.refused
-                    adapting.remember(monotonic(), format_refused=is_in_words)
+    def _may_ask_again(self, adapting: Adapting, error: UpstreamRejected) -> bool:
+        """Return whether the upstream refused what can be written otherwise. If so, the attempt is ended."""
+        caused_by_judge = self._judge is not None and self._judge.caused(error)
+        if caused_by_judge or not adapting.may_ask_again(error):
+            return False
+        self._end_attempt("adapted", "unknown")
+        return True
+
+    def _remember(self, adapting: Adapting) -> None:
+        if self._lease is not None and self._lease.attempt.answered:
+            is_in_words = self._contract is not None and self._contract.refused
+            adapting.remember(monotonic(), format_refused=is_in_words)
 
     async def _ask(self, adapting: Adapting) -> Reply:
         """Lease a replica, send it the request, and read its answer, or the beginning of its stream."""
@@ -226,7 +231,8 @@ class Dispatch:
     def _accept(self, reply: Reply, model: str) -> Reply:
         record = self._record
         record.model = model
-        self._shared.conversations.note(self._call, self._route, record, monotonic())
+        if record.escalations or record.escalated:
+            self._shared.conversations.note(self._call, self._route, record, monotonic())
         if reply.events is not None:
             record.first_token_s = monotonic() - record.started
         return with_both_names(reply) if self._shared.both_reasoning_names else reply

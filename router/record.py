@@ -177,12 +177,14 @@ class RequestRecord(Struct):
     @property
     def adapted(self) -> tuple[str, ...]:
         """Return what was changed in the request for the upstream that answered."""
-        return self.answering.adapted if self.answering else ()
+        one = self.answering
+        return one.adapted if one else ()
 
     @property
     def usage(self) -> Usage | None:
         """Return the tokens of the answer."""
-        return (self.answering.whole_usage or self.answering.usage) if self.answering else None
+        one = self.answering
+        return (one.whole_usage or one.usage) if one else None
 
     @property
     def confidence(self) -> float | None:

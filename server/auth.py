@@ -64,6 +64,9 @@ class Keyring:
             )
 
 
+_KEY_HEADERS = frozenset({b"authorization", b"api-key", b"x-api-key"})
+
+
 def _digest(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
 
@@ -71,10 +74,12 @@ def _digest(key: bytes) -> bytes:
 def _presented_keys(headers: RawHeaders) -> list[bytes]:
     keys = []
     for name, value in headers:
+        if name not in _KEY_HEADERS:
+            continue
         if name == b"authorization":
             scheme, _, key = value.strip().partition(b" ")
             if scheme.lower() == b"bearer" and key.strip():
                 keys.append(key.strip())
-        elif name in (b"api-key", b"x-api-key") and value.strip():
+        elif value.strip():
             keys.append(value.strip())
     return keys

@@ -34,9 +34,9 @@ class Adapting:
         "_profile",
         "_profiles",
         "_refused",
-        "_trial",
         "_tried",
-        "asked"
+        "asked",
+        "trial"
     )  # fmt: skip
 
     def __init__(self, profiles: LearnedProfiles, model: str, call: ChatCall, now: float) -> None:
@@ -44,7 +44,8 @@ class Adapting:
         self._profile = profiles.of(model, now)
         self.asked = call
         self._fields: dict[str, Any] = {}  # as they were sent last
-        self._trial: list[Proposal] = []
+        self.trial: list[Proposal] = []
+        """what is changed because this request was refused"""
         self._tried: set[Proposal] = set()
         self._refused: tuple[str, str] | None = None
         self._asked_again = 0
@@ -58,21 +59,24 @@ class Adapting:
     def prepare(self, asked: ChatCall) -> ChatCall:
         """Return the call to ask with. Its limit on tokens fits into the context, unless the client forbids that."""
         self.asked = asked
-        if limit := None if self._may_not_clamp else room.room(asked, self._profile.context):
+        if (limit := room.room(asked, self._profile.context)) and not self._may_not_clamp:
             self.asked = with_token_limit(asked, limit)
         return self.asked
 
     def write(self, fields: dict[str, Any]) -> tuple[str, ...]:
         """Adapt the fields that are about to be sent; return what was changed, such as `temperature=dropped`."""
-        changes = [
-            f"{name}={limit}"
-            for name in TOKEN_LIMITS
-            if (limit := self.asked.body.get(name)) is not None and limit != self._call.body.get(name)
-        ]
-        changes += apply(self._profile, fields, self._call.body)
-        if self._trial:
-            changes += apply(Profile.of([one for proposal in self._trial for one in proposal]), fields, self._call.body)
-            self._fields = fields
+        changes: list[str] = []
+        if self.asked is not self._call:
+            asked, wanted = self.asked.body, self._call.body
+            changes += [
+                f"{name}={limit}"
+                for name in TOKEN_LIMITS
+                if (limit := asked.get(name)) is not None and limit != wanted.get(name)
+            ]
+        if self._profile.changes_fields:
+            changes += apply(self._profile, fields, self._call.body)
+        if self.trial:
+            changes += apply(Profile.of([one for proposal in self.trial for one in proposal]), fields, self._call.body)
         self._fields = fields
         return tuple(changes)
 
@@ -89,19 +93,21 @@ class Adapting:
         if error.code == "context_length_exceeded":
             return False
         refused = words_of(error)
-        if refused == self._refused and self._trial:
-            self._trial.pop()  # that was not it
+        if refused == self._refused and self.trial:
+            self.trial.pop()  # that was not it
         self._refused = refused
         for proposal in proposals(error, self._fields):
             if proposal not in self._tried and apply(Profile.of(proposal), dict(self._fields), _EVERYTHING):
                 self._tried.add(proposal)
-                self._trial.append(proposal)
+                self.trial.append(proposal)
                 return True
         return False
 
     def remember(self, now: float, *, format_refused: bool) -> None:
         """Remember with which adaptations the upstream took the request."""
-        learned = [one for proposal in self._trial for one in proposal]
+        if not self.trial and not format_refused:
+            return
+        learned = [one for proposal in self.trial for one in proposal]
         if format_refused and not self.refuses_format:
             learned.append(Adaptation("unenforced", _format_digest(self._call)))
         if learned:
@@ -117,7 +123,7 @@ class Adapting:
         self.asked = with_token_limit(self.asked, limit)
         context = room.told(error).context
         if self._profile.context is None and context is not None:
-            self._trial.append((Adaptation("context", "context", context),))
+            self.trial.append((Adaptation("context", "context", context),))
         return True
 
 

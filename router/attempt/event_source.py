@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from time import monotonic
+
+from msgspec import Struct
 
 from router.attempt.pace import Pace
 from router.errors import ApiError, UpstreamFailed, UpstreamTimedOut
@@ -15,8 +16,7 @@ DRAIN_S = 0.25
 """how long the connection may take to end after `[DONE]`, so that it can be used again"""
 
 
-@dataclass(slots=True)
-class EventSource:
+class EventSource(Struct):
     """One attempt's answer, after its headers. Times are seconds of the monotonic clock."""
 
     lease: Lease

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 
 from router.attempt.adapting import Adapting
@@ -50,9 +51,9 @@ class Hedging:
         self.stats: defaultdict[str, HedgeStats] = defaultdict(HedgeStats)
         """by model"""
 
-    async def send(
+    def send(
         self, adapting: Adapting, pool: Pool, lease: Lease, record: RequestRecord, tried: list[str]
-    ) -> EventSource:
+    ) -> Awaitable[EventSource]:
         """Send the call on the lease, which the caller owns; afterwards the caller owns the lease of the result.
 
         If it is another one, the first lease has been released. The record has the attempts of both, last the one that
@@ -62,12 +63,18 @@ class Hedging:
             ApiError: of the first request; the second one, if there was any, has failed, too.
         """
 
-        def send_on(one: Lease) -> Awaitable[EventSource]:
-            record.attempts.append(one.attempt)
-            return send(self._upstream, adapting, one, f"{record.request_id}-{len(record.attempts)}")
+        if len(pool.replicas) > 1 and _may_hedge(adapting.asked, pool):
+            return self._send_hedged(adapting, pool, lease, record, tried)
+        return self._send_on(adapting, record, lease)
 
-        if not _may_hedge(adapting.asked, pool):
-            return await send_on(lease)
+    def _send_on(self, adapting: Adapting, record: RequestRecord, lease: Lease) -> Awaitable[EventSource]:
+        record.attempts.append(lease.attempt)
+        return send(self._upstream, adapting, lease, f"{record.request_id}-{len(record.attempts)}")
+
+    async def _send_hedged(
+        self, adapting: Adapting, pool: Pool, lease: Lease, record: RequestRecord, tried: list[str]
+    ) -> EventSource:
+        send_on = partial(self._send_on, adapting, record)
         stats = self.stats[pool.model.name]
         sent_at = monotonic()
         stats.budget.count_request(sent_at)
@@ -219,4 +226,4 @@ async def _begin(send_on: SendOn, lease: Lease) -> EventSource:
 def _may_hedge(call: ChatCall, pool: Pool) -> bool:
     """Return whether a call may be sent twice. A client that limits the cost pays for one request at a time."""
     is_stream = call.stream and not call.is_assembled
-    return is_stream and len(pool.replicas) > 1 and pool.model.hedge and call.routing.max_cost_usd is None
+    return is_stream and pool.model.hedge and call.routing.max_cost_usd is None

@@ -54,6 +54,8 @@ class Ladder(Struct):
         if decision.asking_order:
             by_name = {model.name: (rung, model) for rung, model in every}
             chosen = [by_name[name] for name in decision.asking_order]
+        elif not decision.rung:
+            chosen = every
         else:
             chosen = [step for step in every if step[0] >= decision.rung]
         if len(chosen) == len(every):

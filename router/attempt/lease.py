@@ -22,9 +22,9 @@ async def acquire(pool: Pool, call: ChatCall, record: RequestRecord, ladder: Lad
         ApiError: see `Pool.acquire`; or the model was not loaded in time.
     """
     key = prefix_key(call, record.session) if pool.balances_by_prefix else None
-    lease = partial(pool.acquire, tried=ladder.tried, last_resort=ladder.is_last_resort, key=key)
     if pool.load_state is None:
-        return lease(monotonic())
+        return pool.acquire(monotonic(), tried=ladder.tried, last_resort=ladder.is_last_resort, key=key)
+    lease = partial(pool.acquire, tried=ladder.tried, last_resort=ladder.is_last_resort, key=key)
     return await _acquire_when_loaded(pool, pool.load_state, record, lease)
 
 

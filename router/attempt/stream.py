@@ -96,11 +96,11 @@ class AnswerStream:
     def _begun(self) -> bool:
         if self._joint is not None:
             return True
+        if self._checker is not None and not self._checker.has_begun:
+            return False
         if (self._judge is not None and not self._judge.accepted) or self._source.pace is not None:
             return False
-        if self.content.is_holding:
-            return False
-        return self._reader.has_begun if self._checker is None else self._checker.has_begun
+        return not self.content.is_holding and (self._checker is not None or self._reader.has_begun)
 
     def __aiter__(self) -> AnswerStream:
         return self
@@ -114,7 +114,9 @@ class AnswerStream:
                 raise StopAsyncIteration
             else:
                 await self._read()
-        events, self._ready = self._ready[:MAX_EVENTS_AT_ONCE], self._ready[MAX_EVENTS_AT_ONCE:]
+        events, self._ready = self._ready, []
+        if len(events) > MAX_EVENTS_AT_ONCE:
+            events, self._ready = events[:MAX_EVENTS_AT_ONCE], events[MAX_EVENTS_AT_ONCE:]
         if self._resume is not None:
             self._sent += events
         elif self._checker is None:
@@ -162,7 +164,8 @@ class AnswerStream:
             self._lease.release(monotonic(), health)
 
     async def _read_events(self) -> None:
-        source, judge, content, joint = self._source, self._judge, self.content, self._joint
+        source, judge, content, reader = self._source, self._judge, self.content, self._reader
+        is_to_be_read = not content.is_settled or self._joint is not None
         if source.pace is None:
             events = await source.exchange.next_events(source.may_wait_s())
         else:
@@ -175,21 +178,11 @@ class AnswerStream:
                     break
                 if judge is not None:
                     event = self._read_logprobs(event, judge)  # noqa: PLW2901 - without its logprobs
-                chunk = self._reader.read(event)
-                is_changed = self._reader.changed
-                if self._reader.ran_away and (self._checker is None or self._checker.is_text_free):
-                    self._lease.attempt.ran_away = True
-                    chunk, is_changed = cut_short(chunk), True  # what is left says that it was cut
-                if not content.is_settled:
-                    is_changed = content.read(chunk) or is_changed
-                if THINK_CLOSE in event:
-                    content.learn(chunk)
-                if joint is not None:
-                    if (joined := joint.join(chunk)) is None:
+                chunk = reader.read(event)
+                if reader.changed or is_to_be_read or THINK_CLOSE in event:
+                    if (changed := self._change(chunk, event)) is None:
                         continue
-                    chunk, is_changed = joined, True
-                if is_changed:
-                    event = write(chunk)  # noqa: PLW2901 - in OpenAI's form
+                    chunk, event = changed  # noqa: PLW2901 - in OpenAI's form
                 if self._keep_usage or not is_usage_chunk(chunk):
                     self._take(event, chunk)
                 if judge is not None and content.is_visible and not (self._checker and self._checker.is_holding):
@@ -197,23 +190,41 @@ class AnswerStream:
         except ErrorInside as inside:
             raise source.refusal(inside.error) from None
         finally:
-            self._note_progress()
-        if content.is_holding and self._reader.has_begun and self._on_hold is not None:
+            self._lease.attempt.events = reader.events
+            if reader.usage is not None or reader.service_tier or self._joint is not None:
+                self._note_progress()
+        if content.is_holding and reader.has_begun and self._on_hold is not None:
             self._on_hold()
         if self._kept_bytes > MAX_BODY_BYTES:
             self._forget_sent()
-        if self._kept_bytes > MAX_BODY_BYTES:
-            raise UpstreamFailed(f"the upstream's answer is longer than {MAX_BODY_BYTES} bytes")
-        self._whole = self._whole or not events
-        if self._whole:
+            if self._kept_bytes > MAX_BODY_BYTES:
+                raise UpstreamFailed(f"the upstream's answer is longer than {MAX_BODY_BYTES} bytes")
+        if self._whole or not events:
+            self._whole = True
             await self._finish()
         if source.pace is not None:
-            is_shown = source.pace.is_shown(self._reader.events, monotonic())
-            source.pace = None if self._whole or self._reader.finished or is_shown else source.pace
+            is_shown = source.pace.is_shown(reader.events, monotonic())
+            source.pace = None if self._whole or reader.finished or is_shown else source.pace
+
+    def _change(self, chunk: dict[str, Any], event: bytes) -> tuple[dict[str, Any], bytes] | None:
+        """Return what may leave of an event, as a chunk and written, or None if another replica has sent all of it."""
+        is_changed = self._reader.changed
+        if self._reader.ran_away and (self._checker is None or self._checker.is_text_free):
+            self._lease.attempt.ran_away = True
+            chunk, is_changed = cut_short(chunk), True  # what is left says that it was cut
+        if not self.content.is_settled:
+            is_changed = self.content.read(chunk) or is_changed
+        if THINK_CLOSE in event:
+            self.content.learn(chunk)
+        if self._joint is not None:
+            if (joined := self._joint.join(chunk)) is None:
+                return None
+            chunk, is_changed = joined, True
+        return chunk, write(chunk) if is_changed else event
 
     def _note_progress(self) -> None:
         attempt, reader = self._lease.attempt, self._reader
-        attempt.usage, attempt.events, attempt.service_tier = reader.usage, reader.events, reader.service_tier
+        attempt.usage, attempt.service_tier = reader.usage, reader.service_tier
         if self._joint is not None:
             attempt.whole_usage = self._joint.usage
             if reader.has_begun:

@@ -11,7 +11,7 @@ from router.errors import AnswerEmpty, UpstreamFailed
 from router.judge.base import Judge, WholeAnswerJudge
 from router.messages.answer import cut_short, is_runaway, write
 from router.messages.error_inside import ErrorInside
-from router.messages.openai_form import put_in_form
+from router.messages.openai_form import put_in_form, without_vllms_empty_fields
 from router.messages.service_tier import service_tier_of
 from router.messages.usage import read_usage
 from router.messages.visible import Visible
@@ -45,6 +45,7 @@ async def read_whole(
     judge = judged_by if isinstance(judged_by, WholeAnswerJudge) else None
     attempt = source.lease.attempt
     body = await (read_assembled(source, call.choices, checker) if checker else source.exchange.read())
+    body = without_vllms_empty_fields(body)
     if judge is not None:
         body = judge.read(body)
     try:
@@ -60,7 +61,9 @@ async def read_whole(
     attempt.samples = len(answer["choices"]) // len(chosen["choices"])
     choices: Choices = chosen["choices"]
     has_tags = b"think>" in body
-    empty = expected.fault(Visible().look(map(_without_thoughts, choices) if has_tags else choices), usage)
+    empty = None
+    if has_tags or not all(map(_begins_visibly, choices)):
+        empty = expected.fault(Visible().look(map(_without_thoughts, choices) if has_tags else choices), usage)
     if empty is not None and not all(isinstance(choice.get("message"), dict) for choice in choices):
         raise UpstreamFailed("the upstream answered with a choice without a message")
     if empty is None:
@@ -77,6 +80,13 @@ async def read_whole(
     if judge is not None and empty is None:
         judge.judge(choices)
     return WholeAnswer(body, empty)
+
+
+def _begins_visibly(choice: Any) -> bool:
+    """Return whether a choice is a text that begins with a letter or a digit, perhaps after a blank: most are."""
+    message = choice.get("message")
+    content = message.get("content") if isinstance(message, dict) else None
+    return isinstance(content, str) and content[:2].strip().isalnum()
 
 
 def _content(choice: Any) -> object:

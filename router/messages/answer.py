@@ -12,7 +12,7 @@ import msgspec
 from router.errors import UpstreamFailed
 from router.messages.call_deltas import CallDeltas
 from router.messages.error_inside import ErrorInside, error_inside
-from router.messages.finish_reason import FINISH_REASONS, REPETITION, finish_reason, reason_of_choice
+from router.messages.finish_reason import FINISH_REASONS, REPETITION, finish_reason, is_known, reason_of_choice
 from router.messages.openai_form import PLAIN_DELTA, put_message_in_form
 from router.messages.service_tier import service_tier_of
 from router.messages.usage import read_usage
@@ -20,6 +20,7 @@ from router.types import Usage
 
 DONE = b"[DONE]"
 _FAST_DECODER = msgspec.json.Decoder()
+_BESIDE_CHOICES = frozenset({"error", "usage", "service_tier"})
 
 
 def parse_whole(body: bytes, choices_wanted: int) -> dict[str, Any]:
@@ -41,9 +42,10 @@ def parse_whole(body: bytes, choices_wanted: int) -> dict[str, Any]:
     for choice in choices:
         if isinstance(choice, dict) and (error := choice.get("error")):
             raise ErrorInside(error)
-        if not isinstance(choice, dict) or not choice.get("finish_reason"):
+        if not isinstance(choice, dict) or not (reason := choice.get("finish_reason")):
             raise UpstreamFailed("the upstream answered with a choice without a finish_reason")
-        reason_of_choice(choice)  # raises if it was aborted
+        if not is_known(reason):
+            reason_of_choice(choice)  # raises if it was aborted
     if len(choices) < choices_wanted:
         raise UpstreamFailed(f"the upstream answered with {len(choices)} choices instead of {choices_wanted}")
     return dict(answer)
@@ -127,16 +129,17 @@ class StreamReader:
         if not isinstance(chunk, dict):
             raise UpstreamFailed("the upstream's stream contains an event that is not an object")
         choices = chunk.get("choices")
-        if (not choices or "error" in chunk) and (error := error_inside(chunk)) is not None:
+        has_more = not _BESIDE_CHOICES.isdisjoint(chunk)
+        if (not choices or (has_more and "error" in chunk)) and (error := error_inside(chunk)) is not None:
             raise ErrorInside(error)
         if choices:
             if not isinstance(choices, list):
                 raise _invalid_choices()
             for choice in choices:
                 self._read_choice(choice)
-        if usage := chunk.get("usage"):
-            self.usage = read_usage(usage) or self.usage
-        if "service_tier" in chunk:
+        if has_more:
+            if usage := chunk.get("usage"):
+                self.usage = read_usage(usage) or self.usage
             self.service_tier = service_tier_of(chunk) or self.service_tier
         return chunk
 
@@ -211,4 +214,4 @@ def cut_short(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_usage_chunk(chunk: Mapping[str, Any]) -> bool:
     """Return whether this is the final chunk that `include_usage` adds."""
-    return not chunk.get("choices") and bool(chunk.get("usage"))
+    return "usage" in chunk and not chunk.get("choices") and bool(chunk["usage"])

@@ -23,7 +23,20 @@ REASONING = "reasoning_content"
 """the name of the thoughts for clients: DeepSeek's, which most client libraries read"""
 REASONING_NAMES = ("reasoning_content", "reasoning", "thinking")
 """the names that upstreams give the thoughts of a message or a delta"""
+PLAIN_MESSAGE = frozenset({"role", "content", "refusal"})
+"""the keys of a message that is in form unless its content is no text"""
+_VLLMS_EMPTY_FIELDS = b',"annotations":null,"audio":null,"function_call":null,"reasoning":null}'
+_OLDER_VLLMS_EMPTY_FIELDS = b',"annotations":null,"audio":null,"function_call":null,"tool_calls":[],"reasoning":null}'
 _LEFT_OUT_IF_EMPTY = ("tool_calls", "function_call", "audio", *REASONING_NAMES)
+
+
+def without_vllms_empty_fields(body: bytes) -> bytes:
+    """Return a whole answer without the empty fields with which vLLM ends the message of each text.
+
+    It saves the decoding of these fields, and that the answer has to be written again. In JSON, the bytes can be nothing
+    else: within a text, a quotation mark has a backslash before it.
+    """
+    return body.replace(_VLLMS_EMPTY_FIELDS, b"}").replace(_OLDER_VLLMS_EMPTY_FIELDS, b"}")
 
 
 def put_in_form(answer: dict[str, Any]) -> bool:
@@ -38,7 +51,7 @@ def put_in_form(answer: dict[str, Any]) -> bool:
             choice["finish_reason"] = reason_of_choice(choice)
             changed = True
         message = choice.get("message")
-        if isinstance(message, dict):
+        if isinstance(message, dict) and (message.keys() != PLAIN_MESSAGE or isinstance(message["content"], list)):
             changed |= put_message_in_form(message)
             for name, value in (("role", "assistant"), ("content", None), ("refusal", None)):
                 if name not in message:

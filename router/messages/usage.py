@@ -20,6 +20,7 @@ from typing import Any
 from router.types import MAX_TOKEN_COUNT, Usage
 
 _CACHED = ("prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens")
+_CACHED_NAMES = frozenset(_CACHED)
 
 
 def read_usage(usage: object) -> Usage | None:
@@ -34,9 +35,11 @@ def read_usage(usage: object) -> Usage | None:
     if prompt is None:
         return _read_other_form(usage)
     completion = _count(usage.get("completion_tokens")) or 0
-    cached = _of_details(usage.get("prompt_tokens_details")) or _first(usage, _CACHED)
-    total = _count(usage.get("total_tokens"))
-    if total is not None and (more := total - prompt - completion) > 0:
+    cached = _of_details(usage.get("prompt_tokens_details"))
+    if not (cached or _CACHED_NAMES.isdisjoint(usage)):
+        cached = _first(usage, _CACHED)
+    total = usage.get("total_tokens")
+    if total != prompt + completion and (more := (_count(total) or 0) - prompt - completion) > 0:
         apart = _count(usage.get("cache_read_input_tokens"))
         if apart is not None and more in (apart, apart + (_count(usage.get("cache_creation_input_tokens")) or 0)):
             prompt += more

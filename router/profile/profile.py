@@ -22,6 +22,8 @@ class Profile:
     context: int | None = None
     unenforced: frozenset[str] = frozenset()
     """digests of schemas that decoding does not enforce"""
+    changes_fields: bool = False
+    """whether applying the profile can change a request"""
 
     @classmethod
     def of(cls, adaptations: Iterable[Adaptation]) -> Profile:
@@ -36,12 +38,8 @@ class Profile:
             wants=frozenset(found.get("wants", {})),
             context=found.get("context", {}).get("context"),
             unenforced=frozenset(found.get("unenforced", {})),
+            changes_fields=bool(found.keys() - {"context"}),
         )
-
-    @property
-    def changes_fields(self) -> bool:
-        """Return whether applying the profile can change a request."""
-        return bool(self.refuses or self.renames or self.limits or self.wants or self.unenforced)
 
 
 def declared(model: Model) -> list[Adaptation]:

@@ -24,6 +24,7 @@ FIRST_COOLDOWN_S = 2.0
 MAX_COOLDOWN_S = 30.0
 
 EMPTY_WINDOW = 1
+FLAWLESS_WINDOW = 1 << WINDOW_CALLS
 
 
 @dataclass(slots=True)
@@ -64,7 +65,8 @@ class Breaker:
         """
         if self.opened_at is None:
             self.failures = 0
-            self._note(failed=False)
+            if self.window != FLAWLESS_WINDOW:
+                self._note(failed=False)
         elif call > self.opened_after:
             self.failures, self.window, self.opened_at = 0, EMPTY_WINDOW, None
             self.cooldown_s, self.probe = FIRST_COOLDOWN_S, 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 from urllib.request import getproxies
@@ -38,6 +39,7 @@ class Target:
         return f"{method}{self.request_prefix}{header_lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
+@lru_cache(1024)
 def endpoint_url(root: str, path: str) -> str:
     """Return the URL of an endpoint of an API. A query of the root, such as Azure's `?api-version=...`, comes last."""
     if "?" not in root or root.startswith("unix:"):

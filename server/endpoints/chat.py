@@ -25,6 +25,8 @@ def _chat_rules(body: Mapping[str, Any]) -> None:
 
 def _message_rules(message: Mapping[str, Any], at: str) -> None:
     role, content = message["role"], message.get("content")
+    if len(message) == 2 and type(content) is str and role != "tool":
+        return  # nearly every message is a text
     if content is None:
         if role not in ("assistant", "function"):
             if "content" in message:

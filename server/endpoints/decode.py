@@ -123,8 +123,8 @@ def _invalid_json(reason: str) -> BadRequest:
 
 
 def _check_sizes(body: Mapping[str, Any]) -> None:
-    for name, limit in _MAX_ENTRIES.items():
-        value = body.get(name)
+    for name in _MAX_ENTRIES.keys() & body.keys():
+        value, limit = body[name], _MAX_ENTRIES[name]
         if isinstance(value, list | dict) and len(value) > limit:
             raise BadRequest(
                 f"Invalid '{name}': too long. Expected at most {limit} entries, but got {len(value)}.",

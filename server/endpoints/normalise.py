@@ -64,7 +64,10 @@ class Changes(NamedTuple):
 def normalise(body: dict[str, Any], required: str) -> Changes | None:
     """Change a body in place; None: it needs no change. `required` is a field that is not removed even if empty."""
     changes = None
-    if not all(body.values()) and (removed := _remove_empty_fields(body, required)):
+    values = body.values()
+    # most bodies have nothing of the kind; these look-ups take less time than a loop
+    may_be_empty = None in values or "" in values or [] in values or {} in values or body.get("stream") is False
+    if may_be_empty and (removed := _remove_empty_fields(body, required)):
         changes = Changes(removed, {}, [])
     messages = body.get("messages")
     if isinstance(messages, list):

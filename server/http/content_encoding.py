@@ -118,15 +118,13 @@ ACCEPTED = ", ".join(_CODINGS)
 
 
 def unpacked(receive: Receive, content_encodings: Sequence[bytes], limit: int) -> Receive:
-    """Return a `receive` whose bodies are unpacked. `content_encodings` are the values of the header, if there are any.
+    """Return a `receive` whose bodies are unpacked. `content_encodings` are the values of the header.
 
     It raises:
         UnsupportedContentEncoding: a coding is unknown, or there are too many.
         BodyTooLarge: the unpacked body is over the limit, in bytes.
         BadRequest: the body is broken or cut off (`invalid_content_encoding`).
     """
-    if not content_encodings:
-        return receive
     unpackers: list[_Unpacker] | None = None
 
     async def receive_unpacked() -> Message:

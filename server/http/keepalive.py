@@ -45,7 +45,8 @@ class KeepAlive:
         """Send a part of the answer. Before the last part the comments stop."""
         if message["type"] == "http.response.body" and not message.get("more_body"):
             await self.stop()
-        await self.finish_comment()
+        if self._comment_task is not None:
+            await self.finish_comment()
         self._is_sending = True
         try:
             await self._send(message)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from random import getrandbits
 
 from starlette.datastructures import Headers
@@ -25,7 +26,9 @@ logger = logging.getLogger(__name__)
 
 MAX_CLIENT_ID_LENGTH = 512
 OPENAI_VERSION = b"2020-10-01"
-_GATEWAY_HEADERS = (b"x-request-id", b"openai-processing-ms", b"openai-version")
+_GATEWAY_HEADERS = frozenset({b"x-request-id", b"openai-processing-ms", b"openai-version"})
+_READ_HEADERS = frozenset({b"content-length", b"content-encoding", b"x-client-request-id", b"x-session-id"})
+_NAME = itemgetter(0)
 
 
 class RequestMiddleware:
@@ -92,7 +95,9 @@ class RequestMiddleware:
         try:
             self._check_size(content_length)
             app = self._app if self._cors is None else _preflight_response(scope, self._cors) or self._app
-            receive_body = unpacked(receive_limited, content_encodings, self._max_body_bytes)
+            receive_body: Receive = receive_limited
+            if content_encodings:
+                receive_body = unpacked(receive_limited, content_encodings, self._max_body_bytes)
             await app(scope, receive_body, send_with_headers)
         except ApiError as error:
             await fail(error)
@@ -142,10 +147,11 @@ async def read_body(receive: Receive, memory: BodyMemory | None = None) -> bytes
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientDisconnected
-            chunk = message.get("body", b"")
+            chunk, is_last = message.get("body", b""), not message.get("more_body", False)
+            if is_last and not chunks and len(chunk) <= SMALL_BYTES:
+                return chunk  # as nearly every body
             chunks.append(chunk)
             size += len(chunk)
-            is_last = not message.get("more_body", False)
             if memory is not None and (size - counted > SMALL_BYTES or (counted and is_last)):
                 memory.take(size - counted, counted)
                 counted = size
@@ -157,11 +163,13 @@ async def read_body(receive: Receive, memory: BodyMemory | None = None) -> bytes
         raise
 
 
-def _with_gateway_headers(headers: Iterable[tuple[bytes, bytes]], record: RequestRecord) -> list[tuple[bytes, bytes]]:
+def _with_gateway_headers(headers: Sequence[tuple[bytes, bytes]], record: RequestRecord) -> list[tuple[bytes, bytes]]:
     """Return the endpoint's headers and the gateway's, which replace an upstream's headers of the same name."""
     elapsed_ms = int((time.monotonic() - record.started) * 1000)
+    if not _GATEWAY_HEADERS.isdisjoint(map(_NAME, headers)):
+        headers = [header for header in headers if header[0] not in _GATEWAY_HEADERS]
     return [
-        *[header for header in headers if header[0] not in _GATEWAY_HEADERS],
+        *headers,
         (b"x-request-id", record.request_id.encode()),
         (b"openai-processing-ms", b"%d" % elapsed_ms),
         (b"openai-version", OPENAI_VERSION),
@@ -176,6 +184,8 @@ def _read_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, list[byt
     length, client_request_id, session = 0, "", ""
     content_encodings: list[bytes] = []
     for name, value in headers:
+        if name not in _READ_HEADERS:
+            continue
         if name == b"content-length":
             length = int(value) if value.isdigit() else 0
         elif name == b"content-encoding":

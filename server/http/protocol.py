@@ -192,12 +192,11 @@ class FastResponseCycle(RequestResponseCycle):
 
     def _encode_head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         lines = [STATUS_LINE[status], *[b"%b: %b\r\n" % header for header in (*self.default_headers, *headers)]]
-        has_close_header = False
-        for name, value in headers:
-            if name == b"content-length":
-                self.expected_content_length, self.chunked_encoding = int(value), False
-            elif name == b"connection" and value == b"close":
-                self.keep_alive, has_close_header = False, True
+        by_name = dict(headers)
+        if (length := by_name.get(b"content-length")) is not None:
+            self.expected_content_length, self.chunked_encoding = int(length), False
+        if has_close_header := by_name.get(b"connection") == b"close":
+            self.keep_alive = False
         has_body = self.scope["method"] != "HEAD" and status not in (204, 304)
         self._is_close_delimited = self.chunked_encoding is None and self.scope["http_version"] == "1.0"
         if self.chunked_encoding is None and has_body and not self._is_close_delimited:

@@ -81,7 +81,8 @@ def usd(nano: int) -> str:
 
 
 def _failed(record: RequestRecord) -> str:
-    return ", ".join([f"{attempt.model}={attempt.failure}" for attempt in record.attempts if attempt.failure])
+    failed = [attempt for attempt in record.attempts if attempt.failure]
+    return ", ".join([f"{attempt.model}={attempt.failure}" for attempt in failed]) if failed else ""
 
 
 def _confidence(record: RequestRecord) -> str:
@@ -140,7 +141,7 @@ HEADERS = (
     ),
     SmallfirstHeader(
         "x-smallfirst-adapted",
-        lambda record: ", ".join(record.adapted),
+        lambda record: ", ".join(adapted) if (adapted := record.adapted) else "",
         BEFORE_ANSWER,
         "What was changed in the request for the upstream that answered. `top_k=dropped`: it does not support the "
         "field, so the field was not sent. `messages.3.tool_calls.0.arguments={}`: that call had no arguments. "

@@ -78,11 +78,13 @@ class _Call:
     more_of_function: dict[str, Any] = field(default_factory=dict)
 
     def add(self, part: Mapping[str, Any]) -> None:
-        _keep_unknown(part, _READ_OF_CALL, self.more)
+        if not part.keys() <= _READ_OF_CALL:
+            _keep_unknown(part, _READ_OF_CALL, self.more)
         self.id = self.id or part.get("id")
         self.type = part.get("type") or self.type
         function = _mapping(part.get("function") or {})
-        _keep_unknown(function, _READ_OF_FUNCTION, self.more_of_function)
+        if not function.keys() <= _READ_OF_FUNCTION:
+            _keep_unknown(function, _READ_OF_FUNCTION, self.more_of_function)
         self.name = self.name or _text(function.get("name"))
         arguments = function.get("arguments")
         if self.value and arguments:
@@ -107,14 +109,16 @@ class _Choice:
     more_of_message: dict[str, Any] = field(default_factory=dict)
 
     def add(self, part: Mapping[str, Any]) -> None:
-        _keep_unknown(part, _READ_OF_CHOICE, self.more)
+        if not part.keys() <= _READ_OF_CHOICE:
+            _keep_unknown(part, _READ_OF_CHOICE, self.more)
         self.finish_reason = part.get("finish_reason") or self.finish_reason
         if "text" in part:
             self.is_chat = False
             self.texts.setdefault("text", []).append(_text(part["text"]))
             return
         delta = _mapping(part.get("delta") or {})
-        _keep_unknown(delta, _READ_OF_DELTA, self.more_of_message)
+        if not delta.keys() <= _READ_OF_DELTA:
+            _keep_unknown(delta, _READ_OF_DELTA, self.more_of_message)
         for key, value in delta.items():
             if value is not None and key in _TEXTS:
                 self.texts.setdefault(key, []).append(_text(value))
@@ -155,13 +159,12 @@ class _Choice:
 
 def _keep_unknown(part: Mapping[str, Any], read: frozenset[str], kept: dict[str, Any]) -> None:
     """Keep the fields that are not read here: lists grow, and of other values the last one counts."""
-    if part.keys() <= read:
-        return
     for name in part.keys() - read:
-        value = part[name]
+        if (value := part[name]) is None:
+            continue
         if isinstance(value, list) and isinstance(kept.get(name), list):
             kept[name] = kept[name] + value
-        elif value is not None:
+        else:
             kept[name] = value
 
 

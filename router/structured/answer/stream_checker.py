@@ -185,7 +185,10 @@ def _has_content(part: Mapping[str, Any]) -> bool:
 
 
 def _pieces(message: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    content, calls, legacy = message.get("content"), message.get("tool_calls") or (), message.get("function_call")
+    content = message.get("content")
+    if len(message) == 1 and content and isinstance(content, str):
+        return (("content", content),)  # nearly every delta
+    calls, legacy = message.get("tool_calls") or (), message.get("function_call")
     pieces: tuple[tuple[str, str], ...] = (("content", content),) if content and isinstance(content, str) else ()
     reasoning = message.get("reasoning_content") or message.get("reasoning")
     if reasoning and isinstance(reasoning, str):

@@ -54,7 +54,8 @@ class VllmDialect(Dialect):
         """Return the whole body. Messages of `developer` become `system`, because chat templates know no other."""
         fields = fields_for_model(call, model)
         use_system_role(call, fields)
-        limit = model.context if call.max_tokens is None else call.max_tokens
+        if (limit := call.max_tokens) is None:
+            limit = model.context
         if (limit is None or limit > FREE_REPETITION_TOKENS) and call.body.get("repetition_detection") is None:
             fields |= self.repetition_fields(FREE_REPETITION_TOKENS)
         return fields, ()
