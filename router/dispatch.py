@@ -25,14 +25,7 @@ from router.attempt.stream import AnswerStream
 from router.attempt.stream_checks import note_violation, stream_checks
 from router.attempt.whole_answer import read_whole
 from router.config.models import Route
-from router.errors import (
-    AnswerEmpty,
-    ApiError,
-    Misconfigured,
-    Runaway,
-    UpstreamError,
-    UpstreamRejected,
-)
+from router.errors import AnswerEmpty, ApiError, Misconfigured, Runaway, UpstreamError, UpstreamRejected
 from router.judge.base import Judge
 from router.messages.reasoning_names import with_both_names
 from router.messages.service_tier import service_tier_of
@@ -137,7 +130,7 @@ class Dispatch:
         if self._contract is not None:
             asked = self._contract.stop_early(asked, model, dialect)
         eligibility.check(model, dialect, adapting.prepare(asked), wanted, record.cost_nano_usd or 0)
-        if not self._ladder.tried:
+        if not ladder.tried:
             self._shared.retries.count_request(model.name, monotonic())
         is_taken = False
         try:
@@ -200,7 +193,8 @@ class Dispatch:
             reply = Reply(events=stream)
         else:
             checker = self._contract.watch(lease.model) if self._contract and adapting.asked.is_assembled else None
-            body, self._empty = await read_whole(expected, source, checker, self._judge, self._verify)
+            verify = self._verify if self._contract else None
+            body, self._empty = await read_whole(expected, source, checker, self._judge, verify)
             reply = Reply(body=body)
         now = monotonic()
         self._shared.latencies.note(lease.model.name, now - source.sent_at, now)

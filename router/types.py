@@ -174,9 +174,10 @@ class ChatCall(Struct, frozen=True):
 
     def replaced(self, changes: Mapping[str, Any]) -> ChatCall:
         """Return the call with some fields replaced; None removes a field."""
-        kept = {name: value for name, value in changes.items() if value is not None}
-        body = {name: value for name, value in self.body.items() if name not in changes} | kept
-        fields = {name: value for name, value in self.fields.items() if name not in changes} | kept
+        body, fields = {**self.body, **changes}, {**self.fields, **changes}
+        for name, value in changes.items():
+            if value is None:
+                del body[name], fields[name]
         return replace(self, body=body, fields=fields)
 
     @property

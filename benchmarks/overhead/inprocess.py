@@ -173,7 +173,7 @@ class InProcessGateway:
             self.client.writes = None
         answer, script = b"".join(writes), self.scenario.script
         *events, _usage, done = script.events()  # the client did not ask for the usage
-        expected = [*events, done] if script.stream else [script.whole()]
+        expected = [*events, done] if script.stream else [json.dumps(script.text).encode()]  # without empty fields
         if not answer.startswith(b"HTTP/1.1 200 ") or not all(part in answer for part in expected):
             raise LoadFailed(f"{self.scenario.name}: answered {answer[:300]!r}")
         return len(writes)

@@ -37,7 +37,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--also", type=named, action="append", default=[], metavar="NAME=URL",
         help="another gateway, with /v1, in front of the same upstream")  # fmt: skip
     add("--also-pid", type=_pid, action="append", default=[], metavar="NAME=PID", help="its process, for its CPU")
-    add("--checkout", type=_checkout, action="append", default=[], metavar="NAME=DIR",
+    add("--checkout", type=checkout, action="append", default=[], metavar="NAME=DIR",
         help="smallfirst in another folder, for instance before a change")  # fmt: skip
     add("--workers", type=whole_list, default=[], metavar="N,...",
         help="compare these numbers of worker processes, for instance 1,2")  # fmt: skip
@@ -61,7 +61,8 @@ def _pid(text: str) -> tuple[str, int]:
     return name, int(value)
 
 
-def _checkout(text: str) -> tuple[str, Path]:
+def checkout(text: str) -> tuple[str, Path]:
+    """Read NAME=DIR: the folder of another revision of smallfirst."""
     name, value = named(text)
     if not (Path(value) / "server" / "cli.py").is_file():
         raise argparse.ArgumentTypeError(f"{value} is no checkout of smallfirst: it has no server/cli.py")

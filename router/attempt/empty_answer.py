@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from msgspec import Struct
 
 from router.config.models import Model
 from router.errors import AnswerEmpty
@@ -12,7 +12,7 @@ from router.structured.engine.constrained_call import ROOM_FACTOR
 from router.types import ChatCall, Usage
 
 
-class Expectation(NamedTuple):
+class Expectation(Struct, frozen=True):
     """What an answer of one attempt has to have."""
 
     call: ChatCall

@@ -8,7 +8,6 @@ server with little traffic has a floor.
 from __future__ import annotations
 
 from collections import deque
-from math import floor
 
 WINDOW_S = 10
 
@@ -28,7 +27,10 @@ class RetryBudget:
 
     def count_request(self, now: float) -> None:
         """Count one request of a client. `now`: seconds; a clock that goes back is taken as standing still."""
-        self._current(now)[1] += 1
+        slot = self._slots[-1] if self._slots else None
+        if slot is None or slot[0] < int(now):
+            slot = self._current(now)
+        slot[1] += 1
         self._requests += 1
 
     def withdraw(self, now: float) -> bool:
@@ -42,7 +44,7 @@ class RetryBudget:
 
     def _current(self, now: float) -> list[int]:
         """Return the slot of this second, without those that have left the window."""
-        second, slots = floor(now), self._slots
+        second, slots = int(now), self._slots
         if slots and slots[-1][0] >= second:
             return slots[-1]
         while slots and slots[0][0] <= second - WINDOW_S:

@@ -11,6 +11,7 @@ from router.errors import AnswerEmpty, UpstreamFailed
 from router.judge.base import Judge, WholeAnswerJudge
 from router.messages.answer import cut_short, is_runaway, write
 from router.messages.error_inside import ErrorInside
+from router.messages.finish_reason import REPETITION
 from router.messages.openai_form import put_in_form, without_vllms_empty_fields
 from router.messages.service_tier import service_tier_of
 from router.messages.usage import read_usage
@@ -18,6 +19,8 @@ from router.messages.visible import Visible
 from router.structured.answer.stream_checker import StreamChecker
 from router.structured.answer.thoughts import begins_inside_thoughts, separate_thoughts
 from router.structured.contract import Choices, Verify
+
+_REPETITION = REPETITION.encode()
 
 
 class WholeAnswer(NamedTuple):
@@ -32,7 +35,7 @@ async def read_whole(
     source: EventSource,
     checker: StreamChecker | None,
     judged_by: Judge | None,
-    verify: Verify,
+    verify: Verify | None,
 ) -> WholeAnswer:
     """Return the body that the client may get; the lease's attempt learns what it used.
 
@@ -57,8 +60,10 @@ async def read_whole(
     if not call.endpoint.returns_choices:
         return WholeAnswer(body)
     is_changed = put_in_form(answer)
-    chosen = answer if judge is None else judge.choose(answer)
-    attempt.samples = len(answer["choices"]) // len(chosen["choices"])
+    chosen = answer
+    if judge is not None:
+        chosen = judge.choose(answer)
+        attempt.samples = len(answer["choices"]) // len(chosen["choices"])
     choices: Choices = chosen["choices"]
     has_tags = b"think>" in body
     empty = None
@@ -66,9 +71,9 @@ async def read_whole(
         empty = expected.fault(Visible().look(map(_without_thoughts, choices) if has_tags else choices), usage)
     if empty is not None and not all(isinstance(choice.get("message"), dict) for choice in choices):
         raise UpstreamFailed("the upstream answered with a choice without a message")
-    if empty is None:
+    if empty is None and verify is not None:
         choices = await verify(choices, usage if chosen is answer else None) or choices
-    if any(map(is_runaway, choices)):
+    if _REPETITION in body and any(map(is_runaway, choices)):
         attempt.ran_away = True
         choices = cut_short({"choices": choices})["choices"]
     if has_tags and expected.is_free:  # after the check, which finds calls behind thoughts

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from router.messages.finish_reason import is_known, reason_of_choice
+from router.messages.finish_reason import FINISH_REASONS, reason_of_choice
 
 PLAIN_DELTA = frozenset({"role", "content"})
 """the keys of most deltas; such a delta needs no change unless its content is no text"""
@@ -33,8 +33,8 @@ _LEFT_OUT_IF_EMPTY = ("tool_calls", "function_call", "audio", *REASONING_NAMES)
 def without_vllms_empty_fields(body: bytes) -> bytes:
     """Return a whole answer without the empty fields with which vLLM ends the message of each text.
 
-    It saves the decoding of these fields, and that the answer has to be written again. In JSON, the bytes can be nothing
-    else: within a text, a quotation mark has a backslash before it.
+    It saves the decoding of these fields, and that the answer has to be written again. In JSON, the bytes can be
+    nothing else: within a text, a quotation mark has a backslash before it.
     """
     return body.replace(_VLLMS_EMPTY_FIELDS, b"}").replace(_OLDER_VLLMS_EMPTY_FIELDS, b"}")
 
@@ -47,7 +47,8 @@ def put_in_form(answer: dict[str, Any]) -> bool:
     """
     changed = False
     for choice in answer["choices"]:
-        if not is_known(choice["finish_reason"]):
+        reason = choice["finish_reason"]
+        if not (isinstance(reason, str) and reason in FINISH_REASONS):
             choice["finish_reason"] = reason_of_choice(choice)
             changed = True
         message = choice.get("message")

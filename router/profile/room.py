@@ -50,7 +50,9 @@ def told(error: UpstreamRejected) -> Told:
 
 def room(call: ChatCall, context: int | None) -> int | None:
     """Return the limit to ask with instead of the client's, or None if the client's fits, probably."""
-    if context is None or not (wanted := call.max_tokens) or wanted + call.size <= context:  # no text has more tokens than bytes
+    if (
+        context is None or not (wanted := call.max_tokens) or wanted + call.size <= context
+    ):  # no text has more tokens than bytes
         return None
     tools = len(bytes(call.fields.get("tools", b""))) // CHARACTERS_PER_TOKEN
     left = context - rough_tokens(call) - tools - TEMPLATE_TOKENS

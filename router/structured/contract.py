@@ -233,7 +233,8 @@ def _as_read(call: ChatCall, constraint: Constraint) -> ChatCall:
     """Return the call with its schemas as they were read."""
     if not constraint.adapted:
         return call
-    return structs.replace(call.replaced(constraint.replaced), adapted=call.adapted + constraint.adapted)
+    read = call.replaced(constraint.replaced) if constraint.replaced else call
+    return structs.replace(read, adapted=call.adapted + constraint.adapted)
 
 
 def _is_free(constraint: Constraint) -> bool:

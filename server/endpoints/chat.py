@@ -18,15 +18,15 @@ _ARGUMENTS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 def _chat_rules(body: Mapping[str, Any]) -> None:
     for i, message in enumerate(body["messages"]):
-        _message_rules(message, f"messages[{i}]")
+        # nearly every message is a text
+        if len(message) != 2 or type(message.get("content")) is not str or message["role"] == "tool":
+            _message_rules(message, f"messages[{i}]")
     if body.get("top_logprobs") is not None and body.get("logprobs") is not True:
         raise BadRequest("'top_logprobs' is only allowed when 'logprobs' is true.", param="top_logprobs")
 
 
 def _message_rules(message: Mapping[str, Any], at: str) -> None:
     role, content = message["role"], message.get("content")
-    if len(message) == 2 and type(content) is str and role != "tool":
-        return  # nearly every message is a text
     if content is None:
         if role not in ("assistant", "function"):
             if "content" in message:

@@ -32,6 +32,7 @@ _EMPTY: Mapping[str, tuple[type, ...]] = {
 """the types of fields that ask for nothing if empty; `web_search_options: {}`, for one, asks for a search"""
 _EMPTY_IN_MESSAGE: Mapping[str, tuple[type, ...]] = {"annotations": (list,), "name": (str,), "tool_calls": (list,)}
 _CHOICE_BY_FUNCTIONS: Mapping[str, str] = {"tools": "tool_choice", "functions": "function_call"}
+_PLAIN_MESSAGES = frozenset({("role", "content"), ("content", "role")})
 _CALLS = frozenset({"function_call", "tool_calls"})
 _MESSAGES = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -70,8 +71,7 @@ def normalise(body: dict[str, Any], required: str) -> Changes | None:
     if may_be_empty and (removed := _remove_empty_fields(body, required)):
         changes = Changes(removed, {}, [])
     messages = body.get("messages")
-    if isinstance(messages, list):
-        # most messages are a role and its content, which need no look
+    if isinstance(messages, list) and not _are_plain(messages):
         odd = [
             i
             for i, message in enumerate(messages)
@@ -86,6 +86,14 @@ def normalise(body: dict[str, Any], required: str) -> Changes | None:
                 changes.messages[i] = message
                 changes.names.extend([f"messages.{i}.{call}" for call in calls])
     return changes
+
+
+def _are_plain(messages: list[Any]) -> bool:
+    """Return whether every message is a role and its content, which need no look."""
+    try:
+        return _PLAIN_MESSAGES.issuperset(map(tuple, messages))
+    except TypeError:  # something else than an object: validation names it
+        return False
 
 
 def _remove_empty_fields(body: dict[str, Any], required: str) -> list[str]:

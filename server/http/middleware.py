@@ -95,9 +95,11 @@ class RequestMiddleware:
         try:
             self._check_size(content_length)
             app = self._app if self._cors is None else _preflight_response(scope, self._cors) or self._app
-            receive_body: Receive = receive_limited
-            if content_encodings:
-                receive_body = unpacked(receive_limited, content_encodings, self._max_body_bytes)
+            receive_body = (
+                unpacked(receive_limited, content_encodings, self._max_body_bytes)
+                if content_encodings
+                else receive_limited
+            )
             await app(scope, receive_body, send_with_headers)
         except ApiError as error:
             await fail(error)

@@ -191,7 +191,7 @@ class FastResponseCycle(RequestResponseCycle):
             self.transport.abort()
 
     def _encode_head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-        lines = [STATUS_LINE[status], *[b"%b: %b\r\n" % header for header in (*self.default_headers, *headers)]]
+        lines = [STATUS_LINE[status], *map(b"%b: %b\r\n".__mod__, (*self.default_headers, *headers))]
         by_name = dict(headers)
         if (length := by_name.get(b"content-length")) is not None:
             self.expected_content_length, self.chunked_encoding = int(length), False

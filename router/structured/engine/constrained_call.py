@@ -17,7 +17,7 @@ from router.structured.constraint import CallConstraint, Constraint, OutputForma
 from router.structured.request.output_format import FORMAT_FIELDS
 from router.types import Backend, ChatCall, ConstraintKind, Enforcement
 
-ALL_FORMAT_FIELDS = (*FORMAT_FIELDS, "guided_decoding_backend", "guided_whitespace_pattern")
+ALL_FORMAT_FIELDS = frozenset({*FORMAT_FIELDS, "guided_decoding_backend", "guided_whitespace_pattern"})
 ROOM_FACTOR = 4
 """the token limit grows by this factor after a truncated answer"""
 MAX_QUOTE_CHARS = 1_000
@@ -122,7 +122,7 @@ def constrain(call: ChatCall, constraint: Constraint, target: Target, hints: Ret
     2. If decoding enforces only a part, the prompt describes the format, too.
     3. After an invalid answer, the prompt quotes the answer and its fault. After a truncated one, it may be longer.
     """
-    changes: dict[str, Any] = dict.fromkeys(name for name in ALL_FORMAT_FIELDS if name in call.body)
+    changes: dict[str, Any] = dict.fromkeys(ALL_FORMAT_FIELDS.intersection(call.body))
     words = ""
     if hints.intent:
         constraint = hints.intent.constraint

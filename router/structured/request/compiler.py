@@ -30,7 +30,8 @@ _ENTRY_BYTES = _PATTERN_BYTES = 4096
 """what an entry, and a regular expression in it, count in addition to their text"""
 
 _CONSTRAINING_FIELDS = frozenset({*FORMAT_FIELDS, "tools", "functions", "function_call", "tool_choice"})
-_CHAT_FIELDS = (*FORMAT_FIELDS, *CALL_FIELDS)
+_FORMAT_FIELDS = frozenset(FORMAT_FIELDS)
+_CHAT_FIELDS = _FORMAT_FIELDS.union(CALL_FIELDS)
 
 Key = tuple[tuple[str, bytes], ...]
 """the fields that a constraint was read from, as the client wrote them"""
@@ -55,8 +56,8 @@ class ConstraintCompiler:
         fields = call.fields
         if _CONSTRAINING_FIELDS.isdisjoint(fields) or not call.endpoint.returns_choices:
             return None
-        names = _CHAT_FIELDS if call.endpoint.takes_tools else FORMAT_FIELDS
-        key = tuple([(name, bytes(fields[name])) for name in names if name in fields])
+        names = _CHAT_FIELDS if call.endpoint.takes_tools else _FORMAT_FIELDS
+        key = tuple([(name, bytes(fields[name])) for name in sorted(names.intersection(fields))])
         if cached := self._cache.get(key):
             return cached
         for name, written in key:

@@ -40,6 +40,7 @@ MAX_TAG_CHARS, MAX_STRUCTURES = 128 * 1024, 100
 
 _KINDS: tuple[Kind, ...] = ("json", "regex", "choice", "grammar", "json_object", "structural_tag")
 FORMAT_FIELDS = ("response_format", "structured_outputs", *KIND_BY_FIELD, *OTHER_FIELDS)
+_FORMAT_FIELDS = frozenset(FORMAT_FIELDS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +61,8 @@ class RequestedFormat:
 
 def format_fields(body: Mapping[str, Any]) -> list[str]:
     """Return the names of the fields that ask for a format. More than one is an error."""
-    return [name for name in FORMAT_FIELDS if name in body and is_asked(name, body[name])]
+    found = sorted(_FORMAT_FIELDS.intersection(body), key=FORMAT_FIELDS.index)
+    return [name for name in found if is_asked(name, body[name])]
 
 
 def requested_format(body: Mapping[str, Any]) -> RequestedFormat | None:

@@ -50,15 +50,15 @@ class Spelling(NamedTuple):
 
 def is_asked(name: str, value: object) -> bool:
     """Return whether a request field with this value asks for a format at all."""
-    if value is None or (isinstance(value, Mapping) and value.get("type") == "text"):
+    if value is None or (isinstance(value, dict) and value.get("type") == "text"):
         return _has_schema(value)
     match name:
         case "guided_json_object":
             return value is not False
         case "text":
-            return isinstance(value, Mapping) and is_asked("format", value.get("format"))
+            return isinstance(value, dict) and is_asked("format", value.get("format"))
         case "extra_body":
-            return isinstance(value, Mapping) and bool(fields_within(value))
+            return isinstance(value, dict) and bool(fields_within(value))
         case _:
             return True
 
@@ -82,7 +82,7 @@ def read_field(name: str, value: object) -> Spelling:
             return _read_typed(require_object(value, name)["format"], "text.format")
         case "json_schema":
             return _read_wrapper(require_object(value, name), name, {})
-        case "grammar" if isinstance(value, Mapping):
+        case "grammar" if isinstance(value, dict):
             return _read_typed(value, name)
         case "grammar":
             return Spelling("grammar", value, name)
@@ -137,13 +137,13 @@ def _read_typed(value: object, at: str) -> Spelling:
 
 
 def _has_schema(value: object) -> bool:
-    return isinstance(value, Mapping) and (value.get("schema") is not None or value.get("json_schema") is not None)
+    return isinstance(value, dict) and (value.get("schema") is not None or value.get("json_schema") is not None)
 
 
 def _read_schema(described: Mapping[str, Any], at: str) -> Spelling:
     """Read a schema beside `type`, or in OpenAI's object `json_schema`."""
     wrapper = described.get("json_schema")
-    if isinstance(wrapper, Mapping):
+    if isinstance(wrapper, dict):
         is_openai = at == "response_format" and described.get("type") == "json_schema"
         return _read_wrapper(wrapper, f"{at}.json_schema", described)._replace(
             is_openai=is_openai and wrapper.get("schema") is not None and _name(wrapper) is not None
