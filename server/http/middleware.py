@@ -149,7 +149,8 @@ async def read_body(receive: Receive, memory: BodyMemory | None = None) -> bytes
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientDisconnected
-            chunk, is_last = message.get("body", b""), not message.get("more_body", False)
+            chunk: bytes = message.get("body", b"")
+            is_last = not message.get("more_body", False)
             if is_last and not chunks and len(chunk) <= SMALL_BYTES:
                 return chunk  # as nearly every body
             chunks.append(chunk)

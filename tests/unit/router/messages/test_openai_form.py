@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from copy import deepcopy
 from typing import Any
 
 import pytest
 
-from router.messages.openai_form import put_in_form, put_message_in_form
+from router.messages.openai_form import put_in_form, put_message_in_form, without_vllms_empty_fields
 
 MESSAGE = {"role": "assistant", "content": "Paris.", "refusal": None}
 
@@ -40,6 +41,21 @@ def test_what_is_empty_is_left_out(empty: str, value: object) -> None:
     choice, changed = formed(MESSAGE | {empty: value, "annotations": None})
     assert changed
     assert choice["message"] == MESSAGE
+
+
+@pytest.mark.parametrize("older", [{}, {"tool_calls": []}])
+@pytest.mark.parametrize("content", ["Paris.", ',"annotations":null,"audio":null,"function_call":null,"reasoning":null}'])
+def test_a_text_of_vllm_is_forwarded_without_its_empty_fields(older: dict[str, Any], content: str) -> None:
+    message = MESSAGE | {"content": content}
+    empty = {"annotations": None, "audio": None, "function_call": None, **older, "reasoning": None}
+    answers = [
+        {"choices": [{"index": 0, "message": one, "finish_reason": "stop", "stop_reason": None}], "usage": None}
+        for one in (message, message | empty)
+    ]
+    wanted, sent = (json.dumps(answer, separators=(",", ":")).encode() for answer in answers)
+    body = without_vllms_empty_fields(sent)
+    assert body == wanted
+    assert not put_in_form(json.loads(body))
 
 
 def test_what_clients_read_without_asking_is_there() -> None:
