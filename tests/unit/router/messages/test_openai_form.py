@@ -11,6 +11,7 @@ import pytest
 from router.messages.openai_form import put_in_form, put_message_in_form, without_vllms_empty_fields
 
 MESSAGE = {"role": "assistant", "content": "Paris.", "refusal": None}
+TEXT_LIKE_THE_EMPTY_FIELDS = ',"annotations":null,"audio":null,"function_call":null,"reasoning":null}'
 
 
 def formed(message: dict[str, Any], finish: str = "stop") -> tuple[dict[str, Any], bool]:
@@ -44,7 +45,7 @@ def test_what_is_empty_is_left_out(empty: str, value: object) -> None:
 
 
 @pytest.mark.parametrize("older", [{}, {"tool_calls": []}])
-@pytest.mark.parametrize("content", ["Paris.", ',"annotations":null,"audio":null,"function_call":null,"reasoning":null}'])
+@pytest.mark.parametrize("content", ["Paris.", TEXT_LIKE_THE_EMPTY_FIELDS])
 def test_a_text_of_vllm_is_forwarded_without_its_empty_fields(older: dict[str, Any], content: str) -> None:
     message = MESSAGE | {"content": content}
     empty = {"annotations": None, "audio": None, "function_call": None, **older, "reasoning": None}
