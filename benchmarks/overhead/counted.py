@@ -25,7 +25,12 @@ TOOL = {
     "type": "function",
     "function": {
         "name": "get_weather",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+        "description": "Weather of a city",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}, "unit": {"type": "string", "enum": ["c", "f"]}},
+            "required": ["city"],
+        },
     },
 }
 
@@ -41,7 +46,9 @@ class _WithHistory(Scenario):
     def _body(self, number: int) -> bytes:
         def add(body: dict[str, Any]) -> dict[str, Any]:
             system, user = body["messages"]
-            return body | {"messages": [system, *[user, {"role": "assistant", "content": "Paris."}] * 3, user]}
+            return body | {
+                "messages": [system, *[user, {"role": "assistant", "content": "Paris is the capital."}] * 3, user]
+            }
 
         return _changed(Scenario._body(self, number), add)
 
