@@ -166,7 +166,7 @@ class Dispatch:
                 is_taken = False
                 caused_by_judge = self._judge is not None and self._judge.caused(error)
                 if caused_by_judge or not adapting.may_ask_again(error):
-                    raise
+                    raise adapting.read(error) from None
                 self._end_attempt("adapted", "unknown")
             finally:
                 if is_taken and self._lease is not None and self._lease.attempt.answered:

@@ -13,9 +13,9 @@ from router.profile.adaptation import Adaptation
 from router.profile.apply import apply
 from router.profile.learned import LearnedProfiles
 from router.profile.profile import Profile
-from router.profile.refusal import Proposal, proposals, words_of
+from router.profile.refusal import Proposal, is_about_format, proposals, words_of
 from router.profile.schema_forms import digest
-from router.structured.request.output_format import FORMAT_FIELDS
+from router.structured.request.output_format import FORMAT_FIELDS, format_fields
 from router.structured.request.tools import CALL_FIELDS
 from router.types import ChatCall
 
@@ -69,10 +69,11 @@ class Adapting:
             for name in TOKEN_LIMITS
             if (limit := self.asked.body.get(name)) is not None and limit != self._call.body.get(name)
         ]
+        if self.asked is not self._call and not _has_format(self.asked):
+            changes += [f"{name}=in_words" for name in format_fields(self._call.body)]
         changes += apply(self._profile, fields, self._call.body)
         if self._trial:
             changes += apply(Profile.of([one for proposal in self._trial for one in proposal]), fields, self._call.body)
-            self._fields = fields
         self._fields = fields
         return tuple(changes)
 
@@ -98,6 +99,16 @@ class Adapting:
                 self._trial.append(proposal)
                 return True
         return False
+
+    def read(self, error: UpstreamRejected) -> UpstreamRejected:
+        """Return the refusal, as one of the requested format if its words are about that.
+
+        Servers differ in the schemas that they take: the retry describes the format in the prompt.
+        """
+        is_known = error.code == "context_length_exceeded" or error.status == 429
+        if not is_known and _has_format(self.asked) and is_about_format(error):
+            error.code = "unsupported_schema"  # only for us: the client gets the upstream's own
+        return error
 
     def remember(self, now: float, *, format_refused: bool) -> None:
         """Remember with which adaptations the upstream took the request."""
@@ -129,6 +140,10 @@ class _Everything(dict[str, Any]):
 
 
 _EVERYTHING: Mapping[str, Any] = _Everything()
+
+
+def _has_format(call: ChatCall) -> bool:
+    return any(name in call.body for name in FORMAT_FIELDS)
 
 
 def _format_digest(call: ChatCall) -> str:

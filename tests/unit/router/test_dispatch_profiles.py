@@ -305,7 +305,7 @@ async def test_one_unusable_tool_does_not_stop_the_others() -> None:
     assert one.headers["adapted"] == "tools.2=unchecked"
     plain, either, ahead = one.small[-1]["tools"]
     assert (plain, either) == (TOOLS[0], TOOLS[1])
-    assert ahead["function"]["parameters"] == {"type": "object"}
+    assert ahead["function"]["parameters"] == {"type": "object", "properties": {}}
     assert "(?=x)" in ahead["function"]["description"]
     await one.ask(tools=TOOLS)
     assert one.tried == [("slm/0", "")]
@@ -322,6 +322,20 @@ async def test_a_format_that_is_refused_is_asked_for_in_words_and_remembered() -
     await one.ask(response_format=FORM)
     assert one.tried == [("slm/0", "")]
     assert "response_format" not in one.small[-1]
+
+
+async def test_a_schema_is_asked_for_in_words_whatever_the_words_of_its_refusal() -> None:
+    ahead = {"type": "object", "properties": {"a": {"type": "string", "pattern": "(?=x)x"}}}
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": ahead}}
+    one = Picky(
+        lambda body: {"message": "lookaround is not supported"} if "response_format" in body else None,
+        says='{"a": "x"}',
+    )
+    await one.ask(response_format=form)
+    assert one.headers["adapted"] == "response_format=in_words"
+    await one.ask(response_format=form)
+    assert one.tried == [("slm/0", "")]
+    assert one.headers["adapted"] == "response_format=in_words"
 
 
 # --- the room that is left
