@@ -81,17 +81,17 @@ def text_content(messages: Sequence[Message]) -> list[Message]:
 def call_ids(length: int, *, exact: bool) -> Callable[[Sequence[Message]], list[Message]]:
     """Return the form in which ids of calls have at most, or exactly, `length` characters.
 
-    These are letters and digits, and `_` and `-` where the length is not exact. A call's id and the result's `tool_call_id` are mapped alike. Ids that fit stay.
+    These are letters and digits, and `_` and `-` where the length is not exact. A call's id and the result's
+    `tool_call_id` are mapped alike. Ids that fit stay.
     """
+
+    characters = frozenset(_ALPHANUMERIC) if exact else _OF_IDS
 
     def short(value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        if (
-            (len(value) == length and set(value) <= set(_ALPHANUMERIC))
-            if exact
-            else (len(value) <= length and set(value) <= _OF_IDS)
-        ):
+        fits = len(value) == length if exact else len(value) <= length
+        if fits and characters.issuperset(value):
             return value
         digest = hashlib.sha512(value.encode(errors="replace")).digest()
         return "".join(_ALPHANUMERIC[byte % len(_ALPHANUMERIC)] for byte in digest[:length])
