@@ -192,7 +192,8 @@ def refusal(model: Model, status: int, error: Mapping[str, Any], retry_after_s: 
             "code": code if isinstance(code, str) else None,
         }
         if status == 429:
-            kept["code"] = kept["code"] or "rate_limit_exceeded"
+            if kept["code"] is None or str(kept["code"]).isdigit():
+                kept["code"] = "rate_limit_exceeded"
             retry_after_s = 1.0 if retry_after_s is None else retry_after_s
         too_long = kept["code"] is None and is_prompt_too_long(status, error)
         if too_long or kept["code"] in PROMPT_TOO_LONG_CODES or kept["type"] in PROMPT_TOO_LONG_CODES:
