@@ -269,7 +269,7 @@ class AnswerStream:
             sent = checker.sent
             if not self._begun:  # what the checker let pass has not left yet
                 sent, self._ready = [], []
-            self._held = render_stream(checker.with_settled(instead), sent, self._frame)
+            self._held = render_stream(checker.with_settled(instead), sent, self._frame, self._held)
             if self._usage:
                 self._held.append(write({**self._frame, "choices": [], "usage": self._usage}))
         self._ready += self._held
