@@ -10,7 +10,7 @@ from router.messages.assembled import as_whole
 from router.messages.token_limit import TOKEN_LIMITS, with_token_limit
 from router.profile import room
 from router.profile.adaptation import Adaptation
-from router.profile.apply import apply
+from router.profile.apply import NEEDS, apply
 from router.profile.learned import LearnedProfiles
 from router.profile.profile import Profile
 from router.profile.refusal import Proposal, is_about_format, proposals, words_of
@@ -19,7 +19,7 @@ from router.structured.request.output_format import FORMAT_FIELDS, format_fields
 from router.structured.request.tools import CALL_FIELDS
 from router.types import ChatCall
 
-MAX_ASKED_AGAIN = 4
+MAX_ASKED_AGAIN = 8
 """requests that are refused one after the other cost little, but each costs a round trip"""
 
 
@@ -112,11 +112,16 @@ class Adapting:
 
     def remember(self, now: float, *, format_refused: bool) -> None:
         """Remember with which adaptations the upstream took the request."""
-        learned = [one for proposal in self._trial for one in proposal]
+        learned = [one for proposal in self._trial for one in proposal if self._holds_for_others(one)]
         if format_refused and not self.refuses_format:
             learned.append(Adaptation("unenforced", _format_digest(self._call)))
         if learned:
             self._profiles.learn(self._model, learned, now)
+
+    def _holds_for_others(self, one: Adaptation) -> bool:
+        """Return whether other requests need it, too: some fields are refused only because there are no tools."""
+        lacks_tools = one.what in NEEDS["tools"] and "tools" not in self._fields
+        return not (lacks_tools and self._refused and "tools" in self._refused[0])
 
     @property
     def _may_not_clamp(self) -> bool:

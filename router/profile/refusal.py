@@ -23,6 +23,8 @@ ESSENTIAL = frozenset(
     | {"structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "grammar", "json_schema"}
 )
 """the request would be another one without these fields"""
+_DEFAULTS: Mapping[str, Any] = {"n": 1}
+"""with this value, an essential field asks for what is given without it, too"""
 OTHER_NAMES = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens", "functions": "tools"}
 _INSTEAD = re.compile(r"\buse [`'\"\u2018\u201c]?(\w+)[`'\"\u2019\u201d]? instead", re.IGNORECASE)
 _NUMBER = r"[`'\"]?(-?\d+(?:\.\d+)?)"
@@ -75,7 +77,7 @@ def proposals(error: UpstreamRejected, fields: dict[str, Any]) -> Iterator[Propo
             yield (Adaptation("renames", path, OTHER_NAMES[path]),)
     if limits := tuple(limit for path in named if (limit := _limit(path, message, fields))):
         yield limits
-    droppable = [path for path in named if path not in ESSENTIAL or (path == "n" and plain(fields, path) == 1)]
+    droppable = [path for path in named if path not in ESSENTIAL or _DEFAULTS.get(path) == plain(fields, path)]
     if len(droppable) > 1 and _ONE_OF_THEM.search(message):
         yield (_refusal_of(droppable[-1], error.code, fields),)
     if droppable:
@@ -108,7 +110,7 @@ def _forms(text: str, fields: dict[str, Any]) -> Iterator[Proposal]:
 
 def _paths(fields: dict[str, Any]) -> Iterator[str]:
     """Yield the paths of all fields that may be refused, with `*` for the entries of lists."""
-    yield from (name for name in fields if name not in ESSENTIAL or name == "n")
+    yield from (name for name in fields if name not in ESSENTIAL or name in _DEFAULTS)
     found: dict[str, None] = {}
     for message in plain(fields, "messages") or ():
         _add_keys(found, "messages.*", message, {"role", "content", "tool_calls", "tool_call_id"})
@@ -162,7 +164,7 @@ def _limit(path: str, message: str, fields: dict[str, Any]) -> Adaptation | None
 
 def _refusal_of(path: str, code: str | None, fields: dict[str, Any]) -> Adaptation:
     value = None if "." in path else plain(fields, path)
-    is_value = path == "n" or (code == "unsupported_value" and isinstance(value, str))
+    is_value = path in _DEFAULTS or (code == "unsupported_value" and isinstance(value, str))
     return Adaptation("refuses", path, value if is_value else None)
 
 

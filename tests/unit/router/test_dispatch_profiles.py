@@ -444,3 +444,12 @@ async def test_who_asks_for_one_model_is_told_its_refusal() -> None:
     one = Picky(lambda body: {"message": "No such model", "code": "model_not_found"}, status=404)
     error = await one.fails(UpstreamRejected, model="slm")
     assert (error.status, error.code, error.message) == (404, "model_not_found", "No such model")
+
+
+async def test_what_is_refused_only_without_tools_is_not_dropped_beside_tools() -> None:
+    words = "'parallel_tool_calls' is only allowed when 'tools' are specified."
+    one = Picky(lambda body: {"message": words} if "parallel_tool_calls" in body and "tools" not in body else None)
+    await one.ask(parallel_tool_calls=False)
+    assert one.headers["adapted"] == "parallel_tool_calls=dropped"
+    await one.ask(parallel_tool_calls=False, tools=TOOLS[:1])
+    assert "parallel_tool_calls" in one.small[-1]
