@@ -94,8 +94,8 @@ def _tool(
 
 def _in_words(function: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Describe the arguments in the description: the upstream takes any object, and we check the call."""
-    words = parameters and f"The arguments must satisfy this JSON schema: {msgspec.json.encode(parameters).decode()}"
-    description = "\n".join(filter(None, (function.get("description"), words)))
+    words = f"The arguments must satisfy this JSON schema: {msgspec.json.encode(parameters).decode()}"
+    description = "\n".join(filter(None, (function.get("description"), words if parameters else None)))
     kept = {name: value for name, value in function.items() if name != "strict"}
     return {**kept, "description": description, "parameters": _ANY_OBJECT}
 
