@@ -57,6 +57,13 @@ _KEYWORDS = frozenset(
      "oneOf", "pattern", "patternProperties", "prefixItems", "propertyNames", "unevaluatedProperties", "uniqueItems"}
 )  # fmt: skip
 _LOOK_AROUND = re.compile(r"\(\?<?[=!]")
+_REFUSING = re.compile(
+    r"(?:not|n't|un|only)\W{0,2}(?:\w+ ){0,2}?(?:support|allow|permit|accept|recogni|expect|enable)|\u4e0d\u652f\u6301",
+    re.IGNORECASE,
+)
+_DETAILS = ("details", "errors", "metadata")
+"""of Google, of RFC 9457's problems, of OpenRouter"""
+MAX_DETAILS_CHARS = 2000
 _TOOL_AT = re.compile(r"tools?[.\[](\d+)")
 
 
@@ -65,7 +72,7 @@ def proposals(error: UpstreamRejected, fields: dict[str, Any]) -> Iterator[Propo
     message, param = words_of(error)
     text = f"{param} {message} {error.code or ''}"
     yield from _forms(text, fields)
-    named = [path for path in _paths(fields) if _is_named(path, param, message)]
+    named = _named(error, fields)
     if instead := _INSTEAD.search(message):
         yield from (
             (Adaptation("renames", path, instead[1]),)
@@ -106,6 +113,21 @@ def _forms(text: str, fields: dict[str, Any]) -> Iterator[Proposal]:
     for want, words in _FORMS:
         if words.search(text) and "messages" in fields:
             yield (Adaptation("wants", want),)
+
+
+def _named(error: UpstreamRejected, fields: dict[str, Any]) -> list[str]:
+    """Return the paths of the fields that a refusal names: clearly, or else anywhere, or else in its details."""
+    (message, param), paths = words_of(error), [*_paths(fields)]
+    if found := [path for path in paths if _is_named(path, param, message)]:
+        return found
+    details = " ".join(str(error.error[name]) for name in _DETAILS if error.error.get(name))[:MAX_DETAILS_CHARS]
+    texts = [message, details] if _REFUSING.search(message) else [details]
+    for text in texts:
+        if found := [
+            path for path in paths if re.search(rf"(?<![A-Za-z_]){path.rpartition('.')[2]}(?![A-Za-z_])", text)
+        ]:
+            return found
+    return []
 
 
 def _paths(fields: dict[str, Any]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -134,6 +135,10 @@ def _of_detail(error: dict[str, Any]) -> dict[str, Any]:
     detail = error.get("detail")
     kept: dict[str, Any] = {name: error[name] for name in ("type", "code", "param") if name in error}
     if not (isinstance(detail, list) and detail and isinstance(detail[0], dict)):
+        if detail is None and (errors := error.get("errors")):  # RFC 9457, and others
+            first = errors[0] if isinstance(errors, list) else errors
+            told = first.get("message") if isinstance(first, dict) else None
+            return {**kept, "message": told or json.dumps(first)}
         return {**kept, "message": detail}
     loc = detail[0].get("loc")
     place = ".".join(str(part) for part in loc if part != "body") if isinstance(loc, list) else None

@@ -62,6 +62,9 @@ def first(message: str, fields: dict[str, Any], param: str | None = None, code: 
         ("System message must be at the beginning.", {}, ["wants system_first"]),
         ("After the optional system message, conversation roles must alternate user/assistant/user/assistant/...", {},
          ["wants alternating_roles"]),
+        ("O-series models don't support temperature=0.1. Only temperature=1 is supported.",
+         {"temperature": 0.1, "stop": "x"}, ["temperature=dropped"]),
+        ("\u53c2\u6570 seed \u4e0d\u652f\u6301", {"seed": 1, "stop": "x"}, ["seed=dropped"]),
         ("Something else entirely.", {"temperature": 1, "stop": "x"}, []),
         ("Please do not stop. The user should name a seed.", {"stop": "x", "user": "u", "seed": 1}, []),
         ("The model is not available in your region.", {"temperature": 1}, []),
@@ -96,6 +99,11 @@ def test_a_field_that_has_another_name_is_renamed_before_it_is_dropped() -> None
         (Adaptation("renames", "max_tokens", "max_completion_tokens"),),
         (Adaptation("refuses", "max_tokens"),),
     ]
+
+
+def test_the_details_name_the_field_where_the_message_does_not() -> None:
+    error = UpstreamRejected(400, {"message": "Invalid.", "details": [{"fieldViolations": [{"field": "seed"}]}]})
+    assert [*proposals(error, {"seed": 1, "stop": "x"})] == [(Adaptation("refuses", "seed"),)]
 
 
 def test_of_several_tools_the_one_with_what_is_refused_is_meant() -> None:

@@ -377,6 +377,8 @@ def test_statuses(dialect: Dialect, status: int, kind: type[ApiError]) -> None:
         ({"message": "a", "code": 400}, "a"),
         ({"object": "error", "message": "a", "type": "BadRequestError", "code": 400}, "a"),
         ({"detail": "Not Found"}, "Not Found"),
+        ({"errors": [{"code": "x", "message": "a"}], "trace": "y"}, "a"),
+        ({"title": "Bad Request", "errors": {"stop": ["The field is not supported."]}}, "not supported"),
         ({"detail": [{"loc": ["body"], "msg": "missing"}]}, "missing"),
         ("a", "a"),
         (b"<html>Bad Gateway</html>", "Model 'slm': the upstream answered 400"),
