@@ -11,7 +11,7 @@ from router.attempt.continuation.joint import Joint
 from router.attempt.continuation.sent import FRAME
 from router.attempt.event_source import EventSource
 from router.attempt.failure import classify
-from router.attempt.stream_content import StreamContent, begins_tag
+from router.attempt.stream_content import StreamContent
 from router.errors import AnswerEmpty, ApiError, UpstreamError, UpstreamFailed
 from router.judge.stream import StreamJudge
 from router.messages.answer import DONE, StreamReader, cut_short, is_usage_chunk, write
@@ -182,7 +182,7 @@ class AnswerStream:
                     chunk, is_changed = cut_short(chunk), True  # what is left says that it was cut
                 if not content.is_settled:
                     is_changed = content.read(chunk) or is_changed
-                if content.tag or begins_tag(event):
+                if b"<" in event or content.tag:  # the end of thoughts may begin
                     content.learn(chunk)
                 if joint is not None:
                     if (joined := joint.join(chunk)) is None:

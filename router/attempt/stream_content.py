@@ -14,11 +14,6 @@ _TAG_CHARS = len("`</think>")
 """of the end of thoughts, with a quote before it, which makes it a part of the text"""
 
 
-def begins_tag(event: bytes) -> bool:
-    """Return whether an event may have the beginning of a tag; some servers escape it."""
-    return b"<" in event or b"\\u003" in event
-
-
 class StreamContent:
     """Reads the chunks of one stream, in OpenAI's form, and moves thoughts out of the content of a free text.
 
