@@ -19,6 +19,7 @@ from router.structured.request.output_format import FORMAT_FIELDS, format_fields
 from router.structured.request.tools import CALL_FIELDS
 from router.types import ChatCall
 
+_FORMAT_FIELDS = frozenset(FORMAT_FIELDS)
 MAX_ASKED_AGAIN = 8
 """requests that are refused one after the other cost little, but each costs a round trip"""
 
@@ -69,7 +70,7 @@ class Adapting:
             for name in TOKEN_LIMITS
             if (limit := self.asked.body.get(name)) is not None and limit != self._call.body.get(name)
         ]
-        if self.asked is not self._call and not _has_format(self.asked):
+        if self.asked is not self._call and _has_format(self._call) and not _has_format(self.asked):
             changes += [f"{name}=in_words" for name in format_fields(self._call.body)]
         changes += apply(self._profile, fields, self._call.body)
         if self._trial:
@@ -148,7 +149,7 @@ _EVERYTHING: Mapping[str, Any] = _Everything()
 
 
 def _has_format(call: ChatCall) -> bool:
-    return any(name in call.body for name in FORMAT_FIELDS)
+    return not _FORMAT_FIELDS.isdisjoint(call.body)
 
 
 def _format_digest(call: ChatCall) -> str:
