@@ -334,6 +334,9 @@ def test_429_keeps_code_and_retry_after() -> None:
     assert shown(got) == error
     assert (got.status, got.retry_after_s) == (429, 7.5)
     assert classify(got).reason == "overloaded"
+    assert (
+        shown(refused(OPENAI, 429, {"error": {"message": "slow down", "code": "429"}}))["code"] == "rate_limit_exceeded"
+    )
 
 
 @BOTH
