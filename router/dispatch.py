@@ -141,7 +141,7 @@ class Dispatch:
                 except UpstreamRejected as error:
                     is_taken = False
                     if not self._may_ask_again(adapting, error):
-                        raise
+                        raise adapting.read(error) from None
         finally:
             if is_taken and (adapting.trial or self._contract is not None):
                 self._remember(adapting)

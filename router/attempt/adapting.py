@@ -10,16 +10,17 @@ from router.messages.assembled import as_whole
 from router.messages.token_limit import TOKEN_LIMITS, with_token_limit
 from router.profile import room
 from router.profile.adaptation import Adaptation
-from router.profile.apply import apply
+from router.profile.apply import NEEDS, apply
 from router.profile.learned import LearnedProfiles
 from router.profile.profile import Profile
-from router.profile.refusal import Proposal, proposals, words_of
+from router.profile.refusal import Proposal, is_about_format, proposals, words_of
 from router.profile.schema_forms import digest
-from router.structured.request.output_format import FORMAT_FIELDS
+from router.structured.request.output_format import FORMAT_FIELDS, format_fields
 from router.structured.request.tools import CALL_FIELDS
 from router.types import ChatCall
 
-MAX_ASKED_AGAIN = 4
+_FORMAT_FIELDS = frozenset(FORMAT_FIELDS)
+MAX_ASKED_AGAIN = 8
 """requests that are refused one after the other cost little, but each costs a round trip"""
 
 
@@ -73,6 +74,8 @@ class Adapting:
                 for name in TOKEN_LIMITS
                 if (limit := asked.get(name)) is not None and limit != wanted.get(name)
             ]
+            if _has_format(self._call) and not _has_format(self.asked):
+                changes += [f"{name}=in_words" for name in format_fields(self._call.body)]
         if self._profile.changes_fields:
             changes += apply(self._profile, fields, self._call.body)
         if self.trial:
@@ -103,15 +106,30 @@ class Adapting:
                 return True
         return False
 
+    def read(self, error: UpstreamRejected) -> UpstreamRejected:
+        """Return the refusal, as one of the requested format if its words are about that.
+
+        Servers differ in the schemas that they take: the retry describes the format in the prompt.
+        """
+        is_known = error.code == "context_length_exceeded" or error.status == 429
+        if not is_known and _has_format(self.asked) and is_about_format(error):
+            error.code = "unsupported_schema"  # only for us: the client gets the upstream's own
+        return error
+
     def remember(self, now: float, *, format_refused: bool) -> None:
         """Remember with which adaptations the upstream took the request."""
         if not self.trial and not format_refused:
             return
-        learned = [one for proposal in self.trial for one in proposal]
+        learned = [one for proposal in self.trial for one in proposal if self._holds_for_others(one)]
         if format_refused and not self.refuses_format:
             learned.append(Adaptation("unenforced", _format_digest(self._call)))
         if learned:
             self._profiles.learn(self._model, learned, now)
+
+    def _holds_for_others(self, one: Adaptation) -> bool:
+        """Return whether other requests need it, too: some fields are refused only because there are no tools."""
+        lacks_tools = one.what in NEEDS["tools"] and "tools" not in self._fields
+        return not (lacks_tools and self._refused and "tools" in self._refused[0])
 
     @property
     def _may_not_clamp(self) -> bool:
@@ -135,6 +153,10 @@ class _Everything(dict[str, Any]):
 
 
 _EVERYTHING: Mapping[str, Any] = _Everything()
+
+
+def _has_format(call: ChatCall) -> bool:
+    return not _FORMAT_FIELDS.isdisjoint(call.body)
 
 
 def _format_digest(call: ChatCall) -> str:

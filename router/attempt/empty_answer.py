@@ -11,6 +11,9 @@ from router.structured.contract import OutputContract
 from router.structured.engine.constrained_call import ROOM_FACTOR
 from router.types import ChatCall, Usage
 
+LEAST_ROOM_FACTOR = 1.25
+"""thoughts that filled the limit seldom end just behind it"""
+
 
 class Expectation(Struct, frozen=True):
     """What an answer of one attempt has to have."""
@@ -58,4 +61,4 @@ class Expectation(Struct, frozen=True):
         room = limit * ROOM_FACTOR
         if self.model.context is not None:
             room = min(room, self.model.context - (usage.prompt if usage else 0))
-        return room if room > limit else None
+        return room if room >= limit * LEAST_ROOM_FACTOR else None

@@ -104,13 +104,16 @@ def to_report(before: Failure | None, now: Failure) -> Failure | None:
     """Return the failure that the client is told of if nothing better follows; `before`: the one so far.
 
     1. The model was not eligible, or its answer empty or not sure enough: why an earlier model failed says more.
-    2. The upstream refused a retry that was asked differently: the client did not write what was refused.
-    3. Every model refuses: the first refusal, as it is of the model that the client knows best.
-    4. Otherwise the newest failure.
+    2. The operator must mend the model: the client cannot, and an earlier failure may be its own.
+    3. The upstream refused a retry that was asked differently: the client did not write what was refused.
+    4. Every model refuses: the first refusal, as it is of the model that the client knows best.
+    5. Otherwise the newest failure.
     """
     if isinstance(now.error, NotEligible | LowConfidence | AnswerEmpty):  # 1
         return before
+    if isinstance(now.error, Misconfigured):  # 2
+        return before or now
     is_refused = isinstance(now.error, UpstreamRejected) and now.reason in (None, "context", "rejected")
-    if before and is_refused and before.reason in (*ASKED_DIFFERENTLY, "rejected"):  # 2, 3
+    if before and is_refused and before.reason in (*ASKED_DIFFERENTLY, "rejected"):  # 3, 4
         return before
-    return now  # 4
+    return now  # 5

@@ -11,7 +11,7 @@ from router.attempt.continuation.joint import Joint
 from router.attempt.continuation.sent import FRAME
 from router.attempt.event_source import EventSource
 from router.attempt.failure import classify
-from router.attempt.stream_content import THINK_CLOSE, StreamContent
+from router.attempt.stream_content import StreamContent
 from router.errors import AnswerEmpty, ApiError, UpstreamError, UpstreamFailed
 from router.judge.stream import StreamJudge
 from router.messages.answer import DONE, StreamReader, cut_short, is_usage_chunk, write
@@ -179,7 +179,7 @@ class AnswerStream:
                 if judge is not None:
                     event = self._read_logprobs(event, judge)  # noqa: PLW2901 - without its logprobs
                 chunk = reader.read(event)
-                if reader.changed or is_to_be_read or THINK_CLOSE in event:
+                if reader.changed or is_to_be_read or b"<" in event or content.tag:  # the end of thoughts may begin
                     if (changed := self._change(chunk, event)) is None:
                         continue
                     chunk, event = changed  # noqa: PLW2901 - in OpenAI's form
@@ -214,7 +214,7 @@ class AnswerStream:
             chunk, is_changed = cut_short(chunk), True  # what is left says that it was cut
         if not self.content.is_settled:
             is_changed = self.content.read(chunk) or is_changed
-        if THINK_CLOSE in event:
+        if b"<" in event or self.content.tag:
             self.content.learn(chunk)
         if self._joint is not None:
             if (joined := self._joint.join(chunk)) is None:
@@ -280,7 +280,7 @@ class AnswerStream:
             sent = checker.sent
             if not self._begun:  # what the checker let pass has not left yet
                 sent, self._ready = [], []
-            self._held = render_stream(checker.with_settled(instead), sent, self._frame)
+            self._held = render_stream(checker.with_settled(instead), sent, self._frame, self._held)
             if self._usage:
                 self._held.append(write({**self._frame, "choices": [], "usage": self._usage}))
         self._ready += self._held

@@ -10,7 +10,8 @@ from router.messages.visible import Visible
 from router.structured.answer.thoughts import ThoughtSeparator, begins_inside_thoughts
 from router.types import Usage
 
-THINK_CLOSE = b"</think>"
+_TAG_CHARS = len("`</think>")
+"""of the end of thoughts, with a quote before it, which makes it a part of the text"""
 
 
 class StreamContent:
@@ -19,6 +20,7 @@ class StreamContent:
     Attributes:
         is_holding: nothing may leave before there is something visible, because another model can be asked instead.
         is_settled: something visible came, and no thoughts can follow: further chunks need not be read.
+        tag: the end of what was read, if it may be the beginning of a tag; servers cut tags, too.
     """
 
     def __init__(self, expected: Expectation, *, holds: bool) -> None:
@@ -32,6 +34,7 @@ class StreamContent:
             begins_inside = expected.model.name in expected.begins_inside_thoughts
             self._separator = ThoughtSeparator(expected.call.choices, begins_inside=begins_inside)
         self._learns = self._separator is not None
+        self.tag = ""
 
     @property
     def is_visible(self) -> bool:
@@ -55,10 +58,17 @@ class StreamContent:
 
     def learn(self, chunk: dict[str, Any]) -> None:
         """See whether the end of thoughts comes whose beginning did not: the next answer can be read with that."""
-        if self._learns:
-            deltas = (choice.get("delta") for choice in chunk.get("choices") or ())
-            if any(isinstance(delta, dict) and begins_inside_thoughts(delta.get("content")) for delta in deltas):
-                self._expected.learn_thoughts(begins_inside=True)
+        if not self._learns:
+            return
+        for choice in chunk.get("choices") or ():
+            delta = choice.get("delta")
+            content = delta.get("content") if isinstance(delta, dict) else None
+            if isinstance(content, str):
+                text = self.tag + content
+                if begins_inside_thoughts(text):
+                    self._expected.learn_thoughts(begins_inside=True)
+                end = text[-_TAG_CHARS:]
+                self.tag = end if "<" in end else ""
 
     def fault(self, usage: Usage | None) -> AnswerEmpty | None:
         """Return the error of a finished answer that is empty, or None."""

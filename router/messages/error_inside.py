@@ -6,6 +6,7 @@ fails, and say the error in the body, in a choice, or in an event of the stream,
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -34,6 +35,8 @@ _WORDS: tuple[tuple[int, tuple[str, ...]], ...] = (
         ),
     ),
 )
+_OF_MESSAGES = (402, 429, 503)
+"""what a message says of itself: the other words occur in messages about anything"""
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -71,9 +74,11 @@ def error_inside(answer: object) -> object | None:
 def status_of(error: object) -> int:
     """Return the HTTP status that an error stands for: by its number, else by its words; 500 if it has neither."""
     if not isinstance(error, Mapping):
-        return DEFAULT_STATUS
+        error = {"message": error}
     values = [error.get(field) for field in _STATUS_FIELDS]
-    return next((status for found in (_numbers(values), _by_words(values)) for status in found), DEFAULT_STATUS)
+    by_message = (status for status in _by_words([error.get("message")]) if status in _OF_MESSAGES)
+    found = itertools.chain(_numbers(values), _by_words(values), by_message)
+    return next(found, DEFAULT_STATUS)
 
 
 def _with_code_beside(error: object, answer: Mapping[str, Any]) -> object:

@@ -6,6 +6,7 @@ know five, and some refuse to read an answer with another one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,6 +62,14 @@ _OTHER_WORDS: Mapping[str, str] = {
     "spii": "content_filter",
 }
 
+_FAILED_PARTS = re.compile(r"error|abort|exception|fail(?:ed|ure)")
+_PARTS = (
+    (re.compile(r"length|limit|max_tokens|truncated"), "length"),
+    (re.compile(r"filter|safety|moderat|guardrail"), "content_filter"),
+)
+"""what words that nobody has listed mean, by a part of them"""
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
 
 def is_known(reason: object) -> bool:
     """Return whether this is one of OpenAI's reasons, letter for letter."""
@@ -77,11 +86,11 @@ def finish_reason(reason: object, *, has_calls: bool, is_legacy: bool = False) -
         UpstreamFailed: the upstream gave up.
     """
     word = _plain(reason)
-    if word in FAILED:
+    if word in FAILED or _FAILED_PARTS.search(word):
         raise UpstreamFailed("the upstream aborted its answer")
     if word in FINISH_REASONS or word == REPETITION:
         return word
-    known = _OTHER_WORDS.get(word)
+    known = _OTHER_WORDS.get(word) or next((ours for part, ours in _PARTS if part.search(word)), None)
     if known in (None, "tool_calls", "function_call") and has_calls:
         return "function_call" if is_legacy else "tool_calls"
     return known or "stop"
@@ -102,4 +111,11 @@ def reason_of_choice(choice: Mapping[str, Any]) -> str:
 
 
 def _plain(reason: object) -> str:
-    return str(reason).strip().casefold().replace("-", "_").replace(" ", "_").removeprefix("finish_reason_")
+    return (
+        _CAMEL.sub("_", str(reason))
+        .strip()
+        .casefold()
+        .replace("-", "_")
+        .replace(" ", "_")
+        .removeprefix("finish_reason_")
+    )

@@ -12,6 +12,8 @@ from router.profile.fields import plain
 
 Message = Mapping[str, Any]
 _ALPHANUMERIC = string.ascii_letters + string.digits
+_OF_IDS = frozenset(_ALPHANUMERIC + "_-")
+"""what Anthropic's API takes in ids; Kimi's models write others, such as `functions.weather:0`"""
 _JSON = {"role": "system", "content": "Answer in JSON."}
 MAX_CALL_ID_CHARS, SHORT_CALL_ID_CHARS = 40, 9
 """OpenAI's limit; Mistral's length, of letters and digits"""
@@ -79,13 +81,17 @@ def text_content(messages: Sequence[Message]) -> list[Message]:
 def call_ids(length: int, *, exact: bool) -> Callable[[Sequence[Message]], list[Message]]:
     """Return the form in which ids of calls have at most, or exactly, `length` characters.
 
-    A call's id and the result's `tool_call_id` are mapped alike. Ids that fit stay.
+    These are letters and digits, and `_` and `-` where the length is not exact. A call's id and the result's
+    `tool_call_id` are mapped alike. Ids that fit stay.
     """
 
+    characters = frozenset(_ALPHANUMERIC) if exact else _OF_IDS
+
     def short(value: Any) -> Any:
-        if not isinstance(value, str) or (not exact and len(value) <= length):
+        if not isinstance(value, str):
             return value
-        if exact and len(value) == length and set(value) <= set(_ALPHANUMERIC):
+        fits = len(value) == length if exact else len(value) <= length
+        if fits and characters.issuperset(value):
             return value
         digest = hashlib.sha512(value.encode(errors="replace")).digest()
         return "".join(_ALPHANUMERIC[byte % len(_ALPHANUMERIC)] for byte in digest[:length])

@@ -17,7 +17,9 @@ from router.types import ChatCall
 MIN_ROOM = 16
 """less room is none: the prompt itself is too long"""
 TEMPLATE_TOKENS = 16
-"""what a chat template adds, roughly"""
+"""what a chat template adds at least"""
+SPARE_TOKENS = 48
+"""kept free beside a clamped limit: some templates add a system message, and the estimate is rough"""
 _CONTEXT = re.compile(
     r"(?:context (?:length|window|size)|max_model_len|n_ctx|max(?:imum)? (?:sequence )?length)\D{0,40}?(\d+)",
     re.IGNORECASE,
@@ -56,7 +58,10 @@ def room(call: ChatCall, context: int | None) -> int | None:
         return None
     tools = len(bytes(call.fields.get("tools", b""))) // CHARACTERS_PER_TOKEN
     left = context - rough_tokens(call) - tools - TEMPLATE_TOKENS
-    return left if MIN_ROOM <= left < wanted else None
+    if left >= wanted:
+        return None
+    left -= SPARE_TOKENS
+    return left if left >= MIN_ROOM else None
 
 
 def room_after(error: UpstreamRejected, call: ChatCall) -> int | None:

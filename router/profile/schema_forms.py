@@ -13,7 +13,7 @@ from router.profile.fields import plain
 from router.profile.profile import Profile
 from router.structured.complexity import iter_objects, resolve_pointer
 
-_ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
+_ANY_OBJECT: Mapping[str, Any] = {"type": "object", "properties": {}}  # some want properties
 DIGEST_CHARS = 12
 MAX_MOVED = 1_000
 """references that are moved; more would make a schema that no engine takes"""
@@ -83,19 +83,19 @@ def _tool(
     tool: dict[str, Any], forms: list[tuple[str, Callable[[Any], Any]]], profile: Profile
 ) -> tuple[dict[str, Any], str]:
     function = tool.get("function")
-    parameters = function.get("parameters") if isinstance(function, dict) else None
+    parameters = function.get("parameters", {}) if isinstance(function, dict) else None
     if not isinstance(function, dict) or not isinstance(parameters, dict):
         return tool, ""
     if profile.unenforced and digest(parameters) in profile.unenforced:
         return {**tool, "function": _in_words(function, parameters)}, "unchecked"
     schema, words = _formed(parameters, forms)
-    return {**tool, "function": {**function, "parameters": schema}}, words
+    return ({**tool, "function": {**function, "parameters": schema}} if words else tool), words
 
 
 def _in_words(function: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Describe the arguments in the description: the upstream takes any object, and we check the call."""
     words = f"The arguments must satisfy this JSON schema: {msgspec.json.encode(parameters).decode()}"
-    description = "\n".join(filter(None, (function.get("description"), words)))
+    description = "\n".join(filter(None, (function.get("description"), words if parameters else None)))
     kept = {name: value for name, value in function.items() if name != "strict"}
     return {**kept, "description": description, "parameters": _ANY_OBJECT}
 

@@ -31,7 +31,7 @@ def misconfiguration(status: int, error: Mapping[str, Any]) -> Misconfiguration 
         return "account"
     if status == 404 or _MODEL_CODES.search(code):
         return "model_name"
-    if status in (400, 422, 501):
+    if status in (400, 422, 500, 501):
         if _TOOL_PARSER.search(message):
             return "tool_parser"
         if _CHAT_TEMPLATE.search(message):

@@ -107,6 +107,8 @@ def _remove_empty_fields(body: dict[str, Any], required: str) -> list[str]:
         for functions, choice in _CHOICE_BY_FUNCTIONS.items()
         if functions in removed and body.get(choice) in ("auto", "none")
     ]
+    if "tools" in removed and "functions" not in body and body.get("parallel_tool_calls") is not None:
+        removed.append("parallel_tool_calls")  # some upstreams refuse it without tools
     if body.get("stream") is False and body.get("stream_options"):
         removed.append("stream_options")  # SDKs send both, and mean a whole answer
     for name in removed:

@@ -147,7 +147,8 @@ HEADERS = (
         "field, so the field was not sent. `messages.3.tool_calls.0.arguments={}`: that call had no arguments. "
         "`tools.2=unchecked`: the tool's schema cannot be used, so its calls are not checked. `tools.0=rewritten` or "
         "`response_format=rewritten`: the schema is in another dialect, and was forwarded as it is meant; `described`: "
-        "its string formats were described in words.",
+        "its string formats were described in words. `response_format=in_words`: the upstream takes no such format, so "
+        "the prompt describes it, and the answer is checked.",
     ),
     SmallfirstHeader(
         "x-smallfirst-attempts",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,25 +14,32 @@ _TEXTS = (REASONING, "content", "refusal")
 _OF_MESSAGE = frozenset({"role", "tool_calls", "function_call", *_TEXTS})
 _OF_CALL = frozenset({"index", "id", "type", "function"})
 _OF_FUNCTION = frozenset({"name", "arguments"})
+_OF_CHUNK = frozenset({"choices", "usage"})
 _OF_CHOICE = frozenset({"index", "message", "text", "finish_reason", "logprobs"})
 
 
 def render_stream(
-    choices: Sequence[Mapping[str, Any]], sent: Sequence[Mapping[str, Any]], frame: Mapping[str, Any]
+    choices: Sequence[Mapping[str, Any]],
+    sent: Sequence[Mapping[str, Any]],
+    frame: Mapping[str, Any],
+    held: Sequence[bytes] = (),
 ) -> list[bytes]:
     """Return the events for the rest of the choices, after what the client was already `sent`.
 
-    `frame` contains the fields that all chunks of the stream share (id, object, created, model).
+    `frame` contains the fields that all chunks of the stream share (id, object, created, model). `held` are the events
+    that are rendered anew: what else they have beside their choices goes into the first one.
 
     Raises:
         StructuredOutputViolation: what was sent is not a prefix of the choices.
     """
     sent_by_index = {choice["index"]: choice for choice in sent}
-    return [
-        write({**frame, "choices": [{"index": choice["index"], "logprobs": None, **part}]})
+    rendered = [
+        {**frame, "choices": [{"index": choice["index"], "logprobs": None, **part}]}
         for choice in choices
         for part in _deltas(choice, sent_by_index.get(choice["index"], {}))
     ]
+    others = {name: value for event in held for name, value in json.loads(event).items() if name not in _OF_CHUNK}
+    return [write(others | chunk) if at == 0 else write(chunk) for at, chunk in enumerate(rendered)]
 
 
 def _deltas(choice: Mapping[str, Any], sent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -23,9 +23,15 @@ KIND_BY_FIELD: Mapping[str, Kind] = {
     "regex": "regex",  # SGLang
     "ebnf": "grammar",  # SGLang
     "response_schema": "json",  # Gemini
+    "response_json_schema": "json",
+    "responseSchema": "json",
+    "responseJsonSchema": "json",
+    "output_schema": "json",
 }
-OTHER_FIELDS = ("json_schema", "grammar", "format", "output_format", "text", "extra_body")
-"""llama.cpp and SGLang; llama.cpp and TGI; Ollama; Anthropic; the Responses API; a field that only an SDK knows"""
+_WRAPPERS = ("extra_body", "generation_config", "generationConfig", "guided_decoding", "structural_tag")
+"""fields that only SDKs, or engines' own interfaces, know"""
+OTHER_FIELDS = ("json_schema", "grammar", "format", "output_format", "text", "output_config", *_WRAPPERS)
+"""llama.cpp and SGLang; llama.cpp and TGI; Ollama; Anthropic; the Responses API; Anthropic"""
 
 _SCHEMA_WORDS = frozenset({"$defs", "$ref", "allOf", "anyOf", "const", "enum", "items", "oneOf", "properties", "type"})
 _SCHEMA_TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
@@ -55,9 +61,9 @@ def is_asked(name: str, value: object) -> bool:
     match name:
         case "guided_json_object":
             return value is not False
-        case "text":
+        case "text" | "output_config":
             return isinstance(value, dict) and is_asked("format", value.get("format"))
-        case "extra_body":
+        case "extra_body" | "generation_config" | "generationConfig":
             return isinstance(value, dict) and bool(fields_within(value))
         case _:
             return True
@@ -65,7 +71,7 @@ def is_asked(name: str, value: object) -> bool:
 
 def fields_within(value: Mapping[str, Any]) -> list[str]:
     """Return the names of the format fields in the object that SDKs merge into a request."""
-    names = ("response_format", "structured_outputs", *KIND_BY_FIELD, *OTHER_FIELDS[:-1])
+    names = ("response_format", "structured_outputs", *KIND_BY_FIELD, *OTHER_FIELDS[: -len(_WRAPPERS)])
     return [name for name in names if name in value and is_asked(name, value[name])]
 
 
@@ -78,8 +84,8 @@ def read_field(name: str, value: object) -> Spelling:
     if name in KIND_BY_FIELD:
         return Spelling(KIND_BY_FIELD[name], value, name)
     match name:
-        case "text":
-            return _read_typed(require_object(value, name)["format"], "text.format")
+        case "text" | "output_config":
+            return _read_typed(require_object(value, name)["format"], f"{name}.format")
         case "json_schema":
             return _read_wrapper(require_object(value, name), name, {})
         case "grammar" if isinstance(value, dict):
@@ -92,6 +98,8 @@ def read_field(name: str, value: object) -> Spelling:
                 f"Unknown parameter: 'extra_body.{within}'. Expected '{within}': 'extra_body' is an option of SDKs.",
                 param=f"extra_body.{within}",
             )
+        case _ if name in _WRAPPERS:
+            raise BadRequest(f"Unknown parameter: '{name}'. Expected 'response_format'.", param=name)
         case _:
             return _read_typed(value, name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -58,6 +59,8 @@ VLLM_ONLY = frozenset(
 )
 MAX_MESSAGE_CHARS = 500
 MIN_KEY_CHARS = 8
+_NO_SENTENCE = ("<", "{", "[")
+"""begins a page of a proxy, or broken JSON"""
 PROMPT_TOO_LONG_CODES = ("context_length_exceeded", "exceed_context_size_error")
 PROMPT_TOO_LONG_MESSAGES = ("maximum context length", "max_model_len", "longer than the model's context length")
 """parts of the messages of servers that send no code: vLLM 0.32, SGLang 0.5"""
@@ -78,11 +81,7 @@ class OpenAIDialect(Dialect):
 
     def refusal(self, model: Model, status: int, body: bytes, retry_after_s: float | None) -> ApiError:
         """Pass on a 4xx of the upstream; any other status is a failure of the upstream."""
-        error = error_object(body)
-        if status == 400 and "response_format" in f"{error.get('param')} {error.get('message')}":
-            # APIs differ in the schemas that they accept: the retry describes the format in the prompt
-            error |= {"code": "unsupported_schema"}
-        return refusal(model, status, error, retry_after_s)
+        return refusal(model, status, error_object(body), retry_after_s)
 
     def format_fields(self, request: FormatRequest) -> EngineFields:
         """Write schemas as `response_format`. These APIs support no other formats, so those go into the prompt."""
@@ -116,9 +115,15 @@ def error_object(body: bytes) -> dict[str, Any]:
     Its texts are neither cut nor serialized here: otherwise `redact_key` could not find our key in them.
     """
     try:
-        parsed = strict_json.loads(body.decode())
+        text = body.decode().strip()
     except ValueError:
         return {}
+    try:
+        parsed = strict_json.loads(text)
+    except ValueError:
+        return {} if text.startswith(_NO_SENTENCE) else {"message": text}
+    if isinstance(parsed, list) and len(parsed) == 1:  # Gemini
+        [parsed] = parsed
     error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
     if isinstance(error, dict):
         return error if "message" in error else _of_detail(error)
@@ -130,6 +135,10 @@ def _of_detail(error: dict[str, Any]) -> dict[str, Any]:
     detail = error.get("detail")
     kept: dict[str, Any] = {name: error[name] for name in ("type", "code", "param") if name in error}
     if not (isinstance(detail, list) and detail and isinstance(detail[0], dict)):
+        if detail is None and (errors := error.get("errors")):  # RFC 9457, and others
+            first = errors[0] if isinstance(errors, list) else errors
+            told = first.get("message") if isinstance(first, dict) else None
+            return {**kept, "message": told or json.dumps(first)}
         return {**kept, "message": detail}
     loc = detail[0].get("loc")
     place = ".".join(str(part) for part in loc if part != "body") if isinstance(loc, list) else None
@@ -171,6 +180,8 @@ def refusal(model: Model, status: int, error: Mapping[str, Any], retry_after_s: 
     kind = misconfiguration(status, error)
     if kind == "key":
         return Misconfigured(kind)  # without the message: it may contain a part of our key
+    if kind in ("tool_parser", "chat_template"):
+        status = min(status, 400)  # llama.cpp says so with 500, but nothing speaks against the replica
     if status in (408, 504):
         return UpstreamTimedOut(f"the upstream answered {status}: {message}", retry_after_s=retry_after_s)
     if status in (503, 529):
@@ -186,7 +197,8 @@ def refusal(model: Model, status: int, error: Mapping[str, Any], retry_after_s: 
             "code": code if isinstance(code, str) else None,
         }
         if status == 429:
-            kept["code"] = kept["code"] or "rate_limit_exceeded"
+            if kept["code"] is None or str(kept["code"]).isdigit():
+                kept["code"] = "rate_limit_exceeded"
             retry_after_s = 1.0 if retry_after_s is None else retry_after_s
         too_long = kept["code"] is None and is_prompt_too_long(status, error)
         if too_long or kept["code"] in PROMPT_TOO_LONG_CODES or kept["type"] in PROMPT_TOO_LONG_CODES:

@@ -305,7 +305,7 @@ async def test_one_unusable_tool_does_not_stop_the_others() -> None:
     assert one.headers["adapted"] == "tools.2=unchecked"
     plain, either, ahead = one.small[-1]["tools"]
     assert (plain, either) == (TOOLS[0], TOOLS[1])
-    assert ahead["function"]["parameters"] == {"type": "object"}
+    assert ahead["function"]["parameters"] == {"type": "object", "properties": {}}
     assert "(?=x)" in ahead["function"]["description"]
     await one.ask(tools=TOOLS)
     assert one.tried == [("slm/0", "")]
@@ -322,6 +322,20 @@ async def test_a_format_that_is_refused_is_asked_for_in_words_and_remembered() -
     await one.ask(response_format=FORM)
     assert one.tried == [("slm/0", "")]
     assert "response_format" not in one.small[-1]
+
+
+async def test_a_schema_is_asked_for_in_words_whatever_the_words_of_its_refusal() -> None:
+    ahead = {"type": "object", "properties": {"a": {"type": "string", "pattern": "(?=x)x"}}}
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": ahead}}
+    one = Picky(
+        lambda body: {"message": "lookaround is not supported"} if "response_format" in body else None,
+        says='{"a": "x"}',
+    )
+    await one.ask(response_format=form)
+    assert one.headers["adapted"] == "response_format=in_words"
+    await one.ask(response_format=form)
+    assert one.tried == [("slm/0", "")]
+    assert one.headers["adapted"] == "response_format=in_words"
 
 
 # --- the room that is left
@@ -430,3 +444,12 @@ async def test_who_asks_for_one_model_is_told_its_refusal() -> None:
     one = Picky(lambda body: {"message": "No such model", "code": "model_not_found"}, status=404)
     error = await one.fails(UpstreamRejected, model="slm")
     assert (error.status, error.code, error.message) == (404, "model_not_found", "No such model")
+
+
+async def test_what_is_refused_only_without_tools_is_not_dropped_beside_tools() -> None:
+    words = "'parallel_tool_calls' is only allowed when 'tools' are specified."
+    one = Picky(lambda body: {"message": words} if "parallel_tool_calls" in body and "tools" not in body else None)
+    await one.ask(parallel_tool_calls=False)
+    assert one.headers["adapted"] == "parallel_tool_calls=dropped"
+    await one.ask(parallel_tool_calls=False, tools=TOOLS[:1])
+    assert "parallel_tool_calls" in one.small[-1]

@@ -23,6 +23,7 @@ CUT = {"message": {"content": None, "reasoning_content": "Hm."}, "finish_reason"
         ({"max_completion_tokens": 100}, None, 10, 400),
         ({"max_tokens": 1000}, 2048, 48, 2000),
         ({"max_tokens": 2000}, 2048, 48, None),
+        ({"max_tokens": 1900}, 2048, 48, None),
         ({"max_tokens": 100}, 2048, None, 400),
         ({"max_tokens": 100, "routing": {"on_truncation": "accept"}}, 2048, 10, None),
     ],

@@ -6,7 +6,7 @@ import pytest
 
 from router import errors
 from router.attempt.failure import Failure, classify, to_report
-from router.errors import ApiError, UpstreamFailed, UpstreamRejected, UpstreamTimedOut
+from router.errors import ApiError, Misconfigured, UpstreamFailed, UpstreamRejected, UpstreamTimedOut
 
 
 def _subclasses(cls: type[ApiError]) -> list[type[ApiError]]:
@@ -105,6 +105,13 @@ def test_of_two_refusals_the_first_is_told() -> None:
     assert to_report(REFUSED, classify(UpstreamRejected(422, {}))) is REFUSED
     assert to_report(REFUSED, TOO_LONG) is REFUSED
     assert to_report(REFUSED, BROKEN) is BROKEN, "not every model has refused"
+
+
+def test_what_the_operator_must_mend_is_told_only_if_nothing_else_is_known() -> None:
+    to_mend = classify(Misconfigured("account"))
+    assert to_report(REFUSED, to_mend) is REFUSED
+    assert to_report(None, to_mend) is to_mend
+    assert to_report(to_mend, REFUSED) is REFUSED
 
 
 @pytest.mark.parametrize(

@@ -502,6 +502,9 @@ async def test_a_model_that_begins_inside_its_thoughts_is_known_from_then_on() -
     first = Case(steps)
     assert said(await first.rest()) == ("", "Hm.</think>Paris.", ["stop"]), "what has left cannot be moved"
     assert first.begins_inside == {"slm"}
+    cut = Case([[ROLE, chunk("Hm.<"), chunk("/thi"), chunk("nk>Paris."), STOP, DONE]])
+    await cut.rest()
+    assert cut.begins_inside == {"slm"}
     second = Case(steps, begins_inside=True)
     assert said(await second.rest()) == ("Hm.", "Paris.", ["stop"])
     assert second.begins_inside == {"slm"}

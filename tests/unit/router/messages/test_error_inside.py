@@ -80,7 +80,10 @@ def test_a_status_beside_the_text() -> None:
         ({"type": "InternalServerError"}, 500),
         ({"type": "server_error", "code": None}, 500),
         ({}, 500),
-        ("overloaded", 500),
+        ("overloaded", 503),
+        ("Rate limit reached for requests", 429),
+        ({"code": 1302, "message": "Rate limit reached"}, 429),
+        ({"message": "KeyError: not found"}, 500),
         (None, 500),
     ],
 )

@@ -60,3 +60,10 @@ def test_different_ids_stay_different(ids: list[str]) -> None:
         mapped = [one["tool_call_id"] for one in FORMS[form](messages)]
         assert len({*mapped}) == len(ids)
         assert all(len(one) <= length for one in mapped)
+
+
+def test_ids_of_other_characters_are_mapped_and_others_stay() -> None:
+    ids = ["functions.weather:0", "call_1-a"]
+    mapped = FORMS["call_ids_40"]([{"role": "tool", "content": "x", "tool_call_id": one} for one in ids])
+    assert mapped[0]["tool_call_id"].isalnum()
+    assert mapped[1]["tool_call_id"] == "call_1-a"

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from router.errors import UpstreamRejected
 from router.profile.adaptation import Adaptation
 from router.profile.refusal import ESSENTIAL, proposals
+from router.profile.schema_forms import digest
 
 QUESTION = [{"role": "user", "content": "Where?"}]
 HISTORY = [
@@ -45,6 +46,13 @@ def first(message: str, fields: dict[str, Any], param: str | None = None, code: 
         ("Invalid max_tokens value, the valid range of max_tokens is [1, 8192]", {"max_tokens": 9000},
          ["max_tokens<=8192"]),
         ("temperature must be between 0 and 1", {"temperature": 1.5}, ["temperature<=1"]),
+        ("temperature: range: 0..1", {"temperature": 1.5}, ["temperature<=1"]),
+        ("`max_tokens` must be less than or equal to `8192`", {"max_tokens": 9000}, ["max_tokens<=8192"]),
+        ("messages.1.content.0.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'", {"messages": HISTORY},
+         ["wants call_ids_40"]),
+        ("tools.0.function.strict: Extra inputs are not permitted",
+         {"tools": [{"type": "function", "function": {"name": "f", "strict": True}}]},
+         ["tools.*.function.strict=dropped"]),
         ("top_logprobs must be less than or equal to 5", {"top_logprobs": 20}, ["top_logprobs<=5"]),
         ("'developer' is not one of ['system', 'assistant', 'user', 'tool', 'function'] - 'messages.0.role'",
          {"messages": HISTORY}, ["wants no_developer"]),
@@ -54,6 +62,9 @@ def first(message: str, fields: dict[str, Any], param: str | None = None, code: 
         ("System message must be at the beginning.", {}, ["wants system_first"]),
         ("After the optional system message, conversation roles must alternate user/assistant/user/assistant/...", {},
          ["wants alternating_roles"]),
+        ("O-series models don't support temperature=0.1. Only temperature=1 is supported.",
+         {"temperature": 0.1, "stop": "x"}, ["temperature=dropped"]),
+        ("\u53c2\u6570 seed \u4e0d\u652f\u6301", {"seed": 1, "stop": "x"}, ["seed=dropped"]),
         ("Something else entirely.", {"temperature": 1, "stop": "x"}, []),
         ("Please do not stop. The user should name a seed.", {"stop": "x", "user": "u", "seed": 1}, []),
         ("The model is not available in your region.", {"temperature": 1}, []),
@@ -88,6 +99,28 @@ def test_a_field_that_has_another_name_is_renamed_before_it_is_dropped() -> None
         (Adaptation("renames", "max_tokens", "max_completion_tokens"),),
         (Adaptation("refuses", "max_tokens"),),
     ]
+
+
+def test_the_details_name_the_field_where_the_message_does_not() -> None:
+    error = UpstreamRejected(400, {"message": "Invalid.", "details": [{"fieldViolations": [{"field": "seed"}]}]})
+    assert [*proposals(error, {"seed": 1, "stop": "x"})] == [(Adaptation("refuses", "seed"),)]
+
+
+def test_of_several_tools_the_one_with_what_is_refused_is_meant() -> None:
+    def tool(name: str, **value: Any) -> dict[str, Any]:
+        parameters = {"type": "object", "properties": {"a": {"type": "string", **value}}}
+        return {"type": "function", "function": {"name": name, "parameters": parameters}}
+
+    tools = [tool("plain"), tool("short", maxLength=9), tool("ahead", pattern="(?=a)b")]
+    digests = [digest(one["function"]["parameters"]) for one in tools]
+    for message, meant in (("Grammar: lookahead unsupported", 2), ("The schema's maxLength is too much", 1)):
+        assert first(message, {"tools": tools}) == [f"schema {digests[meant]}=unenforced"]
+
+
+def test_one_answer_is_what_is_asked_for_without_n() -> None:
+    words = "property 'n' is unsupported"
+    assert first(words, {"n": 1}) == ["n=1 is dropped"]
+    assert first(words, {"n": 2}) == []
 
 
 NAMES = st.sampled_from(

@@ -34,6 +34,7 @@ def history(arguments, **function):
         dict.fromkeys(OPTIONAL),
         {"tools": [], "tool_choice": "auto", "functions": [], "function_call": "none"},
         {"tools": None, "tool_choice": "none"},
+        {"tools": [], "parallel_tool_calls": False},
         {"stop": []},
         {"stop": ""},
         {"logit_bias": {}, "metadata": {}, "user": "", "chat_template_kwargs": {}, "modalities": []},

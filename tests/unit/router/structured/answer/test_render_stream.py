@@ -118,3 +118,10 @@ def test_thoughts_that_became_the_content_stay_where_they_have_left():
         json.loads(event)["choices"][0]["delta"] for event in render_stream([choice(content="{}")], [sent], FRAME)
     ]
     assert deltas == [{"content": "{}"}, {}]
+
+
+def test_what_else_the_held_events_had_is_in_the_first_one():
+    held = [json.dumps({**FRAME, "choices": [], "provider": "p", "usage": None}).encode()]
+    first, *rest = map(json.loads, render_stream([choice(content="{}")], [], FRAME, held))
+    assert first["provider"] == "p"
+    assert not any("provider" in event or "usage" in event for event in rest)

@@ -95,7 +95,10 @@ def test_what_accompanies_a_format_does_not_change_it():
 def test_two_formats_contradict_each_other(one, other):
     if one != other:
         param = max(one, other, key=FORMAT_FIELDS.index)
-        asking = {"text": {"format": {"type": "json_object"}}, "extra_body": {"guided_regex": "a"}}
+        wrapped = {"format": {"type": "json_object"}, "guided_regex": "a"}
+        asking = dict.fromkeys(
+            ("text", "output_config", "extra_body", "generation_config", "generationConfig"), wrapped
+        )
         body = {name: asking.get(name, {"type": "json_object"}) for name in (one, other)}
         message = refused(requested_format, body, param).message
         assert f"'{one}'" in message

@@ -15,6 +15,8 @@ WRAPPED = {"name": "mine", "schema": SCHEMA, "strict": True}
         ({"response_format": {"type": "json_object", "schema": SCHEMA}}, "response_format.schema"),
         ({"response_format": {"type": "json_object", "json_schema": SCHEMA}}, "response_format.json_schema"),
         ({"response_format": {"type": "json_schema", "schema": SCHEMA}}, "response_format.schema"),
+        ({"responseSchema": SCHEMA}, "responseSchema"),
+        ({"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}}, "output_config.format.schema"),
         ({"response_format": {"type": "json_schema", "json_schema": SCHEMA}}, "response_format.json_schema"),
         (
             {"response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA}}},
@@ -118,6 +120,7 @@ def test_only_openais_own_spelling_can_be_forwarded(described, is_openai):
         {"text": {"format": {"type": "text"}}},
         {"text": "hello"},
         {"extra_body": {"top_k": 1}},
+        {"generation_config": {"top_k": 1}},
         {"guided_json_object": False},
     ],
     ids=str,
@@ -131,6 +134,8 @@ def test_free_text(body):
     ("body", "param"),
     [
         ({"response_format": {"type": "text", "schema": SCHEMA}}, "response_format.type"),
+        ({"generationConfig": {"responseSchema": SCHEMA}}, "generationConfig"),
+        ({"guided_decoding": {"json": SCHEMA}}, "guided_decoding"),
         (
             {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
             "response_format.json_schema.schema",

@@ -198,6 +198,7 @@ def test_other_errors_of_vllm_keep_status_message_and_param_and_get_openais_type
         (400, observed('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'),
          "tool_parser"),
         (400, observed("As of transformers v4.44, default chat template is no longer allowed"), "chat_template"),
+        (500, {"error": {"message": "tools param requires --jinja flag", "code": 500}}, "tool_parser"),
         (404, observed("The model `nope` does not exist. Valid aliases: slm.", "model", 404, "NotFoundError"),
          "model_name"),
         (402, {"error": {"message": "Insufficient Balance"}}, "account"),
@@ -333,6 +334,9 @@ def test_429_keeps_code_and_retry_after() -> None:
     assert shown(got) == error
     assert (got.status, got.retry_after_s) == (429, 7.5)
     assert classify(got).reason == "overloaded"
+    assert (
+        shown(refused(OPENAI, 429, {"error": {"message": "slow down", "code": "429"}}))["code"] == "rate_limit_exceeded"
+    )
 
 
 @BOTH
@@ -371,9 +375,13 @@ def test_statuses(dialect: Dialect, status: int, kind: type[ApiError]) -> None:
     [
         ({"error": {"message": "a", "code": "c", "type": "t", "param": "p"}}, "a"),
         ({"error": "a"}, "a"),
+        ([{"error": {"message": "a", "code": 400, "status": "INVALID_ARGUMENT"}}], "a"),
+        (b"Failed to deserialize the JSON body: unknown field `a`", "unknown field `a`"),
         ({"message": "a", "code": 400}, "a"),
         ({"object": "error", "message": "a", "type": "BadRequestError", "code": 400}, "a"),
         ({"detail": "Not Found"}, "Not Found"),
+        ({"errors": [{"code": "x", "message": "a"}], "trace": "y"}, "a"),
+        ({"title": "Bad Request", "errors": {"stop": ["The field is not supported."]}}, "not supported"),
         ({"detail": [{"loc": ["body"], "msg": "missing"}]}, "missing"),
         ("a", "a"),
         (b"<html>Bad Gateway</html>", "Model 'slm': the upstream answered 400"),
