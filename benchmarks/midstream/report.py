@@ -9,6 +9,8 @@ from typing import Any
 from benchmarks.common.command import say_broken
 from benchmarks.common.machine import machine_line
 from benchmarks.common.report import read, table
+from benchmarks.midstream.engine_metrics import STARTED
+from benchmarks.midstream.measure import REPLICAS
 
 NEVER_MIND = 1
 """by so many tokens the usage may differ: a token that was generated and not sent is generated again"""
@@ -39,7 +41,25 @@ def markdown(report: dict[str, Any], picture: bool) -> str:
         found = [engine[name] for engine in report["engines"] if name in engine]
         if found:
             lines.append(f"| `{name}`, each replica | {' / '.join(f'{value:g}' for value in found)} |")
+    lines += ["", "## By vLLM's own metrics", "", "Each replica's `/metrics`, read at the moments in brackets.", ""]
+    lines += table(["", "metric", *(f"replica {number}" for number in range(REPLICAS))], list(_shown(report)), left=2)
     return "\n".join([*lines, "", "Every text is in report.json.", ""])
+
+
+def _shown(report: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Yield a row for each metric of each part; the start of a process is in seconds after that of the first."""
+    parts = [*report["shown"], report["rounds"][-1]["shown"]]
+    first = min(values[0] for values in parts[-1]["metrics"][STARTED])
+    for part in parts:
+        name = f"{part['part']} ({', '.join(part['moments'])})"
+        for metric, of_replica in part["metrics"].items():
+            since = first if metric == STARTED else 0.0
+            cells = (
+                " → ".join("down" if value is None else f"{value - since:.0f}" for value in values)
+                for values in of_replica
+            )
+            yield [name, f"`{metric}`", *cells]
+            name = ""
 
 
 def _rows(report: Mapping[str, Any]) -> Iterator[list[str]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.midstream import __main__ as midstream
+from benchmarks.midstream.engine_metrics import part, sums
 from benchmarks.midstream.report import faults, markdown
 from benchmarks.midstream.streams import Stream
 
@@ -59,10 +60,33 @@ def test_a_stream_as_its_client_reads_it() -> None:
     assert failed.row()["error"] == "cut"
 
 
+def test_metrics_are_summed_over_their_labels() -> None:
+    page = """# HELP vllm:request_success_total requests
+vllm:request_success_total{engine="0",finished_reason="stop"} 2.0
+vllm:request_success_total{engine="0",finished_reason="abort"} 1.0
+vllm:e2e_request_latency_seconds_sum{engine="0"} 5.0
+process_start_time_seconds 7.0
+python_gc_total 9.0
+"""
+    name = "vllm:request_success_total"
+    summed = {name: 3.0, f"{name}:stop": 2.0, f"{name}:abort": 1.0, "process_start_time_seconds": 7.0}
+    assert sums(page, "vllm:", "process_") == summed
+
+
+def test_a_part_has_the_values_of_each_replica_at_the_moments() -> None:
+    moments = {"before": [{"a": 1.0}, {"a": 2.0}], "after": [{}, {"a": 4.0}]}
+    assert part("x", ("a",), moments)["metrics"] == {"a": [[1.0, None], [2.0, 4.0]]}
+
+
 def test_a_short_run_with_stand_ins(tmp_path: Path) -> None:
     options = ("--stand-in", "--streams=4", "--max-tokens=40", "--kill-after", "2", f"--out={tmp_path}")
     assert midstream.main(options) == 0
     written = json.loads((tmp_path / "report.json").read_text())
     assert sum(bool(one["continued_by"]) for one in written["rounds"][0]["streams"]) == 2
-    assert "| text: equal to the undisturbed one | 2 |" in markdown(written, picture=False)
+    page = markdown(written, picture=False)
+    assert "| text: equal to the undisturbed one | 2 |" in page
+    shown = written["rounds"][0]["shown"]["metrics"]
+    killed, other = sorted(shown["vllm:num_requests_running"], key=lambda values: values[1] or 0)
+    assert (killed, other) == ([2, None, 0], [2, 4, 0]), "at the kill, while it is down, when both answer again"
+    assert "| 2 → down → 0 |" in page
     assert midstream.main([*options, "--redraw"]) == 0
