@@ -12,7 +12,7 @@ from benchmarks.common.servers import NoAnswer, get
 RUNNING = "vllm:num_requests_running"
 GENERATED = "vllm:generation_tokens_total"
 ENDED = "vllm:request_success_total"
-ABORTED = f"{ENDED}:abort"
+ABORTED, REPEATED = f"{ENDED}:abort", f"{ENDED}:repetition"
 CACHE_QUERIES = "vllm:prefix_cache_queries_total"
 CACHE_HITS = "vllm:prefix_cache_hits_total"
 STARTED = "process_start_time_seconds"

@@ -87,11 +87,12 @@ async def measure_cuts(options: argparse.Namespace, folder: Path, say: Say) -> d
 
 
 async def _shows(gateway: RunningGateway, say: Say) -> list[dict[str, Any]]:
-    """Return what the replicas' metrics say of clients that leave and of a conversation."""
-    say("a client leaves, twice; then a conversation")
-    url = gateway.root + CHAT
-    left = [await shows.cancellation(url, gateway.engines, MODEL, stream=stream) for stream in (False, True)]
-    return [*left, await shows.affinity(url, gateway.engines, MODEL)]
+    """Return what the replicas' metrics say before any is killed."""
+    servers = gateway.root, gateway.engines, MODEL
+    say("clients leave")
+    left = [await shows.cancellation(*servers, stream=stream) for stream in (False, True)]
+    say("a conversation; then an answer that does not end")
+    return [*left, await shows.affinity(*servers), await shows.endless(*servers)]
 
 
 async def _round(

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.common.command import say_broken
 from benchmarks.common.machine import machine_line
 from benchmarks.common.report import read, table
-from benchmarks.midstream.engine_metrics import STARTED
+from benchmarks.midstream.engine_metrics import CACHE_HITS, GENERATED, STARTED
 from benchmarks.midstream.measure import REPLICAS
 
 NEVER_MIND = 1
@@ -119,6 +119,21 @@ def faults(report: Mapping[str, Any]) -> Iterator[str]:
                     yield f"round {number}, stream {place} ({row['format']}): not {word}: {why}"
     if not any(row["continued_by"] for one in report["rounds"] for row in one["streams"]):
         yield "no stream had to go on elsewhere"
+    for part in report["shown"]:
+        yield from _not_shown(part)
     for name in ("smallfirst_requests_in_flight", "smallfirst_replica_in_flight"):
         if report["gateway"].get(name):
             yield f"{name} is {report['gateway'][name]:g} at the end"
+
+
+def _not_shown(part: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the metrics of a part do not show."""
+    kind, metrics = part["part"].partition(":")[0], part["metrics"]
+    if kind == "cancellation" and any(values[-1] != values[-2] for values in metrics[GENERATED]):
+        yield "a replica generates after the client has left"
+    if kind == "affinity" and sum(values[-1] > values[0] for values in metrics[CACHE_HITS]) != 1:
+        yield "the turns of a conversation did not find their prefix on one replica"
+    if kind == "endless output":
+        before, directly, through = (sum(values) for values in zip(*metrics[GENERATED], strict=True))
+        if through - directly >= directly - before:
+            yield "an endless answer was not stopped early"

@@ -1,4 +1,4 @@
-"""Shown by the replicas' own metrics: a client that leaves, a conversation that stays, and a replica that is killed."""
+"""What the replicas' own metrics show: who leaves, who stays, what does not end, and a replica that is killed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import aiohttp
 
 from benchmarks.affinity.conversations import scripts
 from benchmarks.common.processes import StartFailed
+from benchmarks.common.servers import CHAT, connector_and_url
 from benchmarks.midstream.engine_metrics import (
     ABORTED,
     CACHE_HITS,
     CACHE_QUERIES,
     ENDED,
     GENERATED,
+    REPEATED,
     RUNNING,
     STARTED,
     Reading,
@@ -31,17 +33,25 @@ LONG, SHORT, TURNS = 1900, 16, 4
 BEGUN = 8
 """tokens that are generated before the client leaves"""
 QUIET_S = 3.0
-LIMIT_S = 600.0
+LIMIT_S = 900.0
 POLL_S = 0.05
 KILLED_POLL_S = 0.3
+ENDLESS = {
+    "messages": [{"role": "user", "content": "List the colours of the rainbow as JSON."}],
+    "response_format": {
+        "type": "json_schema",
+        "json_schema": {"name": "colours", "schema": {"type": "array", "items": {"type": "string"}}},
+    },
+}
+"""without a limit, SmolLM2-135M begins a version number and repeats a piece of it"""
 
 
-async def cancellation(url: str, engines: Sequence[str], model: str, *, stream: bool) -> dict[str, Any]:
+async def cancellation(root: str, engines: Sequence[str], model: str, *, stream: bool) -> dict[str, Any]:
     """Leave while a replica generates; read when it has stopped, and some seconds later."""
     question = [{"role": "user", "content": "Tell a long story."}]
     body = {"model": model, "messages": question, "max_tokens": LONG, "ignore_eos": True, "stream": stream}
     idle = await read_all(engines)
-    client = asyncio.create_task(_ask(url, body))
+    client = asyncio.create_task(_ask(root, body))
     running = await _read_until(engines, lambda now: total(now, GENERATED) - total(idle, GENERATED) >= BEGUN)
     client.cancel()
     left = perf_counter()
@@ -55,7 +65,7 @@ async def cancellation(url: str, engines: Sequence[str], model: str, *, stream: 
     return part(f"cancellation: the client of {what} leaves", (RUNNING, GENERATED, ABORTED), moments)
 
 
-async def affinity(url: str, engines: Sequence[str], model: str) -> dict[str, Any]:
+async def affinity(root: str, engines: Sequence[str], model: str) -> dict[str, Any]:
     """Hold a conversation; read after each turn."""
     [script] = scripts(conversations=1, turns=TURNS, agents=1, think_s=1)
     messages = [{"role": "system", "content": script.system}]
@@ -63,9 +73,19 @@ async def affinity(url: str, engines: Sequence[str], model: str) -> dict[str, An
     for number, text in enumerate(script.turns, 1):
         messages.append({"role": "user", "content": text})
         body = {"model": model, "messages": messages, "max_tokens": SHORT, "temperature": 0}
-        messages.append((await _ask(url, body))["choices"][0]["message"])
+        messages.append((await _ask(root, body))["choices"][0]["message"])
         moments[f"turn {number}"] = await read_all(engines)
     return part("affinity: the turns of a conversation", (CACHE_QUERIES, CACHE_HITS, ENDED), moments)
+
+
+async def endless(root: str, engines: Sequence[str], model: str) -> dict[str, Any]:
+    """Ask for a whole answer that does not end: a replica directly, then the gateway."""
+    moments = {"before": await read_all(engines)}
+    for name, asked in (("directly", engines[0]), ("through the gateway", root)):
+        began = perf_counter()
+        await _ask(asked, {"model": model, "temperature": 0, **ENDLESS})
+        moments[f"{name} {perf_counter() - began:.0f} s"] = await read_all(engines)
+    return part("endless output: an answer under a schema, without a limit", (GENERATED, REPEATED), moments)
 
 
 async def failover(
@@ -93,10 +113,14 @@ async def failover(
     return part(name, (RUNNING, ENDED, GENERATED, STARTED), moments)
 
 
-async def _ask(url: str, body: dict[str, Any]) -> Any:
-    """Return the answer; a stream's as bytes."""
+async def _ask(root: str, body: dict[str, Any]) -> Any:
+    """Return the answer of a server; a stream's as bytes."""
+    connector, url = connector_and_url(root, CHAT)
     timeout = aiohttp.ClientTimeout(total=LIMIT_S)
-    async with aiohttp.ClientSession(timeout=timeout) as session, session.post(url, json=body) as answer:
+    async with (
+        aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+        session.post(url, json=body) as answer,
+    ):
         return await answer.read() if body.get("stream") else await answer.json()
 
 

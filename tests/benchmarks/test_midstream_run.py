@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from benchmarks.midstream import __main__ as midstream
-from benchmarks.midstream.engine_metrics import part, sums
+from benchmarks.midstream.engine_metrics import CACHE_HITS, GENERATED, part, sums
 from benchmarks.midstream.report import faults, markdown
 from benchmarks.midstream.streams import Stream
 
@@ -22,6 +24,7 @@ def report(*rows: dict[str, Any], **gateway: float) -> dict[str, Any]:
         "undisturbed": [row() for _ in rows],
         "rounds": [{"kill_after": 2, "under_way": len(rows), "streams": list(rows)}],
         "gateway": gateway,
+        "shown": [],
     }
 
 
@@ -45,6 +48,23 @@ def test_what_is_not_as_it_must_be_is_named() -> None:
     for stream, word in ((2, "equal"), (3, "one"), (4, "usage")):
         assert [fault for fault in named if f"stream {stream} " in fault and f"not {word}" in fault]
     assert list(faults(report(row(continued_by=[])))) == ["no stream had to go on elsewhere"]
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "good", "bad"),
+    [
+        ("cancellation: x", GENERATED, [[8, 9, 9], [0, 0, 0]], [[8, 9, 12], [0, 0, 0]]),
+        ("affinity: x", CACHE_HITS, [[0, 128, 384], [0, 0, 0]], [[0, 128, 128], [0, 0, 256]]),
+        ("endless output: x", GENERATED, [[0, 2000, 2600], [0, 0, 700]], [[0, 2000, 3000], [0, 0, 1000]]),
+    ],
+)
+def test_what_the_metrics_do_not_show_is_named(
+    name: str, metric: str, good: list[list[int]], bad: list[list[int]]
+) -> None:
+    def named(values: list[list[int]]) -> list[str]:
+        return list(faults(report(row()) | {"shown": [{"part": name, "metrics": {metric: values}}]}))
+
+    assert (len(named(good)), len(named(bad))) == (0, 1)
 
 
 def test_a_stream_as_its_client_reads_it() -> None:
