@@ -14,7 +14,6 @@ from benchmarks.affinity.conversations import scripts
 from benchmarks.common.processes import StartFailed
 from benchmarks.common.servers import CHAT, connector_and_url
 from benchmarks.midstream.engine_metrics import (
-    ABORTED,
     CACHE_HITS,
     CACHE_QUERIES,
     ENDED,
@@ -62,7 +61,7 @@ async def cancellation(root: str, engines: Sequence[str], model: str, *, stream:
     await asyncio.sleep(QUIET_S)
     moments = {"before": running, f"{took:.1f} s after": stopped, f"{QUIET_S:g} s later": await read_all(engines)}
     what = "a stream" if stream else "a whole answer"
-    return part(f"cancellation: the client of {what} leaves", (RUNNING, GENERATED, ABORTED), moments)
+    return part(f"cancellation: the client of {what} leaves", (RUNNING, GENERATED, ENDED), moments)
 
 
 async def affinity(root: str, engines: Sequence[str], model: str) -> dict[str, Any]:
