@@ -71,8 +71,8 @@ async def measure_cuts(options: argparse.Namespace, folder: Path, say: Say) -> d
             rounds.append(found)
             say(f"  {sum(bool(row['continued_by']) for row in found['streams'])} of {len(bodies)} streams went on")
             await _until_ready(gateway.root, start.log)
-            for _ in range(REPLICAS):  # the first request after a failure is a probe, with which no other goes along
-                await Streams(gateway.root + CHAT, [bodies[0] | {"max_tokens": 1}]).run()
+            for body in bodies:  # the first request after a failure is a probe, with which no other goes along
+                await Streams(gateway.root + CHAT, [body | {"max_tokens": 1}]).run()
         metrics = await (await get(gateway.root, "/metrics")).text()
         engines = await read_all(gateway.engines)
     return {
