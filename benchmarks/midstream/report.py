@@ -41,14 +41,18 @@ def markdown(report: dict[str, Any], picture: bool) -> str:
         found = [engine[name] for engine in report["engines"] if name in engine]
         if found:
             lines.append(f"| `{name}`, each replica | {' / '.join(f'{value:g}' for value in found)} |")
-    lines += ["", "## By vLLM's own metrics", "", "Each replica's `/metrics`, read at the moments in brackets.", ""]
+    lines += ["", "## By vLLM's own metrics", ""]
+    lines += [
+        "Each replica's `/metrics`, read at the moments in brackets. A process's start is in seconds after the first."
+    ]
+    lines += [""]
     lines += table(["", "metric", *(f"replica {number}" for number in range(REPLICAS))], list(_shown(report)), left=2)
     return "\n".join([*lines, "", "Every text is in report.json.", ""])
 
 
 def _shown(report: Mapping[str, Any]) -> Iterator[list[str]]:
     """Yield a row for each metric of each part; the start of a process is in seconds after that of the first."""
-    parts = [*report["shown"], report["rounds"][-1]["shown"]]
+    parts = [*report["shown"], max(report["rounds"], key=lambda one: one["under_way"])["shown"]]
     first = min(values[0] for values in parts[-1]["metrics"][STARTED])
     for part in parts:
         name = f"{part['part']} ({', '.join(part['moments'])})"
