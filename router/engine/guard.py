@@ -4,8 +4,9 @@ It uses the standard library only.
 
 The gateway keeps the other end of the guard's standard input open. The guard stops the command and all of its
 descendants when that end closes, because the gateway closed it or died (even by `kill -9`), or when the guard gets
-SIGTERM. It sends SIGTERM, waits GRACE_S seconds, and sends SIGKILL. As a "child subreaper" it inherits grandchildren
-whose parent has died, so no process escapes.
+SIGTERM. It sends SIGTERM, waits GRACE_S seconds, and sends SIGKILL. When the command ends by itself, what is left of
+its descendants gets SIGKILL at once. As a "child subreaper" the guard inherits grandchildren whose parent has died, so
+no process escapes.
 
 If the guard itself is killed, the kernel sends SIGTERM to the command (PDEATHSIG), and the command's standard input
 closes. That may not stop a vLLM that is still starting, but it stops another guard. So the gateway runs two guards,
@@ -87,7 +88,9 @@ def _watch(grace_s: float, child: int, signal_pipe: int) -> int:
         stop_requested = any(number != signal.SIGCHLD for number in signals)
         if status is not None or stop_requested or (STDIN in readable and not os.read(STDIN, 4096)):
             break
-    statuses = _stop_descendants(grace_s)
+    # What a dead command leaves has no work to finish. It may hold the socket on which the command listened: whoever
+    # connects then waits, for nobody answers.
+    statuses = _stop_descendants(grace_s if status is None else 0.0)
     if status is None:
         status = statuses.get(child, 1)
     return status if status >= 0 else 128 - status

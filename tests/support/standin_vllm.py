@@ -85,7 +85,8 @@ class Engine:
         self._word_s = float(environ.get("VLLM_STANDIN_WORD_S", "0"))
         self._events = environ.get("VLLM_STANDIN_EVENTS")
         self._dev_mode = environ.get("VLLM_SERVER_DEV_MODE") == "1"
-        self._busy = 0
+        self._started = time.time()
+        self._busy = self._answered = self._generated = 0
 
     def tell(self, what: str) -> None:
         if self._events:
@@ -119,8 +120,14 @@ class Engine:
             self._busy += 1
             try:
                 await self._chat(json.loads(body), writer)
+                self._answered += 1
             finally:
                 self._busy -= 1
+            return
+        if what == "GET /metrics":
+            page = self._metrics().encode()
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(page), page))
+            await writer.drain()
             return
         if self._dev_mode and what in ("POST /sleep?level=1", "POST /wake_up"):
             self.tell("asleep" if "sleep" in what else "awake")
@@ -129,6 +136,15 @@ class Engine:
             return
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
         await writer.drain()
+
+    def _metrics(self) -> str:
+        values = {
+            "process_start_time_seconds": self._started,
+            "vllm:num_requests_running": self._busy,
+            "vllm:generation_tokens_total": self._generated,
+            "vllm:request_success_total": self._answered,
+        }
+        return "".join(f"{name} {value}\n" for name, value in values.items())
 
     def _words(self, request: dict[str, Any]) -> list[str]:
         """Return the whole answer: one text for each property of a required schema, or as many words as it may have."""
@@ -159,6 +175,7 @@ class Engine:
         for choices, more in _events(words):
             if choices and choices[0]["finish_reason"] is None:
                 await asyncio.sleep(self._word_s)
+                self._generated += 1
             chunk = (
                 common | {"object": "chat.completion.chunk", "choices": choices} | ({"usage": usage} if more else {})
             )

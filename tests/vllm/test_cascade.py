@@ -16,7 +16,12 @@ from tests.vllm.conftest import ANSWER_S, MODEL
 from tests.vllm.test_serving import EXTRACT, GREEDY, PERSON, QUESTION, WEATHER
 
 LAX, STRICT = {"policy": "cascade", "min_confidence": 1e-9}, {"policy": "cascade", "min_confidence": 1.0}
-CALL: Any = {"tools": [WEATHER], "tool_choice": "required"}
+CALL: Any = {
+    "messages": [{"role": "user", "content": "What is the weather in Paris?"}],
+    "tools": [WEATHER],
+    "tool_choice": "required",
+}
+"""which the small model ends soon; a call that is cut is an empty answer, and none to judge"""
 
 
 def ask(gateway: Gateway, **fields: Any) -> Any:

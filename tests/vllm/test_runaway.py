@@ -1,12 +1,19 @@
-"""A real small model that repeats itself: without a token limit its answer would fill the context."""
+"""A real small model that repeats itself: without a token limit its answer would fill the context.
+
+Minutes on two cores: `make test-engines` runs these, `make test` does not.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.support.events import parse
 from tests.support.gateway import Gateway
 from tests.vllm.conftest import ANSWER_S, Engine
+
+pytestmark = pytest.mark.engines
 
 CONTEXT = 2048
 COLOURS: Any = [{"role": "user", "content": "List the colours of the rainbow as JSON."}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -105,6 +106,36 @@ async def test_the_end_of_the_command_ends_what_it_started(tmp_path: Path) -> No
     os.kill(command, signal.SIGKILL)
     assert await subject.exited(5) is not None
     assert alive(tmp_path) == []
+    await subject.stop()
+
+
+# What the command started has the socket on which it listens, and ignores SIGTERM.
+LISTENING = """
+import os, signal, socket, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+listening = socket.socket(socket.AF_UNIX)
+listening.bind(sys.argv[1])
+listening.listen()
+os.fork()
+print(flush=True)
+time.sleep(600)
+"""
+
+
+async def test_nothing_keeps_the_socket_of_a_command_that_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "GUARD", (*process.GUARD[:-1], "600"))  # a grace that no test outlives
+    path = str(tmp_path / "socket")
+    subject = await start(LISTENING, path, stdout=subprocess.PIPE)
+    await anext(subject.output())
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+    command = next(entry.pid for entry in guard.processes() if entry.parent == inner_guard(subject))
+    os.kill(command, signal.SIGKILL)
+    assert await subject.exited(60) == 137
+    with socket.socket(socket.AF_UNIX) as client, pytest.raises(ConnectionRefusedError):
+        client.connect(path)
     await subject.stop()
 
 
