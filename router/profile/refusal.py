@@ -18,7 +18,7 @@ from router.profile.fields import plain
 Proposal = tuple[Adaptation, ...]
 """adaptations that are tried together"""
 ESSENTIAL = frozenset(
-    {"model", "messages", "prompt", "input", "stream", "tools", "functions", "n", "response_format"}
+    {"model", "messages", "prompt", "input", "stream", "tools", "functions", "n", "response_format", "suffix"}
     | {"structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "grammar", "json_schema"}
 )
 """the request would be another one without these fields"""
