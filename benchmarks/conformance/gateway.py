@@ -10,8 +10,8 @@ from typing import Any
 
 from benchmarks.common.machine import ROOT
 from benchmarks.common.processes import Command, Processes, free_port
-from benchmarks.conformance.upstream import answer_anything
 from benchmarks.overhead.processes import SMALLFIRST, environment
+from tests.support.any_answer import answer_anything
 from tests.support.upstream import Upstream
 
 KEY = "sk-conformance"

@@ -101,8 +101,7 @@ def _complete(document: JsonObject) -> JsonObject:
 
 def _schemas() -> JsonObject:
     ref = "#/components/schemas/{model}"
-    requests = [(served.request, "validation") for served in ENDPOINTS.values()]
-    _, asked = models_json_schema(requests, ref_template=ref)  # type: ignore[arg-type]
+    _, asked = models_json_schema([(one.request, "validation") for one in ENDPOINTS.values()], ref_template=ref)
     _, answered = models_json_schema([(model, "validation") for model in _MODELS], ref_template=ref)
     return {**answered["$defs"], **{name: _with_rules(name, schema) for name, schema in asked["$defs"].items()}}
 
