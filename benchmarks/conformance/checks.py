@@ -39,9 +39,7 @@ def no_server_error(ctx: Any, response: Any, case: Any) -> None:
     elif error["code"] == "confidence_too_low" and routing.get("min_confidence"):
         _let_pass("below the confidence that the request demands", case, error)
     elif error["code"] == "structured_output_violation" and (asked.get("tools") or asked.get("functions")):
-        _let_pass(
-            "a format beside calls, which is asked for in words only", case, error
-        )
+        _let_pass("a format beside calls, which is asked for in words only", case, error)
     else:
         raise AssertionError(f"server error {response.status_code}: {response.text[:500]}")
 

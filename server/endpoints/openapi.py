@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -58,12 +58,12 @@ PAGES: Mapping[str, tuple[Mapping[str, type[BaseModel] | None], Mapping[str, str
     "/metrics": ({"200": None}, _ANY_PATH),
 }
 """path -> the answers by status (None: text for Prometheus), and the errors"""
-_MODELS = (
+_MODELS: Sequence[type[BaseModel]] = [
     *ANSWERS.values(),
     answers.Event,
     answers.ErrorAnswer,
-    *(one for page, _ in PAGES.values() for one in page.values() if one),
-)
+    *(model for page, _ in PAGES.values() for model in page.values() if model is not None),
+]
 
 
 def describe(app: FastAPI) -> None:
