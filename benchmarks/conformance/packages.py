@@ -13,7 +13,7 @@ from benchmarks.common.machine import ROOT
 from benchmarks.common.report import Say
 
 LOCK = ROOT / "requirements" / "conformance.txt"
-CACHE = ROOT / "benchmarks" / "results" / "cache"
+CACHE = ROOT / "benchmarks" / "results" / ".cache"
 
 
 class NotInstalled(Exception):
