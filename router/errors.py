@@ -169,8 +169,8 @@ class UpstreamRejected(ApiError):
 
     def body(self) -> dict[str, Any]:
         """Return the upstream's error object, with the four keys that clients rely on."""
-        shape = {"message": self.message, "type": self.type, "param": None, "code": None}
-        return {"error": shape | {k: v for k, v in self.error.items() if v is not None}}
+        shape = super().body()["error"] | {"code": None}
+        return {"error": shape | {k: v for k, v in self.error.items() if isinstance(v, str) or k not in shape}}
 
 
 class UpstreamError(ApiError):

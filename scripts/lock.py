@@ -18,7 +18,9 @@ from installer import ROOT, print_line, uv
 
 TARGET_FLAGS = ("--python-version=3.11", "--python-platform=x86_64-manylinux_2_28")
 OUTPUT_FLAGS = ("--quiet", "--no-header", "--no-annotate")
-LOCK_NAMES = ("bootstrap", "gateway", "dev", "llamacpp", "engine-cpu", "engine-cuda", "torch-cpu", "torch-cuda")
+LOCK_NAMES = (
+    "bootstrap", "gateway", "dev", "conformance", "llamacpp", "engine-cpu", "engine-cuda", "torch-cpu", "torch-cuda",
+)  # fmt: skip
 HEADER = "# Made by `make lock` from {name}.in: do not edit.\n# Download: {megabytes:.0f} MB\n"
 
 

@@ -20,8 +20,8 @@ from router.structured.workers.grammar_workers import GrammarWorkers
 from server.admission import Admission
 from server.auth import Keyring
 from server.endpoints import azure
-from server.endpoints.decode import describe
 from server.endpoints.health import readiness
+from server.endpoints.openapi import describe
 from server.endpoints.registry import ENDPOINTS
 from server.endpoints.text import TextHandler
 from server.http import envelope

@@ -19,7 +19,7 @@ from router.structured.complexity import iter_objects
 Proposal = tuple[Adaptation, ...]
 """adaptations that are tried together"""
 ESSENTIAL = frozenset(
-    {"model", "messages", "prompt", "input", "stream", "tools", "functions", "n", "response_format"}
+    {"model", "messages", "prompt", "input", "stream", "tools", "functions", "n", "response_format", "suffix"}
     | {"structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "grammar", "json_schema"}
 )
 """the request would be another one without these fields"""

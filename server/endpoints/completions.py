@@ -13,8 +13,6 @@ from server.endpoints.schemas import CompletionRequest
 
 
 def _completion_rules(body: Mapping[str, Any]) -> None:
-    if body.get("suffix") is not None:
-        raise BadRequest("'suffix' is not supported.", param="suffix", code="unsupported_parameter")
     best_of, n = body.get("best_of"), body.get("n") or 1
     if best_of and best_of < n:
         raise BadRequest(f"Invalid 'best_of': expected a value >= 'n' ({n}), but got {best_of}.", param="best_of")

@@ -6,16 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI
 from pydantic import ValidationError
-from pydantic.json_schema import models_json_schema
 
 from router.errors import BadRequest
 from router.messages import strict_json
 from router.structured.request.spellings import is_asked, read_field
 from router.types import ChatCall, RoutingOptions
 from server.endpoints.normalise import normalise
-from server.endpoints.registry import ENDPOINTS, TextEndpoint
+from server.endpoints.registry import TextEndpoint
 from server.endpoints.validation_errors import bad_request
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -62,48 +60,6 @@ def decode(served: TextEndpoint, raw: bytes, model: str | None = None) -> ChatCa
         routing=RoutingOptions(**routing),
         adapted=changes.adapted if changes else (),
     )
-
-
-def describe(app: FastAPI) -> None:
-    """Add the endpoints to the app's OpenAPI document. They are plain routes, which FastAPI does not document."""
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = generate()
-            _, schemas = models_json_schema(
-                [(served.request, "validation") for served in ENDPOINTS.values()],
-                ref_template="#/components/schemas/{model}",
-            )
-            document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
-            for path, served in ENDPOINTS.items():
-                document["paths"][path] = {"post": _operation(served)}
-            document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-            document["security"] = [{"key": []}]
-            app.openapi_schema = document
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
-
-
-def _operation(served: TextEndpoint) -> dict[str, Any]:
-    schema = {"$ref": f"#/components/schemas/{served.request.__name__}"}
-    return {
-        "tags": ["text"],
-        "summary": served.summary,
-        "description": served.request.__doc__,
-        "operationId": served.endpoint.path.replace("/", "_"),
-        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
-        "responses": {
-            "200": {
-                "description": "The answer. With `stream: true`, it is sent as server-sent events (text/event-stream)."
-            },
-            "4XX": {
-                "description": 'The request is invalid. The body is `{"error": {"message", "type", "param", "code"}}`.'
-            },
-            "5XX": {"description": "No model could answer. The body has the same format."},
-        },
-    }
 
 
 def _parse(raw: bytes) -> dict[str, Any]:

@@ -275,6 +275,7 @@ class CompletionRequest(_Sampling, ModelRequest):
     max_tokens: _Count | None = Field(
         None, description="The limit on generated tokens. With 0 and `echo`, only the prompt is evaluated."
     )
+    suffix: str | None = Field(None, description="The text after the answer, for models that fill in what is between.")
     best_of: Annotated[int, Field(ge=0, le=20)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
     echo: bool | None = None

@@ -144,6 +144,7 @@ def test_tools_of_another_kind_are_refused_by_name(lane: Lane) -> None:
         {"prompt": [[1, 2, 3]]},
         {"prompt": "a", "echo": True, "max_tokens": 0, "logprobs": 0},
         {"prompt": "a", "best_of": 1, "n": 1, "seed": 7, "stop": ["a", "b", "c", "d"]},
+        {"prompt": "def f(", "suffix": "return x"},
     ],
     ids=str,
 )
@@ -154,7 +155,7 @@ def test_a_text_completion_is_forwarded(lane: Lane, fields: dict[str, Any]) -> N
 
 @pytest.mark.parametrize(
     ("fields", "param"),
-    [({"suffix": "x"}, "suffix"), ({"best_of": 1, "n": 2}, "best_of"), ({"stop": ["a"] * 5}, "stop")],
+    [({"suffix": 5}, "suffix"), ({"best_of": 1, "n": 2}, "best_of"), ({"stop": ["a"] * 5}, "stop")],
 )
 def test_what_no_text_completion_may_ask_is_refused_by_name(lane: Lane, fields: dict[str, Any], param: str) -> None:
     reply = lane.complete("slm", **fields)

@@ -25,7 +25,8 @@ from router.upstream.base import Dialect
 from router.upstream.dialects import register as register_dialect
 from router.upstream.dialects import unregister as unregister_dialect
 from server.cli import main
-from server.endpoints.decode import decode, describe
+from server.endpoints.decode import decode
+from server.endpoints.openapi import describe
 from server.endpoints.registry import TextEndpoint
 from server.endpoints.registry import register as register_endpoint
 from server.endpoints.registry import unregister as unregister_endpoint

@@ -35,6 +35,7 @@ def first(message: str, fields: dict[str, Any], param: str | None = None, code: 
          {"temperature": 0, "top_p": 1}, ["top_p=dropped"]),
         ("Model grok-4 does not support parameter presencePenalty.", {"presence_penalty": 1},
          ["presence_penalty=dropped"]),
+        ("suffix is not currently supported", {"suffix": "x"}, []),
         ("Argument not supported on this model: stop", {"stop": ["x"]}, ["stop=dropped"]),
         ("Extra inputs are not permitted, field: 'store', value: True", {"store": True}, ["store=dropped"]),
         ("Malformed input request: #: extraneous key [seed] is not permitted", {"seed": 1}, ["seed=dropped"]),

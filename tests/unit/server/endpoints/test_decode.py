@@ -4,7 +4,6 @@ import json
 
 import msgspec
 import pytest
-from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +13,6 @@ from router.messages.prompt import rough_tokens, texts
 from router.policy.base import Situation
 from router.policy.heuristic import Heuristic
 from router.types import RoutingOptions
-from server.endpoints.decode import describe
 from tests.support.decoding import CHAT, SCHEMA, TEXT, TOOLS, chat, decode, refused, text, user
 from tests.support.fakes import ineligible, large, model
 
@@ -268,33 +266,3 @@ def test_any_message_is_a_call_or_a_bad_request(field, value):
 def test_any_bytes_are_a_bad_request(endpoint, raw):
     with pytest.raises(BadRequest):
         decode(endpoint, raw)
-
-
-# --- the documentation
-
-
-def test_both_endpoints_are_in_the_openapi_document():
-    app = FastAPI(title="t", version="1")
-    describe(app)
-    document = app.openapi()
-    assert document is app.openapi()
-    for path, name in (("/v1/chat/completions", "ChatRequest"), ("/v1/completions", "CompletionRequest")):
-        body = document["paths"][path]["post"]["requestBody"]
-        assert body["content"]["application/json"]["schema"] == {"$ref": f"#/components/schemas/{name}"}
-        assert name in document["components"]["schemas"]
-    chat_schema = document["components"]["schemas"]["ChatRequest"]
-    assert set(chat_schema["required"]) == {"model", "messages"}
-    assert chat_schema["properties"]["model"]["examples"] == ["auto"]
-    refs = set(_references(document))
-    assert refs
-    assert {ref.rsplit("/", 1)[1] for ref in refs} <= set(document["components"]["schemas"])
-
-
-def _references(node):
-    if isinstance(node, dict):
-        yield from (value for key, value in node.items() if key == "$ref")
-        for value in node.values():
-            yield from _references(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _references(value)

@@ -174,7 +174,7 @@ def test_a_wrong_chat_field_is_named(fields, param, code):
         ({"prompt": [1, "a"]}, "prompt", "invalid_type"),
         ({"prompt": [1.5]}, "prompt", "invalid_type"),
         ({"prompt": [[1], ["a"]]}, "prompt[1][0]", "invalid_type"),
-        ({"suffix": "x"}, "suffix", "unsupported_parameter"),
+        ({"suffix": ["x"]}, "suffix", "invalid_type"),
         ({"best_of": 1, "n": 2}, "best_of", "invalid_value"),
         ({"best_of": 21}, "best_of", "integer_above_max_value"),
         ({"logprobs": 6}, "logprobs", "integer_above_max_value"),
