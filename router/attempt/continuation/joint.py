@@ -16,8 +16,8 @@ from router.types import ChatCall, Usage
 _CONTENT, _FUNCTION = "content", "function_call"
 _FIRST_ONLY = frozenset({*FRAME, "prompt_token_ids"})
 """the fields of a chunk that are those of the beginning"""
-MIN_TELLING = 8
-"""characters: a shorter beginning may well come twice in an answer"""
+MIN_LENGTH, MIN_DISTINCT = 5, 4
+"""characters: a shorter or more uniform beginning may well come twice in an answer"""
 _JOINED = frozenset({"role", "tool_calls", _CONTENT, _FUNCTION, *THOUGHTS})
 """the fields of a delta that are joined; others pass"""
 
@@ -144,12 +144,17 @@ class Joint:
             text = text[same:]
         return text
 
+    @property
+    def _sends_thoughts(self) -> bool:
+        return "reasoning_content" in self._plan.changes.get("messages", [{}])[-1]
+
     def _usage_of_all(self, usage: Mapping[str, Any]) -> dict[str, Any]:
         """Return the usage of one undisturbed answer: what was sent counts as generated, not as prompt."""
         counted, kept, before = read_usage(usage), self._plan.kept_tokens, self._sent.usage
         if counted is None:
             return dict(usage)
-        prompt = counted.prompt - kept if counted.prompt > kept else counted.prompt  # some do not count the beginning
+        repeated = kept - (0 if self._sends_thoughts else self._sent.thought_tokens)  # in the prompt
+        prompt = counted.prompt - repeated if counted.prompt > repeated else counted.prompt  # some do not count it
         if kept and before:
             prompt, kept = before.prompt, max(kept, before.completion - self._sent.blank_tokens)
         if self._anew.was_found:
@@ -194,7 +199,7 @@ class _BegunAnew:
     """The beginning of an answer, said again by an upstream that was to go on from it and does not know how to."""
 
     def __init__(self, beginning: str) -> None:
-        is_telling = len(beginning) >= MIN_TELLING and len(set(beginning)) > MIN_TELLING // 2
+        is_telling = len(beginning) >= MIN_LENGTH and len(set(beginning)) >= MIN_DISTINCT
         self._beginning = beginning if is_telling else ""
         self._text = ""
         """what was said, while it may be the beginning"""

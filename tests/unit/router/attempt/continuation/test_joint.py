@@ -15,6 +15,8 @@ from router.attempt.continuation.plan import Plan, plan
 from router.attempt.continuation.sent import Sent
 from router.errors import AnswerDiverged
 from router.types import ChatCall, Usage
+from router.upstream.base import Dialect
+from router.upstream.dialects.openai import OpenAIDialect
 from router.upstream.dialects.vllm import VllmDialect
 from tests.support.cut_answers import (
     FRAME,
@@ -241,6 +243,16 @@ def test_an_upstream_that_does_not_count_the_beginning_is_believed() -> None:
         "usages"
     ]
     assert told == {"prompt_tokens": 11, "completion_tokens": 21, "total_tokens": 32}
+
+
+@pytest.mark.parametrize(("dialect", "counted"), [(VllmDialect(), 14), (OpenAIDialect(), 11)])
+def test_thoughts_count_as_prompt_only_where_they_were_sent(dialect: Dialect, counted: int) -> None:
+    thoughts = [{"reasoning_content": one} for one in ("Let", " me", " see")]
+    events = deltas([*thoughts, {"content": "Fine"}])[:-1]
+    way = plan(CHAT, Sent.of(events, CHAT.endpoint), model(prefill=True), dialect, is_free=True, is_same=False)
+    assert way is not None
+    [told] = assembled(joined(CHAT, events, [*deltas([{"content": "."}]), usage(counted, 1)], way))["usages"]
+    assert told == {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 
 
 BEGUN = ["Once ", "upon a ", "time"]
