@@ -167,7 +167,9 @@ class AnswerStream:
         source, judge, content, reader = self._source, self._judge, self.content, self._reader
         is_to_be_read = not content.is_settled or self._joint is not None
         try:
-            events = await (source.next_probed_events() if source.pace else source.exchange.next_events(source.may_wait_s()))
+            events = await (
+                source.next_probed_events() if source.pace else source.exchange.next_events(source.may_wait_s())
+            )
         except UpstreamError:
             if not reader.finished or (self._begun and self._resume is not None):
                 raise
