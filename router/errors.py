@@ -11,6 +11,7 @@ SmallfirstError
     ├── NotFound              404  unknown route, model or path
     ├── BodyTooLarge          413
     ├── Overloaded            503, with Retry-After
+    │   └── Resting           429  its replicas want no requests for a while; they may be asked in the end
     ├── Unavailable           503  no replica can serve now
     │   ├── FailedLately       503  its replicas have failed lately; they may be asked in the end
     │   ├── NotLoaded         503  the model is not loaded; a request may wait for it
@@ -127,15 +128,20 @@ class Overloaded(ApiError):
     """The gateway or the upstream has no capacity now. A later retry may succeed."""
 
     status = 503
-    type = "server_error"
     code = "overloaded"
+
+
+class Resting(Overloaded):
+    """Its replicas want no requests for a while. They may be asked if no other model answers for want of health."""
+
+    status = 429  # what its upstream answered: a client waits and asks again
+    code = "rate_limit_exceeded"
 
 
 class Unavailable(ApiError):
     """No replica of the model can serve now."""
 
     status = 503
-    type = "server_error"
     code = "model_unavailable"
 
 
@@ -176,8 +182,6 @@ class UpstreamRejected(ApiError):
 class UpstreamError(ApiError):
     """The upstream failed. The message starts in lower case, because the model's name is put in front of it."""
 
-    type = "server_error"
-
     def add_model_name(self, model: str) -> None:
         """Put the model's name in front of the message, unless it is already there."""
         if not self.message.startswith("Model '"):
@@ -200,8 +204,7 @@ class Misconfigured(UpstreamFailed):
     code = "upstream_misconfigured"
 
     def __init__(self, kind: Misconfiguration, refusal: UpstreamRejected | None = None) -> None:
-        code = "upstream_auth_failed" if kind == "key" else None
-        super().__init__(_MISCONFIGURED[kind], code=code)
+        super().__init__(_MISCONFIGURED[kind], code="upstream_auth_failed" if kind == "key" else None)
         self.kind = kind
         self.refusal = refusal
 
@@ -238,7 +241,6 @@ class LowConfidence(ApiError):
     """The probability that the answer is as good as the fallback's is below the threshold."""
 
     status = 502
-    type = "server_error"
     code = "confidence_too_low"
 
 
@@ -250,7 +252,6 @@ class AnswerEmpty(ApiError):
     """
 
     status = 502
-    type = "server_error"
     code = "empty_answer"
 
     def __init__(self, message: str, *, only_thoughts: bool, room: int | None) -> None:
@@ -267,7 +268,6 @@ class StructuredOutputViolation(ApiError):
     """
 
     status = 502
-    type = "server_error"
     code = "structured_output_violation"
 
     def __init__(self, message: str, *, kind: str = "", answer: str = "", fault: str = "") -> None:

@@ -14,6 +14,7 @@ from router.errors import (
     NotEligible,
     OutsideHours,
     Overloaded,
+    Resting,
     Runaway,
     StructuredOutputViolation,
     Unavailable,
@@ -88,6 +89,8 @@ def classify(error: ApiError, *, caused_by_judge: bool = False) -> Failure:
             return Failure(error, "unavailable", retry=True, speaks_against_replica=True)
         case UpstreamFailed():
             return Failure(error, "upstream_error", retry=True, speaks_against_replica=True)
+        case Resting():
+            return Failure(error, "overloaded", retry=False, is_last_resort=True)
         case Overloaded():
             return Failure(error, "overloaded", retry=True, needs_other_replica=True)
         case OutsideHours():

@@ -35,8 +35,8 @@ class Ladder(Struct):
     """The models in asking order, each with its rung; the current one; its replicas that have failed.
 
     From `skipped_from` on stand the models that the policy skipped: they are asked if the fallback cannot answer. After
-    them, once more, come those that were not asked because their replicas had failed lately: a route is never left
-    without a model to ask.
+    them, once more, come those that were not asked because their replicas had failed lately, or wanted a pause: a route
+    is never left without a model to ask. Where all are overloaded, those that wanted a pause get it.
     """
 
     models: Sequence[tuple[int, Model]]
@@ -46,6 +46,8 @@ class Ladder(Struct):
     """replicas of the current model that have failed"""
     last_resorts: int = 0
     """the number of models that stand at the end once more"""
+    resting: list[Model] = []
+    """those of them whose replicas wanted a pause"""
 
     @classmethod
     def of(cls, rungs: Sequence[Rung], decision: Decision) -> Ladder:
@@ -110,6 +112,8 @@ class Ladder(Struct):
         """
         if failure.is_last_resort and not self.is_last_resort:
             self.models, self.last_resorts = [*self.models, self.models[self.at]], self.last_resorts + 1
+            if failure.reason == "overloaded":
+                self.resting = [*self.resting, self.current]
         after = self._after(failure)
         is_chosen = after is not None and after < self.skipped_from
         step = next_step(failure, Standing(len(self.tried), other_replicas, is_chosen, retried, longest_pause_s))
@@ -126,10 +130,15 @@ class Ladder(Struct):
         """Return the place of the model to ask after this failure, or None if no model is left."""
         rung = self.models[self.at][0]
         for at in range(self.at + 1, len(self.models)):
+            if failure.reason == "overloaded" and self._gets_pause(at):
+                continue
             is_better = self.models[at][0] > rung and at < self.skipped_from
             if is_better or failure.reason not in ABOUT_THE_ANSWER:
                 return at
         return None
+
+    def _gets_pause(self, at: int) -> bool:
+        return at >= len(self.models) - self.last_resorts and self.models[at][1] in self.resting
 
 
 def allowed_rungs(route: Route, call: ChatCall) -> Sequence[Rung]:

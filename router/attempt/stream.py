@@ -166,10 +166,14 @@ class AnswerStream:
     async def _read_events(self) -> None:
         source, judge, content, reader = self._source, self._judge, self.content, self._reader
         is_to_be_read = not content.is_settled or self._joint is not None
-        if source.pace is None:
-            events = await source.exchange.next_events(source.may_wait_s())
-        else:
-            events = await source.next_probed_events()
+        try:
+            events = await (
+                source.next_probed_events() if source.pace else source.exchange.next_events(source.may_wait_s())
+            )
+        except UpstreamError:
+            if not reader.finished or (self._begun and self._resume is not None):
+                raise
+            events = []  # every choice is complete, so this is the end
         source.first_by = None
         try:
             for event in events:

@@ -137,6 +137,9 @@ class StreamReader:
                 raise _invalid_choices()
             for choice in choices:
                 self._read_choice(choice)
+        elif choices is None:  # client libraries go through the choices of every event
+            chunk["choices"] = []
+            self.changed = True
         if has_more:
             if usage := chunk.get("usage"):
                 self.usage = read_usage(usage) or self.usage

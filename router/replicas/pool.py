@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from router.config.models import Model
-from router.errors import ApiError, FailedLately, NotLoaded, OutsideHours, Overloaded, Unavailable
+from router.errors import ApiError, FailedLately, NotLoaded, OutsideHours, Resting, Unavailable
 from router.money import cost
 from router.record import Attempt
 from router.replicas import balance
@@ -155,7 +155,7 @@ class Pool:
         used after all, or else one whose health check is late, as it may be under load.
 
         Raises:
-            Overloaded: every replica that could take the request wants none for a while.
+            Resting: every replica that could take the request wants none for a while.
             FailedLately: breakers or late health checks keep requests from the replicas.
             Unavailable: no replica can take the request; the message says why.
         """
@@ -234,8 +234,7 @@ class Pool:
         if cooling_s:
             left_s = max(1.0, min(cooling_s))
             message = f"The model '{self.model.name}' is overloaded: it gets no requests for {left_s:.0f} s."
-            # what its upstream answered: a client waits and asks again
-            return Overloaded(message, status=429, code="rate_limit_exceeded", retry_after_s=left_s)
+            return Resting(message, retry_after_s=left_s)
         waits_s = [replica.breaker.retry_after_s(now) for replica in self.replicas if replica.liveness.up]
         reason = self._detail(now) or "a recovery probe is in progress"
         if self.load_state is not None and not self.is_live:

@@ -76,7 +76,7 @@ def test_odd_events_break_nothing(lane: Lane, odd: dict[str, object]) -> None:
     streamed = lane.stream()
     assert streamed.status == 200
     assert streamed.response.content.rstrip().endswith(b"[DONE]")
-    assert odd in streamed.transcript.events
+    assert {**odd, "choices": odd.get("choices") or []} in streamed.transcript.events
 
 
 @pytest.mark.parametrize("odd", [[], 7, "text", {"choices": 7}, {"choices": [7]}, {"choices": ["x"]}], ids=repr)
@@ -103,12 +103,16 @@ def test_missing_one_choices_finish_is_a_break(lane: Lane) -> None:
     assert not transcript.done
 
 
-def test_a_break_after_the_finish_is_no_break(lane: Lane) -> None:
-    lane.slm.then(stream(*BEGUN, finished(), usage_event(usage_of(10, 2)), CUT))
-    transcript = lane.stream().transcript
+@pytest.mark.parametrize("kind", ["slm", "auto", "idle"])
+@pytest.mark.parametrize("usage", [(), (usage_event(usage_of(10, 2)),)], ids=["no usage", "usage"])
+def test_a_break_after_the_finish_is_no_break(lane: Lane, kind: str, usage: tuple[object, ...]) -> None:
+    behaviour = stream(*BEGUN, finished(), *usage, HANG if kind == "idle" else CUT)
+    lane.site("slm" if kind == "auto" else kind).then(behaviour)
+    transcript = lane.stream(kind).transcript
     assert transcript.text == "Once upon"
     assert transcript.finish_reasons == ["stop"]
-    assert transcript.done is (transcript.error is None)
+    assert transcript.done
+    assert transcript.error is None
 
 
 def test_the_total_limit_holds_for_a_stream_that_drips(lane: Lane) -> None:

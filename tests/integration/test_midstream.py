@@ -30,6 +30,7 @@ def describe(plan: Plan) -> None:
     plan.slm("slm")
     plan.llm("prefill", prefill=True)
     plan.route("up", "slm", "prefill")
+    plan.route("down", "pair", "prefill")
 
 
 def pieces_of(text: str) -> list[str]:
@@ -202,6 +203,13 @@ def test_both_replicas_die(lane: Lane) -> None:
     assert transcript.text == TEXT[:20]
     assert transcript.error is not None
     assert not transcript.done
+
+
+def test_a_replica_that_dies_after_one_that_differed_is_followed_by_the_next_rung(lane: Lane) -> None:
+    play(lane, "pair", says(TEXT, CUT, pieces=3), says("Twice"), says(TEXT, CUT, pieces=2))
+    lane.site("prefill").then(says(TEXT))
+    got = whole_of(lane, "down", temperature=0)
+    assert (got["content"], got["finish"]) == (TEXT, ["stop"])
 
 
 def test_the_other_replica_does_not_take_it(lane: Lane) -> None:

@@ -83,6 +83,15 @@ def test_a_429_is_never_told_as_a_model_that_is_not_there(lane: Lane) -> None:
     assert (len(lane.slm.calls), len(lane.llm.calls)) == (1, 3), "the last rung is asked whatever it said"
 
 
+def test_a_model_that_wanted_a_pause_is_asked_where_the_others_are_broken(lane: Lane) -> None:
+    lane.slm.then(full("30"))
+    assert lane.chat().said("model") == lane.name("llm")
+    lane.llm.always(error(500))
+    reply = lane.chat()
+    assert reply.text == "Paris."
+    assert reply.said("model") == lane.name("slm")
+
+
 def test_where_every_request_fails_at_most_the_budget_is_retried(lane: Lane) -> None:
     for replica in ("a", "b"):
         lane.site("pair", replica).always(error(503))

@@ -49,7 +49,8 @@ from router.upstream.dialects import DIALECTS
 log = logging.getLogger("smallfirst.dispatch")
 
 MAX_CONTINUATIONS = 2
-"""requests sent to go on with one answer: a second one if the first replica fails, too"""
+"""requests sent to go on with one answer: a second one if the first replica fails, too; one that repeats the answer and
+differs does not count"""
 
 
 class Continuation(NamedTuple):
@@ -109,6 +110,7 @@ class Failover:
         may_go_on = isinstance(error, UpstreamError | UpstreamRejected | Overloaded)
         if isinstance(error, AnswerDiverged):
             may_go_on, self.may_repeat = self._is_free and self.may_repeat, False
+            self.left += may_go_on  # no replica has failed
         if may_go_on:
             found = await self._go_on(error, broken, Sent.of(events, self.call.endpoint))
         outcome: ContinuationOutcome = "diverged" if isinstance(error, AnswerDiverged) else "impossible"

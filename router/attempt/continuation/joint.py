@@ -8,7 +8,7 @@ from typing import Any
 from router.attempt.continuation.plan import Plan
 from router.attempt.continuation.sent import FRAME, THOUGHTS, Sent
 from router.errors import AnswerDiverged
-from router.messages.answer import write
+from router.messages.answer import is_usage_chunk, write
 from router.messages.usage import read_usage
 from router.structured.answer.assemble import endpoint_fields
 from router.types import ChatCall, Usage
@@ -16,6 +16,8 @@ from router.types import ChatCall, Usage
 _CONTENT, _FUNCTION = "content", "function_call"
 _FIRST_ONLY = frozenset({*FRAME, "prompt_token_ids"})
 """the fields of a chunk that are those of the beginning"""
+MIN_LENGTH, MIN_DISTINCT = 5, 4
+"""characters: a shorter or more uniform beginning may well come twice in an answer"""
 _JOINED = frozenset({"role", "tool_calls", _CONTENT, _FUNCTION, *THOUGHTS})
 """the fields of a delta that are joined; others pass"""
 
@@ -46,6 +48,8 @@ class Joint:
         """the calls whose name has not come again yet"""
         self._drops_thoughts = plan.is_replay or bool(sent.thoughts and not plan.kept_tokens)
         self._stop = _StopAcross(call.body.get("stop"), "" if plan.is_replay else sent.content)
+        may_begin_anew = not (plan.is_replay or plan.repeated or call.body.get("logprobs"))
+        self._anew = _BegunAnew(sent.content.removesuffix(plan.again) if may_begin_anew else "")
 
     def join(self, chunk: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the chunk as the client gets it; None if nothing in it is new.
@@ -98,7 +102,8 @@ class Joint:
         return joined
 
     def _join_content(self, text: object, *, ends: bool) -> str:
-        return self._stop.cut(self._rest(_CONTENT, text if isinstance(text, str) else ""), ends=ends)
+        text = self._anew.cut(text if isinstance(text, str) else "", ends=ends)
+        return self._stop.cut(self._rest(_CONTENT, text), ends=ends)
 
     def _join_call(self, call: Mapping[str, Any]) -> dict[str, Any] | None:
         index = call.get("index")
@@ -139,14 +144,21 @@ class Joint:
             text = text[same:]
         return text
 
+    @property
+    def _sends_thoughts(self) -> bool:
+        return "reasoning_content" in self._plan.changes.get("messages", [{}])[-1]
+
     def _usage_of_all(self, usage: Mapping[str, Any]) -> dict[str, Any]:
         """Return the usage of one undisturbed answer: what was sent counts as generated, not as prompt."""
         counted, kept, before = read_usage(usage), self._plan.kept_tokens, self._sent.usage
         if counted is None:
             return dict(usage)
-        prompt = max(counted.prompt - kept, 0)
+        repeated = kept - (0 if self._sends_thoughts else self._sent.thought_tokens)  # in the prompt
+        prompt = counted.prompt - repeated if counted.prompt > repeated else counted.prompt  # some do not count it
         if kept and before:
             prompt, kept = before.prompt, max(kept, before.completion - self._sent.blank_tokens)
+        if self._anew.was_found:
+            kept = 0
         completion = kept + counted.completion
         self.usage = Usage(prompt, min(counted.cached, prompt), completion)
         whole: dict[str, Any] = {
@@ -183,6 +195,28 @@ class _StopAcross:
         return self._text
 
 
+class _BegunAnew:
+    """The beginning of an answer, said again by an upstream that was to go on from it and does not know how to."""
+
+    def __init__(self, beginning: str) -> None:
+        is_telling = len(beginning) >= MIN_LENGTH and len(set(beginning)) >= MIN_DISTINCT
+        self._beginning = beginning if is_telling else ""
+        self._text = ""
+        """what was said, while it may be the beginning"""
+        self.was_found = False
+
+    def cut(self, text: str, *, ends: bool) -> str:
+        """Return what may be sent of the next piece."""
+        if not self._beginning:
+            return text
+        self._text += text
+        if not ends and len(self._text) < len(self._beginning) and self._beginning.startswith(self._text):
+            return ""
+        self.was_found = self._text.startswith(self._beginning)
+        said, self._beginning = self._text.removeprefix(self._beginning), ""
+        return said
+
+
 def closing_events(call: ChatCall, sent: Sent, prompt_tokens: int) -> list[bytes]:
     """Return the events that end an answer of which only the end is missing.
 
@@ -192,7 +226,7 @@ def closing_events(call: ChatCall, sent: Sent, prompt_tokens: int) -> list[bytes
     if sent.finish_reason is None:
         part: dict[str, Any] = {"delta": {}} if call.endpoint.has_messages else {"text": ""}
         events.append({"choices": [{"index": 0, **part, "logprobs": None, "finish_reason": "length"}]})
-    if call.include_usage:
+    if call.include_usage and not any(map(is_usage_chunk, sent.chunks)):
         counted = sent.usage or Usage(prompt_tokens, completion=sent.tokens)
         usage = {"prompt_tokens": counted.prompt, "completion_tokens": counted.completion}
         events.append({"choices": [], "usage": usage | {"total_tokens": counted.prompt + counted.completion}})

@@ -39,6 +39,8 @@ class Sent:
     blank_tokens: int = 0
     """the number of these events"""
     thoughts: str = ""
+    thought_tokens: int = 0
+    """events with thoughts"""
     calls: dict[int, CallSent] = field(default_factory=dict)
     """by index"""
     function_call: CallSent | None = None
@@ -90,7 +92,8 @@ class Sent:
         fields.pop("role", None)
         self._read_text(fields.pop("content", None), texts)
         thoughts = [fields.pop(name, None) for name in THOUGHTS]
-        self.thoughts += next((text for text in thoughts if isinstance(text, str)), "")
+        thought = next((text for text in thoughts if isinstance(text, str)), "")
+        self.thoughts, self.thought_tokens = self.thoughts + thought, self.thought_tokens + bool(thought)
         for call in fields.pop("tool_calls", None) or ():
             self._read_call(call)
         if legacy := fields.pop("function_call", None):

@@ -45,6 +45,7 @@ CASES: list[tuple[ApiError, dict[str, Any]]] = [
     (errors.LowConfidence("x"), {"reason": "confidence", "retry": False}),
     (errors.NotEligible("x", reason="cost", code="max_cost_exceeded"), {"reason": "cost", "retry": False}),
     (errors.Overloaded("x"), {"reason": "overloaded", "retry": True, "needs_other_replica": True}),
+    (errors.Resting("x"), {"reason": "overloaded", "retry": False, "is_last_resort": True}),
     (errors.Unavailable("x"), {"reason": "unavailable", "retry": False}),
     (errors.FailedLately("x"), {"reason": "unavailable", "retry": False, "is_last_resort": True}),
     (errors.NotLoaded("x"), {"reason": "unavailable", "retry": False}),

@@ -17,6 +17,7 @@ from router.errors import (
     FailedLately,
     LowConfidence,
     NotEligible,
+    Resting,
     StructuredOutputViolation,
     Unavailable,
     UpstreamFailed,
@@ -238,6 +239,18 @@ def test_all_whose_breakers_are_open_are_asked_in_their_order() -> None:
     while after(one, UNABLE, tries=0).step != "fail":
         asked.append((one.current.name, one.is_last_resort))
     assert asked == [("a", True), ("b", True)]
+
+
+@pytest.mark.parametrize(
+    ("error", "step"), [(DOWN, "escalate"), (BROKEN, "escalate"), (UpstreamRejected(429, {}), "fail")]
+)
+def test_who_wants_a_pause_gets_it_unless_the_others_are_broken(error: ApiError, step: str) -> None:
+    one = ladder(STEPS)
+    for _ in range(2):
+        after(one, Resting("x"), tries=0)
+    assert one.current is LLM
+    assert after(one, error, tries=2).step == step
+    assert (one.current is A) is (step == "escalate")
 
 
 def test_whose_breakers_are_open_is_left_in_peace_where_another_answered() -> None:

@@ -147,6 +147,13 @@ def test_each_of_n_choices_must_finish() -> None:
     assert reader.finished
 
 
+@pytest.mark.parametrize("event_", [b'{"choices": null}', b'{"id": "x"}', b'{"usage": {"prompt_tokens": 7}}'])
+def test_every_event_has_choices_as_client_libraries_expect(event_: bytes) -> None:
+    reader = StreamReader(1)
+    assert reader.read(event_)["choices"] == []
+    assert reader.changed
+
+
 def test_several_choices_in_one_event() -> None:
     reader = StreamReader(2)
     reader.read(event(choices=[{"index": i, "text": "x", "finish_reason": "stop"} for i in range(2)]))

@@ -15,6 +15,8 @@ from router.attempt.continuation.plan import Plan, plan
 from router.attempt.continuation.sent import Sent
 from router.errors import AnswerDiverged
 from router.types import ChatCall, Usage
+from router.upstream.base import Dialect
+from router.upstream.dialects.openai import OpenAIDialect
 from router.upstream.dialects.vllm import VllmDialect
 from tests.support.cut_answers import (
     FRAME,
@@ -235,6 +237,51 @@ def test_cached_tokens_are_never_more_than_the_prompt() -> None:
     assert joint.usage == Usage(prompt=4, cached=4, completion=2)
 
 
+def test_an_upstream_that_does_not_count_the_beginning_is_believed() -> None:
+    events = deltas({"content": f"{at} "} for at in range(20))[:-1]
+    [told] = assembled(joined(CHAT, events, [*deltas([{"content": "20"}]), usage(11, 1)], planned(CHAT, events)))[
+        "usages"
+    ]
+    assert told == {"prompt_tokens": 11, "completion_tokens": 21, "total_tokens": 32}
+
+
+@pytest.mark.parametrize(("dialect", "counted"), [(VllmDialect(), 14), (OpenAIDialect(), 11)])
+def test_thoughts_count_as_prompt_only_where_they_were_sent(dialect: Dialect, counted: int) -> None:
+    thoughts = [{"reasoning_content": one} for one in ("Let", " me", " see")]
+    events = deltas([*thoughts, {"content": "Fine"}])[:-1]
+    way = plan(CHAT, Sent.of(events, CHAT.endpoint), model(prefill=True), dialect, is_free=True, is_same=False)
+    assert way is not None
+    [told] = assembled(joined(CHAT, events, [*deltas([{"content": "."}]), usage(counted, 1)], way))["usages"]
+    assert told == {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+
+
+BEGUN = ["Once ", "upon a ", "time"]
+
+
+@pytest.mark.parametrize("pieces", [[*BEGUN, " there"], ["Once upon a time there"], ["Once", " upon a time there"]])
+def test_an_upstream_that_begins_anew_is_not_told_twice(pieces: list[str]) -> None:
+    events = deltas({"content": one} for one in BEGUN)[:-1]
+    rest = [*deltas({"content": one} for one in pieces), usage(10, len(pieces))]
+    got = assembled(joined(CHAT, events, rest, planned(CHAT, events)))
+    assert got["content"] == "Once upon a time there"
+    assert got["usages"][0]["completion_tokens"] == len(pieces)
+
+
+@pytest.mark.parametrize(
+    ("begun", "rest"),
+    [
+        ("Once upon a time", ["Once", " more"]),
+        ("Once upon a time", ["Once upon"]),
+        ("ha ha ", ["ha ha ", "ha"]),  # too short to tell
+        ("0000000000", ["0000000000", "1"]),
+    ],
+)
+def test_a_rest_that_begins_like_the_beginning_is_told(begun: str, rest: list[str]) -> None:
+    events = deltas([{"content": begun}])[:-1]
+    got = assembled(joined(CHAT, events, deltas({"content": one} for one in rest), planned(CHAT, events)))
+    assert got["content"] == begun + "".join(rest)
+
+
 def test_usage_that_cannot_be_read_passes() -> None:
     events = deltas([{"content": "a"}])[:-1]
     raw = json.dumps({"choices": [], "usage": {"tokens": 5}}).encode()
@@ -249,3 +296,5 @@ def test_what_closes_an_answer(finished: bool) -> None:
     assert got["finish"] == ["length"]
     assert got["usages"] == [{"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}]
     assert closing_events(call(stream=True), sent, 7)[1:] == []
+    counted = Sent.of([*events, usage(7, 2)], CHAT.endpoint)
+    assert len(closing_events(CHAT, counted, 7)) == 0 if finished else 1, "usage is told once"
