@@ -14,7 +14,7 @@ from router.attempt.failure import classify
 from router.attempt.stream_content import StreamContent
 from router.errors import AnswerEmpty, ApiError, UpstreamError, UpstreamFailed
 from router.judge.stream import StreamJudge
-from router.messages.answer import DONE, StreamReader, cut_short, is_usage_chunk, write
+from router.messages.answer import DONE, StreamReader, cut_short, is_usage_chunk, usage_apart, write
 from router.messages.error_inside import ErrorInside
 from router.replicas.pool import Health
 from router.structured.answer.assemble import endpoint_fields
@@ -68,6 +68,8 @@ class AnswerStream:
         self._reader = StreamReader(call.choices)
         self._frame: dict[str, Any] = {}
         self._usage: Any = None
+        self._may_run = bool((call.body.get("stream_options") or {}).get("continuous_usage_stats"))
+        self._usage_event = b""  # of a usage that came beside choices
         self._choices: Choices = ()
         self._ready: list[bytes] = []
         self._held: list[bytes] = []
@@ -187,6 +189,9 @@ class AnswerStream:
                     if (changed := self._change(chunk, event)) is None:
                         continue
                     chunk, event = changed  # noqa: PLW2901 - in OpenAI's form
+                if reader.usage_beside and not self._may_run:
+                    chunk, self._usage_event = usage_apart(chunk)
+                    event = write(chunk)  # noqa: PLW2901 - its usage has an event of its own
                 if self._keep_usage or not is_usage_chunk(chunk):
                     self._take(event, chunk)
                 if judge is not None and content.is_visible and not (self._checker and self._checker.is_holding):
@@ -258,6 +263,8 @@ class AnswerStream:
             return
         if self._checker and self._verify and self._checker.is_holding:
             await self._release_held(self._checker, self._verify)
+        if self._keep_usage and self._usage_event and not self._reader.has_usage_event:
+            self._ready.append(self._usage_event)
         if self._judge is not None:
             self._judge.judge_end(self._choices)
 

@@ -12,7 +12,7 @@ import msgspec
 from router.errors import UpstreamFailed
 from router.messages.call_deltas import CallDeltas
 from router.messages.error_inside import ErrorInside, error_inside
-from router.messages.finish_reason import FINISH_REASONS, REPETITION, finish_reason, is_known, reason_of_choice
+from router.messages.finish_reason import REPETITION, finish_reason, is_known, reason_of_choice
 from router.messages.openai_form import PLAIN_DELTA, put_message_in_form
 from router.messages.service_tier import service_tier_of
 from router.messages.usage import read_usage
@@ -96,10 +96,15 @@ class StreamReader:
         self.ran_away = False
         """a choice was stopped because it repeats itself"""
         self.changed = False
+        self.usage_beside = False
+        """the last chunk had the usage beside choices, not in an event of its own"""
+        self.has_usage_event = False
+        """the usage came in an event of its own"""
         self._choices = choices
         self._finished: set[int] = set()
         self._calls: dict[int, CallDeltas] = {}
         """of each choice that calls a function"""
+        self._usage_of_choice: Any = None
         self._legacy_calls: set[int] = set()
         """the choices that call a function in the older form"""
 
@@ -121,7 +126,7 @@ class StreamReader:
                 aborted the answer.
             ErrorInside: the event is an error.
         """
-        self.changed = False
+        self.changed = self.usage_beside = False
         try:
             chunk = _FAST_DECODER.decode(event)
         except (msgspec.DecodeError, ValueError, RecursionError):
@@ -137,12 +142,16 @@ class StreamReader:
                 raise _invalid_choices()
             for choice in choices:
                 self._read_choice(choice)
+            if self._usage_of_choice is not None:
+                chunk["usage"], has_more, self._usage_of_choice = self._usage_of_choice, True, None
         elif choices is None:  # client libraries go through the choices of every event
             chunk["choices"] = []
             self.changed = True
         if has_more:
             if usage := chunk.get("usage"):
                 self.usage = read_usage(usage) or self.usage
+                self.usage_beside = bool(choices)
+                self.has_usage_event = self.has_usage_event or not choices
             self.service_tier = service_tier_of(chunk) or self.service_tier
         return chunk
 
@@ -183,15 +192,15 @@ class StreamReader:
             choice["finish_reason"] = None
             self.changed = True
             return
-        if not (isinstance(reason, str) and reason in FINISH_REASONS):
-            is_legacy = index in self._legacy_calls
-            has_calls = is_legacy or index in self._calls
+        is_legacy = index in self._legacy_calls
+        has_calls = is_legacy or index in self._calls
+        if not is_known(reason) or (has_calls and reason == "stop"):
             choice["finish_reason"] = finish_reason(reason, has_calls=has_calls, is_legacy=is_legacy)
             self.ran_away = self.ran_away or is_runaway(choice)
             self.changed = True
         self._finished.add(index)
-        if usage := choice.get("usage"):  # Moonshot's place for it
-            self.usage = read_usage(usage) or self.usage
+        if usage := choice.pop("usage", None):  # Moonshot's place for it
+            self._usage_of_choice, self.changed = usage, True
 
 
 def _index(choice: Mapping[str, Any]) -> int:
@@ -213,6 +222,12 @@ def cut_short(answer: Mapping[str, Any]) -> dict[str, Any]:
     choices = answer.get("choices") or ()
     cut = [{**choice, "finish_reason": "length"} if is_runaway(choice) else choice for choice in choices]
     return {**answer, "choices": cut}
+
+
+def usage_apart(chunk: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """Return a chunk without its usage, and an event that has the usage alone, as OpenAI sends it."""
+    kept = {name: value for name, value in chunk.items() if name != "usage"}
+    return kept, write({**kept, "choices": [], "usage": chunk["usage"]})
 
 
 def is_usage_chunk(chunk: Mapping[str, Any]) -> bool:

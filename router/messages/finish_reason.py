@@ -88,7 +88,7 @@ def finish_reason(reason: object, *, has_calls: bool, is_legacy: bool = False) -
     word = _plain(reason)
     if word in FAILED or _FAILED_PARTS.search(word):
         raise UpstreamFailed("the upstream aborted its answer")
-    if word in FINISH_REASONS or word == REPETITION:
+    if word in FINISH_REASONS - {"stop"} or word == REPETITION:
         return word
     known = _OTHER_WORDS.get(word) or next((ours for part, ours in _PARTS if part.search(word)), None)
     if known in (None, "tool_calls", "function_call") and has_calls:
@@ -102,10 +102,9 @@ def reason_of_choice(choice: Mapping[str, Any]) -> str:
     Raises:
         UpstreamFailed: the upstream gave up.
     """
-    reason = choice["finish_reason"]
-    if is_known(reason):
+    reason, message = choice["finish_reason"], choice.get("message")
+    if is_known(reason) and reason != "stop":
         return str(reason)
-    message = choice.get("message")
     is_legacy = isinstance(message, Mapping) and not message.get("tool_calls")
     return finish_reason(reason, has_calls=has_tool_call(message), is_legacy=is_legacy)
 

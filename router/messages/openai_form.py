@@ -5,6 +5,7 @@
 | `reasoning`, `reasoning_content`, `thinking`, or parts of the content with thoughts | `reasoning_content` |
 | `tool_calls: []`, `function_call: null`, `audio: null`, ... beside a text | left out |
 | a message without `role`, `content` or `refusal` | `assistant`, null, null |
+| `finish_reason: stop` beside calls | `tool_calls`, or `function_call` |
 | another `finish_reason` than OpenAI's five | the one that means the same (see `finish_reason`) |
 
 Everything else stays as it is, unknown fields included. An answer that has the form already is not touched, so its
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from router.messages.choice import has_tool_call
 from router.messages.finish_reason import FINISH_REASONS, reason_of_choice
 
 PLAIN_DELTA = frozenset({"role", "content"})
@@ -54,6 +56,9 @@ def put_in_form(answer: dict[str, Any]) -> bool:
         message = choice.get("message")
         if isinstance(message, dict) and (message.keys() != PLAIN_MESSAGE or isinstance(message["content"], list)):
             changed |= put_message_in_form(message)
+            if reason == "stop" and has_tool_call(message):
+                choice["finish_reason"] = reason_of_choice(choice)
+                changed = True
             for name, value in (("role", "assistant"), ("content", None), ("refusal", None)):
                 if name not in message:
                     message[name] = value

@@ -131,11 +131,27 @@ async def test_usage_reaches_only_who_asked() -> None:
     assert (await Case(STREAM, usage=True).rest())[-1] == usage_chunk()
 
 
-async def test_usage_beside_choices_stays() -> None:
-    both = json.dumps({**json.loads(STOP), "usage": {"prompt_tokens": 3, "completion_tokens": 1}}).encode()
-    case = Case([[ROLE, chunk("x"), both], [DONE]])
-    assert (await case.rest())[-1] == both
-    assert case.lease.attempt.usage == Usage(prompt=3, completion=1)
+BESIDE = {"usage": {"prompt_tokens": 3, "completion_tokens": 1}}
+
+
+@pytest.mark.parametrize("in_choice", [False, True])
+async def test_usage_beside_choices_gets_an_event_of_its_own_if_it_is_wanted(in_choice: bool) -> None:
+    last = json.loads(STOP)
+    both = {**last, "choices": [{**last["choices"][0], **BESIDE}]} if in_choice else {**last, **BESIDE}
+    for wanted in (False, True):
+        case = Case([[ROLE, chunk("x"), json.dumps(both).encode()], [DONE]], usage=wanted)
+        events = [json.loads(event) for event in await case.rest()]
+        assert events[2] == last
+        assert events[3:] == ([{"id": "x", "choices": [], **BESIDE}] if wanted else [])
+        assert case.lease.attempt.usage == Usage(prompt=3, completion=1)
+
+
+async def test_usage_on_every_event_is_told_once() -> None:
+    events = [json.dumps({**json.loads(one), **BESIDE}).encode() for one in (ROLE, chunk("x"), STOP)]
+    case = Case([[*events, usage_chunk()], [DONE]], usage=True)
+    got = await case.rest()
+    assert [json.loads(event) for event in got[:3]] == [json.loads(one) for one in (ROLE, chunk("x"), STOP)]
+    assert got[3:] == [usage_chunk()]
 
 
 async def test_what_is_held_is_read_to_its_end_and_judged() -> None:

@@ -26,7 +26,6 @@ def formed(message: dict[str, Any], finish: str = "stop") -> tuple[dict[str, Any
         {},
         {"annotations": []},
         {"x_unknown": None, "extra_content": {}},
-        {"content": None, "tool_calls": [{"id": "a"}]},
         {"reasoning_content": "Hm."},
     ],
 )
@@ -34,6 +33,14 @@ def test_an_answer_in_form_is_not_touched(more: dict[str, Any]) -> None:
     choice, changed = formed(MESSAGE | more)
     assert not changed
     assert choice["message"] == MESSAGE | more
+
+
+def test_an_answer_with_calls_ends_with_them() -> None:
+    for calls, word in (({"tool_calls": [{"id": "a"}]}, "tool_calls"), ({"function_call": {}}, "stop")):
+        choice, changed = formed(MESSAGE | {"content": None} | calls)
+        assert (choice["finish_reason"], changed) == (word, True)
+    choice, changed = formed(MESSAGE | {"tool_calls": [{"id": "a"}]}, "tool_calls")
+    assert not changed
 
 
 @pytest.mark.parametrize("empty", ["tool_calls", "function_call", "audio", "reasoning", "reasoning_content"])
