@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -106,7 +107,7 @@ class Fleet:
             if health_path or model.hours:
                 root, mark, query = url.partition("?")
                 health_url = f"{root.removesuffix('/v1')}{health_path}{mark}{query}" if health_path else None
-                probe = Probe(name, health_url, self._upstream)
+                probe = Probe(name, health_url, self._upstream, partial(self.profiles.forget, model.name))
                 self._watchers.append(probe)
                 yield name, url, probe
             else:

@@ -1,7 +1,8 @@
 """What the upstreams' refusals have taught, shared by all workers.
 
 Each model has a page of shared memory with a list in JSON. A worker reads a page again only when its version changes.
-An entry is forgotten after a while, because the upstream's model or its server may be another one by then.
+An entry is forgotten after a while, or when the server comes back after it was down: the upstream's model or its
+options may be others by then.
 """
 
 from __future__ import annotations
@@ -57,6 +58,10 @@ class LearnedProfiles:
             page.add(new, now)
             log.warning("%s: learned from its refusals: %s", model, ", ".join(_text(entry) for entry in new))
 
+    def forget(self, model: str) -> None:
+        """Forget what was learned of a model: its server was restarted, perhaps with another model or other options."""
+        self._pages[model].clear()
+
     def note_misconfigured(self, model: str, kind: str, message: str, now: float) -> None:
         """Remember that the operator must mend something; the log says it once, until it is forgotten."""
         page = self._pages[model]
@@ -106,6 +111,12 @@ class _Page:
         ]
         self._profile = Profile.of([*learned, *self._declared])
         return self._entries
+
+    def clear(self) -> None:
+        """Remove all entries."""
+        with self._lock:
+            self._cells[_LENGTH] = 0
+            self._cells[_VERSION] += 1
 
     def add(self, new: Sequence[Entry], now: float) -> None:
         """Add entries in place of older ones about the same."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from time import monotonic
 
 from router.errors import UpstreamFailed, UpstreamTimedOut
@@ -28,8 +29,12 @@ class Probe:
     has_failed = False
     is_preparing = False
 
-    def __init__(self, name: str, health_url: str | None, upstream: Upstream) -> None:
+    def __init__(
+        self, name: str, health_url: str | None, upstream: Upstream, on_return: Callable[[], None] = lambda: None
+    ) -> None:
         self.name = name
+        self._on_return = on_return
+        """is called when it is up again after it was down"""
         self.restarts = 0
         self._url = health_url
         self._upstream = upstream
@@ -112,3 +117,5 @@ class Probe:
         self.uptime.note(monotonic(), up=self.up)
         if was_up != self.up:
             log.warning("%s is %s", self.name, "up again" if self.up else "down: it does not answer its health check")
+            if self.up:
+                self._on_return()

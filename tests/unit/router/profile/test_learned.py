@@ -40,6 +40,15 @@ def test_every_worker_sees_what_one_has_learned() -> None:
     assert "temperature" in one.of("slm", 0.0).refuses
 
 
+def test_what_was_learned_of_a_server_that_was_restarted_is_forgotten() -> None:
+    one = profiles()
+    one.learn("slm", [DROP], 0.0)
+    one.note_misconfigured("slm", "tool_parser", "No parser.", 0.0)
+    one.forget("slm")
+    assert not one.of("slm", 0.0).refuses
+    assert one.lines("slm", 0.0) == ([], [])
+
+
 def test_what_the_operator_mends_is_forgotten() -> None:
     one = profiles()
     one.note_misconfigured("slm", "account", "No money.", 0.0)
