@@ -23,7 +23,7 @@ test-engines: python  ## run the tests that start further engines of their own, 
 
 chaos: python  ## run the fault wall alone, and write its verdicts into docs/fault-wall.md
 	@$(PYTHON) scripts/bootstrap.py --dev
-	@$(BIN)/pytest -m chaos --fault-wall docs/fault-wall.md
+	@$(BIN)/pytest -m chaos --fault-wall=docs/fault-wall.md
 
 lint: python  ## formatting, lint, types, import contracts
 	@$(PYTHON) scripts/bootstrap.py --dev
