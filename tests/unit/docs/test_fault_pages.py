@@ -66,3 +66,8 @@ def test_a_page_can_be_read_again() -> None:
     text = page(rows, "here")
     assert "2 scenarios, 3 runs: 1 pass, 0 partial, 1 safe, 1 fail." in text
     assert read(text) == rows
+
+
+def test_the_command_writes_the_page() -> None:
+    """As a word of its own, pytest would take the page for a place to look for tests, and know no such option."""
+    assert "--fault-wall=docs/fault-wall.md" in (ROOT / "Makefile").read_text(encoding="utf-8")
