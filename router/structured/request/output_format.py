@@ -22,7 +22,7 @@ from typing import Any
 
 from router.errors import BadRequest
 from router.messages import strict_json
-from router.structured.request.spellings import KIND_BY_FIELD, OTHER_FIELDS, Kind, is_asked, read_field
+from router.structured.request.spellings import KIND_BY_FIELD, MIME_FIELDS, OTHER_FIELDS, Kind, is_asked, read_field
 from router.structured.request.validation import (
     check_limit,
     conflict,
@@ -62,7 +62,8 @@ class RequestedFormat:
 def format_fields(body: Mapping[str, Any]) -> list[str]:
     """Return the names of the fields that ask for a format. More than one is an error."""
     found = sorted(_FORMAT_FIELDS.intersection(body), key=FORMAT_FIELDS.index)
-    return [name for name in found if is_asked(name, body[name])]
+    asked = [name for name in found if is_asked(name, body[name])]
+    return asked if len(asked) < 2 else [name for name in asked if name not in MIME_FIELDS] or asked[:1]
 
 
 def requested_format(body: Mapping[str, Any]) -> RequestedFormat | None:

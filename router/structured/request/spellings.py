@@ -27,8 +27,15 @@ KIND_BY_FIELD: Mapping[str, Kind] = {
     "responseSchema": "json",
     "responseJsonSchema": "json",
     "output_schema": "json",
+    "schema": "json",
+    "guided_decoding_regex": "regex",
+    "json_mode": "json_object",
+    "response_mime_type": "json_object",  # Gemini; beside a schema it says nothing more
+    "responseMimeType": "json_object",
 }
-_WRAPPERS = ("extra_body", "generation_config", "generationConfig", "guided_decoding", "structural_tag")
+MIME_FIELDS = frozenset({"response_mime_type", "responseMimeType"})
+_WRAPPERS = ("extra_body", "generation_config", "generationConfig", "guided_decoding", "structural_tag", "options",
+             "sampling_params")  # fmt: skip
 """fields that only SDKs, or engines' own interfaces, know"""
 OTHER_FIELDS = ("json_schema", "grammar", "format", "output_format", "text", "output_config", *_WRAPPERS)
 """llama.cpp and SGLang; llama.cpp and TGI; Ollama; Anthropic; the Responses API; Anthropic"""
@@ -59,11 +66,13 @@ def is_asked(name: str, value: object) -> bool:
     if value is None or (isinstance(value, dict) and value.get("type") == "text"):
         return _has_schema(value)
     match name:
-        case "guided_json_object":
+        case "guided_json_object" | "json_mode":
             return value is not False
+        case "response_mime_type" | "responseMimeType":
+            return value == "application/json"
         case "text" | "output_config":
             return isinstance(value, dict) and is_asked("format", value.get("format"))
-        case "extra_body" | "generation_config" | "generationConfig":
+        case "extra_body" | "generation_config" | "generationConfig" | "options" | "sampling_params":
             return isinstance(value, dict) and bool(fields_within(value))
         case _:
             return True
@@ -81,6 +90,8 @@ def read_field(name: str, value: object) -> Spelling:
     Raises:
         BadRequest: the field says nothing that is known.
     """
+    if name in MIME_FIELDS:
+        return Spelling("json_object", True, name)
     if name in KIND_BY_FIELD:
         return Spelling(KIND_BY_FIELD[name], value, name)
     match name:

@@ -38,6 +38,7 @@ WRAPPED = {"name": "mine", "schema": SCHEMA, "strict": True}
         ({"text": {"format": {"type": "json_schema", **WRAPPED}}}, "text.format.schema"),
         ({"grammar": {"type": "json", "value": SCHEMA}}, "grammar.value"),
         ({"response_schema": SCHEMA}, "response_schema"),
+        ({"schema": SCHEMA}, "schema"),
     ],
     ids=str,
 )
@@ -56,6 +57,8 @@ def test_a_schema(body, param):
         {"format": "json"},
         {"text": {"format": {"type": "json_object"}}},
         {"guided_json_object": True},
+        {"json_mode": True},
+        {"response_mime_type": "application/json"},
     ],
     ids=str,
 )
@@ -162,3 +165,20 @@ def test_what_cannot_be_read_is_refused_by_name(body, param):
 def test_two_spellings_are_refused_by_name():
     error = refused(requested_format, {"response_format": {"type": "json_object"}, "format": SCHEMA}, "format")
     assert "'response_format'" in error.message
+
+
+def test_the_media_type_of_json_says_nothing_beside_its_schema():
+    wanted = requested_format({"response_mime_type": "application/json", "response_schema": SCHEMA})
+    assert (wanted.kind, wanted.schema) == ("json_schema", SCHEMA)
+
+
+@pytest.mark.parametrize("body", [{"options": {"format": "json"}}, {"sampling_params": {"regex": "a"}}], ids=str)
+def test_a_format_among_an_engines_own_options_is_an_error_that_names_it(body):
+    refused(requested_format, body, next(iter(body)))
+
+
+@pytest.mark.parametrize(
+    "body", [{"options": {"num_ctx": 9}}, {"json_mode": False}, {"response_mime_type": "text/plain"}], ids=str
+)
+def test_what_asks_for_no_format_is_none(body):
+    assert requested_format(body) is None
