@@ -96,7 +96,9 @@ def read_field(name: str, value: object) -> Spelling:
         return Spelling(KIND_BY_FIELD[name], value, name)
     match name:
         case "text" | "output_config":
-            return _read_typed(require_object(value, name)["format"], f"{name}.format")
+            if (written := require_object(value, name).get("format")) is None:
+                raise missing(f"{name}.format")
+            return _read_typed(written, f"{name}.format")
         case "json_schema":
             return _read_wrapper(require_object(value, name), name, {})
         case "grammar" if isinstance(value, dict):

@@ -182,3 +182,8 @@ def test_a_format_among_an_engines_own_options_is_an_error_that_names_it(body):
 )
 def test_what_asks_for_no_format_is_none(body):
     assert requested_format(body) is None
+
+
+@pytest.mark.parametrize("name", ["text", "output_config"])
+def test_a_schema_beside_the_place_of_the_format_is_an_error(name):
+    refused(requested_format, {name: {"type": "text", "json_schema": False}}, f"{name}.format")
