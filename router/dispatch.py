@@ -17,10 +17,11 @@ from router.attempt.adapting import Adapting
 from router.attempt.best_so_far import EMPTY, RUNAWAY, BestSoFar, before_deadline, latest_end
 from router.attempt.continuation.failover import Failover
 from router.attempt.empty_answer import Expectation
+from router.attempt.ending import end_attempt, end_failed
 from router.attempt.failure import Failure, classify, to_report
 from router.attempt.ladder import Ladder, Move, allowed_rungs
 from router.attempt.lease import acquire
-from router.attempt.retry import RetryContext, heed_pause
+from router.attempt.retry import RetryContext
 from router.attempt.stream import AnswerStream
 from router.attempt.stream_checks import note_violation, stream_checks
 from router.attempt.whole_answer import read_whole
@@ -32,7 +33,7 @@ from router.messages.service_tier import service_tier_of
 from router.messages.token_limit import with_token_limit
 from router.policy.base import NextAttempt, Situation
 from router.record import Escalation, RequestRecord
-from router.replicas.pool import Health, Lease
+from router.replicas.pool import Lease
 from router.services import Services
 from router.structured.contract import Choices, OutputContract, outcome
 from router.types import Ability, ChatCall, Reply, Usage
@@ -163,7 +164,9 @@ class Dispatch:
         caused_by_judge = self._judge is not None and self._judge.caused(error)
         if caused_by_judge or not adapting.may_ask_again(error):
             return False
-        self._end_attempt("adapted", "unknown")
+        if self._lease is not None:
+            end_attempt(self._lease, self._call, monotonic(), "adapted", "unknown")
+            self._lease = None
         return True
 
     def _remember(self, adapting: Adapting) -> None:
@@ -243,19 +246,9 @@ class Dispatch:
         caused_by_judge = judge is not None and isinstance(error, UpstreamRejected) and judge.caused(error)
         failure = classify(error, caused_by_judge=caused_by_judge)
         if lease is not None:
-            failure = heed_pause(lease, failure, monotonic())
+            failure, self._lease = end_failed(lease, self._call, monotonic(), failure, self._ladder.tried), None
         self._report = to_report(self._report, failure)
-        if lease is not None:
-            self._ladder.tried.append(lease.replica.name)
-            self._end_attempt(failure.reason or "rejected", "bad" if failure.speaks_against_replica else "unknown")
         return failure
-
-    def _end_attempt(self, failure: str, health: Health) -> None:
-        if (lease := self._lease) is not None:
-            lease.attempt.failure = failure
-            lease.release(monotonic(), health)
-            lease.attempt.estimate_usage(self._call)
-            self._lease = None
 
     def _next_step(self, failure: Failure) -> Move:
         """Move on the ladder, and write down where to."""

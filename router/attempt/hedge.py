@@ -15,9 +15,9 @@ from functools import partial
 from time import monotonic
 
 from router.attempt.adapting import Adapting
+from router.attempt.ending import end_attempt, end_failed
 from router.attempt.event_source import EventSource
 from router.attempt.failure import classify
-from router.attempt.retry import heed_pause
 from router.attempt.retry_budget import RetryBudget
 from router.attempt.send import send
 from router.errors import ApiError, UpstreamFailed
@@ -172,19 +172,12 @@ class _Race:
     def _drop(self, lease: Lease) -> None:
         """Cancel a request. That says nothing about the replica's health."""
         if not lease.attempt.failure:
-            lease.attempt.failure = "hedged"
             lease.attempt.answered = True  # the upstream has the prompt, and most providers charge for it
-            lease.release(monotonic(), "unknown")
-            lease.attempt.estimate_usage(self._call)
+            end_attempt(lease, self._call, monotonic(), "hedged", "unknown")
 
     def _fail(self, lease: Lease, error: ApiError) -> None:
         """End a request that failed while the other one went on."""
-        now = monotonic()
-        failure = heed_pause(lease, classify(error), now)
-        self._tried.append(lease.replica.name)
-        lease.attempt.failure = failure.reason or "rejected"
-        lease.release(now, "bad" if failure.speaks_against_replica else "unknown")
-        lease.attempt.estimate_usage(self._call)
+        end_failed(lease, self._call, monotonic(), classify(error), self._tried)
 
 
 class _Begun:

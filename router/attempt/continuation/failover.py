@@ -18,11 +18,11 @@ from router.attempt.continuation.plan import Plan, plan, with_kept_tokens
 from router.attempt.continuation.sent import Sent
 from router.attempt.continuation.token_count import count_tokens
 from router.attempt.empty_answer import Expectation
+from router.attempt.ending import end_attempt, end_failed
 from router.attempt.event_source import EventSource
 from router.attempt.failure import Failure, classify
 from router.attempt.ladder import Ladder
 from router.attempt.lease import acquire
-from router.attempt.retry import heed_pause
 from router.attempt.send import send
 from router.attempt.stream_content import StreamContent
 from router.config.models import Model
@@ -39,7 +39,7 @@ from router.errors import (
 from router.messages.prompt import rough_tokens
 from router.profile.learned import LearnedProfiles
 from router.record import ContinuationOutcome, Escalation, RequestRecord
-from router.replicas.pool import Health, Lease, Pool
+from router.replicas.pool import Lease, Pool
 from router.structured.answer.stream_checker import StreamChecker
 from router.structured.contract import OutputContract
 from router.types import ChatCall
@@ -190,7 +190,7 @@ class Failover:
             text = sent.thoughts + sent.content.removesuffix(way.again)
             kept = max(way.kept_tokens, await count_tokens(self.shared.upstream, lease, text) or 0)
             if whole.max_tokens is not None and kept >= whole.max_tokens:
-                self._end(lease, "unneeded", "unknown")
+                self._end(lease, "unneeded")
                 sent.tokens = kept
                 return self._closing(sent)
             way = with_kept_tokens(way, whole, kept)
@@ -217,7 +217,7 @@ class Failover:
             except UpstreamRejected as error:
                 if not adapting.may_ask_again(error):
                     raise
-                self._end(lease, "adapted", "unknown")
+                self._end(lease, "adapted")
             else:
                 if dropped := way.essential.intersection(one.partition("=")[0] for one in lease.attempt.adapted):
                     raise _unable(self.ladder.current, f"without {', '.join(sorted(dropped))}")
@@ -250,15 +250,11 @@ class Failover:
             self.record.misconfigured.append((name, error.kind))
             self.shared.profiles.note_misconfigured(name, error.kind, error.told, monotonic())
         if lease is not None:
-            failure = heed_pause(lease, failure, monotonic())
-            self.ladder.tried.append(lease.replica.name)
-            self._end(lease, failure.reason or "rejected", "bad" if failure.speaks_against_replica else "unknown")
+            failure, self.lease = end_failed(lease, self.call, monotonic(), failure, self.ladder.tried), None
         return failure
 
-    def _end(self, lease: Lease, failure: str, health: Health) -> None:
-        lease.attempt.failure = failure
-        lease.release(monotonic(), health)
-        lease.attempt.estimate_usage(self.call)
+    def _end(self, lease: Lease, failure: str) -> None:
+        end_attempt(lease, self.call, monotonic(), failure, "unknown")
         self.lease = None
 
     def _checker(self, model: Model, sent: Sent) -> StreamChecker | None:
