@@ -52,8 +52,8 @@ class LearnedProfiles:
     def learn(self, model: str, adaptations: Iterable[Adaptation], now: float) -> None:
         """Remember adaptations with which a request was taken."""
         page = self._pages[model]
-        known = set(page.entries(now))
-        new = [Entry(*one, now + LEARNED_FOR_S) for one in adaptations if one not in {entry[:3] for entry in known}]
+        known = [entry[:3] for entry in page.entries(now)]
+        new = [Entry(*one, now + LEARNED_FOR_S) for one in adaptations if one not in known]
         if new:
             page.add(new, now)
             log.warning("%s: learned from its refusals: %s", model, ", ".join(_text(entry) for entry in new))
@@ -98,8 +98,12 @@ class _Page:
     def entries(self, now: float) -> list[Entry]:
         """Return the entries that are not forgotten yet."""
         with self._lock:
-            version = self._cells[_VERSION]
-            text = bytes(self._text[: self._cells[_LENGTH]])
+            return self._read(now)
+
+    def _read(self, now: float) -> list[Entry]:
+        """Read the page. The caller holds the lock."""
+        version = self._cells[_VERSION]
+        text = bytes(self._text[: self._cells[_LENGTH]])
         found = [Entry(*one) for one in msgspec.json.decode(text)] if text else []
         self._entries = [entry for entry in found if entry.until > now]
         self._seen = version
@@ -121,11 +125,11 @@ class _Page:
     def add(self, new: Sequence[Entry], now: float) -> None:
         """Add entries in place of older ones about the same."""
         about = {entry[:2] for entry in new}
-        kept = [entry for entry in self.entries(now) if entry[:2] not in about] + list(new)
-        kept = kept[-MAX_ENTRIES:]
-        while len(text := msgspec.json.encode(kept)) > PAGE_BYTES:
-            kept = kept[1:]
         with self._lock:
+            kept = [entry for entry in self._read(now) if entry[:2] not in about] + list(new)
+            kept = kept[-MAX_ENTRIES:]
+            while len(text := msgspec.json.encode(kept)) > PAGE_BYTES:
+                kept = kept[1:]
             self._text[: len(text)] = text
             self._cells[_LENGTH] = len(text)
             self._cells[_VERSION] += 1
