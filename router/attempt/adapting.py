@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from router.errors import UpstreamRejected
@@ -10,7 +9,7 @@ from router.messages.assembled import as_whole
 from router.messages.token_limit import TOKEN_LIMITS, with_token_limit
 from router.profile import room
 from router.profile.adaptation import Adaptation
-from router.profile.apply import NEEDS, apply
+from router.profile.apply import NEEDS, apply, apply_all
 from router.profile.learned import LearnedProfiles
 from router.profile.profile import Profile
 from router.profile.refusal import Proposal, is_about_format, proposals, words_of
@@ -100,7 +99,7 @@ class Adapting:
             self.trial.pop()  # that was not it
         self._refused = refused
         for proposal in proposals(error, self._fields):
-            if proposal not in self._tried and apply(Profile.of(proposal), dict(self._fields), _EVERYTHING):
+            if proposal not in self._tried and apply_all(Profile.of(proposal), dict(self._fields)):
                 self._tried.add(proposal)
                 self.trial.append(proposal)
                 return True
@@ -143,16 +142,6 @@ class Adapting:
         if self._profile.context is None and context is not None:
             self.trial.append((Adaptation("context", "context", context),))
         return True
-
-
-class _Everything(dict[str, Any]):
-    """A body that has every field: what is changed is told, whoever wrote it."""
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return True
-
-
-_EVERYTHING: Mapping[str, Any] = _Everything()
 
 
 def _has_format(call: ChatCall) -> bool:

@@ -89,8 +89,7 @@ async def read_whole(
 
 def _begins_visibly(choice: Any) -> bool:
     """Return whether a choice is a text that begins with a letter or a digit, perhaps after a blank: most are."""
-    message = choice.get("message")
-    content = message.get("content") if isinstance(message, dict) else None
+    content = _content(choice)
     return isinstance(content, str) and content[:2].strip().isalnum()
 
 

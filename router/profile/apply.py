@@ -8,6 +8,7 @@ from typing import Any
 from router.profile import message_forms, schema_forms
 from router.profile.fields import has_path, plain, without_path
 from router.profile.profile import Profile
+from router.upstream.request_fields import rename
 
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "logprobs": ("top_logprobs",),
@@ -24,23 +25,20 @@ def apply(profile: Profile, fields: dict[str, Any], body: Mapping[str, Any]) -> 
     """
     if not profile.changes_fields:
         return ()
-    changes = [
-        *message_forms.apply(profile.wants, fields),
-        *schema_forms.apply(profile, fields),
-        *_rename(profile.renames, fields),
-        *_drop(profile.refuses, fields),
-        *_limit(profile.limits, fields),
-    ]
+    changes = apply_all(profile, fields)
     ours = {f"{name}=dropped" for name in ("stream_options", "repetition_detection") if body.get(name) is None}
     return tuple(change for change in changes if change not in ours)
 
 
-def _rename(renames: Mapping[str, str], fields: dict[str, Any]) -> Iterator[str]:
-    for old, new in renames.items():
-        if old in fields:
-            value = fields.pop(old)
-            fields.setdefault(new, value)
-            yield f"{old}={new}"
+def apply_all(profile: Profile, fields: dict[str, Any]) -> list[str]:
+    """Change the fields, and return every change, also of fields that the gateway has added."""
+    return [
+        *message_forms.apply(profile.wants, fields),
+        *schema_forms.apply(profile, fields),
+        *rename(fields, profile.renames),
+        *_drop(profile.refuses, fields),
+        *_limit(profile.limits, fields),
+    ]
 
 
 def _drop(refuses: Mapping[str, Any], fields: dict[str, Any]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from router.profile.fields import plain
+from router.upstream.request_fields import as_system
 
 Message = Mapping[str, Any]
 _ALPHANUMERIC = string.ascii_letters + string.digits
@@ -60,7 +61,7 @@ def no_system(messages: Sequence[Message]) -> list[Message]:
 
 def no_developer(messages: Sequence[Message]) -> list[Message]:
     """Make messages of developers messages of the system."""
-    return [{**message, "role": "system"} if message["role"] == "developer" else message for message in messages]
+    return [as_system(message) for message in messages]
 
 
 def system_first(messages: Sequence[Message]) -> list[Message]:

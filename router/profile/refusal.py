@@ -69,8 +69,7 @@ _TOOL_AT = re.compile(r"tools?[.\[](\d+)")
 
 def proposals(error: UpstreamRejected, fields: dict[str, Any]) -> Iterator[Proposal]:
     """Yield what may make the upstream take the fields, the likeliest first."""
-    message, param = words_of(error)
-    text = f"{param} {message} {error.code or ''}"
+    message, text = words_of(error)[0], _text_of(error)
     yield from _forms(text, fields)
     named = _named(error, fields)
     if instead := _INSTEAD.search(message):
@@ -95,8 +94,7 @@ def proposals(error: UpstreamRejected, fields: dict[str, Any]) -> Iterator[Propo
 
 def is_about_format(error: UpstreamRejected) -> bool:
     """Return whether a refusal may be one of the output format, or of its schema."""
-    message, param = words_of(error)
-    text = f"{param} {message} {error.code or ''}"
+    text = _text_of(error)
     return _FORMAT.search(text) is not None or _SCHEMA.search(text) is not None
 
 
@@ -104,6 +102,11 @@ def words_of(error: UpstreamRejected) -> tuple[str, str]:
     """Return the message and the `param` of a refusal; the parts of the `param` are separated by dots."""
     param = re.sub(r"\[(\w+)\]", r".\1", str(error.error.get("param") or ""))
     return str(error.error.get("message") or ""), param.removeprefix("body.")
+
+
+def _text_of(error: UpstreamRejected) -> str:
+    message, param = words_of(error)
+    return f"{param} {message} {error.code or ''}"
 
 
 def _forms(text: str, fields: dict[str, Any]) -> Iterator[Proposal]:
@@ -203,12 +206,16 @@ def _schema_forms(text: str, fields: dict[str, Any]) -> Iterator[Proposal]:
     if forms:
         yield tuple(forms)
     if named := [parameters[at] for at in _tools_named(text, tools)]:
-        yield tuple(Adaptation("unenforced", schema_forms.digest(schema)) for schema in named)
+        yield _unenforced(named)
         return
     for suspects in _suspects(text, parameters):
-        yield tuple(Adaptation("unenforced", schema_forms.digest(schema)) for schema in suspects)
+        yield _unenforced(suspects)
     if tools and not isinstance(wrapper, dict):
-        yield tuple(Adaptation("unenforced", schema_forms.digest(schema)) for schema in parameters)
+        yield _unenforced(parameters)
+
+
+def _unenforced(schemas: Iterable[Mapping[str, Any]]) -> Proposal:
+    return tuple(Adaptation("unenforced", schema_forms.digest(schema)) for schema in schemas)
 
 
 def _suspects(text: str, schemas: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:

@@ -14,7 +14,7 @@ def use_system_role(call: ChatCall, fields: dict[str, Any]) -> None:
     """Make messages of `developer` messages of `system`: chat templates know no other."""
     messages = call.endpoint.messages(call.body)
     if any(message["role"] == "developer" for message in messages):
-        fields["messages"] = [_as_system(message) for message in messages]
+        fields["messages"] = [as_system(message) for message in messages]
 
 
 def limit_tools(call: ChatCall, fields: dict[str, Any]) -> None:
@@ -25,11 +25,19 @@ def limit_tools(call: ChatCall, fields: dict[str, Any]) -> None:
         fields["tool_choice"] = "required" if requested.required else "auto"
 
 
-def rename(fields: dict[str, Any], names: Mapping[str, str]) -> None:
-    """Rename fields that the engine knows by another name, unless it was given that one, too."""
-    for name in names.keys() & fields.keys():
-        fields.setdefault(names[name], fields[name])
-        del fields[name]
+def rename(fields: dict[str, Any], names: Mapping[str, str]) -> tuple[str, ...]:
+    """Rename fields that the engine knows by another name, unless it was given that one, too.
+
+    Returns:
+        What was changed, such as `max_tokens=max_completion_tokens`.
+    """
+    changes = []
+    for old, new in names.items():
+        if old in fields:
+            fields.setdefault(new, fields[old])
+            del fields[old]
+            changes.append(f"{old}={new}")
+    return tuple(changes)
 
 
 def drop(fields: dict[str, Any], names: Iterable[str]) -> tuple[str, ...]:
@@ -56,5 +64,6 @@ def call_schema(calls: CallConstraint) -> Mapping[str, Any] | None:
     return each[0] if len(each) == 1 else {"anyOf": each}
 
 
-def _as_system(message: Mapping[str, Any]) -> Mapping[str, Any]:
+def as_system(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a message of `developer` as one of `system`, and any other unchanged."""
     return {**message, "role": "system"} if message.get("role") == "developer" else message

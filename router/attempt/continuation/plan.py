@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from router.attempt.continuation.sent import Sent
 from router.config.models import Model
+from router.messages.token_limit import TOKEN_LIMITS
 from router.types import ChatCall
 from router.upstream.base import Dialect
 from router.upstream.continuation import Beginning
@@ -90,9 +91,7 @@ def _from_beginning(call: ChatCall, sent: Sent, model: Model, dialect: Dialect) 
 def with_kept_tokens(going_on: Plan, call: ChatCall, tokens: int) -> Plan:
     """Return the plan for so many tokens that are not generated again: the limits get smaller by them."""
     limits: dict[str, Any] = {
-        name: max(1, limit - tokens)
-        for name in ("max_tokens", "max_completion_tokens")
-        if isinstance(limit := call.body.get(name), int)
+        name: max(1, limit - tokens) for name in TOKEN_LIMITS if isinstance(limit := call.body.get(name), int)
     }
     if isinstance(least := call.body.get("min_tokens"), int):
         limits["min_tokens"] = least - tokens if least > tokens else None
